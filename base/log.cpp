@@ -1,0 +1,56 @@
+#include "base/log.hpp"
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <memory>
+
+namespace gw::log {
+namespace {
+
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::kDebug: return spdlog::level::debug;
+    case Level::kInfo: return spdlog::level::info;
+    case Level::kWarning: return spdlog::level::warn;
+    case Level::kError: return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+// sd-daemon(3): "<N>" at the start of a line is its syslog priority.
+class JournalPriority final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& msg, const std::tm&, spdlog::memory_buf_t& out) override {
+    const char digit = msg.level >= spdlog::level::err ? '3' : msg.level == spdlog::level::warn ? '4' : msg.level == spdlog::level::info ? '6' : '7';
+    out.push_back('<');
+    out.push_back(digit);
+    out.push_back('>');
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JournalPriority>(); }
+};
+
+}  // namespace
+
+void init(std::string_view program, Level threshold) {
+  auto logger = std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  if (std::getenv("JOURNAL_STREAM") != nullptr)
+    formatter->add_flag<JournalPriority>('*').set_pattern("%*%v");
+  else
+    formatter->set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l %v");
+  logger->set_formatter(std::move(formatter));
+  logger->set_level(to_spdlog(threshold));
+  logger->flush_on(spdlog::level::debug);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+bool enabled(Level level) { return spdlog::default_logger_raw()->should_log(to_spdlog(level)); }
+
+void write(Level level, std::string_view area, std::string_view line) {
+  spdlog::default_logger_raw()->log(to_spdlog(level), "{}: {}", area, line);
+}
+
+}  // namespace gw::log
