@@ -1,0 +1,122 @@
+// The resolved, typed intent for one instance: what gwd brings about. Profiles and defaults are resolved,
+// addresses parsed, identifiers allocated, secrets read. Equal models need no action, and an unchanged
+// TunnelModel is an unchanged tunnel. A value: owned by whoever made it; any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "gw/config/v1/config.pb.h"
+
+namespace gw::config {
+
+/// When a SA is replaced: rekeying starts at a random time in [rekey - jitter, rekey] after it came up; if
+/// rekeying fails until `hard`, the SA is gone. VICI: rekey_time, rand_time, life_time.
+struct RekeyTimes {
+  std::chrono::seconds rekey{};
+  std::chrono::seconds jitter{};
+  std::chrono::seconds hard{};
+  friend bool operator==(const RekeyTimes&, const RekeyTimes&) = default;
+};
+
+/// Cloud names as the operator writes them, and the same as strongSwan's proposal strings.
+struct IkeSettings {
+  std::string encryption;              // "GCMAES256"
+  std::string integrity;               // "SHA384"
+  std::string dh_group;                // "ECP384"
+  std::vector<std::string> proposals;  // "aes256gcm16-prfsha384-ecp384"
+  RekeyTimes times;
+  friend bool operator==(const IkeSettings&, const IkeSettings&) = default;
+};
+
+struct EspSettings {
+  std::string encryption;              // "GCMAES256"
+  std::string pfs;                     // "ECP384", "None"; empty: as the peer likes
+  std::vector<std::string> proposals;  // "aes256gcm16-ecp384-esn-noesn"
+  RekeyTimes times;
+  std::uint64_t rekey_bytes = 0;  // soft byte lifetime; `hard_bytes` is the configured one
+  std::uint64_t hard_bytes = 0;
+  std::uint32_t replay_window = 0;  // packets
+  bool esn = true;
+  friend bool operator==(const EspSettings&, const EspSettings&) = default;
+};
+
+struct BgpSettings {
+  IpAddress local;  // ours, on the tunnel device
+  IpAddress peer;
+  std::uint32_t peer_asn = 0;
+  std::chrono::seconds keepalive{};
+  std::chrono::seconds hold{};
+  Secret md5;  // empty: none
+  bool graceful_restart = true;
+  std::uint32_t max_routes = 0;
+  friend bool operator==(const BgpSettings&, const BgpSettings&) = default;
+};
+
+enum class Initiate : std::uint8_t { kDefault, kInitiatorOnly, kResponderOnly };
+
+struct TunnelModel {
+  std::string name;             // "paris-ce1/gw-a"
+  std::string connection;       // "paris-ce1"
+  std::string site;             // "paris"
+  std::string site_device;      // "ce1"
+  std::uint32_t tunnel_id = 0;  // 1..2^24-1: if_id of the SAs; stable, see allocate.hpp
+  std::string device;           // TUN device, "tun" + tunnel_id: at most 11 characters
+  IpAddress local;              // endpoint address on the wan interface
+  IpAddress remote;
+  std::string local_identity;  // the public address where a 1:1 NAT is in front
+  std::string remote_identity;
+  Secret psk;
+  IkeSettings ike;
+  EspSettings esp;
+  std::chrono::seconds dpd_delay{};
+  Initiate initiate = Initiate::kDefault;
+  bool udp_encapsulation = false;
+  bool disabled = false;
+  std::uint32_t mtu = 0;  // inner
+  std::uint32_t mss = 0;
+  std::vector<Prefix> static_prefixes;  // the site's
+  std::optional<BgpSettings> bgp;
+  friend bool operator==(const TunnelModel&, const TunnelModel&) = default;
+};
+
+struct WanEndpoint {
+  IpAddress address;
+  std::optional<IpAddress> public_address;
+  friend bool operator==(const WanEndpoint&, const WanEndpoint&) = default;
+};
+
+struct GatewayModel {
+  std::string gateway;
+  std::string instance;
+  std::uint32_t asn = 0;
+  IpAddress router_id;
+  std::string wan_interface;
+  std::vector<WanEndpoint> endpoints;
+  std::string vnet_interface;
+  std::vector<Prefix> vnet_prefixes;
+  std::optional<IpAddress> vnet_next_hop;  // for VNet prefixes that are not on link
+  std::string metrics_address;             // "127.0.0.1"
+  std::uint16_t metrics_port = 0;
+  std::vector<TunnelModel> tunnels;  // by connection, in the document's order; disabled ones included
+
+  const TunnelModel* find_tunnel(std::string_view name) const;
+  friend bool operator==(const GatewayModel&, const GatewayModel&) = default;
+};
+
+struct ResolveOptions {
+  std::string instance;  // whose model; empty: the only one of a document with one instance
+  std::string base_dir = "/etc/gw";
+};
+
+/// `config` must have passed validate(); reads the secret files again.
+/// Errors: kNotFound when the document has no such instance, those of read_secret_file().
+Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& options);
+
+}  // namespace gw::config
