@@ -1,0 +1,77 @@
+// Keeps gw-fastpath at the intended tunnels and routes: holds what is wanted and what was acknowledged,
+// and sends the difference, whoever of the two restarted. Owner: Gateway; thread: control.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "gwd/control/fastpath_client.hpp"
+
+namespace gw::gwd {
+
+/// Where a prefix goes; the value of the intended forwarding table.
+struct ForwardingEntry {
+  fp::NextHopKind kind = fp::NEXT_HOP_KERNEL;
+  std::vector<std::uint32_t> tunnel_ids;  // kind tunnels: sorted, 1..16
+  std::optional<IpAddress> gateway;       // kind vnet: router on the VNet; none: on link
+  friend bool operator==(const ForwardingEntry&, const ForwardingEntry&) = default;
+};
+
+class Forwarding {
+ public:
+  /// Routes in one frame: well below the frame limit, and small enough not to hold the worker up.
+  static constexpr std::size_t kBatch = 512;
+
+  Forwarding(boost::asio::io_context& io, FastpathClient& client);
+
+  /// Called once for every tunnel that gw-fastpath has acknowledged: its TUN device exists now.
+  void on_tunnel_ready(std::function<void(std::uint32_t tunnel_id)> callback) { tunnel_ready_ = std::move(callback); }
+
+  void start();
+  void stop();
+
+  void set_tunnel(const fp::PutTunnel& tunnel);
+  void remove_tunnel(std::uint32_t tunnel_id);
+  void set_route(const Prefix& prefix, ForwardingEntry entry);
+  void remove_route(const Prefix& prefix);
+  /// From now on routes that gw-fastpath has and gwd does not want may be swept. Before (just after a
+  /// start, while BGP is being re-learned) they stay.
+  void set_complete();
+
+  /// A new session: nothing is acknowledged any more.
+  void resync();
+
+  bool in_sync() const { return dirty_tunnels_.empty() && dirty_routes_.empty(); }
+  bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
+  std::size_t route_count() const { return wanted_routes_.size(); }
+
+ private:
+  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Status> push_tunnels();
+  boost::asio::awaitable<Status> push_routes();
+  boost::asio::awaitable<Status> push_sync_done();
+  void wake();
+
+  boost::asio::io_context& io_;
+  FastpathClient& client_;
+  boost::asio::steady_timer wake_;
+  std::function<void(std::uint32_t)> tunnel_ready_;
+  std::map<std::uint32_t, fp::PutTunnel> wanted_tunnels_;
+  std::set<std::uint32_t> dirty_tunnels_;
+  std::map<Prefix, ForwardingEntry> wanted_routes_;
+  std::set<Prefix> acknowledged_routes_;
+  std::set<Prefix> dirty_routes_;
+  bool complete_ = false;
+  bool sync_done_sent_ = false;
+  bool stopping_ = false;
+};
+
+}  // namespace gw::gwd
