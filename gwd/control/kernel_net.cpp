@@ -1,0 +1,140 @@
+#include "gwd/control/kernel_net.hpp"
+
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <array>
+#include <cstring>
+
+namespace gw::gwd {
+namespace {
+
+// RTM routes of ours carry this protocol number, as FRR's carry theirs (iproute2 prints it as a number).
+constexpr std::uint8_t kRouteProtocol = 201;
+constexpr int kAckTimeoutSeconds = 2;
+
+// One netlink request, built in place: header, fixed part, attributes.
+template <class Body>
+struct Request {
+  nlmsghdr header{};
+  Body body{};
+  std::array<std::uint8_t, 128> attributes{};
+
+  Request(std::uint16_t type, std::uint16_t flags) {
+    header.nlmsg_len = NLMSG_LENGTH(sizeof(Body));
+    header.nlmsg_type = type;
+    header.nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
+  }
+  void add(std::uint16_t type, std::span<const std::uint8_t> payload) {
+    const std::size_t at = NLMSG_ALIGN(header.nlmsg_len);
+    rtattr attribute{};
+    attribute.rta_type = type;
+    attribute.rta_len = static_cast<std::uint16_t>(RTA_LENGTH(payload.size()));
+    auto* out = reinterpret_cast<std::uint8_t*>(this) + at;
+    std::memcpy(out, &attribute, sizeof attribute);
+    std::memcpy(out + RTA_LENGTH(0), payload.data(), payload.size());
+    header.nlmsg_len = static_cast<std::uint32_t>(at + RTA_ALIGN(attribute.rta_len));
+  }
+  void add_u32(std::uint16_t type, std::uint32_t value) {
+    std::array<std::uint8_t, 4> raw;
+    std::memcpy(raw.data(), &value, sizeof value);
+    add(type, raw);
+  }
+};
+
+Result<std::uint32_t> index_of(const std::string& device) {
+  const unsigned index = if_nametoindex(device.c_str());
+  if (index == 0) return fail(Errc::kNotFound, std::format("no interface {}", device));
+  return index;
+}
+
+std::uint8_t family_of(const IpAddress& a) { return a.is_v4() ? AF_INET : AF_INET6; }
+
+Result<Request<ifaddrmsg>> address_request(const TunnelAddress& address, std::uint16_t type, std::uint16_t flags) {
+  GW_TRY_ASSIGN(const std::uint32_t index, index_of(address.device));
+  Request<ifaddrmsg> request(type, flags);
+  request.body.ifa_family = family_of(address.local);
+  request.body.ifa_prefixlen = static_cast<std::uint8_t>(address_bits(address.local.family()));
+  request.body.ifa_index = index;
+  request.add(IFA_LOCAL, address.local.bytes());
+  request.add(IFA_ADDRESS, address.peer.bytes());
+  // A TUN device has no neighbours to ask: duplicate address detection would only delay BGP by a second.
+  if (address.local.is_v6()) request.add_u32(IFA_FLAGS, IFA_F_NODAD);
+  return request;
+}
+
+Result<Request<rtmsg>> route_request(const DeviceRoute& route, std::uint16_t type, std::uint16_t flags) {
+  GW_TRY_ASSIGN(const std::uint32_t index, index_of(route.device));
+  Request<rtmsg> request(type, flags);
+  request.body.rtm_family = family_of(route.prefix.address());
+  request.body.rtm_dst_len = static_cast<std::uint8_t>(route.prefix.length());
+  request.body.rtm_table = RT_TABLE_MAIN;
+  request.body.rtm_protocol = kRouteProtocol;
+  request.body.rtm_scope = RT_SCOPE_LINK;
+  request.body.rtm_type = RTN_UNICAST;
+  request.add(RTA_DST, route.prefix.address().bytes());
+  request.add_u32(RTA_OIF, index);
+  return request;
+}
+
+bool means_absent(const Error& e) { return e.code == Errc::kNotFound; }
+
+}  // namespace
+
+Result<KernelNet> KernelNet::open() {
+  Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!fd) return fail_errno("netlink socket");
+  const timeval timeout{kAckTimeoutSeconds, 0};
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) return fail_errno("netlink time-out");
+  return KernelNet(std::move(fd));
+}
+
+Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view what) {
+  auto* header = static_cast<nlmsghdr*>(message);
+  header->nlmsg_seq = ++sequence_;
+  if (send(socket_.get(), message, bytes, 0) < 0) return fail_errno(what);
+  alignas(nlmsghdr) std::array<std::uint8_t, 4096> reply;
+  for (;;) {
+    const ssize_t got = recv(socket_.get(), reply.data(), reply.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(what);
+    if (static_cast<std::size_t>(got) < NLMSG_LENGTH(sizeof(nlmsgerr))) continue;
+    nlmsghdr answer;
+    std::memcpy(&answer, reply.data(), sizeof answer);
+    if (answer.nlmsg_type != NLMSG_ERROR || answer.nlmsg_seq != sequence_) continue;  // an earlier, timed-out one
+    nlmsgerr code;
+    std::memcpy(&code, reply.data() + NLMSG_HDRLEN, sizeof code);
+    if (code.error == 0) return {};
+    const int err = -code.error;
+    if (err == EADDRNOTAVAIL || err == ESRCH || err == ENODEV) return fail(Errc::kNotFound, std::format("{}: {}", what, strerror(err)));
+    return fail_errno(what, err);
+  }
+}
+
+Status KernelNet::add_address(const TunnelAddress& address) {
+  GW_TRY_ASSIGN(auto request, address_request(address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE));
+  return transact(&request, request.header.nlmsg_len, std::format("address {} on {}", address.local, address.device));
+}
+
+Status KernelNet::remove_address(const TunnelAddress& address) {
+  auto request = address_request(address, RTM_DELADDR, 0);
+  if (!request) return {};  // the device is gone, and its addresses with it
+  const Status done = transact(&*request, request->header.nlmsg_len, std::format("remove {} from {}", address.local, address.device));
+  return !done && means_absent(done.error()) ? Status{} : done;
+}
+
+Status KernelNet::add_route(const DeviceRoute& route) {
+  GW_TRY_ASSIGN(auto request, route_request(route, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE));
+  return transact(&request, request.header.nlmsg_len, std::format("route {} to {}", route.prefix, route.device));
+}
+
+Status KernelNet::remove_route(const DeviceRoute& route) {
+  auto request = route_request(route, RTM_DELROUTE, 0);
+  if (!request) return {};
+  const Status done = transact(&*request, request->header.nlmsg_len, std::format("remove route {}", route.prefix));
+  return !done && means_absent(done.error()) ? Status{} : done;
+}
+
+}  // namespace gw::gwd

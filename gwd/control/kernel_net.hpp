@@ -1,0 +1,47 @@
+// The few things gwd sets in the kernel itself: addresses of tunnel devices and routes of static sites,
+// by rtnetlink. Each call is one request and its acknowledgement (microseconds). Thread: control.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/fd.hpp"
+#include "base/ip.hpp"
+#include "base/result.hpp"
+
+namespace gw::gwd {
+
+/// A point-to-point address of a tunnel device: `ip addr add LOCAL peer PEER dev DEVICE`.
+struct TunnelAddress {
+  std::string device;
+  IpAddress local;
+  IpAddress peer;
+  friend bool operator==(const TunnelAddress&, const TunnelAddress&) = default;
+};
+
+struct DeviceRoute {
+  Prefix prefix;
+  std::string device;
+  friend auto operator<=>(const DeviceRoute&, const DeviceRoute&) = default;
+};
+
+class KernelNet {
+ public:
+  static Result<KernelNet> open();
+
+  /// Adds or replaces; the device must exist (kNotFound if not).
+  Status add_address(const TunnelAddress& address);
+  /// An absent address is no error.
+  Status remove_address(const TunnelAddress& address);
+  Status add_route(const DeviceRoute& route);
+  Status remove_route(const DeviceRoute& route);
+
+ private:
+  explicit KernelNet(Fd socket) : socket_(std::move(socket)) {}
+  Status transact(void* message, std::uint32_t bytes, std::string_view what);
+
+  Fd socket_;
+  std::uint32_t sequence_ = 0;
+};
+
+}  // namespace gw::gwd
