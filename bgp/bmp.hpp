@@ -1,0 +1,94 @@
+// BMP version 3 (RFC 7854) and the BGP UPDATEs inside it (RFC 4271, 4760, 6793, 7606) as typed events.
+// Pure and strict: a message whose lengths do not agree is an error and ends the stream; an UPDATE whose
+// attributes are malformed is a withdrawal of its prefixes (RFC 7606 2). One thread.
+//
+// bgpd's habits (frr-findings): PEER DOWN repeats on each failed connect and End-of-RIB comes for the
+// pre- and post-policy view: both are told once (BmpSession). No LOCAL_PREF on eBGP. bgpd prepends its own
+// AS to nothing in the pre-policy view, but does so in loc-rib, which is not asked for and is ignored.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "routes/candidate.hpp"
+
+namespace gw::bgp {
+
+/// A message is a BGP message and at most about 100 bytes; peer-up carries two OPENs.
+inline constexpr std::size_t kMaxBmpMessage = std::size_t{256} << 10;
+
+struct BmpPeer {
+  IpAddress address;
+  std::uint32_t asn = 0;
+  IpAddress router_id;
+  friend auto operator<=>(const BmpPeer&, const BmpPeer&) = default;
+};
+
+struct BmpInitiation {
+  std::string system_name;
+  std::string description;
+};
+struct BmpTermination {
+  std::optional<std::uint16_t> reason;
+};
+struct BmpPeerUp {
+  BmpPeer peer;
+  IpAddress local_address;
+};
+struct BmpPeerDown {
+  BmpPeer peer;
+  std::uint8_t reason = 0;  // RFC 7854 4.9
+  std::string text;         // "the peer closed the session: hold timer expired"
+};
+/// Adj-RIB-In, pre-policy.
+struct BmpRoutes {
+  BmpPeer peer;
+  routes::AttributesPtr attributes;  // null: nothing is announced
+  std::vector<Prefix> announced;
+  std::vector<Prefix> withdrawn;
+  std::string malformed;  // why an announcement was treated as withdrawal; empty: it was not
+};
+struct BmpEndOfRib {
+  BmpPeer peer;
+  Family family = Family::kV4;
+};
+using BmpEvent = std::variant<BmpInitiation, BmpTermination, BmpPeerUp, BmpPeerDown, BmpRoutes, BmpEndOfRib>;
+
+/// One BMP stream: bytes in, events out.
+class BmpSession {
+ public:
+  void feed(std::span<const std::uint8_t> bytes);
+  /// The next event; nothing when more bytes are needed; an error when the stream is beyond repair.
+  Result<std::optional<BmpEvent>> next();
+
+ private:
+  Result<std::optional<BmpEvent>> parse(std::span<const std::uint8_t> message);
+  bool is_repeated(const BmpEvent& event);
+
+  std::vector<std::uint8_t> buffer_;
+  std::size_t consumed_ = 0;
+  std::set<BmpPeer> up_;
+  std::set<std::pair<BmpPeer, Family>> end_of_rib_;
+};
+
+/// An UPDATE without BMP around it: marker, length and type included. `ibgp_or_as4` is not asked: BMP says AS4.
+enum class AsnWidth : std::uint8_t { kTwo = 2, kFour = 4 };
+struct ParsedUpdate {
+  routes::AttributesPtr attributes;
+  std::vector<Prefix> announced;
+  std::vector<Prefix> withdrawn;
+  std::optional<Family> end_of_rib;
+  std::string malformed;
+};
+Result<ParsedUpdate> parse_update(std::span<const std::uint8_t> message, AsnWidth width);
+
+}  // namespace gw::bgp

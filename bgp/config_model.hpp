@@ -1,0 +1,65 @@
+// What this gateway wants of bgpd, and its rendering: the whole configuration as commands, the smallest
+// difference between two intents, and the complete file that bgpd starts with (a graceful restart needs
+// it complete: an incomplete one costs every route). Pure, any thread. Settings: frr-findings.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "bgp/vty_protocol.hpp"
+#include "routes/policy.hpp"
+
+namespace gw::bgp {
+
+struct PeerIntent {
+  std::string tunnel;  // "paris-ce1/gw-a": description, and in error messages
+  std::string device;  // the tunnel's TUN device; empty: reached by routing (a loopback behind the site)
+  IpAddress local;     // 169.254.21.1
+  IpAddress peer;      // 169.254.21.2; the key
+  std::uint32_t remote_asn = 0;
+  std::chrono::seconds keepalive{60};
+  std::chrono::seconds hold{180};
+  Secret md5;                                            // RFC 2385; empty: none
+  std::uint32_t max_routes = routes::kDefaultMaxRoutes;  // per family; 0: no limit
+  bool graceful_restart = true;
+  bool bfd = false;
+  bool disabled = false;  // configured, held down
+};
+
+struct BgpIntent {
+  std::string instance;  // "gw-a": hostname, and in the log
+  std::uint32_t asn = 65515;
+  IpAddress router_id;  // IPv4
+  std::vector<PeerIntent> peers;
+  std::vector<Prefix> networks;            // originated: VNet prefixes and static sites
+  routes::ImportPolicy import;             // rendered to prefix and AS-path lists
+  std::chrono::seconds restart_time{120};  // how long peers keep our routes (RFC 4724); at most 4095 s
+  std::uint16_t bmp_port = 0;              // loopback port of gwd's BmpServer; 0: no BMP
+};
+
+/// Everything that would make bgpd refuse or, worse, accept: reserved ASNs, doubled peers, timers.
+/// The error names the field: "peers[2].remote_asn".
+Status validate(const BgpIntent& intent);
+
+/// The whole configuration, for configure() on a daemon in any state of an earlier intent's `asn`.
+/// Applying it again changes nothing and flaps nothing.
+Commands render(const BgpIntent& intent);
+/// What leads from `before` to `after`; an unchanged neighbour gets no command. Empty: nothing to do.
+Commands diff(const BgpIntent& before, const BgpIntent& after);
+/// Commands outside configuration mode to run after diff(): soft clears where policy changed (route-map
+/// delay-timer 0 does not re-apply it by itself).
+Commands clears(const BgpIntent& before, const BgpIntent& after);
+
+/// bgpd's -f file; holds md5 secrets: write it 0640 frr:frr.
+Secret render_file(const BgpIntent& intent);
+
+/// Peer-groups and lists that the rendering uses.
+inline constexpr const char* kTunnelGroup = "GW-TUNNELS";
+
+}  // namespace gw::bgp

@@ -1,0 +1,57 @@
+// bgpd's JSON, as far as operators see it: sessions, and received or advertised routes in the clouds'
+// columns (azure-conventions). Pure, any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+
+namespace gw::bgp {
+
+struct PeerStatus {
+  IpAddress peer;
+  IpAddress local;  // unspecified until `neighbors` was read
+  std::uint32_t asn = 0;
+  std::string state;               // "Established", "Idle", "Connect"...
+  std::chrono::seconds uptime{0};  // of the session, or since it went down
+  std::uint64_t received_v4 = 0;   // prefixes
+  std::uint64_t received_v6 = 0;
+  std::uint64_t advertised_v4 = 0;
+  std::uint64_t advertised_v6 = 0;
+  std::uint64_t messages_received = 0;
+  std::uint64_t messages_sent = 0;
+  std::string last_error;  // "Hold Timer Expired"; empty: none
+  bool established() const { return state == "Established"; }
+};
+
+// The commands whose output the parsers below take.
+inline constexpr const char* kShowSummary = "show bgp summary json";
+inline constexpr const char* kShowNeighbors = "show bgp neighbors json";
+std::string show_advertised(const IpAddress& peer, Family family);
+std::string show_received(const IpAddress& peer, Family family);
+
+Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view json);
+/// Adds local address, message counts and the last error to what parse_summary gave; unknown peers are added.
+Status add_neighbors(std::string_view json, std::map<IpAddress, PeerStatus>& peers);
+
+struct RouteRow {
+  Prefix network;
+  std::string next_hop;
+  std::string local_address;
+  std::string source_peer;
+  std::string origin;   // Network | EBgp | IBgp
+  std::string as_path;  // "65021 65022"
+  std::uint32_t weight = 0;
+};
+
+enum class Direction : std::uint8_t { kReceived, kAdvertised };
+/// Rows sorted by network. `session` gives the columns that bgpd does not say.
+Result<std::vector<RouteRow>> parse_routes(std::string_view json, const PeerStatus& session, Direction direction);
+
+}  // namespace gw::bgp
