@@ -1,0 +1,42 @@
+// What the XDP programs share with gw-fastpath: keys and values of their maps, counters, events.
+// Written in C for both worlds; fields ending in _be are in network order.
+#pragma once
+
+#include <linux/types.h>
+
+// Key of the SPI map: ESP for (SPI, destination) goes to AF_XDP.
+struct gw_spi_key {
+  __u32 spi_be;
+  __u32 family;  // 4 or 6
+  __u8 dst[16];  // IPv4 in the first 4 bytes, the rest zero
+};
+static_assert(sizeof(struct gw_spi_key) == 24, "shared layout");
+
+// Key of the set of addresses that are ours.
+struct gw_address_key {
+  __u32 family;
+  __u8 address[16];
+};
+static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
+
+// One per-CPU u64 each. The names for people are in ebpf/xdp/counters.cpp.
+enum gw_xdp_counter {
+  GW_XDP_REDIRECTED = 0,      // handed to AF_XDP
+  GW_XDP_PASSED = 1,          // left to the kernel
+  GW_XDP_DROP_UNKNOWN_SPI = 2,
+  GW_XDP_DROP_ESP_TRUNCATED = 3,
+  GW_XDP_DROP_NAT_KEEPALIVE = 4,  // RFC 3948 2.3
+  GW_XDP_DROP_NO_SOCKET = 5,      // rx queue without an AF_XDP socket
+  GW_XDP_COUNTERS = 6,
+};
+
+// Through the ring buffer, at most one every GW_XDP_EVENT_INTERVAL_NS.
+#define GW_XDP_EVENT_INTERVAL_NS 100000000ull
+struct gw_unknown_spi_event {
+  __u32 spi_be;
+  __u32 family;
+  __u8 src[16];
+  __u8 dst[16];
+  __u32 src_port;  // host order; 0: protocol 50
+};
+static_assert(sizeof(struct gw_unknown_spi_event) == 44, "shared layout");
