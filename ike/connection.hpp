@@ -51,8 +51,11 @@ struct TunnelIntent {
   Secret psk;
   std::vector<IkeProposal> ike_proposals{IkeProposal{}};
   std::vector<IpsecProposal> ipsec_proposals{IpsecProposal{}};
-  std::chrono::seconds ike_lifetime{28'800};
+  std::chrono::seconds ike_lifetime{28'800};  // hard: the SA is gone then
   std::chrono::seconds ipsec_lifetime{27'000};
+  // Rekeyed one to two margins before the lifetime ends (fuzz 100 %); cut to a tenth of the lifetime.
+  std::chrono::seconds ike_rekey_margin{270};
+  std::chrono::seconds ipsec_rekey_margin{270};
   std::uint64_t ipsec_lifetime_kb = 102'400'000;  // 0: no limit
   std::chrono::seconds dpd_delay{45};
   std::uint32_t replay_window = 1024;  // packets

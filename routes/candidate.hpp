@@ -75,13 +75,13 @@ inline constexpr std::uint32_t kGracefulShutdown = 0xffff0000;  // RFC 8326: 655
 inline constexpr std::uint32_t kDefaultLocalPreference = 100;
 
 struct Attributes {
-  IpAddress next_hop;
-  AsPath as_path;
+  IpAddress next_hop{};
+  AsPath as_path{};
   Origin origin = Origin::kIgp;
-  std::optional<std::uint32_t> med;
-  std::optional<std::uint32_t> local_preference;  // absent: kDefaultLocalPreference
-  std::uint16_t weight = 0;                       // this gateway's source class (FRR weight)
-  std::vector<std::uint32_t> communities;         // high 16 bits: ASN
+  std::optional<std::uint32_t> med{};
+  std::optional<std::uint32_t> local_preference{};  // absent: kDefaultLocalPreference
+  std::uint16_t weight = 0;                         // this gateway's source class (FRR weight)
+  std::vector<std::uint32_t> communities{};         // high 16 bits: ASN
   friend bool operator==(const Attributes&, const Attributes&) = default;
 
   bool has_community(std::uint32_t community) const;
@@ -92,7 +92,7 @@ struct Candidate {
   SourcePtr source;          // never null
   AttributesPtr attributes;  // never null
   bool stale = false;        // its session is gone, graceful restart keeps the route (RFC 4724)
-  MonoTime since;            // when it was last changed, given by the caller; for people, decides nothing
+  MonoTime since{};          // when it was last changed, given by the caller; for people, decides nothing
 };
 
 }  // namespace gw::routes

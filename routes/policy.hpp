@@ -25,17 +25,17 @@ struct AsnRange {
 /// Reserved by the clouds or by IANA: refused for a peer and inside a learned AS path.
 const std::vector<AsnRange>& reserved_asns();
 
-/// Never learned from a site, with everything inside them: this-network, loopback, APIPA, documentation of
-/// nothing: multicast and reserved space, IPv6 link-local, multicast, v4-mapped.
+/// Never learned from a site, with everything inside them: this-network, loopback, APIPA, multicast and
+/// reserved space, IPv6 link-local, multicast and v4-mapped.
 const std::vector<Prefix>& martians();
 
 inline constexpr std::uint32_t kDefaultMaxRoutes = 4000;
 
 struct ImportPolicy {
   std::uint32_t gateway_asn = 65515;
-  std::vector<Prefix> vnet_prefixes;
+  std::vector<Prefix> vnet_prefixes{};
   DefaultRoute default_route = DefaultRoute::kRefuse;
-  std::vector<std::uint32_t> allowed_asns;  // reserved ones that are fine here (the partner pair's)
+  std::vector<std::uint32_t> allowed_asns{};  // reserved ones that are fine here (the partner pair's)
 };
 
 enum class Refusal : std::uint8_t {

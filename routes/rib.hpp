@@ -70,6 +70,7 @@ class Rib {
   std::vector<Prefix> prefixes() const;
 
   SourceCount count(std::string_view source) const;
+  /// Prefixes known, including those that the next drain reports as gone.
   std::size_t size() const { return table_.size(); }
 
  private:
