@@ -1,0 +1,198 @@
+// Decapsulation (RFC 4303 3.4). The steps are numbered in codec.hpp.
+#include <algorithm>
+#include <cstring>
+
+#include "base/wire.hpp"
+#include "ebpf/esp/checksum.hpp"
+#include "ebpf/esp/codec.hpp"
+#include "ebpf/esp/ecn.hpp"
+#include "ebpf/esp/inner.hpp"
+
+namespace gw::esp {
+namespace {
+
+constexpr std::uint8_t kProtocolUdp = 17;
+constexpr std::uint8_t kProtocolFragment = 44;
+constexpr std::uint8_t kProtocolEsp = 50;
+constexpr std::uint32_t kEspAndIvBytes = 16;
+
+struct Outer {
+  std::uint32_t header = 0;  // bytes before what the protocol carries
+  std::uint32_t total = 0;   // of the IP packet, at most the bytes there are
+  std::uint8_t protocol = 0;
+};
+
+gw_drop parse_outer_v4(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer) {
+  if (p.size() < 20) return GW_DROP_TRUNCATED;
+  outer.header = (p[0] & 0xfU) * 4;
+  outer.total = load_be<std::uint16_t>(&p[2]);
+  if (p[0] >> 4 != 4 || outer.header < 20 || outer.total < outer.header) return GW_DROP_MALFORMED_OUTER;
+  if (outer.total > p.size()) return GW_DROP_TRUNCATED;
+  if (!ipv4_checksum_ok(p.data(), outer.header)) return GW_DROP_MALFORMED_OUTER;
+  if ((load_be<std::uint16_t>(&p[6]) & 0x3fff) != 0) return GW_DROP_OUTER_FRAGMENT;
+  if (std::memcmp(&p[16], sa.dst().data(), 4) != 0) return GW_DROP_MALFORMED_OUTER;
+  outer.protocol = p[9];
+  return GW_DROP_NONE;
+}
+
+// Extension headers before ESP are legal and sent by nobody: refused but for the fragment's own reason.
+gw_drop parse_outer_v6(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer) {
+  if (p.size() < 40) return GW_DROP_TRUNCATED;
+  outer.header = 40;
+  outer.total = 40U + load_be<std::uint16_t>(&p[4]);
+  if (p[0] >> 4 != 6) return GW_DROP_MALFORMED_OUTER;
+  if (outer.total > p.size()) return GW_DROP_TRUNCATED;
+  if (std::memcmp(&p[24], sa.dst().data(), 16) != 0) return GW_DROP_MALFORMED_OUTER;
+  outer.protocol = p[6];
+  return outer.protocol == kProtocolFragment ? GW_DROP_OUTER_FRAGMENT : GW_DROP_NONE;
+}
+
+// RFC 3948 2.1. The UDP checksum is not looked at: the ICV covers what matters, and 0 is what is sent.
+gw_drop parse_udp(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer, std::uint16_t& source_port) {
+  if (outer.total - outer.header < 8) return GW_DROP_TRUNCATED;
+  const std::uint8_t* udp = &p[outer.header];
+  source_port = load_be<std::uint16_t>(udp);
+  const std::uint32_t length = load_be<std::uint16_t>(udp + 4);
+  if (source_port == 0 || load_be<std::uint16_t>(udp + 2) != sa.udp_port()) return GW_DROP_MALFORMED_OUTER;
+  if (length < 8 || length > outer.total - outer.header) return GW_DROP_MALFORMED_OUTER;
+  outer.total = outer.header + length;
+  outer.header += 8;
+  return GW_DROP_NONE;
+}
+
+std::uint8_t outer_ecn(const std::uint8_t* p) {
+  return static_cast<std::uint8_t>((p[0] >> 4 == 4 ? p[1] : p[1] >> 4) & kEcnMask);
+}
+
+// RFC 6040 4.2 into the inner header. False: drop.
+bool apply_ecn(std::uint8_t* inner, Family family, std::uint8_t from_outer) {
+  const auto before = static_cast<std::uint8_t>((family == Family::kV4 ? inner[1] : inner[1] >> 4) & kEcnMask);
+  const auto after = combined_ecn(before, from_outer);
+  if (!after) return false;
+  if (*after == before) return true;
+  if (family == Family::kV6) {
+    inner[1] = static_cast<std::uint8_t>((inner[1] & ~(kEcnMask << 4)) | *after << 4);
+    return true;
+  }
+  const auto word = load_be<std::uint16_t>(inner);
+  inner[1] = static_cast<std::uint8_t>((inner[1] & ~kEcnMask) | *after);
+  store_be(inner + 10, updated_checksum(load_be<std::uint16_t>(inner + 10), word, load_be<std::uint16_t>(inner)));
+  return true;
+}
+
+// Steps 5 to 7: everything about an authentic packet's content. Leaves the packet at its inner header.
+gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::span<const std::uint8_t> text) {
+  const std::size_t pad = text[text.size() - 2];  // 5
+  const std::uint8_t next_header = text.back();
+  if (pad + kTrailerBytes > text.size()) return GW_DROP_PAD;
+  const std::size_t payload = text.size() - kTrailerBytes - pad;
+  for (std::size_t i = 0; i < pad; ++i)
+    if (text[payload + i] != static_cast<std::uint8_t>(i + 1)) return GW_DROP_PAD;  // RFC 4303 2.4
+  if (next_header == 59) return GW_DROP_DUMMY;                                      // RFC 4303 2.6
+  if (next_header != 4 && next_header != 41) return GW_DROP_NEXT_HEADER;
+  const auto inner = check_inner(text.first(payload));
+  if (!inner || inner->family != (next_header == 4 ? Family::kV4 : Family::kV6)) return GW_DROP_MALFORMED_INNER;
+
+  if (!sa.selectors().matches(text.first(inner->total_length), inner->family,  // 6
+                              SelectorSet::Way::kRemoteToLocal))
+    return GW_DROP_TS_MISMATCH;
+
+  const std::uint8_t ecn = outer_ecn(packet.data());  // 7
+  packet.offset += header;
+  packet.length = inner->total_length;
+  return apply_ecn(packet.data(), inner->family, ecn) ? GW_DROP_NONE : GW_DROP_ECN;
+}
+
+}  // namespace
+
+gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op) {
+  const InboundSa& sa = *packet.in;
+  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // 1
+  const std::span<const std::uint8_t> bytes = packet.bytes();
+  Outer outer;
+  gw_drop drop = sa.outer_family() == Family::kV4 ? parse_outer_v4(bytes, sa, outer) : parse_outer_v6(bytes, sa, outer);
+  if (drop != GW_DROP_NONE) return drop;
+  work.source_port = 0;
+  if (outer.protocol == kProtocolUdp) {
+    if (drop = parse_udp(bytes, sa, outer, work.source_port); drop != GW_DROP_NONE) return drop;
+  } else if (outer.protocol != kProtocolEsp) {
+    return GW_DROP_MALFORMED_OUTER;
+  }
+  const std::uint32_t size = outer.total - outer.header;
+  if (size < kEspAndIvBytes + kTrailerBytes + kIcvBytes) return GW_DROP_TRUNCATED;
+  std::uint8_t* esp = packet.data() + outer.header;
+  if (load_be<std::uint32_t>(esp) != sa.spi()) return GW_DROP_UNKNOWN_SPI;
+
+  const auto sequence = sa.window().infer(sa.record(), load_be<std::uint32_t>(esp + 4));  // 2
+  if (!sequence || !sa.window().acceptable(sa.record(), *sequence)) return GW_DROP_REPLAY;
+
+  const std::uint32_t salt = sa.salt_be();
+  std::memcpy(op.nonce.data(), &salt, sizeof salt);
+  std::memcpy(op.nonce.data() + 4, esp + 8, 8);
+  store_be(op.aad.data(), sa.spi());
+  if (sa.sequence_mode() == SequenceMode::kExtended) {  // RFC 4106 5
+    store_be(op.aad.data() + 4, *sequence);
+    op.aad_length = 12;
+  } else {
+    store_be(op.aad.data() + 4, static_cast<std::uint32_t>(*sequence));
+    op.aad_length = 8;
+  }
+  op.key = sa.key();
+  op.text = esp + kEspAndIvBytes;
+  op.length = size - kEspAndIvBytes - static_cast<std::uint32_t>(kIcvBytes);
+  op.icv = op.text + op.length;
+  work.packet = &packet;
+  work.sequence = *sequence;
+  work.header = outer.header + kEspAndIvBytes;
+  return GW_DROP_NONE;
+}
+
+gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t now_ms, std::uint8_t& events) {
+  Packet& packet = *work.packet;
+  InboundSa& sa = *packet.in;
+  if (!op.ok) return GW_DROP_ICV;
+  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;                          // reached within this burst
+  if (!sa.window().accept(sa.record(), work.sequence)) return GW_DROP_REPLAY;  // 4
+
+  // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23).
+  const bool v4 = sa.outer_family() == Family::kV4;
+  const std::span<const std::uint8_t> source(packet.data() + (v4 ? 12 : 8), v4 ? 4 : 16);
+  if (!sa.is_source(source, work.source_port) && work.sequence == sa.record().replay_top) [[unlikely]]
+    events |= sa.note_source(source, work.source_port);
+
+  const gw_drop drop = deliver(packet, sa, work.header, {op.text, op.length});
+  sa.count(drop == GW_DROP_NONE ? packet.length : op.length, now_ms);
+  return drop;
+}
+
+void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result) {
+  std::size_t n = 0;
+  for (Packet& p : packets) {
+    if (p.drop != GW_DROP_NONE) continue;
+    p.drop = prepare_decap(p, work_[n], ops_[n]);
+    if (p.drop == GW_DROP_NONE)
+      ++n;
+    else
+      ++result.dropped;
+  }
+  backend_.decrypt(std::span(ops_).first(n));  // 3
+
+  const InboundSa* checked = nullptr;
+  for (std::size_t i = 0; i < n; ++i) {
+    Packet& p = *work_[i].packet;
+    p.drop = finish_decap(work_[i], ops_[i], now_ms, result.events);
+    ++(p.drop == GW_DROP_NONE ? result.passed : result.dropped);
+    // Once per run of packets of one SA, at its end.
+    checked = p.in;
+    if (i + 1 == n || work_[i + 1].packet->in != checked) result.events |= p.in->check_limits();
+  }
+}
+
+BurstResult Codec::decapsulate(std::span<Packet> packets, std::uint64_t now_ms) {
+  BurstResult result;
+  for (; !packets.empty(); packets = packets.subspan(std::min(packets.size(), kCryptoBurst)))
+    decapsulate_chunk(packets.first(std::min(packets.size(), kCryptoBurst)), now_ms, result);
+  return result;
+}
+
+}  // namespace gw::esp

@@ -1,0 +1,136 @@
+#include "ebpf/esp/inner.hpp"
+
+#include "base/wire.hpp"
+#include "ebpf/esp/checksum.hpp"
+
+namespace gw::esp {
+namespace {
+
+enum Protocol : std::uint8_t {
+  kHopByHop = 0,
+  kIcmp = 1,
+  kTcp = 6,
+  kUdp = 17,
+  kDccp = 33,
+  kRouting = 43,
+  kFragment = 44,
+  kAh = 51,
+  kIcmpV6 = 58,
+  kDestinationOptions = 60,
+  kSctp = 132,
+  kUdpLite = 136,
+};
+
+struct Transport {
+  std::uint8_t protocol = 0;
+  std::uint32_t offset = 0;  // 0: not in this packet
+  bool fragment = false;
+};
+
+// RFC 8200 4.1. Stops at the first header that is none of the extension headers, or is cut short.
+Transport find_transport_v6(std::span<const std::uint8_t> packet) {
+  Transport t{.protocol = packet[6], .offset = 40};
+  for (;;) {
+    const std::size_t left = packet.size() - t.offset;
+    const std::uint8_t* p = packet.data() + t.offset;
+    std::uint32_t length = 0;
+    switch (t.protocol) {
+      case kHopByHop:
+      case kRouting:
+      case kDestinationOptions:
+        if (left < 8) return {.protocol = t.protocol, .fragment = t.fragment};
+        length = (p[1] + 1U) * 8;
+        break;
+      case kAh:
+        if (left < 8) return {.protocol = t.protocol, .fragment = t.fragment};
+        length = (p[1] + 2U) * 4;
+        break;
+      case kFragment: {
+        if (left < 8) return {.protocol = t.protocol, .fragment = true};
+        const std::uint16_t field = load_be<std::uint16_t>(p + 2);
+        t.fragment = t.fragment || (field & 0xfff9) != 0;  // offset or "more"; both 0 is an atomic fragment
+        if ((field & 0xfff8) != 0) return {.protocol = p[0], .fragment = true};
+        length = 8;
+        break;
+      }
+      default: return t;
+    }
+    if (length > left) return {.protocol = t.protocol, .fragment = t.fragment};
+    t.protocol = p[0];
+    t.offset += length;
+  }
+}
+
+Transport find_transport_v4(std::span<const std::uint8_t> packet) {
+  const std::uint16_t field = load_be<std::uint16_t>(packet.data() + 6);
+  Transport t{.protocol = packet[9], .offset = (packet[0] & 0xfU) * 4, .fragment = (field & 0x3fff) != 0};
+  if ((field & 0x1fff) != 0) t.offset = 0;
+  return t;
+}
+
+void read_ports(std::span<const std::uint8_t> packet, Flow& flow) {
+  const std::size_t left = packet.size() - flow.l4_offset;
+  const std::uint8_t* p = packet.data() + flow.l4_offset;
+  switch (flow.protocol) {
+    case kTcp:
+    case kUdp:
+    case kDccp:
+    case kSctp:
+    case kUdpLite:
+      if (left < 4) return;
+      flow.port[0] = load_be<std::uint16_t>(p);
+      flow.port[1] = load_be<std::uint16_t>(p + 2);
+      flow.has_ports = true;
+      return;
+    case kIcmp:
+    case kIcmpV6:
+      if (left < 2) return;
+      flow.port[0] = flow.port[1] = load_be<std::uint16_t>(p);
+      flow.has_ports = true;
+      return;
+    default: return;
+  }
+}
+
+}  // namespace
+
+std::optional<InnerHeader> check_inner(std::span<const std::uint8_t> bytes) {
+  if (bytes.size() < 20) return std::nullopt;
+  const std::uint8_t* p = bytes.data();
+  if (p[0] >> 4 == 4) {
+    const std::uint32_t header = (p[0] & 0xfU) * 4;
+    const std::uint32_t total = load_be<std::uint16_t>(p + 2);
+    if (header < 20 || total < header || total > bytes.size() || !ipv4_checksum_ok(p, header)) return std::nullopt;
+    return InnerHeader{Family::kV4, header, total};
+  }
+  if (p[0] >> 4 == 6 && bytes.size() >= 40) {
+    const std::uint32_t total = 40U + load_be<std::uint16_t>(p + 4);
+    if (total > bytes.size()) return std::nullopt;
+    return InnerHeader{Family::kV6, 40, total};
+  }
+  return std::nullopt;
+}
+
+Flow parse_flow(std::span<const std::uint8_t> packet, Family family) {
+  Flow flow{};
+  flow.family = family;
+  const std::uint8_t* p = packet.data();
+  Transport transport;
+  if (family == Family::kV4) {
+    flow.address[0][1] = load_be<std::uint32_t>(p + 12);
+    flow.address[1][1] = load_be<std::uint32_t>(p + 16);
+    transport = find_transport_v4(packet);
+  } else {
+    for (std::size_t end = 0; end < 2; ++end)
+      for (std::size_t half = 0; half < 2; ++half)
+        flow.address[end][half] = load_be<std::uint64_t>(p + 8 + end * 16 + half * 8);
+    transport = find_transport_v6(packet);
+  }
+  flow.protocol = transport.protocol;
+  flow.l4_offset = transport.offset;
+  flow.fragment = transport.fragment;
+  if (flow.l4_offset != 0) read_ports(packet, flow);
+  return flow;
+}
+
+}  // namespace gw::esp

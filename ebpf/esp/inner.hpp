@@ -1,0 +1,36 @@
+// Reading an IP packet of unknown quality: header sanity, and the flow it belongs to (addresses, protocol,
+// ports). Every length is checked against the bytes there are. Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/ip.hpp"
+
+namespace gw::esp {
+
+struct InnerHeader {
+  Family family;
+  std::uint32_t header_length;  // IPv4 with options; IPv6: 40
+  std::uint32_t total_length;   // at most the bytes given
+};
+
+/// Version, header length, total length within `bytes`, IPv4 header checksum. Bytes after total_length are
+/// TFC padding (RFC 4303 2.7). Nothing if malformed.
+std::optional<InnerHeader> check_inner(std::span<const std::uint8_t> bytes);
+
+struct Flow {
+  Family family;
+  std::uint8_t protocol;        // after IPv6 extension headers
+  bool fragment;                // any fragment, the first one, too
+  bool has_ports;               // false: non-first fragment, truncated, or a protocol without ports
+  std::uint64_t address[2][2];  // [0] source, [1] destination; host order halves; IPv4 in [i][1]
+  std::uint16_t port[2];        // ICMP: both type << 8 | code
+  std::uint32_t l4_offset;      // of the transport header; 0 if it is not there
+};
+
+/// `packet` starts with a header that check_inner() accepted and is total_length long.
+Flow parse_flow(std::span<const std::uint8_t> packet, Family family);
+
+}  // namespace gw::esp

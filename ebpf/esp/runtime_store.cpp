@@ -1,0 +1,185 @@
+#include "ebpf/esp/runtime_store.hpp"
+
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cstring>
+#include <format>
+
+namespace gw::esp {
+namespace {
+
+enum SlotState : std::uint32_t { kFree = 0, kInUse = 1 };
+
+void publish() { std::atomic_thread_fence(std::memory_order_release); }
+
+Result<Fd> open_locked(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail_errno(std::format("cannot open {}", path));
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return fail(Errc::kLimit, std::format("{} is in use by another process", path));
+    return fail_errno(std::format("cannot lock {}", path));
+  }
+  return fd;
+}
+
+Result<std::size_t> size_of(const Fd& fd, const std::string& path) {
+  struct stat st{};
+  if (::fstat(fd.get(), &st) != 0) return fail_errno(std::format("cannot stat {}", path));
+  if (!S_ISREG(st.st_mode)) return fail(Errc::kIo, std::format("{} is not a regular file", path));
+  return static_cast<std::size_t>(st.st_size);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RuntimeStore>> RuntimeStore::open(const std::string& path, std::uint32_t capacity) {
+  if (capacity == 0) return fail_field("capacity", "a store needs at least one slot");
+  std::unique_ptr<RuntimeStore> store(new RuntimeStore);
+  store->path_ = path;
+  GW_TRY_ASSIGN(store->fd_, open_locked(path));
+  GW_TRY_ASSIGN(const std::size_t bytes, size_of(store->fd_, path));
+  if (bytes == 0) {
+    GW_TRY(store->replace_file(capacity, {}));
+    return store;
+  }
+  StoreHeader found{};
+  const bool whole = ::pread(store->fd_.get(), &found, sizeof found, 0) == static_cast<ssize_t>(sizeof found);
+  const Status usable = whole ? check_header(found, bytes, capacity) : fail(Errc::kMalformed, "it is too short");
+  if (!usable) {
+    GW_TRY(store->replace_file(capacity, usable.error().message));
+    return store;
+  }
+  GW_TRY(store->map(capacity));
+  if (const Status loaded = store->load(); !loaded) GW_TRY(store->replace_file(capacity, loaded.error().message));
+  return store;
+}
+
+RuntimeStore::~RuntimeStore() {
+  if (memory_ != nullptr) ::munmap(memory_, bytes_);
+}
+
+// Empties the file in place (the lock is on it). A process killed in between leaves a file without a valid
+// header, which the next one replaces again.
+Status RuntimeStore::replace_file(std::uint32_t capacity, std::string why) {
+  if (memory_ != nullptr) ::munmap(memory_, bytes_);
+  memory_ = nullptr;
+  index_.clear();
+  free_.clear();
+  replaced_ = std::move(why);
+  StoreSalt salt;
+  if (RAND_bytes(salt.data(), static_cast<int>(salt.size())) != 1)
+    return fail(Errc::kIo, "the system gives no random numbers");
+  if (::ftruncate(fd_.get(), 0) != 0 || ::ftruncate(fd_.get(), static_cast<off_t>(store_bytes(capacity))) != 0)
+    return fail_errno(std::format("cannot size {}", path_));
+  if (::fchmod(fd_.get(), 0600) != 0) return fail_errno(std::format("cannot protect {}", path_));
+  GW_TRY(map(capacity));
+  const StoreHeader h = make_header(capacity, salt);
+  std::memcpy(memory_, &h, sizeof h);
+  return {};
+}
+
+Status RuntimeStore::map(std::uint32_t capacity) {
+  bytes_ = store_bytes(capacity);
+  void* p = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+  if (p == MAP_FAILED) return fail_errno(std::format("cannot map {}", path_));
+  memory_ = p;
+  capacity_ = capacity;
+  return {};
+}
+
+Status RuntimeStore::load() {
+  for (std::uint32_t i = 0; i < header().high_water; ++i) {
+    const RuntimeRecord& r = slot(i);
+    if (r.state == kFree) {
+      free_.push_back(i);
+      continue;
+    }
+    GW_TRY_ASSIGN(const RecordId id, read_identity(r));
+    if (r.state != kInUse || !index_.emplace(Key{id.direction, id.fingerprint}, Entry{i, false}).second)
+      return fail(Errc::kMalformed, "two records are of one key");
+  }
+  return {};
+}
+
+StoreHeader& RuntimeStore::header() const { return *static_cast<StoreHeader*>(memory_); }
+
+RuntimeRecord& RuntimeStore::slot(std::uint32_t i) const {
+  return reinterpret_cast<RuntimeRecord*>(static_cast<std::uint8_t*>(memory_) + kStoreHeaderBytes)[i];
+}
+
+std::uint32_t RuntimeStore::slot_of(const RuntimeRecord& record) const {
+  return static_cast<std::uint32_t>(&record - &slot(0));
+}
+
+Fingerprint RuntimeStore::fingerprint(std::span<const std::uint8_t> key_and_nonce_salt) const {
+  return fingerprint_of(key_and_nonce_salt, header().salt);
+}
+
+Result<std::uint32_t> RuntimeStore::take_slot() {
+  if (!free_.empty()) {
+    const std::uint32_t i = free_.back();
+    free_.pop_back();
+    return i;
+  }
+  if (header().high_water == capacity_)
+    return fail(Errc::kLimit, std::format("all {} SA records are in use", capacity_));
+  return header().high_water++;
+}
+
+Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOptions& options) {
+  const Key key{id.direction, id.fingerprint};
+  if (const auto it = index_.find(key); it != index_.end()) {
+    RuntimeRecord& r = slot(it->second.slot);
+    if (it->second.attached)
+      return fail(Errc::kAlreadyExists, std::format("the key is in use by the SA with SPI {:#010x}", r.spi));
+    GW_TRY(resume_record(r, id.direction, options));
+    write_identity(r, id);
+    publish();
+    it->second.attached = true;
+    return &r;
+  }
+  RuntimeRecord trial{};
+  GW_TRY(begin_record(trial, id.direction, options));  // refuse before a slot is taken
+  GW_TRY_ASSIGN(const std::uint32_t i, take_slot());
+  RuntimeRecord& r = slot(i);
+  std::memcpy(&r, &trial, sizeof r);
+  write_identity(r, id);
+  publish();
+  store_field(r.state, std::uint32_t{kInUse});  // last: a process killed before this leaves a free slot
+  publish();
+  index_.emplace(key, Entry{i, true});
+  return &r;
+}
+
+void RuntimeStore::rebind(RuntimeRecord& record, const IpAddress& dst) {
+  std::memset(record.dst, 0, sizeof record.dst);
+  std::memcpy(record.dst, dst.bytes().data(), dst.bytes().size());
+  record.dst_family = dst.is_v4() ? 4 : 6;
+}
+
+void RuntimeStore::detach(RuntimeRecord& record) {
+  for (auto& [key, entry] : index_)
+    if (entry.slot == slot_of(record)) entry.attached = false;
+}
+
+void RuntimeStore::release(RuntimeRecord& record) {
+  const std::uint32_t i = slot_of(record);
+  std::erase_if(index_, [&](const auto& item) { return item.second.slot == i; });
+  store_field(record.state, std::uint32_t{kFree});  // first: a half-wiped record is never found again
+  publish();
+  std::memset(&record, 0, sizeof record);
+  free_.push_back(i);
+}
+
+std::vector<RuntimeRecord*> RuntimeStore::unattached() const {
+  std::vector<RuntimeRecord*> left;
+  for (const auto& [key, entry] : index_)
+    if (!entry.attached) left.push_back(&slot(entry.slot));
+  return left;
+}
+
+}  // namespace gw::esp

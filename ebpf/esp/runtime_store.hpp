@@ -1,0 +1,79 @@
+// A file of RuntimeRecords, mapped shared: on tmpfs it survives kill -9 of the process, not a reboot, which is
+// exactly what the nonce rule wants (an instance without record of a key does not use it). The one piece of
+// I/O in this package; the rules are in runtime_rules.hpp. Control thread only; the records themselves are
+// written by the worker that owns the SA. The file is locked: a second process is refused.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "ebpf/esp/runtime_rules.hpp"
+
+namespace gw::esp {
+
+class RuntimeStore {
+ public:
+  /// Opens or makes `path` (mode 0600, sparse) with `capacity` slots. A damaged file, another version or
+  /// geometry is replaced by an empty one: its keys are then unrecorded, which is safe. Fails with kLimit
+  /// while another process has it, kIo otherwise.
+  static Result<std::unique_ptr<RuntimeStore>> open(const std::string& path, std::uint32_t capacity);
+  ~RuntimeStore();
+  RuntimeStore(const RuntimeStore&) = delete;
+  RuntimeStore& operator=(const RuntimeStore&) = delete;
+
+  /// Why the file found was replaced; empty if it was used or there was none. For the log.
+  const std::string& replaced() const { return replaced_; }
+
+  /// To compare an SA that is sent again with the one installed, without keeping the key.
+  Fingerprint fingerprint(std::span<const std::uint8_t> key_and_nonce_salt) const;
+
+  /// The record to use for this SA, ready for OutboundSa/InboundSa::create; recorded before this returns.
+  /// kNeedsRekey: a replayed key without record, or its epochs are used up. kAlreadyExists: the key is in
+  /// use by an SA of this process (release or detach that first). kLimit: no free slot.
+  Result<RuntimeRecord*> adopt(const RecordId& id, const AdoptOptions& options);
+
+  /// A live SA got another destination (MOBIKE): its record is found under it from now on.
+  void rebind(RuntimeRecord& record, const IpAddress& dst);
+  /// The SA is gone from this process but its key may come back (orphans): the record stays.
+  void detach(RuntimeRecord& record);
+  /// The SA was deleted: its key will never be used again, the slot is free. Only after the worker let go.
+  void release(RuntimeRecord& record);
+
+  std::uint32_t capacity() const { return capacity_; }
+  std::uint32_t used() const { return static_cast<std::uint32_t>(index_.size()); }
+  /// Records that no SA of this process uses: left by an earlier process. Release those nobody claims.
+  std::vector<RuntimeRecord*> unattached() const;
+
+ private:
+  RuntimeStore() = default;
+  Status map(std::uint32_t capacity);
+  Status replace_file(std::uint32_t capacity, std::string why);
+  Status load();
+  Result<std::uint32_t> take_slot();
+  StoreHeader& header() const;
+  RuntimeRecord& slot(std::uint32_t i) const;
+  std::uint32_t slot_of(const RuntimeRecord& record) const;
+
+  struct Entry {
+    std::uint32_t slot;
+    bool attached;
+  };
+  // The epoch belongs to the key, so the key alone finds its record; SPI and destination are attributes.
+  using Key = std::pair<Direction, Fingerprint>;
+  std::map<Key, Entry> index_;
+  std::vector<std::uint32_t> free_;  // slots below high_water that are free
+  std::string path_;
+  std::string replaced_;
+  Fd fd_;
+  void* memory_ = nullptr;
+  std::size_t bytes_ = 0;
+  std::uint32_t capacity_ = 0;
+};
+
+}  // namespace gw::esp

@@ -1,0 +1,162 @@
+#include "ebpf/esp/sa.hpp"
+
+#include <cstring>
+#include <format>
+
+#include "base/wire.hpp"
+#include "ebpf/esp/checksum.hpp"
+
+namespace gw::esp {
+namespace {
+
+constexpr std::size_t kSaltBytes = 4;
+constexpr std::uint8_t kOuterTtl = 64;
+constexpr std::uint8_t kProtocolUdp = 17;
+constexpr std::uint8_t kProtocolEsp = 50;
+
+constexpr std::uint64_t limit(std::uint64_t configured) { return configured == 0 ? UINT64_MAX : configured; }
+
+Status check_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation) {
+  if (src.address.family() != dst.address.family())
+    return fail_field("dst", std::format("{} and {} are of different families", src.address, dst.address));
+  for (const auto& [name, e] : {std::pair{"src", &src}, std::pair{"dst", &dst}}) {
+    if (e->address.is_unspecified() || e->address.is_multicast())
+      return fail_field(name, std::format("{} is not an endpoint's address", e->address));
+    if (encapsulation == Encapsulation::kUdp && e->port == 0)
+      return fail_field(name, "UDP encapsulation needs a port (RFC 3948 uses 4500)");
+  }
+  return {};
+}
+
+}  // namespace
+
+SaCommon::~SaCommon() { wipe(&salt_be_, sizeof salt_be_); }
+
+Status SaCommon::init(const SaParameters& p, CryptoBackend& backend, RuntimeRecord& record) {
+  if (p.spi < 256) return fail_field("spi", std::format("SPI {:#x} is reserved (RFC 4303 2.1)", p.spi));
+  if (p.key.size() <= kSaltBytes)
+    return fail_field("key", std::format("{} bytes are too few for an AES key and 4 bytes of salt", p.key.size()));
+  if (p.sequence_jump > kMaxSequenceJump)
+    return fail_field("sequence_jump", std::format("{} is more than {}", p.sequence_jump, kMaxSequenceJump));
+  GW_TRY_ASSIGN(selectors_, SelectorSet::compile(p.local, p.remote));
+  const auto key = p.key.bytes();
+  GW_TRY_ASSIGN(key_, backend.make_key(key.first(key.size() - kSaltBytes)));
+  std::memcpy(&salt_be_, key.data() + key.size() - kSaltBytes, kSaltBytes);
+  record_ = &record;
+  spi_ = p.spi;
+  mode_ = p.sequence_mode;
+  soft_bytes_ = limit(p.lifetime.soft_bytes);
+  hard_bytes_ = limit(p.lifetime.hard_bytes);
+  soft_packets_ = limit(p.lifetime.soft_packets);
+  hard_packets_ = limit(p.lifetime.hard_packets);
+  return {};
+}
+
+std::uint8_t SaCommon::raise(std::uint8_t events) {
+  const auto fresh = static_cast<std::uint8_t>(events & ~raised_);
+  raised_ |= fresh;
+  pending_ |= fresh;
+  return fresh;
+}
+
+std::uint8_t SaCommon::check_limits() {
+  const SaCounters c = counters_of(*record_);
+  std::uint8_t reached = 0;
+  if (c.bytes >= soft_bytes_) reached |= kSoftBytes;
+  if (c.bytes >= hard_bytes_) reached |= kHardBytes;
+  if (c.packets >= soft_packets_) reached |= kSoftPackets;
+  if (c.packets >= hard_packets_) reached |= kHardPackets;
+  return reached == 0 ? reached : raise(reached);
+}
+
+Result<std::unique_ptr<OutboundSa>> OutboundSa::create(const SaParameters& p, CryptoBackend& backend,
+                                                       RuntimeRecord& record) {
+  if (load_field(record.iv_epoch) == 0 || load_field(record.next_sequence) == 0)
+    return fail(Errc::kNeedsRekey, "the SA's record was not begun: its nonces could repeat");
+  std::unique_ptr<OutboundSa> sa(new OutboundSa);
+  GW_TRY(sa->init(p, backend, record));
+  GW_TRY(sa->set_endpoints(p.src, p.dst, p.encapsulation));
+  sa->last_sequence_ = gw::esp::last_sequence(p.sequence_mode);
+  sa->jump_ = p.sequence_jump;
+  return sa;
+}
+
+Status OutboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation) {
+  GW_TRY(check_endpoints(src, dst, encapsulation));
+  header_.fill(0);
+  outer_family_ = src.address.family();
+  udp_ = encapsulation == Encapsulation::kUdp;
+  const std::uint8_t protocol = udp_ ? kProtocolUdp : kProtocolEsp;
+  std::uint8_t* p = header_.data();
+  if (outer_family_ == Family::kV4) {
+    p[0] = 0x45;
+    p[6] = 0x40;  // DF: path MTU discovery is the gateway's job (RFC 4301 8.1)
+    p[8] = kOuterTtl;
+    p[9] = protocol;
+    std::memcpy(p + 12, src.address.bytes().data(), 4);
+    std::memcpy(p + 16, dst.address.bytes().data(), 4);
+    ipv4_sum_ = sum16(p, 20);
+    p += 20;
+  } else {
+    p[0] = 0x60;
+    p[6] = protocol;
+    p[7] = kOuterTtl;
+    std::memcpy(p + 8, src.address.bytes().data(), 16);
+    std::memcpy(p + 24, dst.address.bytes().data(), 16);
+    p += 40;
+  }
+  if (udp_) {
+    store_be(p, src.port);
+    store_be(p + 2, dst.port);
+    p += 8;
+  }
+  store_be(p, spi_);
+  header_length_ = static_cast<std::uint8_t>(p + 4 - header_.data());
+  return {};
+}
+
+std::uint32_t OutboundSa::outer_length(std::uint32_t inner_length) const {
+  return header_length_ + kSequenceAndIvBytes + (inner_length + kTrailerBytes + 3) / 4 * 4 +
+         static_cast<std::uint32_t>(kIcvBytes);
+}
+
+std::uint32_t OutboundSa::inner_mtu(std::uint32_t outer_mtu) const {
+  const std::uint32_t around = outer_length(0) - 4;
+  return outer_mtu < around + 4 ? 0 : (outer_mtu - around) / 4 * 4 - kTrailerBytes;
+}
+
+Result<std::unique_ptr<InboundSa>> InboundSa::create(const SaParameters& p, CryptoBackend& backend,
+                                                     RuntimeRecord& record) {
+  std::unique_ptr<InboundSa> sa(new InboundSa(p));
+  GW_TRY(sa->init(p, backend, record));
+  GW_TRY(sa->set_endpoints(p.src, p.dst, p.encapsulation));
+  return sa;
+}
+
+Status InboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation) {
+  GW_TRY(check_endpoints(src, dst, encapsulation));
+  family_ = src.address.family();
+  std::memcpy(src_.data(), src.address.bytes().data(), src.address.bytes().size());
+  std::memcpy(dst_.data(), dst.address.bytes().data(), dst.address.bytes().size());
+  const bool udp = encapsulation == Encapsulation::kUdp;
+  src_port_ = udp ? src.port : 0;
+  udp_port_ = udp ? dst.port : kNatTraversalPort;
+  seen_ = src;
+  raised_ &= static_cast<std::uint8_t>(~kMapping);
+  return {};
+}
+
+bool InboundSa::is_source(std::span<const std::uint8_t> address, std::uint16_t port) const {
+  return port == src_port_ && std::memcmp(address.data(), src_.data(), address.size()) == 0;
+}
+
+std::uint8_t InboundSa::note_source(std::span<const std::uint8_t> address, std::uint16_t port) {
+  auto parsed = address.size() == 4 ? IpAddress::from_v4(load_be<std::uint32_t>(address.data()))
+                                    : IpAddress::from_v6(address.first<16>());
+  const Endpoint seen{parsed, port};
+  if (seen != seen_) raised_ &= static_cast<std::uint8_t>(~kMapping);  // moved again: tell again
+  seen_ = seen;
+  return raise(kMapping);
+}
+
+}  // namespace gw::esp

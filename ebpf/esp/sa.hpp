@@ -1,0 +1,180 @@
+// Security associations. SaParameters is what the control side knows (cold); OutboundSa and InboundSa are
+// what a worker needs per packet, cache-aligned, pointing at the RuntimeRecord that outlives the process.
+// An SA belongs to one worker; create it on any thread with that worker's backend and hand it over.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "base/secret.hpp"
+#include "ebpf/esp/crypto.hpp"
+#include "ebpf/esp/nonce.hpp"
+#include "ebpf/esp/replay.hpp"
+#include "ebpf/esp/runtime_record.hpp"
+#include "ebpf/esp/selector.hpp"
+
+namespace gw::esp {
+
+inline constexpr std::uint16_t kNatTraversalPort = 4500;  // RFC 3948
+inline constexpr std::uint32_t kSequenceAndIvBytes = 12;
+inline constexpr std::uint32_t kTrailerBytes = 2;  // pad length, next header
+
+struct Endpoint {
+  IpAddress address;
+  std::uint16_t port = 0;  // with UDP encapsulation only
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+enum class Encapsulation : std::uint8_t {
+  kNative,  // IP protocol 50
+  kUdp,     // RFC 3948
+};
+
+struct Lifetime {  // 0: no limit
+  std::uint64_t soft_bytes = 0;
+  std::uint64_t hard_bytes = 0;
+  std::uint64_t soft_packets = 0;
+  std::uint64_t hard_packets = 0;
+};
+
+struct SaParameters {
+  std::uint32_t spi = 0;  // 256 and up (RFC 4303 2.1)
+  Endpoint src;           // of the packets of this SA
+  Endpoint dst;
+  Encapsulation encapsulation = Encapsulation::kNative;
+  SequenceMode sequence_mode = SequenceMode::kExtended;
+  std::uint32_t replay_window = 1024;  // inbound
+  Secret key;                          // 16, 24 or 32 bytes and 4 of salt, as IKE derives them (RFC 4106 8.1)
+  std::vector<Selector> local;         // this side
+  std::vector<Selector> remote;        // the peer's
+  Lifetime lifetime;
+  std::uint64_t sequence_jump = 0;  // J: how far a record may lag (architecture: 0 for local ones)
+};
+
+/// What happened on an SA during a burst; bits of take_events() and BurstResult::events.
+enum Event : std::uint8_t {
+  kSoftBytes = 1,
+  kHardBytes = 2,
+  kSoftPackets = 4,
+  kHardPackets = 8,
+  kSoftSequence = 16,  // fewer than kExhaustionMargin sequence numbers or IVs are left
+  kHardSequence = 32,  // none is left
+  kMapping = 64,       // an authenticated packet came from another address or port: InboundSa::seen_source()
+};
+
+/// What both directions share: limits, counters and the events that they raise. Each event is raised once.
+class SaCommon {
+ public:
+  std::uint32_t spi() const { return spi_; }
+  RuntimeRecord& record() const { return *record_; }
+  const SelectorSet& selectors() const { return selectors_; }
+  KeySchedule* key() const { return key_.get(); }
+  std::uint32_t salt_be() const { return salt_be_; }
+  SequenceMode sequence_mode() const { return mode_; }
+
+  /// Events raised since the last call. Owner only.
+  std::uint8_t take_events() { return std::exchange(pending_, std::uint8_t{0}); }
+
+  // For the codec:
+  bool hard_expired() const {
+    return load_field(record_->packets) >= hard_packets_ || load_field(record_->bytes) >= hard_bytes_;
+  }
+  void count(std::uint32_t bytes, std::uint64_t now_ms) {
+    store_field(record_->packets, record_->packets + 1);
+    store_field(record_->bytes, record_->bytes + bytes);
+    store_field(record_->last_used_ms, now_ms);
+  }
+  /// Raises what the counters have reached; returns the newly raised ones.
+  std::uint8_t check_limits();
+  std::uint8_t raise(std::uint8_t events);
+
+ protected:
+  SaCommon() = default;
+  ~SaCommon();
+  Status init(const SaParameters& p, CryptoBackend& backend, RuntimeRecord& record);
+
+  RuntimeRecord* record_ = nullptr;
+  std::unique_ptr<KeySchedule> key_;
+  std::uint32_t salt_be_ = 0;
+  std::uint32_t spi_ = 0;
+  SequenceMode mode_ = SequenceMode::kExtended;
+  std::uint8_t raised_ = 0;
+  std::uint8_t pending_ = 0;
+  std::uint64_t soft_bytes_ = UINT64_MAX;
+  std::uint64_t hard_bytes_ = UINT64_MAX;
+  std::uint64_t soft_packets_ = UINT64_MAX;
+  std::uint64_t hard_packets_ = UINT64_MAX;
+  SelectorSet selectors_;
+};
+
+class alignas(64) OutboundSa : public SaCommon {
+ public:
+  /// `record` was begun or resumed (nonce.hpp) for this key and outlives the SA. Faults name the field of
+  /// SaParameters.
+  static Result<std::unique_ptr<OutboundSa>> create(const SaParameters& p, CryptoBackend& backend,
+                                                    RuntimeRecord& record);
+
+  /// MOBIKE, NAT rebinding: from the next packet on. Same rules as create().
+  Status set_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation);
+
+  Family outer_family() const { return outer_family_; }
+  /// Outer IP, UDP and the SPI, as every packet starts; lengths, checksum, id and DSCP are filled in later.
+  std::span<const std::uint8_t> header() const { return {header_.data(), header_length_}; }
+  bool udp() const { return udp_; }
+  /// Unfolded checksum sum of the IPv4 header in header().
+  std::uint64_t ipv4_sum() const { return ipv4_sum_; }
+  std::uint64_t last_sequence() const { return last_sequence_; }
+  std::uint64_t sequence_jump() const { return jump_; }
+  /// Bytes on the wire (outer IP packet) for an inner packet of this size.
+  std::uint32_t outer_length(std::uint32_t inner_length) const;
+  /// The largest inner packet whose outer packet fits `outer_mtu`; 0 if none.
+  std::uint32_t inner_mtu(std::uint32_t outer_mtu) const;
+
+ private:
+  OutboundSa() = default;
+  alignas(64) std::array<std::uint8_t, 52> header_{};
+  std::uint8_t header_length_ = 0;
+  Family outer_family_ = Family::kV4;
+  bool udp_ = false;
+  std::uint64_t ipv4_sum_ = 0;
+  std::uint64_t last_sequence_ = 0;
+  std::uint64_t jump_ = 0;
+};
+
+class alignas(64) InboundSa : public SaCommon {
+ public:
+  /// `record` survives the SA; its replay window goes on from what is in it.
+  static Result<std::unique_ptr<InboundSa>> create(const SaParameters& p, CryptoBackend& backend,
+                                                   RuntimeRecord& record);
+  /// What later packets are compared with for the kMapping event.
+  Status set_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation);
+
+  const ReplayWindow& window() const { return window_; }
+  Family outer_family() const { return family_; }
+  std::span<const std::uint8_t> dst() const { return {dst_.data(), address_bytes(family_)}; }
+  bool is_source(std::span<const std::uint8_t> address, std::uint16_t port) const;
+  /// The source of the packet that raised kMapping. Owner only.
+  Endpoint seen_source() const { return seen_; }
+  std::uint8_t note_source(std::span<const std::uint8_t> address, std::uint16_t port);
+  /// Host order; where UDP-encapsulated packets of this SA arrive, whether it asks for encapsulation or not
+  /// (RFC 7296 2.23: either form is accepted at any time).
+  std::uint16_t udp_port() const { return udp_port_; }
+
+ private:
+  explicit InboundSa(const SaParameters& p) : window_(p.replay_window, p.sequence_mode) {}
+  ReplayWindow window_;
+  Family family_ = Family::kV4;
+  std::uint16_t src_port_ = 0;
+  std::uint16_t udp_port_ = kNatTraversalPort;
+  std::array<std::uint8_t, 16> src_{};
+  std::array<std::uint8_t, 16> dst_{};
+  Endpoint seen_;
+};
+
+}  // namespace gw::esp
