@@ -1,0 +1,232 @@
+"""What the tests look at traffic with: UDP echo probes, TCP copies with checksums, captures of the wan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+
+from lab import BIN, VNET_HOST4, VNET_HOST6, Lab, LabError, Process, Site, command, poll
+
+# What may be seen on the wan: ESP, IKE and ESP-in-UDP, address resolution. Nothing else.
+ALLOWED = {
+    "esp": "ip proto 50 or ip6 proto 50",
+    "udp4500": "udp port 4500",
+    "ike": "udp port 500",
+    "arp_nd": "arp or (icmp6 and ip6[40] >= 133 and ip6[40] <= 137) or (ip6 multicast and ip6 proto 0)",
+}
+PORT = 4242
+
+
+@dataclass
+class ProbeResult:
+    flow: str
+    sent: int
+    received: int
+    lost: int
+    lost_there: int
+    duplicated: int
+    reordered: int
+    longest_gap_ms: float
+    gap_at_ms: float
+    first_lost: list
+
+    def __str__(self):
+        where = f" ({self.lost_there} on the way there; first {self.first_lost[:5]})" if self.lost else ""
+        return (f"{self.flow}: {self.received}/{self.sent}, lost {self.lost}{where}, duplicated {self.duplicated}, "
+                f"longest gap {self.longest_gap_ms} ms")
+
+
+class Probes:
+    """Echo servers on the VNet host and on site hosts, and flows between them.
+
+    with probes.load(site) as load: ...; load.results holds one ProbeResult a flow afterwards.
+    """
+
+    def __init__(self, lab: Lab, sites: list[Site] | None = None):
+        self.lab = lab
+        self.sites = sites or lab.sites
+        self.serve("vnet", VNET_HOST4, VNET_HOST6)
+        for site in self.sites:
+            self.serve(f"host{site.index}", site.host4, site.host6)
+
+    def serve(self, role: str, *addresses: str):
+        for address in addresses:
+            self.lab.spawn(role, f"echo-{role}-{'v6' if ':' in address else 'v4'}",
+                           [BIN / "gw-probe", "echo", "--at", address, PORT])
+
+    def load(self, *sites: Site, rate: int = 1000, families=(4, 6)) -> Load:
+        """rate: packets a second of each flow; there are four a site: both directions, v4 and v6."""
+        return Load(self.lab, list(sites) or self.sites, rate, families)
+
+    def reachable(self, site: Site, family: int = 4) -> bool:
+        target = site.host4 if family == 4 else site.host6
+        try:
+            self.lab.ns["vnet"].run("ping", "-c", "1", "-W", "1", target)
+            return True
+        except LabError:
+            return False
+
+
+class Load:
+    def __init__(self, lab: Lab, sites: list[Site], rate: int, families):
+        self.lab, self.rate, self.results = lab, rate, []
+        self.flows = []
+        for site in sites:
+            for family in families:
+                vnet, host = (VNET_HOST4, site.host4) if family == 4 else (VNET_HOST6, site.host6)
+                self.flows += [("vnet", host, f"vnet->{site.name} v{family}"),
+                               (f"host{site.index}", vnet, f"{site.name}->vnet v{family}")]
+
+    def __enter__(self):
+        self.senders = [(name, subprocess.Popen(
+            self.lab.ns[role].exec_argv([BIN / "gw-probe", "send", "--to", target, PORT, "--rate", self.rate]),
+            stdout=subprocess.PIPE, text=True)) for role, target, name in self.flows]
+        self.started = time.monotonic()
+        return self
+
+    def __exit__(self, kind, *_):
+        for _, sender in self.senders:
+            sender.send_signal(signal.SIGTERM)
+        for name, sender in self.senders:
+            try:
+                out, _ = sender.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                sender.kill()
+                continue
+            if out.strip():
+                values = json.loads(out)
+                self.results.append(ProbeResult(name, *(values[k] for k in (
+                    "sent", "received", "lost", "lost_there", "duplicated", "reordered", "longest_gap_ms",
+                    "gap_at_ms", "first_lost"))))
+        with open(self.lab.logs / "probes.log", "a") as log:
+            log.writelines(f"{result}\n" for result in self.results)
+        if kind is None and len(self.results) != len(self.senders):
+            raise LabError("a gw-probe sender gave no result")
+
+    def assert_no_loss(self):
+        """Also fails when the load was so thin that nothing was measured."""
+        thin = [r for r in self.results if r.sent < self.rate * 0.5]
+        bad = [r for r in self.results if r.lost or r.duplicated]
+        if thin or bad:
+            raise AssertionError("\n  ".join(["packets lost or duplicated:" if bad else "too little load:",
+                                              *(str(r) for r in bad or thin)]))
+
+    def longest_gap(self) -> float:
+        """Seconds; of all flows."""
+        return max(r.longest_gap_ms for r in self.results) / 1000
+
+
+@dataclass
+class Copy:
+    bytes: int
+    seconds: float
+    sent_sha256: str
+    received_sha256: str
+
+    @property
+    def gbit_per_s(self):
+        return self.bytes * 8 / self.seconds / 1e9
+
+
+def tcp_copy(lab: Lab, source: tuple[str, str], sink: tuple[str, str], size: int, timeout: float = 120) -> Copy:
+    """Copies `size` random bytes over TCP from source to sink, each (namespace role, address)."""
+    here = os.path.abspath(__file__)
+    server = subprocess.Popen(lab.ns[sink[0]].exec_argv(["python3", here, "sink", sink[1], size]),
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        poll("the TCP sink listens", lambda: ":5201" in lab.ns[sink[0]].run("ss", "-Hltn", "sport", "=", "5201"), 5)
+        sent = json.loads(lab.ns[source[0]].run("python3", here, "source", sink[1], size, timeout=timeout))
+        out, _ = server.communicate(timeout=10)
+    finally:
+        server.kill()
+        server.wait()
+    got = json.loads(out)
+    return Copy(got["bytes"], got["seconds"], sent["sha256"], got["sha256"])
+
+
+def _family(address: str):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _sink(address: str, size: int) -> dict:
+    listener = socket.create_server((address, 5201), family=_family(address))
+    listener.settimeout(20)
+    connection, _ = listener.accept()
+    connection.settimeout(20)
+    digest, got, start = hashlib.sha256(), 0, time.monotonic()
+    while got < size and (data := connection.recv(1 << 20)):
+        digest.update(data)
+        got += len(data)
+    connection.sendall(b".")  # the source's clock and ours both end when all has arrived
+    return {"bytes": got, "seconds": time.monotonic() - start, "sha256": digest.hexdigest()}
+
+
+def _source(address: str, size: int) -> dict:
+    connection = socket.create_connection((address, 5201), timeout=20)
+    digest, left = hashlib.sha256(), size
+    block = os.urandom(1 << 20)
+    while left:
+        # A fresh tail for every block, so that no two blocks are equal and a swap would be seen.
+        piece = (os.urandom(64) + block[64:])[:min(left, 1 << 20)]
+        connection.sendall(piece)
+        digest.update(piece)
+        left -= len(piece)
+    connection.recv(1)
+    return {"sha256": digest.hexdigest()}
+
+
+class Capture:
+    """tcpdump on the wan router's interface to the gateway.
+
+    with Capture(lab) as wan: ...; wan.summary() -> {"esp": n, ..., "other": n}
+    """
+
+    def __init__(self, lab: Lab, *, snap: int = 128):
+        self.lab, self.snap = lab, snap
+        self.file = lab.run / "wan.pcap"
+
+    def __enter__(self):
+        self.file.unlink(missing_ok=True)
+        self.process: Process = self.lab.spawn(
+            "wan", "tcpdump", ["tcpdump", "-i", "gw", "-n", "-U", "-s", self.snap, "-B", "65536", "-Z", "root",
+                               "-w", self.file])
+        poll("tcpdump listens", lambda: "listening on" in self.process.log.read_text(), 5)
+        return self
+
+    def __exit__(self, *_):
+        time.sleep(0.2)  # what is still in the kernel's buffer
+        self.process.signal(signal.SIGINT)
+        self.process.popen.wait(10)
+
+    def count(self, expression: str) -> int:
+        out = command(["tcpdump", "-nn", "-r", self.file, "--count", expression], timeout=60)
+        return int(out.split()[0])
+
+    def summary(self) -> dict:
+        counts = {name: self.count(expression) for name, expression in ALLOWED.items()}
+        counts["other"] = self.count("not (" + " or ".join(f"({e})" for e in ALLOWED.values()) + ")")
+        return counts
+
+    def others(self, limit: int = 5) -> str:
+        """The first packets that should not be there, in tcpdump's words."""
+        unwanted = "not (" + " or ".join(f"({e})" for e in ALLOWED.values()) + ")"
+        return command(["tcpdump", "-nn", "-c", limit, "-r", self.file, unwanted], check=False)
+
+    def contains(self, needle: bytes) -> bool:
+        return needle in self.file.read_bytes()
+
+
+if __name__ == "__main__":
+    import sys
+
+    role, where, amount = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    print(json.dumps(_sink(where, amount) if role == "sink" else _source(where, amount)))
+    sys.stdout.flush()
+    threading.Event()
