@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See events.h. charon answers these calls by queueing jobs, so none of them blocks for an exchange. */
+#include "events.h"
+
+#include <arpa/inet.h>
+
+#include <daemon.h>
+#include <processing/jobs/callback_job.h>
+
+#include "convert.h"
+#include "rpc.h"
+
+static void expire(const struct gw_sa_id* id, bool hard) {
+  host_t* dst = gw_addr_to_host(&id->dst, 0);
+  charon->kernel->expire(charon->kernel, IPPROTO_ESP, htonl(id->spi), dst, hard);
+  dst->destroy(dst);
+}
+
+static void acquire(const struct gw_action* action) {
+  kernel_acquire_data_t data = {0};
+  if (action->src.len) {
+    data.src = gw_addr_to_selector(&action->src);
+    data.dst = gw_addr_to_selector(&action->dst);
+  }
+  charon->kernel->acquire(charon->kernel, action->reqid, &data);
+  DESTROY_IF(data.src);
+  DESTROY_IF(data.dst);
+}
+
+static void mapping(const struct gw_action* action) {
+  host_t* dst = gw_addr_to_host(&action->sa.dst, 0);
+  host_t* seen = gw_addr_to_host(&action->src, action->src_port);
+  charon->kernel->mapping(charon->kernel, IPPROTO_ESP, htonl(action->sa.spi), dst, seen);
+  dst->destroy(dst);
+  seen->destroy(seen);
+}
+
+void gw_events_raise(struct gw_action* actions) {
+  while (actions) {
+    struct gw_action* next = actions->next;
+    switch (actions->kind) {
+      case GW_RAISE_SOFT_EXPIRE: expire(&actions->sa, FALSE); break;
+      case GW_RAISE_HARD_EXPIRE: expire(&actions->sa, TRUE); break;
+      case GW_RAISE_ACQUIRE: acquire(actions); break;
+      case GW_RAISE_MAPPING: mapping(actions); break;
+    }
+    free(actions);
+    actions = next;
+  }
+}
+
+/* --- time lifetimes ------------------------------------------------------------------------------------------- */
+
+struct timer {
+  struct gw_rpc* rpc;
+  uint32_t spi;
+  uint64_t serial;
+  bool hard;             /* what comes next */
+  uint32_t hard_after_s; /* the soft limit; 0: no hard limit follows */
+};
+
+CALLBACK(time_is_up, job_requeue_t, struct timer* timer) {
+  struct gw_sa_id id;
+  const struct gw_session* session = gw_rpc_enter(timer->rpc);
+  const struct gw_sa* sa =
+      gw_sa_table_find_serial(gw_session_sas((struct gw_session*)session), timer->spi, timer->serial);
+  const bool alive = sa != NULL;
+  if (alive) id = (struct gw_sa_id){.spi = sa->params.spi, .dst = sa->params.path.dst}; /* MOBIKE may have moved it */
+  gw_rpc_leave(timer->rpc);
+  if (!alive) return JOB_REQUEUE_NONE;
+  expire(&id, timer->hard);
+  if (timer->hard || !timer->hard_after_s) return JOB_REQUEUE_NONE;
+  timer->hard = TRUE;
+  return JOB_RESCHEDULE(timer->hard_after_s);
+}
+
+void gw_events_schedule(struct gw_rpc* rpc, uint32_t spi, uint64_t serial, struct gw_lifetime lifetime) {
+  const bool soft_first =
+      lifetime.soft_seconds && (!lifetime.hard_seconds || lifetime.soft_seconds < lifetime.hard_seconds);
+  struct timer* timer;
+  if (!lifetime.soft_seconds && !lifetime.hard_seconds) return;
+  INIT(timer, .rpc = rpc, .spi = spi, .serial = serial, .hard = !soft_first);
+  if (soft_first && lifetime.hard_seconds) timer->hard_after_s = lifetime.hard_seconds - lifetime.soft_seconds;
+  const uint32_t first_s = soft_first ? lifetime.soft_seconds : lifetime.hard_seconds;
+  lib->scheduler->schedule_job(lib->scheduler, (job_t*)callback_job_create(time_is_up, timer, free, NULL), first_s);
+}
