@@ -1,0 +1,242 @@
+"""The gateway of the lab: our programs around stock charon and FRR, started as systemd would start them.
+
+   gw-fastpath   below keeper.py, the lab's stand-in for systemd's FD store
+   charon        stock charon-systemd with our kernel-gw plugin
+   zebra, bgpd   stock FRR; gwd writes bgpd's configuration
+   gwd           observed and driven through gwctl only, as an operator would
+Whatever dies is started again after 150 ms (Restart=always).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import yaml
+
+from lab import BIN, GW_ASN, GW_WAN4, GW_WAN6, TOP, VNET_PREFIXES, Lab, LabError, Process, Site, command, poll
+from peers import CRYPTO, PLUGINS, Charon, Frr, psk
+
+HERE = Path(__file__).resolve().parent
+INSTANCE = "gw-a"
+GWCTL = BIN / "gwctl"
+METRICS = "127.0.0.1:9620"
+
+
+def connection_name(site: Site) -> str:
+    return f"{site.name}-ce1"
+
+
+def tunnel_name(site: Site) -> str:
+    return f"{connection_name(site)}/{INSTANCE}"
+
+
+def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = ()) -> dict:
+    """gateway.yaml for these sites. overrides: connection fields by site name; outer6: sites reached by IPv6."""
+    doc = {
+        "version": 1,
+        "gateway": {"name": "hub-lab", "asn": GW_ASN, "instances": [
+            {"name": INSTANCE, "wan": {"interface": "eth0", "endpoints": [{"address": GW_WAN4}, {"address": GW_WAN6}]},
+             "vnet": {"interface": "eth1"}}]},
+        "vnet": {"prefixes": VNET_PREFIXES},
+        "sites": [], "connections": [],
+        "management": {"metrics": METRICS},
+    }
+    for site in sites:
+        address = site.wan6 if site in outer6 else site.public4
+        doc["sites"].append({"name": site.name, "asn": site.asn, "devices": [
+            {"name": "ce1", "address": address, "identity": f"{site.name}.example"}]})
+        connection = {
+            "name": connection_name(site), "device": f"{site.name}/ce1",
+            "secret": {"psk_file": f"secrets/{site.name}.psk"},
+            "ike": {"encryption": "GCMAES256", "integrity": "SHA384", "dh_group": "ECP384"},
+            "ipsec": {"encryption": "GCMAES256", "pfs": "ECP384"},
+            "dpd": {"delay": "2s"},
+            "bgp": {"addresses": {INSTANCE: {"local": site.inner_gw, "peer": site.inner_site}},
+                    "keepalive": "3s", "hold": "30s"},
+        }
+        if site.nat:
+            connection["initiate"] = "responder-only"
+        connection.update((overrides or {}).get(site.name, {}))
+        doc["connections"].append(connection)
+    return doc
+
+
+class Gateway:
+    def __init__(self, lab: Lab, doc: dict):
+        self.lab = lab
+        self.ns = lab.ns["gw"]
+        self.etc, self.state = lab.private_dir("etc"), lab.private_dir("state")
+        self.run_dir = lab.private_dir("gw")
+        self.run_dir.chmod(0o755)
+        self.state.chmod(0o755)
+        self.fastpath_socket = self.run_dir / "fastpath.sock"
+        self.socket = self.run_dir / "gwd.sock"
+        self.config = self.etc / "gateway.yaml"
+        self.write_secrets(lab.sites)
+        self.write(doc)
+
+    # --- configuration --------------------------------------------------------------------------
+
+    def write_secrets(self, sites: list[Site], **other: str):
+        secrets = self.etc / "secrets"
+        secrets.mkdir(mode=0o700, exist_ok=True)
+        for site in sites:
+            path = secrets / f"{site.name}.psk"
+            path.touch(mode=0o600)
+            path.write_text(other.get(site.name, psk(site)) + "\n")
+
+    def write(self, doc: dict) -> Path:
+        self.doc = doc
+        self.config.write_text(yaml.safe_dump(doc, sort_keys=False))
+        return self.config
+
+    # --- processes ------------------------------------------------------------------------------
+
+    def start(self):
+        self.start_fastpath()
+        self.start_charon()
+        self.start_frr()
+        self.start_gwd()
+
+    def start_fastpath(self):
+        state = self.lab.private_dir("fastpath-state")
+        self.fastpath = self.lab.spawn("gw", "gw-fastpath", [
+            "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
+            "--socket", self.fastpath_socket, "--state-dir", state])
+        poll(f"gw-fastpath answers on {self.fastpath_socket} (log: {self.fastpath.log})",
+             lambda: self.fastpath_socket.exists() or not self.fastpath.alive, 15)
+        if not self.fastpath.alive:
+            raise LabError(f"gw-fastpath ended at start:\n{self.fastpath.tail()}")
+
+    def start_charon(self):
+        plugin = TOP / "build/release/plugins/libstrongswan-kernel-gw.so"
+        directory = self.lab.private_dir("plugins")
+        for file in [*PLUGINS.glob("*.so"), plugin]:
+            shutil.copy(file, directory)
+        self.charon = Charon(self.lab, "gw", load=f"{CRYPTO} kernel-gw! kernel-netlink socket-default! vici! counters",
+                             plugins=f"kernel-gw {{ socket = {self.fastpath_socket} }}", restart=True,
+                             settings="retransmit_timeout = 1.0 \n retransmit_tries = 4 \n retransmit_base = 1.4",
+                             plugin_dir=directory)
+
+    def start_frr(self):
+        self.frr = Frr(self.lab, "gw", restart=True)
+        self.frr.start("zebra")
+        self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf())
+
+    def bgpd_conf(self) -> Path:
+        """gwd keeps this file complete, for bgpd's next start; the first start is before gwd's."""
+        path = self.frr.dir / "bgpd.conf"
+        path.touch()
+        shutil.chown(path, "frr", "frr")
+        return path
+
+    def start_gwd(self):
+        self.gwd = self.lab.spawn("gw", "gwd", [
+            BIN / "gwd", "--config", self.config, "--instance", INSTANCE, "--state-dir", self.state,
+            "--run-dir", self.run_dir, "--vici", self.charon.vici, "--fastpath", self.fastpath_socket,
+            "--frr-dir", self.frr.dir], restart=True)
+        poll(f"gwd answers on {self.socket} (log: {self.gwd.log})", self.answers, 15)
+
+    def fastpath_pid(self) -> int:
+        """Of gw-fastpath itself, the keeper's child."""
+        children = command(["pgrep", "-P", self.fastpath.pid, "-x", "gw-fastpath"], check=False).split()
+        return int(children[0]) if children else 0
+
+    def kill_fastpath(self):
+        """kill -9 of gw-fastpath; the keeper, systemd's stand-in, stays."""
+        os.kill(self.fastpath_pid(), signal.SIGKILL)
+
+    def bgpd(self) -> Process:
+        return self.frr.processes["bgpd"]
+
+    # --- gwctl ----------------------------------------------------------------------------------
+
+    def ctl(self, *argv, check=True, timeout: float = 20) -> str:
+        return self.ns.run(GWCTL, "--socket", self.socket, *argv, check=check, timeout=timeout)
+
+    def fails(self, *argv) -> str:
+        """Runs a gwctl command that must fail; what it said."""
+        try:
+            out = self.ctl(*argv)
+        except LabError as error:
+            return str(error)
+        raise AssertionError(f"gwctl {' '.join(map(str, argv))} should have failed and said: {out}")
+
+    def json(self, *argv) -> dict:
+        return json.loads(self.ctl("--json", *argv))
+
+    def answers(self) -> bool:
+        try:
+            self.json("show", "tunnels")
+            return True
+        except LabError:
+            return False
+
+    def tunnel(self, site: Site) -> dict:
+        """Its row of `show tunnels`; empty while gwd is away or has no such tunnel."""
+        try:
+            rows = self.json("show", "tunnels").get("tunnels", [])
+        except LabError:
+            return {}
+        return next((row for row in rows if row["name"] == tunnel_name(site)), {})
+
+    def tunnel_up(self, site: Site) -> bool:
+        return self.tunnel(site).get("state") == "up"
+
+    def bgp_peer(self, site: Site) -> dict:
+        rows = self.json("show", "bgp").get("peers", [])
+        return next((row for row in rows if row["neighbor"] == site.inner_site), {})
+
+    def bgp_established(self, site: Site) -> bool:
+        return self.tunnel(site).get("bgp_state") == "Established"
+
+    def learned(self, site: Site) -> set[str]:
+        rows = self.json("show", "bgp", "learned", site.inner_site).get("routes", [])
+        return {row["network"] for row in rows}
+
+    def advertised(self, site: Site) -> set[str]:
+        rows = self.json("show", "bgp", "advertised", site.inner_site).get("routes", [])
+        return {row["network"] for row in rows}
+
+    def sas(self, site: Site) -> list[dict]:
+        return [row for row in self.json("show", "sas").get("sas", []) if row["tunnel"] == tunnel_name(site)]
+
+    def drops(self) -> dict[str, int]:
+        rows = self.json("show", "counters").get("drops", [])
+        return {row["reason"]: int(row["packets"]) for row in rows if int(row["packets"])}
+
+    def metrics(self) -> str:
+        return self.ns.run("curl", "-sf", f"http://{METRICS}/metrics")
+
+    def dump(self, path: Path):
+        """For whoever reads the logs of a failed test: what the gateway says of itself."""
+        with open(path, "w") as out:
+            for words in (("tunnels",), ("sas",), ("bgp",), ("routes",), ("counters",)):
+                try:
+                    out.write(f"$ gwctl show {' '.join(words)}\n{self.ctl('show', *words, check=False, timeout=5)}\n")
+                except LabError as error:
+                    out.write(f"{error}\n")
+            for words in (("ip", "-br", "addr"), ("ip", "route"), ("ip", "-6", "route"), ("ip", "-s", "link")):
+                out.write(f"$ {' '.join(words)}\n{self.ns.run(*words, check=False)}\n")
+
+    def write_lab_exec(self, path: Path = Path("/run/gw/lab-exec")):
+        """What `./dev lab CMD` runs CMD through: inside the gateway's namespace, gwctl in the PATH."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"""#!/bin/bash
+export PATH={BIN}:$PATH GWD_SOCKET={self.socket}
+cd {TOP} && exec ip netns exec {self.ns.name} "$@"
+""")
+        path.chmod(0o755)
+        self.lab.on_close(lambda: path.unlink(missing_ok=True))
+
+
+def require_programs():
+    """A clear sentence instead of a failing lab when the build is not there."""
+    missing = [str(p.relative_to(TOP)) for p in (BIN / "gwd", GWCTL, BIN / "gw-fastpath", BIN / "gw-probe")
+               if not os.access(p, os.X_OK)]
+    if missing:
+        raise LabError(f"not built: {', '.join(missing)}; run ./dev build")

@@ -1,0 +1,205 @@
+"""Processes die, sites die, secrets differ: what the operator is told, and that traffic goes on."""
+
+import time
+
+import pytest
+
+from lab import Site, poll
+from peers import psk
+from probes import Capture
+from world import World
+
+# site1: we may initiate to it. site2: the gateway only answers it (initiate: responder-only).
+OPEN, RESPONDED = SITES = [Site(1), Site(2)]
+
+DPD_DELAY = 2.0
+# charon's give-up: retransmissions of 1.0, 1.4, 2.0, 2.7 s, and the wait after the last, 3.8 s.
+RETRANSMIT = 1.0 + 1.4 + 1.96 + 2.74 + 3.84
+DETECTION = DPD_DELAY * 2 + RETRANSMIT
+# A site that we may not initiate to has to notice for itself; its ESP goes on meanwhile.
+RESPONDER_BOUND = DETECTION + 5
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World("test_failures", SITES, connections={"site2": {"initiate": "responder-only"}},
+               vpn={"site1": {"initiate": False}}) as ready:
+        yield ready
+
+
+def settled(world, *sites):
+    for site in sites or SITES:
+        world.wait_up(site)
+
+
+def test_kill_gwd_loses_nothing(world):
+    settled(world)
+    routers = {s.name: world.offices[s.name].router.session_since() for s in SITES}
+    spis = {s.name: {sa["spi"] for sa in world.gateway.sas(s)} for s in SITES}
+    with world.probes.load(rate=500) as load:
+        time.sleep(1)
+        old = world.gateway.gwd.kill()
+        world.gateway.gwd.wait_restarted(old)
+        settled(world)
+        time.sleep(2)
+    load.assert_no_loss()
+    for site in SITES:
+        assert world.offices[site.name].router.uninterrupted_since(routers[site.name]), "BGP went down"
+        assert {sa["spi"] for sa in world.gateway.sas(site)} == spis[site.name], "the tunnel was built anew"
+
+
+def test_kill_bgpd_loses_nothing(world):
+    settled(world)
+    with world.probes.load(rate=500) as load:
+        time.sleep(1)
+        old = world.gateway.bgpd().kill()
+        world.gateway.bgpd().wait_restarted(old)
+        poll("BGP is back", lambda: all(world.gateway.bgp_established(s) for s in SITES), 20, 0.2)
+        settled(world)
+        time.sleep(3)
+    load.assert_no_loss()
+
+
+def test_kill_charon_loses_nothing_where_we_may_initiate(world):
+    settled(world)
+    before = world.offices[OPEN.name].router.session_since()
+    orphans = {sa["spi"] for sa in world.gateway.sas(OPEN)}
+    with world.probes.load(OPEN, rate=500) as load:
+        time.sleep(1)
+        old = world.gateway.charon.process.kill()
+        world.gateway.charon.process.wait_restarted(old)
+        poll("a new IKE SA", lambda: ({sa["spi"] for sa in world.gateway.sas(OPEN)} - orphans), 10, 0.2)
+        settled(world, OPEN)
+        # Until the site has noticed that its old IKE SA is dead, too.
+        time.sleep(DETECTION + 2)
+    load.assert_no_loss()
+    assert world.offices[OPEN.name].router.uninterrupted_since(before), "BGP went down"
+    left = {sa["spi"] for sa in world.gateway.sas(OPEN)}
+    assert not left & orphans, "the dead charon's SAs are still there"
+
+
+def test_kill_charon_with_a_site_that_only_initiates_itself(world):
+    """ESP goes on with the orphaned SAs; IKE is back when the site has noticed, within RESPONDER_BOUND."""
+    settled(world)
+    orphans = {sa["spi"] for sa in world.gateway.sas(RESPONDED)}
+    start = time.monotonic()
+    with world.probes.load(RESPONDED, rate=500) as load:
+        old = world.gateway.charon.process.kill()
+        world.gateway.charon.process.wait_restarted(old)
+        poll("the site came back by itself",
+             lambda: {sa["spi"] for sa in world.gateway.sas(RESPONDED)} - orphans, RESPONDER_BOUND, 0.2)
+        took = time.monotonic() - start
+        settled(world, RESPONDED)
+        time.sleep(1)
+    print(f"responder-only site back after {took:.1f} s (bound {RESPONDER_BOUND:.1f} s)")
+    # The site deletes its SAs before it makes new ones: a moment of loss is its own.
+    assert load.longest_gap() < 2, [str(r) for r in load.results]
+
+
+def test_kill_fastpath_recovers_within_2_seconds_and_keeps_bgp(world):
+    settled(world)
+    routers = {s.name: world.offices[s.name].router.session_since() for s in SITES}
+    old = world.gateway.fastpath_pid()
+    assert old
+    with world.probes.load(rate=500) as load:
+        time.sleep(1)
+        world.gateway.kill_fastpath()
+        poll("gw-fastpath restarted", lambda: world.gateway.fastpath_pid() not in (0, old), 5)
+        time.sleep(4)
+    assert load.longest_gap() < 2, [str(r) for r in load.results]
+    for site in SITES:
+        assert world.offices[site.name].router.uninterrupted_since(routers[site.name]), "BGP went down"
+    settled(world)
+    with world.probes.load(rate=500) as load:
+        time.sleep(2)
+    load.assert_no_loss()
+
+
+def test_wrong_psk_is_named(world):
+    settled(world, OPEN, RESPONDED)
+    office = world.offices[RESPONDED.name]
+    office.vpn.stop()
+    try:
+        office.vpn.secret = "not-the-right-psk-at-all"
+        office.vpn.start()
+        row = world.wait_down(RESPONDED, 20)
+        poll("the reason", lambda: world.gateway.tunnel(RESPONDED).get("fault") == "Authentication", 20, 0.2)
+        row = world.gateway.tunnel(RESPONDED)
+        assert "pre-shared key" in row["reason"], row
+        assert "pre-shared key" in world.gateway.ctl("show", "tunnels")
+        for secret in (office.vpn.secret, psk(RESPONDED)):
+            assert secret not in world.gateway.ctl("show", "tunnels") + world.gateway.ctl("--json", "show", "tunnels")
+        assert world.gateway.tunnel_up(OPEN), "the other tunnel suffered"
+    finally:
+        office.vpn.stop()
+        office.vpn.secret = psk(RESPONDED)
+        office.vpn.start()
+    settled(world, RESPONDED)
+
+
+def test_site_dies_and_comes_back(world):
+    """Its death is noticed by DPD within the bound, its routes go, and it comes back by itself."""
+    settled(world)
+    office = world.offices[OPEN.name]
+    start = time.monotonic()
+    office.vpn.die()
+    row = world.wait_down(OPEN, DETECTION + 3)
+    print(f"DPD noticed after {time.monotonic() - start:.1f} s (bound {DETECTION:.1f} s)")
+    assert row["reason"], row
+    assert row.get("fault") in ("PeerReachability", "ConnectionsNotConnected"), row
+    poll("its routes are gone", lambda: not set(OPEN.prefixes) & routed(world), 35, 0.2)
+    assert world.gateway.tunnel_up(RESPONDED), "the other tunnel suffered"
+    office.vpn.start()
+    world.wait_up(OPEN, 40)
+
+
+def test_nothing_leaks_in_the_clear_while_a_tunnel_is_down(world):
+    """No SA: packets to the site are dropped; they never leave by the default route unencrypted."""
+    settled(world)
+    office = world.offices[RESPONDED.name]
+    office.vpn.stop()
+    world.wait_down(RESPONDED, 5)
+    ns = world.lab.ns["vnet"]
+    with Capture(world.lab) as wan:
+        for target in (RESPONDED.host4, RESPONDED.host6):
+            ns.run("ping", "-c", "3", "-i", "0.2", "-W", "1", target, check=False)
+    leaked = wan.count(f"host {RESPONDED.host4} or host {RESPONDED.host6}")
+    assert leaked == 0, wan.others()
+    office.vpn.start()
+    world.wait_up(RESPONDED)
+
+
+def routed(world) -> set[str]:
+    """Prefixes with a usable candidate."""
+    rows = world.gateway.json("show", "routes").get("routes", [])
+    return {row["prefix"] for row in rows if any(c.get("best") for c in row.get("candidates", []))}
+
+
+def test_site_restarts_cleanly(world):
+    settled(world)
+    office = world.offices[RESPONDED.name]
+    office.vpn.stop()
+    world.wait_down(RESPONDED, 5)
+    office.vpn.start()
+    world.wait_up(RESPONDED)
+
+
+def test_everything_dies_at_once_and_returns(world):
+    """Power comes back to all control processes together; the fast path kept forwarding."""
+    settled(world)
+    gateway = world.gateway
+    with world.probes.load(OPEN, rate=200) as load:
+        time.sleep(0.5)
+        for process in (gateway.gwd, gateway.charon.process, gateway.bgpd()):
+            process.kill()
+        settled(world, OPEN)
+        time.sleep(2)
+    load.assert_no_loss()
+
+
+def test_the_gateway_listens_on_nothing_unexpected(world):
+    """On the wan: IKE only. BGP listens for tunnels; the API and metrics are local."""
+    out = world.gateway.ns.run("ss", "-Hltun")
+    open_ports = {line.split()[4].rsplit(":", 1)[1] for line in out.splitlines()
+                  if not line.split()[4].startswith(("127.", "[::1]"))}
+    assert open_ports <= {"500", "4500", "179"}, out
