@@ -133,8 +133,8 @@ METHOD(kernel_ipsec_t, add_sa, status_t, private_kernel_gw_ipsec_t* this, kernel
     return FAILED;
   }
   if (wait.outcome != GW_DONE) {
-    DBG1(DBG_KNL, "kernel-gw: gw-fastpath is away: %s SA %08x of tunnel %u will be sent when it is back", direction,
-         key.spi, id->if_id);
+    DBG1(DBG_KNL, "kernel-gw: gw-fastpath is %s: %s SA %08x of tunnel %u will be sent when it is back",
+         wait.outcome == GW_AWAY ? "away" : "silent", direction, key.spi, id->if_id);
   }
   gw_events_schedule(this->rpc, key.spi, serial,
                      (struct gw_lifetime){.soft_seconds = (uint32_t)data->lifetime->time.rekey,

@@ -56,6 +56,13 @@ static void wake(struct gw_rpc* rpc) {
   }
 }
 
+static void clear_wake(struct gw_rpc* rpc) {
+  uint64_t count;
+  if (read(rpc->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) {
+    DBG1(DBG_KNL, "kernel-gw: eventfd: %s", strerror(errno));
+  }
+}
+
 struct gw_session* gw_rpc_enter(struct gw_rpc* rpc) {
   rpc->mutex->lock(rpc->mutex);
   return rpc->session;
@@ -96,7 +103,7 @@ static void lose(struct gw_rpc* rpc, const char* why) {
   if (was_up && why) DBG1(DBG_KNL, "kernel-gw: connection to gw-fastpath lost: %s; reconnecting", why);
 }
 
-static bool connect_once(struct gw_rpc* rpc) {
+static void connect_once(struct gw_rpc* rpc) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0 || connect(fd, (struct sockaddr*)&rpc->address, sizeof(rpc->address)) != 0) {
     if (!rpc->absence_logged) {
@@ -105,7 +112,7 @@ static bool connect_once(struct gw_rpc* rpc) {
     }
     rpc->absence_logged = true;
     if (fd >= 0) close(fd);
-    return false;
+    return;
   }
   rpc->absence_logged = false;
   rpc->fd = fd;
@@ -113,7 +120,6 @@ static bool connect_once(struct gw_rpc* rpc) {
   rpc->mutex->lock(rpc->mutex);
   gw_session_connected(rpc->session);
   rpc->mutex->unlock(rpc->mutex);
-  return true;
 }
 
 /* Writes what the socket takes. Only this thread removes frames, so the first one stays put without the lock. */
@@ -181,9 +187,8 @@ static void turn(struct gw_rpc* rpc) {
     return;
   }
   if (fds[0].revents) {
-    uint64_t count;
-    if (read(rpc->wake_fd, &count, sizeof(count)) < 0) errno = 0; /* non-blocking; nothing to do about it */
-    if (!waiting) rpc->progress_ms = gw_rpc_now_ms();             /* the first request after a quiet time */
+    clear_wake(rpc);
+    if (!waiting) rpc->progress_ms = gw_rpc_now_ms(); /* the first request after a quiet time */
   }
   const char* trouble = to_send || fds[0].revents ? write_some(rpc) : NULL;
   if (!trouble && fds[1].revents) trouble = read_some(rpc);
@@ -205,16 +210,22 @@ static void raise_actions(struct gw_rpc* rpc) {
   gw_events_raise(actions);
 }
 
+/* Before every new attempt, so that a server that only hangs up is not asked in a tight loop. */
+static void pause_before_retry(struct gw_rpc* rpc) {
+  struct pollfd woken = {.fd = rpc->wake_fd, .events = POLLIN};
+  if (poll(&woken, 1, RECONNECT_MS) > 0) clear_wake(rpc);
+}
+
 static void* run(void* argument) {
   struct gw_rpc* rpc = argument;
   while (!stopping(rpc)) {
-    if (rpc->fd >= 0) turn(rpc);
-    raise_actions(rpc);
-    if (rpc->fd < 0 && !connect_once(rpc)) {
-      struct pollfd woken = {.fd = rpc->wake_fd, .events = POLLIN};
-      uint64_t count;
-      if (poll(&woken, 1, RECONNECT_MS) > 0 && read(rpc->wake_fd, &count, sizeof(count)) < 0) errno = 0;
+    if (rpc->fd >= 0) {
+      turn(rpc);
+    } else {
+      connect_once(rpc);
     }
+    raise_actions(rpc);
+    if (rpc->fd < 0) pause_before_retry(rpc);
   }
   if (rpc->fd >= 0) lose(rpc, NULL);
   return NULL;

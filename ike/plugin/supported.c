@@ -17,6 +17,8 @@ static bool supported_shape(kernel_ipsec_sa_id_t* id, kernel_ipsec_add_sa_t* dat
     DBG1(DBG_KNL, "kernel-gw: TFC padding is not supported: set tfc_padding = 0");
   } else if (id->mark.value || data->mark.value) {
     DBG1(DBG_KNL, "kernel-gw: marks are not supported: use if_id_in and if_id_out");
+  } else if (data->label) {
+    DBG1(DBG_KNL, "kernel-gw: security labels are not supported");
   } else {
     return TRUE;
   }

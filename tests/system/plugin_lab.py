@@ -198,6 +198,7 @@ charon {{
   install_routes = no
   install_virtual_ip = no
   retransmit_tries = 2
+  delete_rekeyed_delay = 1
   filelog {{ f {{
     path = {self.log}
     default = 1
@@ -252,7 +253,9 @@ charon-systemd {{ journal {{ default = -1 }} }}
         self.recorder.close()
 
     def load(self, **child):
-        """Connection "t" with one child "c": PSK, AES-GCM, all v4 and v6 traffic, tunnel id 7."""
+        """Connection "t" with one child "c": PSK, AES-GCM, all v4 and v6 traffic, tunnel id 7, no limits.
+
+        Settings of the child are overridden by name, those of the connection by "ike_" and the name."""
         self.vici.request("load-shared", {"id": "psk", "type": "IKE", "data": "correct horse", "owners": [self.peer]})
         settings = {
             "mode": "tunnel", "esp_proposals": ["aes256gcm16-x25519"], "if_id_in": 7, "if_id_out": 7,
@@ -262,8 +265,8 @@ charon-systemd {{ journal {{ default = -1 }} }}
         ike = {key[4:]: child.pop(key) for key in list(child) if key.startswith("ike_")}
         settings.update(child)
         self.vici.request("load-conn", {"t": {
-            "version": 2, "local_addrs": [self.address], "remote_addrs": [self.peer],
-            "proposals": ["aes256gcm16-prfsha256-x25519"], "rekey_time": 0, **ike,
+            "version": 2, "proposals": ["aes256gcm16-prfsha256-x25519"], "rekey_time": 0,
+            **{"local_addrs": [self.address], "remote_addrs": [self.peer], **ike},
             "local": {"auth": "psk", "id": self.address}, "remote": {"auth": "psk", "id": self.peer},
             "children": {"c": settings}}})
 
@@ -325,4 +328,4 @@ class Lab:
             self._remove_network()
 
 
-__all__ = ["Lab", "Node", "Recorder", "ViciError", "missing", "pb"]
+__all__ = ["Lab", "Node", "Recorder", "ViciError", "missing", "pb", "run"]
