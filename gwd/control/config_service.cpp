@@ -1,0 +1,181 @@
+#include "gwd/control/config_service.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "base/log.hpp"
+#include "gwd/config/diff.hpp"
+
+namespace gw::gwd {
+namespace {
+
+std::unexpected<ConfigFailure> refuse(Error error, config::Findings findings = {}) {
+  return std::unexpected(ConfigFailure{std::move(error), std::move(findings)});
+}
+
+Error make_error(Errc code, std::string message) { return Error{code, std::move(message), {}, std::source_location::current()}; }
+
+Result<std::string> read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return fail_errno(std::format("cannot read {}", path));
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (in.bad()) return fail(Errc::kIo, std::format("cannot read {}", path));
+  return text;
+}
+
+}  // namespace
+
+ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store, std::string instance)
+    : io_(io), clock_(clock), store_(std::move(store)), instance_(std::move(instance)), confirm_timer_(io) {}
+
+void ConfigService::stop() { confirm_timer_.cancel(); }
+
+ConfigResult<config::Compiled> ConfigService::compile(const ConfigDocument& document) const {
+  config::Compiled compiled = config::compile({document.text, document.file, instance_});
+  if (!compiled.model) {
+    const auto errors = std::ranges::count_if(compiled.findings, [](const auto& f) { return f.severity == config::Severity::kError; });
+    return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
+                  std::move(compiled.findings));
+  }
+  return compiled;
+}
+
+// The document's differences, and the secrets whose files hold something else now.
+std::vector<std::string> ConfigService::changes_to(const config::Compiled& next) const {
+  std::vector<std::string> changes = config::diff(running_ ? running_->config : config::v1::Config{}, next.config);
+  if (!running_) return changes;
+  for (const auto& tunnel : next.model->tunnels) {
+    const auto* before = running_->model->find_tunnel(tunnel.name);
+    if (before == nullptr) continue;
+    if (!(before->psk == tunnel.psk)) changes.push_back(std::format("~ connections[{}].secret: the file holds another key", tunnel.connection));
+    if (before->bgp && tunnel.bgp && !(before->bgp->md5 == tunnel.bgp->md5))
+      changes.push_back(std::format("~ connections[{}].bgp.md5_file: the file holds another key", tunnel.connection));
+  }
+  return changes;
+}
+
+void ConfigService::activate(config::Compiled compiled, std::uint32_t number) {
+  running_ = std::move(compiled);
+  running_number_ = number;
+  activate_(*running_->model);
+  arm_confirm_timer();
+}
+
+ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
+  const auto stored = store_.running();
+  if (!stored) return refuse(stored.error());
+  if (!*stored) {
+    log::info("config", "no revision yet, starting with {}", file);
+    const auto text = read_file(file);
+    if (!text) return refuse(text.error());
+    return apply({*text, file}, {.origin = config::Origin::kStart});
+  }
+  auto compiled = compile({(*stored)->document, (*stored)->file});
+  if (!compiled) return refuse(std::move(compiled.error().error).with_context(std::format("revision {}", (*stored)->number)), compiled.error().findings);
+  if (const auto text = read_file(file); text && *text != (*stored)->document)
+    log::warning("config", "{} differs from the running revision {}; `gwctl diff -f {}` shows how, `gwctl apply` takes it", file,
+                 (*stored)->number, file);
+  log::info("config", "going on with revision {}", (*stored)->number);
+  ConfigOutcome outcome{.revision = (*stored)->number, .warnings = compiled->findings};
+  activate(std::move(*compiled), outcome.revision);
+  return outcome;
+}
+
+ConfigResult<ConfigOutcome> ConfigService::reload(const std::string& file) {
+  const auto text = read_file(file);
+  if (!text) return refuse(text.error());
+  return apply({*text, file}, {.comment = "SIGHUP"});
+}
+
+ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& document) const {
+  const auto compiled = compile(document);
+  if (!compiled) return std::unexpected(compiled.error());
+  return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->findings};
+}
+
+ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document, const ApplyOptions& options) {
+  auto compiled = compile(document);
+  if (!compiled) return std::unexpected(compiled.error());
+  ConfigOutcome outcome{.changes = changes_to(*compiled), .warnings = compiled->findings, .confirm_within = options.confirm_within};
+  if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0) {
+    outcome.revision = running_number_;
+    return outcome;
+  }
+  config::NewRevision revision{.document = document.text,
+                               .file = document.file,
+                               .comment = options.comment,
+                               .origin = options.origin,
+                               .applied = clock_.wall(),
+                               .confirm_deadline = std::nullopt};
+  if (options.confirm_within.count() > 0) revision.confirm_deadline = clock_.wall() + options.confirm_within;
+  const auto number = store_.commit(revision);
+  if (!number) return refuse(number.error());
+  outcome.revision = *number;
+  log::info("config", "revision {} ({}): {} change{}", *number, config::to_string(options.origin), outcome.changes.size(),
+            outcome.changes.size() == 1 ? "" : "s");
+  activate(std::move(*compiled), *number);
+  return outcome;
+}
+
+ConfigResult<ConfigOutcome> ConfigService::confirm() {
+  if (const auto done = store_.confirm(); !done) return refuse(done.error());
+  confirm_timer_.cancel();
+  log::info("config", "revision {} is confirmed", running_number_);
+  return ConfigOutcome{.revision = running_number_};
+}
+
+ConfigResult<ConfigOutcome> ConfigService::rollback(std::uint32_t number) {
+  const auto target = number == 0 ? store_.before_running() : store_.get(number);
+  if (!target) return refuse(target.error());
+  return apply({target->document, target->file},
+               {.comment = std::format("rollback to revision {}", target->number), .origin = config::Origin::kRollback});
+}
+
+ConfigResult<ConfigOutcome> ConfigService::diff(const DiffRange& range) const {
+  const auto load = [&](std::uint32_t number) -> Result<config::v1::Config> {
+    if (number == 0) return running_ ? running_->config : config::v1::Config{};
+    GW_TRY_ASSIGN(const auto revision, store_.get(number));
+    return config::load_document(revision.document, revision.file).config;
+  };
+  const auto from = load(range.from);
+  if (!from) return refuse(from.error());
+  const auto to = load(range.to);
+  if (!to) return refuse(to.error());
+  return ConfigOutcome{.revision = range.to == 0 ? running_number_ : range.to, .changes = config::diff(*from, *to)};
+}
+
+std::chrono::seconds ConfigService::confirm_left() const {
+  const auto pending = store_.pending();
+  if (!pending || !*pending) return std::chrono::seconds(0);
+  const auto left = std::chrono::ceil<std::chrono::seconds>((*pending)->deadline - clock_.wall());
+  return std::max(left, std::chrono::seconds(1));
+}
+
+void ConfigService::arm_confirm_timer() {
+  confirm_timer_.cancel();
+  const auto pending = store_.pending();
+  if (!pending || !*pending) return;
+  confirm_timer_.expires_after(std::max((*pending)->deadline - clock_.wall(), WallTime::duration::zero()));
+  confirm_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) roll_back_unconfirmed();
+  });
+}
+
+void ConfigService::roll_back_unconfirmed() {
+  const auto pending = store_.pending();
+  if (!pending || !*pending) return;
+  const std::uint32_t previous = (*pending)->previous;
+  log::warning("config", "revision {} was not confirmed in time, going back to revision {}", (*pending)->revision, previous);
+  const auto target = store_.get(previous);
+  if (!target) {
+    log::error("config", "cannot go back: {}", target.error().describe());
+    return;
+  }
+  const auto done = apply({target->document, target->file},
+                          {.comment = std::format("revision {} was not confirmed", (*pending)->revision), .origin = config::Origin::kAutoRollback});
+  if (!done) log::error("config", "going back to revision {} failed, revision {} goes on: {}", previous, running_number_, done.error().error.describe());
+}
+
+}  // namespace gw::gwd

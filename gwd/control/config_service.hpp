@@ -1,0 +1,103 @@
+// Which configuration runs: validates, applies, confirms and rolls back numbered revisions. All or
+// nothing: a document with one fault changes nothing. Owner: main; thread: control.
+//
+// At a start the revision that was running goes on, also when gateway.yaml has been edited since (a warning
+// says so): the file takes effect by SIGHUP or `gwctl apply`, with the checks that these have.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "gwd/config/compile.hpp"
+#include "gwd/config/revisions.hpp"
+
+namespace gw::gwd {
+
+/// Why a document or revision was not taken.
+struct ConfigFailure {
+  Error error;
+  config::Findings findings;
+};
+
+struct ConfigOutcome {
+  std::uint32_t revision = 0;        // running now
+  std::vector<std::string> changes;  // for people; empty: nothing changed, no new revision
+  config::Findings warnings;
+  std::chrono::seconds confirm_within{0};  // 0: nothing to confirm
+};
+
+template <class T>
+using ConfigResult = std::expected<T, ConfigFailure>;
+
+struct ConfigDocument {
+  std::string text;
+  std::string file;  // absolute path: names it in findings; secret files are relative to its folder
+};
+
+struct ApplyOptions {
+  std::chrono::seconds confirm_within{0};
+  std::string comment;
+  config::Origin origin = config::Origin::kApply;
+};
+
+class ConfigService {
+ public:
+  /// Brings the gateway to the model; cannot fail, what it asks for is reconciled until it is so.
+  using Activate = std::function<void(const config::GatewayModel&)>;
+
+  ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store, std::string instance);
+
+  void on_activate(Activate activate) { activate_ = std::move(activate); }
+
+  /// Runs the revision that was running, or `file` on a machine that has none yet.
+  ConfigResult<ConfigOutcome> start(const std::string& file);
+  /// Applies what `file` holds now (SIGHUP).
+  ConfigResult<ConfigOutcome> reload(const std::string& file);
+
+  ConfigResult<ConfigOutcome> validate(const ConfigDocument& document) const;
+  ConfigResult<ConfigOutcome> apply(const ConfigDocument& document, const ApplyOptions& options);
+  ConfigResult<ConfigOutcome> confirm();
+  /// `number` 0: the revision before the running one.
+  ConfigResult<ConfigOutcome> rollback(std::uint32_t number);
+
+  /// Changes from one revision to another; 0 is the running one.
+  struct DiffRange {
+    std::uint32_t from = 0;
+    std::uint32_t to = 0;
+  };
+  ConfigResult<ConfigOutcome> diff(const DiffRange& range) const;
+
+  Result<std::vector<config::Revision>> revisions() const { return store_.list(); }
+  Result<std::optional<config::Revision>> running() const { return store_.running(); }
+  std::uint32_t running_revision() const { return running_number_; }
+  /// Time left to confirm, 0 when nothing is pending.
+  std::chrono::seconds confirm_left() const;
+  void stop();
+
+ private:
+  ConfigResult<config::Compiled> compile(const ConfigDocument& document) const;
+  std::vector<std::string> changes_to(const config::Compiled& next) const;
+  void activate(config::Compiled compiled, std::uint32_t number);
+  void arm_confirm_timer();
+  void roll_back_unconfirmed();
+
+  boost::asio::io_context& io_;
+  const Clock& clock_;
+  config::RevisionStore store_;
+  std::string instance_;
+  Activate activate_;
+  boost::asio::steady_timer confirm_timer_;
+  std::optional<config::Compiled> running_;
+  std::uint32_t running_number_ = 0;
+};
+
+}  // namespace gw::gwd
