@@ -1,9 +1,7 @@
 #include "gwd/control/forwarding.hpp"
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 #include "base/log.hpp"
@@ -13,8 +11,8 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::seconds kRetryPause{1};
+constexpr std::chrono::hours kIdle{1};  // every change wakes the loop
 
 void fill_prefix(fp::Route& route, const Prefix& prefix) {
   route.set_prefix(prefix.address().bytes_string());
@@ -29,21 +27,19 @@ void Forwarding::start() { asio::co_spawn(io_, run(), asio::detached); }
 
 void Forwarding::stop() {
   stopping_ = true;
-  wake_.cancel();
+  wake_.wake();
 }
-
-void Forwarding::wake() { wake_.cancel(); }
 
 void Forwarding::set_tunnel(const fp::PutTunnel& tunnel) {
   wanted_tunnels_[tunnel.tunnel_id()] = tunnel;
   dirty_tunnels_.insert(tunnel.tunnel_id());
-  wake();
+  wake_.wake();
 }
 
 void Forwarding::remove_tunnel(std::uint32_t tunnel_id) {
   if (wanted_tunnels_.erase(tunnel_id) == 0) return;
   dirty_tunnels_.insert(tunnel_id);
-  wake();
+  wake_.wake();
 }
 
 void Forwarding::set_route(const Prefix& prefix, ForwardingEntry entry) {
@@ -51,18 +47,18 @@ void Forwarding::set_route(const Prefix& prefix, ForwardingEntry entry) {
   if (!inserted && it->second == entry) return;
   it->second = std::move(entry);
   dirty_routes_.insert(prefix);
-  wake();
+  wake_.wake();
 }
 
 void Forwarding::remove_route(const Prefix& prefix) {
   if (wanted_routes_.erase(prefix) == 0) return;
   dirty_routes_.insert(prefix);
-  wake();
+  wake_.wake();
 }
 
 void Forwarding::set_complete() {
   complete_ = true;
-  wake();
+  wake_.wake();
 }
 
 void Forwarding::resync() {
@@ -70,15 +66,14 @@ void Forwarding::resync() {
   for (const auto& [id, tunnel] : wanted_tunnels_) dirty_tunnels_.insert(id);
   for (const auto& [prefix, entry] : wanted_routes_) dirty_routes_.insert(prefix);
   sync_done_sent_ = false;
-  wake();
+  wake_.wake();
 }
 
 asio::awaitable<void> Forwarding::run() {
   while (!stopping_) {
     const bool work = !in_sync() || (complete_ && !sync_done_sent_);
     if (!client_.connected() || !work) {
-      wake_.expires_at(asio::steady_timer::time_point::max());
-      co_await wake_.async_wait(kAwait);
+      co_await wake_.sleep(kIdle);
       continue;
     }
     // Tunnels first: a route may name a new one.
@@ -87,8 +82,7 @@ asio::awaitable<void> Forwarding::run() {
     if (ok) ok = co_await push_sync_done();
     if (!ok) {
       if (ok.error().code != Errc::kClosed) log::warning("fastpath", "forwarding update failed: {}", ok.error().describe());
-      wake_.expires_after(kRetryPause);
-      co_await wake_.async_wait(kAwait);
+      co_await wake_.sleep(kRetryPause);
     }
   }
 }

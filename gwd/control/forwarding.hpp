@@ -4,7 +4,6 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -14,6 +13,7 @@
 
 #include "base/ip.hpp"
 #include "gwd/control/fastpath_client.hpp"
+#include "gwd/control/loop_wake.hpp"
 
 namespace gw::gwd {
 
@@ -58,11 +58,10 @@ class Forwarding {
   boost::asio::awaitable<Status> push_tunnels();
   boost::asio::awaitable<Status> push_routes();
   boost::asio::awaitable<Status> push_sync_done();
-  void wake();
 
   boost::asio::io_context& io_;
   FastpathClient& client_;
-  boost::asio::steady_timer wake_;
+  LoopWake wake_;
   std::function<void(std::uint32_t)> tunnel_ready_;
   std::map<std::uint32_t, fp::PutTunnel> wanted_tunnels_;
   std::set<std::uint32_t> dirty_tunnels_;

@@ -1,0 +1,371 @@
+#include "gwd/control/ike_controller.hpp"
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <utility>
+
+#include "base/log.hpp"
+
+namespace gw::gwd {
+namespace asio = boost::asio;
+
+namespace {
+
+ike::TunnelIntent to_intent(const config::TunnelModel& model) {
+  ike::TunnelIntent intent;
+  intent.name = model.name;
+  intent.tunnel_id = model.tunnel_id;
+  intent.local = {model.local, model.local_identity};
+  intent.remote = {model.remote, model.remote_identity};
+  intent.psk = model.psk.clone();
+  intent.ike_proposals = {{model.ike.encryption, model.ike.integrity, model.ike.dh_group}};
+  intent.ipsec_proposals = {{model.esp.encryption, model.esp.pfs.empty() ? "None" : model.esp.pfs}};
+  intent.ike_lifetime = model.ike.times.hard;
+  intent.ipsec_lifetime = model.esp.times.hard;
+  intent.ipsec_lifetime_kb = model.esp.hard_bytes / 1024;
+  intent.dpd_delay = model.dpd_delay;
+  intent.replay_window = model.esp.replay_window;
+  intent.initiate = model.initiate == config::Initiate::kInitiatorOnly   ? ike::InitiateMode::kInitiatorOnly
+                    : model.initiate == config::Initiate::kResponderOnly ? ike::InitiateMode::kResponderOnly
+                                                                         : ike::InitiateMode::kDefault;
+  intent.encapsulation = model.udp_encapsulation ? ike::Encapsulation::kForceUdp : ike::Encapsulation::kAuto;
+  intent.esn = model.esp.esn ? ike::Esn::kOffer : ike::Esn::kNever;
+  return intent;
+}
+
+bool is_installed(const ike::ChildSa& child) {
+  return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "REKEYED" || child.state == "UPDATING";
+}
+
+bool is_up(const ike::IkeSa& sa) { return std::ranges::any_of(sa.children, is_installed); }
+
+// What charon holds as SAs does not follow a changed model by itself; timers and BGP do.
+bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
+  return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote && a.local_identity == b.local_identity &&
+         a.remote_identity == b.remote_identity && a.psk == b.psk && a.ike.proposals == b.ike.proposals &&
+         a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window && a.udp_encapsulation == b.udp_encapsulation;
+}
+
+bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {
+  return same_sas(a, b) && a.ike == b.ike && a.esp == b.esp && a.dpd_delay == b.dpd_delay && a.initiate == b.initiate &&
+         a.disabled == b.disabled;
+}
+
+// Only a statement about the stream itself ends the session; a refused command is logged and goes on.
+bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.code == Errc::kTimeout; }
+
+config::TunnelModel copy_model(const config::TunnelModel& m) {
+  config::TunnelModel c;
+  c.name = m.name;
+  c.connection = m.connection;
+  c.tunnel_id = m.tunnel_id;
+  c.device = m.device;
+  c.local = m.local;
+  c.remote = m.remote;
+  c.local_identity = m.local_identity;
+  c.remote_identity = m.remote_identity;
+  c.psk = m.psk.clone();
+  c.ike = m.ike;
+  c.esp = m.esp;
+  c.dpd_delay = m.dpd_delay;
+  c.initiate = m.initiate;
+  c.udp_encapsulation = m.udp_encapsulation;
+  c.disabled = m.disabled;
+  return c;
+}
+
+}  // namespace
+
+std::string_view to_string(TunnelState state) {
+  switch (state) {
+    case TunnelState::kDisabled: return "disabled";
+    case TunnelState::kDown: return "down";
+    case TunnelState::kConnecting: return "connecting";
+    case TunnelState::kUp: return "up";
+  }
+  return "down";
+}
+
+IkeController::IkeController(asio::io_context& io, const Clock& clock, std::string vici_path)
+    : io_(io), clock_(clock), vici_path_(std::move(vici_path)), vici_(io.get_executor()), wake_(io) {
+  vici_.on_event([this](std::string_view event, const ike::ViciMessage& message) { on_event(event, message); });
+  vici_.on_closed([this](const Error& why) {
+    log::warning("ike", "charon went away: {}", why.message);
+    connected_ = false;
+    wake_.wake();
+  });
+}
+
+void IkeController::start() { asio::co_spawn(io_, run(), asio::detached); }
+
+void IkeController::stop() {
+  stopping_ = true;
+  vici_.close();
+  wake_.wake();
+}
+
+void IkeController::set_tunnels(const std::vector<config::TunnelModel>& tunnels, std::string_view instance) {
+  instance_ = instance;
+  Tunnels next;
+  for (const auto& model : tunnels) {
+    const auto before = tunnels_.find(model.name);
+    Tunnel& tunnel = next[model.name];
+    if (before != tunnels_.end()) {
+      tunnel = std::move(before->second);
+      tunnels_.erase(before);
+      if (same_connection(tunnel.model, model)) continue;
+      tunnel.reestablish = tunnel.reestablish || !same_sas(tunnel.model, model) || model.disabled;
+      tunnel.loaded = false;
+      tunnel.retry = kFirstRetry;
+      tunnel.next_attempt = {};
+    }
+    tunnel.model = copy_model(model);
+    retired_.erase(model.name);
+  }
+  for (const auto& [name, tunnel] : tunnels_) retired_.insert(name);
+  tunnels_ = std::move(next);
+  wake_.wake();
+}
+
+const IkeStatus* IkeController::status(std::string_view tunnel) const {
+  const auto it = tunnels_.find(tunnel);
+  return it == tunnels_.end() ? nullptr : &it->second.status;
+}
+
+asio::awaitable<void> IkeController::run() {
+  std::string last_reason;
+  while (!stopping_) {
+    if (!connected_) {
+      if (const auto opened = co_await open_session(); !opened) {
+        if (opened.error().message != last_reason) log::warning("ike", "charon: {}", opened.error().message);
+        last_reason = opened.error().message;
+        vici_.close();
+        co_await wake_.sleep(kReconnectPause);
+        continue;
+      }
+      last_reason.clear();
+    }
+    if (const auto done = co_await reconcile(); !done && is_fatal(done.error())) {
+      log::warning("ike", "charon does not answer: {}", done.error().message);
+      vici_.close();
+      connected_ = false;
+      co_await wake_.sleep(kReconnectPause);
+      continue;
+    }
+    if (connected_) co_await wake_.sleep(poll_interval());
+  }
+}
+
+asio::awaitable<Status> IkeController::open_session() {
+  if (const auto open = co_await vici_.connect(vici_path_, kCommandTimeout); !open) co_return open;
+  for (const auto& event : ike::followed_events())
+    if (const auto done = co_await vici_.subscribe(event, kCommandTimeout); !done) co_return done;
+  const auto version = co_await vici_.request("version", {}, kCommandTimeout);
+  if (!version) co_return std::unexpected(version.error());
+  version_ = std::format("{} {}", version->text("daemon"), version->text("version"));
+  for (auto& [name, tunnel] : tunnels_) {
+    tunnel.loaded = false;
+    tunnel.retry = kFirstRetry;
+    tunnel.next_attempt = {};
+  }
+  if (const auto done = co_await unload_strangers(); !done) co_return done;
+  connected_ = true;
+  log::info("ike", "connected to {}", version_);
+  co_return Status{};
+}
+
+// Connections of this instance that charon still has from an earlier configuration.
+asio::awaitable<Status> IkeController::unload_strangers() {
+  auto conns = co_await vici_.stream("list-conns", "list-conn", {}, kCommandTimeout);
+  if (!conns) co_return std::unexpected(conns.error());
+  const std::string suffix = "/" + instance_;
+  for (const auto& message : *conns)
+    for (const auto& item : message.items())
+      if (item.key.ends_with(suffix) && !tunnels_.contains(item.key)) retired_.insert(item.key);
+  co_return Status{};
+}
+
+asio::awaitable<Status> IkeController::reconcile() {
+  while (!retired_.empty()) {
+    const std::string name = *retired_.begin();
+    retired_.erase(retired_.begin());
+    if (const auto done = co_await retire(name); !done && is_fatal(done.error())) co_return done;
+  }
+  // By name: an apply may replace the map while a command is under way.
+  std::vector<std::string> names;
+  for (const auto& [name, tunnel] : tunnels_) names.push_back(name);
+  for (const auto& name : names)
+    if (const auto done = co_await load(name); !done && is_fatal(done.error())) co_return done;
+  const auto sas = co_await read_sas();
+  if (!sas) co_return std::unexpected(sas.error());
+  static const std::vector<ike::IkeSa> kNone;
+  for (const auto& name : names) {
+    const auto found = sas->find(name);
+    if (const auto done = co_await drive(name, found == sas->end() ? kNone : found->second); !done && is_fatal(done.error())) co_return done;
+  }
+  co_return Status{};
+}
+
+asio::awaitable<Status> IkeController::load(const std::string& name) {
+  auto it = tunnels_.find(name);
+  if (it == tunnels_.end() || it->second.loaded) co_return Status{};
+  it->second.loaded = true;  // set before waiting: a change meanwhile clears it again
+  const ike::TunnelIntent intent = to_intent(it->second.model);
+  auto connection = ike::render_connection(intent);
+  auto secret = ike::render_secret(intent);
+  Status done;
+  if (!connection) done = std::unexpected(connection.error());
+  else if (!secret) done = std::unexpected(secret.error());
+  if (done) {
+    const auto loaded = co_await vici_.command("load-shared", std::move(*secret), kCommandTimeout);
+    if (!loaded) done = std::unexpected(loaded.error());
+  }
+  if (done) {
+    const auto loaded = co_await vici_.command("load-conn", std::move(*connection), kCommandTimeout);
+    if (!loaded) done = std::unexpected(loaded.error());
+  }
+  it = tunnels_.find(name);
+  if (it == tunnels_.end()) co_return Status{};
+  if (!done) {
+    if (is_fatal(done.error())) it->second.loaded = false;
+    log::error("ike", "{}: charon did not take the connection: {}", name, done.error().describe());
+    it->second.status.diagnosis = {ike::Fault::kIkePolicyMismatch, std::format("charon did not take the connection: {}", done.error().describe()), {}};
+    co_return done;
+  }
+  if (std::exchange(it->second.reestablish, false)) {
+    log::info("ike", "{}: settings changed, establishing it again", name);
+    const auto ended = co_await vici_.command("terminate", ike::render_terminate(name), kCommandTimeout);
+    if (!ended && is_fatal(ended.error())) co_return std::unexpected(ended.error());  // nothing to terminate is fine
+  }
+  co_return Status{};
+}
+
+asio::awaitable<Status> IkeController::retire(const std::string& name) {
+  ike::ViciMessage conn;
+  conn.add("name", name);
+  ike::ViciMessage shared;
+  shared.add("id", name);
+  const auto unloaded = co_await vici_.command("unload-conn", std::move(conn), kCommandTimeout);
+  if (!unloaded && is_fatal(unloaded.error())) {
+    retired_.insert(name);
+    co_return std::unexpected(unloaded.error());
+  }
+  const auto forgotten = co_await vici_.command("unload-shared", std::move(shared), kCommandTimeout);
+  const auto ended = co_await vici_.command("terminate", ike::render_terminate(name), kCommandTimeout);
+  for (const auto* reply : {&forgotten, &ended})
+    if (!*reply && is_fatal(reply->error())) co_return std::unexpected(reply->error());
+  log::info("ike", "{}: removed", name);
+  co_return Status{};
+}
+
+asio::awaitable<Result<IkeController::SasByTunnel>> IkeController::read_sas() {
+  ike::ViciMessage ask;
+  ask.add("noblock", "yes");  // an SA that is being worked on now is seen the next time
+  auto messages = co_await vici_.stream("list-sas", "list-sa", std::move(ask), kCommandTimeout);
+  if (!messages) co_return std::unexpected(messages.error());
+  SasByTunnel sas;
+  for (const auto& message : *messages) {
+    auto sa = ike::parse_ike_sa(message);
+    if (!sa) co_return std::unexpected(sa.error());
+    if (!sa->name.empty()) sas[sa->name].push_back(std::move(*sa));
+  }
+  co_return sas;
+}
+
+void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas) {
+  IkeStatus& status = tunnel.status;
+  const TunnelState before = status.state;
+  const auto up = std::ranges::find_if(sas, is_up);
+  if (tunnel.model.disabled) {
+    status.state = TunnelState::kDisabled;
+    status.diagnosis = {};
+  } else if (up != sas.end()) {
+    const auto child = std::ranges::find_if(up->children, is_installed);
+    status.state = TunnelState::kUp;
+    status.diagnosis = {};
+    status.ike_proposal = up->proposal;
+    status.esp_proposal = child->encryption + (child->dh_group.empty() ? "" : "/" + child->dh_group) + (child->esn ? "/ESN" : "");
+    status.udp_encapsulation = child->udp_encapsulation;
+    if (!status.up_since) status.up_since = clock_.wall() - up->established_for;
+    if (before != TunnelState::kUp) {
+      log::info("ike", "{}: up, {} {}", tunnel.model.name, status.ike_proposal, status.esp_proposal);
+      recent_log_.clear(tunnel.model.name);
+      tunnel.retry = kFirstRetry;
+    }
+  } else {
+    status.state = sas.empty() ? TunnelState::kDown : TunnelState::kConnecting;
+    const ike::Diagnosis diagnosis = recent_log_.diagnose(
+        {tunnel.model.name, tunnel.model.local.to_string(), tunnel.model.remote.to_string(), tunnel.model.remote_identity});
+    if (diagnosis.fault != ike::Fault::kNoFault && diagnosis.sentence != status.diagnosis.sentence)
+      log::warning("ike", "{}: {}", tunnel.model.name, diagnosis.sentence);
+    if (diagnosis.fault != ike::Fault::kNoFault) status.diagnosis = diagnosis;
+  }
+  if (before == TunnelState::kUp && status.state != TunnelState::kUp) {
+    log::warning("ike", "{}: down", tunnel.model.name);
+    status.up_since.reset();
+    tunnel.next_attempt = {};
+  }
+}
+
+asio::awaitable<Status> IkeController::drive(const std::string& name, const std::vector<ike::IkeSa>& sas) {
+  const auto it = tunnels_.find(name);
+  if (it == tunnels_.end()) co_return Status{};
+  Tunnel& tunnel = it->second;
+  update_status(tunnel, sas);
+  if (tunnel.status.state == TunnelState::kUp) co_return co_await end_duplicate(tunnel, sas);
+  const bool ours = !tunnel.model.disabled && tunnel.model.initiate != config::Initiate::kResponderOnly;
+  // An IKE_SA without a CHILD_SA is not enough; charon drops one that stays CONNECTING by itself.
+  const bool attempt_running = std::ranges::any_of(sas, [](const auto& sa) { return sa.state == "CONNECTING"; });
+  if (!ours || !tunnel.loaded || attempt_running || clock_.now() < tunnel.next_attempt) co_return Status{};
+  tunnel.next_attempt = clock_.now() + tunnel.retry;
+  tunnel.retry = std::min(tunnel.retry * 2, kMaxRetry);
+  log::debug("ike", "{}: initiating", name);
+  const auto reply = co_await vici_.command("initiate", ike::render_initiate(name), kCommandTimeout);
+  if (!reply) {
+    if (!is_fatal(reply.error())) log::warning("ike", "{}: initiate: {}", name, reply.error().message);
+    co_return std::unexpected(reply.error());
+  }
+  wake_.wake();
+  co_return Status{};
+}
+
+// Both ends initiated at the same moment: keep the newer IKE_SA, whose CHILD_SA is the one in use.
+asio::awaitable<Status> IkeController::end_duplicate(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas) {
+  if (std::ranges::count_if(sas, is_up) < 2) {
+    tunnel.duplicate_since.reset();
+    co_return Status{};
+  }
+  if (!tunnel.duplicate_since) tunnel.duplicate_since = clock_.now();
+  if (clock_.now() - *tunnel.duplicate_since < kDuplicateGrace) co_return Status{};
+  tunnel.duplicate_since.reset();
+  const auto oldest = std::ranges::max_element(sas, {}, [](const auto& sa) { return is_up(sa) ? sa.established_for : std::chrono::seconds(-1); });
+  log::info("ike", "{}: ending the older of two IKE SAs", tunnel.model.name);
+  ike::ViciMessage message;
+  message.add("ike-id", std::to_string(oldest->unique_id)).add("timeout", "-1");
+  const auto reply = co_await vici_.command("terminate", std::move(message), kCommandTimeout);
+  if (!reply) co_return std::unexpected(reply.error());
+  co_return Status{};
+}
+
+void IkeController::on_event(std::string_view event, const ike::ViciMessage& message) {
+  const auto parsed = ike::parse_event(event, message);
+  if (!parsed) return;
+  if (const auto* line = std::get_if<ike::LogLine>(&*parsed)) {
+    recent_log_.add(*line);
+    return;
+  }
+  if (const auto* rekey = std::get_if<ike::ChildRekey>(&*parsed))
+    if (const auto it = tunnels_.find(rekey->sa.name); it != tunnels_.end()) ++it->second.status.rekeys;
+  wake_.wake();
+}
+
+std::chrono::milliseconds IkeController::poll_interval() const {
+  const bool quiet = std::ranges::all_of(tunnels_, [](const auto& entry) {
+    const TunnelState state = entry.second.status.state;
+    return state == TunnelState::kUp || state == TunnelState::kDisabled;
+  });
+  return quiet ? kPollQuiet : kPollBusy;
+}
+
+}  // namespace gw::gwd

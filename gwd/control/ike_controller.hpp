@@ -1,0 +1,109 @@
+// Keeps charon at the intended connections: loads them over VICI, initiates those that we are to bring up,
+// follows their SAs, and does it all again when charon returns. Owner: Gateway; thread: control.
+//
+// charon starts nothing by itself (ike/connection.hpp), so every initiation is decided here. A charon that
+// comes back empty is told everything and initiates at once, while the orphaned SAs in gw-fastpath go on.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "gwd/config/model.hpp"
+#include "gwd/control/loop_wake.hpp"
+#include "ike/connection.hpp"
+#include "ike/diagnosis.hpp"
+#include "ike/sas.hpp"
+#include "ike/vici_client.hpp"
+
+namespace gw::gwd {
+
+enum class TunnelState : std::uint8_t { kDisabled, kDown, kConnecting, kUp };
+std::string_view to_string(TunnelState state);  // "disabled", "down", "connecting", "up"
+
+/// What is known of one tunnel's IKE and CHILD_SA.
+struct IkeStatus {
+  TunnelState state = TunnelState::kDown;
+  ike::Diagnosis diagnosis;  // why it is not up; kNoFault when it is
+  std::string ike_proposal;
+  std::string esp_proposal;
+  bool udp_encapsulation = false;
+  std::optional<WallTime> up_since;
+  std::uint64_t rekeys = 0;  // of the CHILD_SA, since gwd started
+};
+
+class IkeController {
+ public:
+  static constexpr std::chrono::milliseconds kCommandTimeout{2000};
+  static constexpr std::chrono::milliseconds kReconnectPause{100};
+  /// How often the SAs are read while something is not up, and when everything is (events tell the rest).
+  static constexpr std::chrono::milliseconds kPollBusy{500};
+  static constexpr std::chrono::milliseconds kPollQuiet{5000};
+  /// Between attempts at one tunnel; doubles up to the maximum.
+  static constexpr std::chrono::milliseconds kFirstRetry{1000};
+  static constexpr std::chrono::milliseconds kMaxRetry{30'000};
+  /// Both ends initiated at once: two IKE_SAs of one tunnel. After this time the older one goes.
+  static constexpr std::chrono::seconds kDuplicateGrace{20};
+
+  IkeController(boost::asio::io_context& io, const Clock& clock, std::string vici_path);
+
+  void start();
+  void stop();
+
+  /// The whole intent; what differs from before is loaded, and re-established where the old SAs do not fit.
+  void set_tunnels(const std::vector<config::TunnelModel>& tunnels, std::string_view instance);
+
+  bool connected() const { return connected_; }
+  const std::string& version() const { return version_; }
+  /// Of any intended tunnel; nullptr otherwise.
+  const IkeStatus* status(std::string_view tunnel) const;
+
+ private:
+  struct Tunnel {
+    config::TunnelModel model;
+    IkeStatus status;
+    bool loaded = false;       // charon has this very model
+    bool reestablish = false;  // its SAs are of an earlier model
+    std::chrono::milliseconds retry = kFirstRetry;
+    MonoTime next_attempt{};
+    std::optional<MonoTime> duplicate_since;
+  };
+  using Tunnels = std::map<std::string, Tunnel, std::less<>>;
+  using SasByTunnel = std::map<std::string, std::vector<ike::IkeSa>, std::less<>>;
+
+  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Status> open_session();
+  boost::asio::awaitable<Status> unload_strangers();
+  boost::asio::awaitable<Status> reconcile();
+  boost::asio::awaitable<Status> load(const std::string& name);
+  boost::asio::awaitable<Status> retire(const std::string& name);
+  boost::asio::awaitable<Result<SasByTunnel>> read_sas();
+  boost::asio::awaitable<Status> drive(const std::string& name, const std::vector<ike::IkeSa>& sas);
+  boost::asio::awaitable<Status> end_duplicate(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas);
+  void update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas);
+  void on_event(std::string_view event, const ike::ViciMessage& message);
+  std::chrono::milliseconds poll_interval() const;
+
+  boost::asio::io_context& io_;
+  const Clock& clock_;
+  std::string vici_path_;
+  ike::ViciClient vici_;
+  LoopWake wake_;
+  Tunnels tunnels_;
+  std::set<std::string, std::less<>> retired_;  // no longer intended, still in charon
+  ike::RecentLog recent_log_;
+  std::string instance_;
+  std::string version_;
+  bool connected_ = false;
+  bool stopping_ = false;
+};
+
+}  // namespace gw::gwd
