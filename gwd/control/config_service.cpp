@@ -32,18 +32,18 @@ ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, co
 
 void ConfigService::stop() { confirm_timer_.cancel(); }
 
-ConfigResult<config::Compiled> ConfigService::compile(const ConfigDocument& document) const {
+ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document) const {
   config::Compiled compiled = config::compile({document.text, document.file, instance_});
   if (!compiled.model) {
     const auto errors = std::ranges::count_if(compiled.findings, [](const auto& f) { return f.severity == config::Severity::kError; });
     return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
                   std::move(compiled.findings));
   }
-  return compiled;
+  return Valid{std::move(compiled.config), std::move(compiled.findings), std::make_shared<const config::GatewayModel>(std::move(*compiled.model))};
 }
 
 // The document's differences, and the secrets whose files hold something else now.
-std::vector<std::string> ConfigService::changes_to(const config::Compiled& next) const {
+std::vector<std::string> ConfigService::changes_to(const Valid& next) const {
   std::vector<std::string> changes = config::diff(running_ ? running_->config : config::v1::Config{}, next.config);
   if (!running_) return changes;
   for (const auto& tunnel : next.model->tunnels) {
@@ -56,10 +56,10 @@ std::vector<std::string> ConfigService::changes_to(const config::Compiled& next)
   return changes;
 }
 
-void ConfigService::activate(config::Compiled compiled, std::uint32_t number) {
-  running_ = std::move(compiled);
+void ConfigService::activate(Valid next, std::uint32_t number) {
+  running_ = std::move(next);
   running_number_ = number;
-  activate_(*running_->model);
+  activate_(running_->model);
   arm_confirm_timer();
 }
 
@@ -78,7 +78,7 @@ ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
     log::warning("config", "{} differs from the running revision {}; `gwctl diff -f {}` shows how, `gwctl apply` takes it", file,
                  (*stored)->number, file);
   log::info("config", "going on with revision {}", (*stored)->number);
-  ConfigOutcome outcome{.revision = (*stored)->number, .warnings = compiled->findings};
+  ConfigOutcome outcome{.revision = (*stored)->number, .warnings = compiled->warnings};
   activate(std::move(*compiled), outcome.revision);
   return outcome;
 }
@@ -92,13 +92,13 @@ ConfigResult<ConfigOutcome> ConfigService::reload(const std::string& file) {
 ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& document) const {
   const auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
-  return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->findings};
+  return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->warnings};
 }
 
 ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document, const ApplyOptions& options) {
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
-  ConfigOutcome outcome{.changes = changes_to(*compiled), .warnings = compiled->findings, .confirm_within = options.confirm_within};
+  ConfigOutcome outcome{.changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
   if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0) {
     outcome.revision = running_number_;
     return outcome;

@@ -19,6 +19,7 @@
 #include "base/result.hpp"
 #include "gwd/config/compile.hpp"
 #include "gwd/config/revisions.hpp"
+#include "gwd/control/model_ptr.hpp"
 
 namespace gw::gwd {
 
@@ -52,7 +53,7 @@ struct ApplyOptions {
 class ConfigService {
  public:
   /// Brings the gateway to the model; cannot fail, what it asks for is reconciled until it is so.
-  using Activate = std::function<void(const config::GatewayModel&)>;
+  using Activate = std::function<void(ModelPtr)>;
 
   ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store, std::string instance);
 
@@ -84,9 +85,15 @@ class ConfigService {
   void stop();
 
  private:
-  ConfigResult<config::Compiled> compile(const ConfigDocument& document) const;
-  std::vector<std::string> changes_to(const config::Compiled& next) const;
-  void activate(config::Compiled compiled, std::uint32_t number);
+  /// A document without errors.
+  struct Valid {
+    config::v1::Config config;
+    config::Findings warnings;
+    ModelPtr model;
+  };
+  ConfigResult<Valid> compile(const ConfigDocument& document) const;
+  std::vector<std::string> changes_to(const Valid& next) const;
+  void activate(Valid next, std::uint32_t number);
   void arm_confirm_timer();
   void roll_back_unconfirmed();
 
@@ -96,7 +103,7 @@ class ConfigService {
   std::string instance_;
   Activate activate_;
   boost::asio::steady_timer confirm_timer_;
-  std::optional<config::Compiled> running_;
+  std::optional<Valid> running_;
   std::uint32_t running_number_ = 0;
 };
 

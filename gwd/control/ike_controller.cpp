@@ -55,26 +55,6 @@ bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b)
 // Only a statement about the stream itself ends the session; a refused command is logged and goes on.
 bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.code == Errc::kTimeout; }
 
-config::TunnelModel copy_model(const config::TunnelModel& m) {
-  config::TunnelModel c;
-  c.name = m.name;
-  c.connection = m.connection;
-  c.tunnel_id = m.tunnel_id;
-  c.device = m.device;
-  c.local = m.local;
-  c.remote = m.remote;
-  c.local_identity = m.local_identity;
-  c.remote_identity = m.remote_identity;
-  c.psk = m.psk.clone();
-  c.ike = m.ike;
-  c.esp = m.esp;
-  c.dpd_delay = m.dpd_delay;
-  c.initiate = m.initiate;
-  c.udp_encapsulation = m.udp_encapsulation;
-  c.disabled = m.disabled;
-  return c;
-}
-
 }  // namespace
 
 std::string_view to_string(TunnelState state) {
@@ -105,22 +85,24 @@ void IkeController::stop() {
   wake_.wake();
 }
 
-void IkeController::set_tunnels(const std::vector<config::TunnelModel>& tunnels, std::string_view instance) {
-  instance_ = instance;
+void IkeController::set_model(const ModelPtr& whole) {
+  instance_ = whole->instance;
   Tunnels next;
-  for (const auto& model : tunnels) {
+  for (const auto& model : whole->tunnels) {
     const auto before = tunnels_.find(model.name);
     Tunnel& tunnel = next[model.name];
     if (before != tunnels_.end()) {
       tunnel = std::move(before->second);
       tunnels_.erase(before);
-      if (same_connection(tunnel.model, model)) continue;
-      tunnel.reestablish = tunnel.reestablish || !same_sas(tunnel.model, model) || model.disabled;
+      const bool unchanged = same_connection(*tunnel.model, model);
+      tunnel.reestablish = tunnel.reestablish || !same_sas(*tunnel.model, model) || (model.disabled && !tunnel.model->disabled);
+      tunnel.model = TunnelPtr(whole, &model);
+      if (unchanged) continue;
       tunnel.loaded = false;
       tunnel.retry = kFirstRetry;
       tunnel.next_attempt = {};
     }
-    tunnel.model = copy_model(model);
+    tunnel.model = TunnelPtr(whole, &model);
     retired_.erase(model.name);
   }
   for (const auto& [name, tunnel] : tunnels_) retired_.insert(name);
@@ -211,7 +193,7 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
   auto it = tunnels_.find(name);
   if (it == tunnels_.end() || it->second.loaded) co_return Status{};
   it->second.loaded = true;  // set before waiting: a change meanwhile clears it again
-  const ike::TunnelIntent intent = to_intent(it->second.model);
+  const ike::TunnelIntent intent = to_intent(*it->second.model);
   auto connection = ike::render_connection(intent);
   auto secret = ike::render_secret(intent);
   Status done;
@@ -277,7 +259,7 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
   IkeStatus& status = tunnel.status;
   const TunnelState before = status.state;
   const auto up = std::ranges::find_if(sas, is_up);
-  if (tunnel.model.disabled) {
+  if (tunnel.model->disabled) {
     status.state = TunnelState::kDisabled;
     status.diagnosis = {};
   } else if (up != sas.end()) {
@@ -289,20 +271,20 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
     status.udp_encapsulation = child->udp_encapsulation;
     if (!status.up_since) status.up_since = clock_.wall() - up->established_for;
     if (before != TunnelState::kUp) {
-      log::info("ike", "{}: up, {} {}", tunnel.model.name, status.ike_proposal, status.esp_proposal);
-      recent_log_.clear(tunnel.model.name);
+      log::info("ike", "{}: up, {} {}", tunnel.model->name, status.ike_proposal, status.esp_proposal);
+      recent_log_.clear(tunnel.model->name);
       tunnel.retry = kFirstRetry;
     }
   } else {
     status.state = sas.empty() ? TunnelState::kDown : TunnelState::kConnecting;
     const ike::Diagnosis diagnosis = recent_log_.diagnose(
-        {tunnel.model.name, tunnel.model.local.to_string(), tunnel.model.remote.to_string(), tunnel.model.remote_identity});
+        {tunnel.model->name, tunnel.model->local.to_string(), tunnel.model->remote.to_string(), tunnel.model->remote_identity});
     if (diagnosis.fault != ike::Fault::kNoFault && diagnosis.sentence != status.diagnosis.sentence)
-      log::warning("ike", "{}: {}", tunnel.model.name, diagnosis.sentence);
+      log::warning("ike", "{}: {}", tunnel.model->name, diagnosis.sentence);
     if (diagnosis.fault != ike::Fault::kNoFault) status.diagnosis = diagnosis;
   }
   if (before == TunnelState::kUp && status.state != TunnelState::kUp) {
-    log::warning("ike", "{}: down", tunnel.model.name);
+    log::warning("ike", "{}: down", tunnel.model->name);
     status.up_since.reset();
     tunnel.next_attempt = {};
   }
@@ -314,7 +296,7 @@ asio::awaitable<Status> IkeController::drive(const std::string& name, const std:
   Tunnel& tunnel = it->second;
   update_status(tunnel, sas);
   if (tunnel.status.state == TunnelState::kUp) co_return co_await end_duplicate(tunnel, sas);
-  const bool ours = !tunnel.model.disabled && tunnel.model.initiate != config::Initiate::kResponderOnly;
+  const bool ours = !tunnel.model->disabled && tunnel.model->initiate != config::Initiate::kResponderOnly;
   // An IKE_SA without a CHILD_SA is not enough; charon drops one that stays CONNECTING by itself.
   const bool attempt_running = std::ranges::any_of(sas, [](const auto& sa) { return sa.state == "CONNECTING"; });
   if (!ours || !tunnel.loaded || attempt_running || clock_.now() < tunnel.next_attempt) co_return Status{};
@@ -340,7 +322,7 @@ asio::awaitable<Status> IkeController::end_duplicate(Tunnel& tunnel, const std::
   if (clock_.now() - *tunnel.duplicate_since < kDuplicateGrace) co_return Status{};
   tunnel.duplicate_since.reset();
   const auto oldest = std::ranges::max_element(sas, {}, [](const auto& sa) { return is_up(sa) ? sa.established_for : std::chrono::seconds(-1); });
-  log::info("ike", "{}: ending the older of two IKE SAs", tunnel.model.name);
+  log::info("ike", "{}: ending the older of two IKE SAs", tunnel.model->name);
   ike::ViciMessage message;
   message.add("ike-id", std::to_string(oldest->unique_id)).add("timeout", "-1");
   const auto reply = co_await vici_.command("terminate", std::move(message), kCommandTimeout);

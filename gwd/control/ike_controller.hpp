@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "gwd/config/model.hpp"
 #include "gwd/control/loop_wake.hpp"
+#include "gwd/control/model_ptr.hpp"
 #include "ike/connection.hpp"
 #include "ike/diagnosis.hpp"
 #include "ike/sas.hpp"
@@ -59,7 +59,7 @@ class IkeController {
   void stop();
 
   /// The whole intent; what differs from before is loaded, and re-established where the old SAs do not fit.
-  void set_tunnels(const std::vector<config::TunnelModel>& tunnels, std::string_view instance);
+  void set_model(const ModelPtr& model);
 
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
@@ -68,7 +68,7 @@ class IkeController {
 
  private:
   struct Tunnel {
-    config::TunnelModel model;
+    TunnelPtr model;  // never null
     IkeStatus status;
     bool loaded = false;       // charon has this very model
     bool reestablish = false;  // its SAs are of an earlier model

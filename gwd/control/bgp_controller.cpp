@@ -1,0 +1,175 @@
+#include "gwd/control/bgp_controller.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <utility>
+
+#include "base/fd.hpp"
+#include "base/log.hpp"
+
+namespace gw::gwd {
+namespace asio = boost::asio;
+
+namespace {
+
+bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.code == Errc::kTimeout; }
+
+// "FRRouting 10.3 (gw-a) on Linux(6.12.0)." -> "FRRouting 10.3"
+std::string short_version(std::string_view text) { return std::string(text.substr(0, text.find(" ("))); }
+
+}  // namespace
+
+BgpController::BgpController(asio::io_context& io, BgpPaths paths)
+    : io_(io), paths_(std::move(paths)), vty_(io.get_executor()), wake_(io) {
+  vty_.on_closed([this](const Error& why) {
+    log::warning("bgp", "bgpd went away: {}", why.message);
+    connected_ = false;
+    wake_.wake();
+  });
+}
+
+void BgpController::start() { asio::co_spawn(io_, run(), asio::detached); }
+
+void BgpController::stop() {
+  stopping_ = true;
+  vty_.close();
+  wake_.wake();
+}
+
+void BgpController::set_intent(BgpIntentPtr intent) {
+  wanted_ = std::move(intent);
+  if (const auto written = write_config_file(); !written) log::error("bgp", "{}", written.error().describe());
+  wake_.wake();
+}
+
+// Atomically, so that a bgpd that starts in this moment reads the old or the new one, never half of it.
+Status BgpController::write_config_file() const {
+  const Secret text = bgp::render_file(*wanted_);
+  const std::string temporary = paths_.config_file + ".new";
+  Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640));
+  if (!file) return fail_errno(std::format("cannot write {}", temporary));
+  if (const passwd* frr = getpwnam("frr"); frr != nullptr && fchown(file.get(), frr->pw_uid, frr->pw_gid) != 0)
+    return fail_errno(std::format("cannot give {} to frr", temporary));
+  std::string_view rest = text.text();
+  while (!rest.empty()) {
+    const ssize_t wrote = ::write(file.get(), rest.data(), rest.size());
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return fail_errno(std::format("cannot write {}", temporary));
+    rest.remove_prefix(static_cast<std::size_t>(wrote));
+  }
+  if (::rename(temporary.c_str(), paths_.config_file.c_str()) != 0) return fail_errno(std::format("cannot write {}", paths_.config_file));
+  return {};
+}
+
+asio::awaitable<void> BgpController::run() {
+  std::string last_reason;
+  while (!stopping_) {
+    if (!wanted_) {
+      co_await wake_.sleep(kPollQuiet);
+      continue;
+    }
+    Status done;
+    if (!connected_) done = co_await open_session();
+    if (done && applied_ != wanted_) done = co_await apply();
+    if (done) done = co_await read_sessions();
+    if (!done) {
+      if (done.error().message != last_reason) log::warning("bgp", "bgpd: {}", done.error().message);
+      last_reason = done.error().message;
+      if (is_fatal(done.error()) || !vty_.is_open()) {
+        vty_.close();
+        connected_ = false;
+      }
+      co_await wake_.sleep(connected_ ? kPollBusy : kReconnectPause);
+      continue;
+    }
+    last_reason.clear();
+    if (sessions_read_) sessions_read_();
+    const bool quiet = std::ranges::all_of(sessions_, [](const auto& entry) { return entry.second.established(); });
+    co_await wake_.sleep(quiet ? kPollQuiet : kPollBusy);
+  }
+}
+
+asio::awaitable<Status> BgpController::open_session() {
+  if (const auto open = co_await vty_.connect(paths_.vty_dir + "/bgpd.vty", kShowTimeout); !open) co_return open;
+  const auto version = co_await vty_.show("show version", kShowTimeout);
+  version_ = version ? short_version(*version) : "FRRouting";
+  applied_.reset();  // whatever it has, it gets the whole intent
+  sessions_.clear();
+  connected_ = true;
+  log::info("bgp", "connected to {}", version_);
+  co_return Status{};
+}
+
+asio::awaitable<Status> BgpController::apply() {
+  const BgpIntentPtr target = wanted_;
+  // The AS number is the one thing that bgpd cannot change in place.
+  const bool whole = !applied_ || applied_->asn != target->asn;
+  bgp::Commands commands;
+  if (applied_ && whole) commands.push_back(std::format("no router bgp {}", applied_->asn));
+  for (auto& command : whole ? bgp::render(*target) : bgp::diff(*applied_, *target)) commands.push_back(std::move(command));
+  const std::size_t count = commands.size();
+  if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
+  if (!whole) {
+    auto clears = bgp::clears(*applied_, *target);
+    if (!clears.empty())
+      if (const auto done = co_await vty_.run(std::move(clears), kConfigureTimeout); !done) co_return std::unexpected(done.error());
+  } else if (const auto done = co_await remove_strangers(); !done) {
+    co_return done;
+  }
+  log::info("bgp", "{} commands applied, {} peers", count, target->peers.size());
+  applied_ = target;
+  co_return Status{};
+}
+
+// Neighbours that bgpd still has from a configuration that gwd never saw (it was down when it changed).
+asio::awaitable<Status> BgpController::remove_strangers() {
+  const auto text = co_await vty_.show(bgp::kShowSummary, kShowTimeout);
+  if (!text) co_return std::unexpected(text.error());
+  const auto sessions = bgp::parse_summary(*text);
+  if (!sessions) co_return std::unexpected(sessions.error());
+  bgp::Commands commands;
+  for (const auto& [address, session] : *sessions)
+    if (std::ranges::none_of(wanted_->peers, [&](const auto& peer) { return peer.peer == address; }))
+      commands.push_back(std::format("no neighbor {}", address));
+  if (commands.empty()) co_return Status{};
+  log::info("bgp", "removing {} neighbours of an earlier configuration", commands.size());
+  commands.insert(commands.begin(), std::format("router bgp {}", wanted_->asn));
+  commands.push_back("exit");
+  co_return co_await vty_.configure(std::move(commands), kConfigureTimeout);
+}
+
+asio::awaitable<Status> BgpController::read_sessions() {
+  const auto summary = co_await vty_.show(bgp::kShowSummary, kShowTimeout);
+  if (!summary) co_return std::unexpected(summary.error());
+  auto sessions = bgp::parse_summary(*summary);
+  if (!sessions) co_return std::unexpected(sessions.error());
+  const auto neighbours = co_await vty_.show(bgp::kShowNeighbors, kShowTimeout);
+  if (!neighbours) co_return std::unexpected(neighbours.error());
+  if (const auto added = bgp::add_neighbors(*neighbours, *sessions); !added) co_return added;
+  sessions_ = std::move(*sessions);
+  co_return Status{};
+}
+
+asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddress peer, bgp::Direction direction) {
+  const auto session = sessions_.find(peer);
+  if (session == sessions_.end()) co_return fail(Errc::kNotFound, std::format("no BGP peer {}", peer));
+  std::vector<bgp::RouteRow> rows;
+  for (const Family family : {Family::kV4, Family::kV6}) {
+    const std::string command = direction == bgp::Direction::kReceived ? bgp::show_received(peer, family) : bgp::show_advertised(peer, family);
+    const auto text = co_await vty_.show(command, kShowTimeout);
+    if (!text) co_return std::unexpected(text.error());
+    auto part = bgp::parse_routes(*text, session->second, direction);
+    if (!part) co_return std::unexpected(part.error());
+    std::ranges::move(*part, std::back_inserter(rows));
+  }
+  co_return rows;
+}
+
+}  // namespace gw::gwd

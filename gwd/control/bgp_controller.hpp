@@ -1,0 +1,77 @@
+// Keeps bgpd at the intended configuration: the whole of it after every connect, the smallest difference
+// after a change, and the file that bgpd needs to come back with. Reads the sessions' states. Owner:
+// Gateway; thread: control.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "bgp/config_model.hpp"
+#include "bgp/summary.hpp"
+#include "bgp/vty_client.hpp"
+#include "gwd/control/loop_wake.hpp"
+
+namespace gw::gwd {
+
+using BgpIntentPtr = std::shared_ptr<const bgp::BgpIntent>;
+
+struct BgpPaths {
+  std::string vty_dir;      // has bgpd.vty
+  std::string config_file;  // what bgpd is started with (-f); owned frr:frr 0640
+};
+
+class BgpController {
+ public:
+  static constexpr std::chrono::milliseconds kShowTimeout{5000};
+  static constexpr std::chrono::milliseconds kConfigureTimeout{30'000};  // 500 tunnels take about 1 s
+  static constexpr std::chrono::milliseconds kReconnectPause{100};
+  static constexpr std::chrono::milliseconds kPollBusy{500};  // a session is not established
+  static constexpr std::chrono::milliseconds kPollQuiet{5000};
+
+  BgpController(boost::asio::io_context& io, BgpPaths paths);
+
+  void start();
+  void stop();
+
+  void set_intent(BgpIntentPtr intent);
+  /// Told after every read of the sessions.
+  void on_sessions(std::function<void()> callback) { sessions_read_ = std::move(callback); }
+
+  bool connected() const { return connected_; }
+  const std::string& version() const { return version_; }
+  /// bgpd has taken the whole intent.
+  bool in_sync() const { return connected_ && applied_ == wanted_; }
+  const std::map<IpAddress, bgp::PeerStatus>& sessions() const { return sessions_; }
+  /// Rows of one session, read from bgpd now; both families.
+  boost::asio::awaitable<Result<std::vector<bgp::RouteRow>>> routes(IpAddress peer, bgp::Direction direction);
+
+ private:
+  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Status> open_session();
+  boost::asio::awaitable<Status> apply();
+  boost::asio::awaitable<Status> remove_strangers();
+  boost::asio::awaitable<Status> read_sessions();
+  Status write_config_file() const;
+
+  boost::asio::io_context& io_;
+  BgpPaths paths_;
+  bgp::VtyClient vty_;
+  LoopWake wake_;
+  BgpIntentPtr wanted_;
+  BgpIntentPtr applied_;
+  std::map<IpAddress, bgp::PeerStatus> sessions_;
+  std::function<void()> sessions_read_;
+  std::string version_;
+  bool connected_ = false;
+  bool stopping_ = false;
+};
+
+}  // namespace gw::gwd

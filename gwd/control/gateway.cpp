@@ -1,0 +1,152 @@
+#include "gwd/control/gateway.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/log.hpp"
+
+namespace gw::gwd {
+namespace {
+
+fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
+  fp::PutTunnel put;
+  put.set_tunnel_id(tunnel.tunnel_id);
+  put.set_name(tunnel.name);
+  put.set_device(tunnel.device);
+  put.set_mtu(tunnel.mtu);
+  put.set_mss_clamp(tunnel.mss);
+  put.set_carrier(fp::CARRIER_FOLLOWS_SA);
+  return put;
+}
+
+BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port) {
+  auto intent = std::make_shared<bgp::BgpIntent>();
+  intent->instance = model.instance;
+  intent->asn = model.asn;
+  intent->router_id = model.router_id;
+  intent->bmp_port = bmp_port;
+  intent->import = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
+  std::set<Prefix> networks(model.vnet_prefixes.begin(), model.vnet_prefixes.end());
+  for (const auto& tunnel : model.tunnels) {
+    if (!tunnel.bgp) {
+      networks.insert(tunnel.static_prefixes.begin(), tunnel.static_prefixes.end());
+      continue;
+    }
+    bgp::PeerIntent peer;
+    peer.tunnel = tunnel.name;
+    peer.device = tunnel.device;
+    peer.local = tunnel.bgp->local;
+    peer.peer = tunnel.bgp->peer;
+    peer.remote_asn = tunnel.bgp->peer_asn;
+    peer.keepalive = tunnel.bgp->keepalive;
+    peer.hold = tunnel.bgp->hold;
+    peer.md5 = tunnel.bgp->md5.clone();
+    peer.max_routes = tunnel.bgp->max_routes;
+    peer.graceful_restart = tunnel.bgp->graceful_restart;
+    peer.disabled = tunnel.disabled;
+    intent->peers.push_back(std::move(peer));
+  }
+  intent->networks.assign(networks.begin(), networks.end());
+  return intent;
+}
+
+}  // namespace
+
+Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths paths, KernelNet kernel)
+    : clock_(clock),
+      paths_(std::move(paths)),
+      kernel_(std::move(kernel)),
+      fastpath_(io, paths_.fastpath, *this),
+      forwarding_(io, fastpath_),
+      ike_(io, clock, paths_.vici),
+      bgp_(io, paths_.bgp),
+      routes_(io, clock, forwarding_) {
+  forwarding_.on_tunnel_ready([this](std::uint32_t id) { configure_device(id); });
+  bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
+}
+
+Status Gateway::start() {
+  if (auto ok = routes_.listen(paths_.bmp_port); !ok) return std::unexpected(std::move(ok).error().with_context("BMP listener"));
+  fastpath_.start();
+  forwarding_.start();
+  ike_.start();
+  bgp_.start();
+  return {};
+}
+
+void Gateway::stop() {
+  routes_.stop();
+  bgp_.stop();
+  ike_.stop();
+  forwarding_.stop();
+  fastpath_.stop();
+}
+
+Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
+  KernelState state;
+  if (tunnel.bgp) state.address = TunnelAddress{tunnel.device, tunnel.bgp->local, tunnel.bgp->peer};
+  else
+    for (const Prefix& prefix : tunnel.static_prefixes) state.routes.insert({prefix, tunnel.device});
+  return state;
+}
+
+void Gateway::apply(ModelPtr next) {
+  const config::GatewayModel& model = *next;
+  std::map<std::uint32_t, KernelState> kernel_states;
+  for (const auto& tunnel : model.tunnels) {
+    const auto* before = model_ ? model_->find_tunnel(tunnel.name) : nullptr;
+    if (before != nullptr && before->tunnel_id != tunnel.tunnel_id) forwarding_.remove_tunnel(before->tunnel_id);
+    kernel_states[tunnel.tunnel_id] = kernel_state(tunnel);
+    if (const auto old = kernel_states_.find(tunnel.tunnel_id); old != kernel_states_.end())
+      remove_stale_kernel_state(old->second, kernel_states[tunnel.tunnel_id]);
+  }
+  kernel_states_ = std::move(kernel_states);
+  if (model_)
+    for (const auto& tunnel : model_->tunnels)
+      if (!kernel_states_.contains(tunnel.tunnel_id)) forwarding_.remove_tunnel(tunnel.tunnel_id);
+  for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
+  routes_.set_model(model);
+  ike_.set_model(next);
+  bgp_.set_intent(to_bgp_intent(model, routes_.bmp_port()));
+  model_ = std::move(next);
+}
+
+void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelState& after) {
+  const auto report = [](const Status& done) {
+    if (!done) log::warning("kernel", "{}", done.error().describe());
+  };
+  if (before.address && before.address != after.address) report(kernel_.remove_address(*before.address));
+  for (const auto& route : before.routes)
+    if (!after.routes.contains(route)) report(kernel_.remove_route(route));
+}
+
+// gw-fastpath has the tunnel, so its device exists: addresses and static routes can be set.
+void Gateway::configure_device(std::uint32_t tunnel_id) {
+  const auto it = kernel_states_.find(tunnel_id);
+  if (it == kernel_states_.end()) return;
+  if (it->second.address)
+    if (const auto done = kernel_.add_address(*it->second.address); !done) log::error("kernel", "{}", done.error().describe());
+  for (const auto& route : it->second.routes)
+    if (const auto done = kernel_.add_route(route); !done) log::error("kernel", "{}", done.error().describe());
+}
+
+void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
+  crypto_backend_ = hello.crypto_backend();
+  forwarding_.resync();
+}
+
+void Gateway::on_fastpath_down(const Error&) {}
+
+void Gateway::on_fastpath_event(const fp::Event& event) {
+  if (event.has_tunnel_state()) routes_.set_carrier(event.tunnel_state().tunnel_id(), event.tunnel_state());
+}
+
+std::vector<ComponentStatus> Gateway::components() const {
+  const auto detail = [](bool connected, const std::string& version) { return connected ? version : std::string("not connected"); };
+  return {{"gw-fastpath", fastpath_.connected(), detail(fastpath_.connected(), "crypto " + crypto_backend_)},
+          {"charon", ike_.connected(), detail(ike_.connected(), ike_.version())},
+          {"bgpd", bgp_.connected(), detail(bgp_.connected(), bgp_.version())}};
+}
+
+}  // namespace gw::gwd

@@ -1,0 +1,83 @@
+// The running gateway: owns the controllers, wires them to each other, and brings them to a model. Nothing
+// here waits: apply() states the intent, the controllers' loops reconcile until it is so, and again
+// whenever charon, FRR or gw-fastpath died and returned. Owner: main; thread: control.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/clock.hpp"
+#include "gwd/control/bgp_controller.hpp"
+#include "gwd/control/fastpath_client.hpp"
+#include "gwd/control/forwarding.hpp"
+#include "gwd/control/ike_controller.hpp"
+#include "gwd/control/kernel_net.hpp"
+#include "gwd/control/model_ptr.hpp"
+#include "gwd/control/route_controller.hpp"
+
+namespace gw::gwd {
+
+struct GatewayPaths {
+  std::string vici;      // charon's socket
+  std::string fastpath;  // gw-fastpath's socket
+  BgpPaths bgp;
+  std::uint16_t bmp_port = 0;  // 0: any free one
+};
+
+/// A program that gwd works with, as `gwctl status` shows it.
+struct ComponentStatus {
+  std::string name;
+  bool connected = false;
+  std::string detail;
+};
+
+class Gateway final : private FastpathListener {
+ public:
+  Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths paths, KernelNet kernel);
+
+  Status start();
+  void stop();
+  void apply(ModelPtr next);
+
+  /// Null before the first apply().
+  const ModelPtr& model() const { return model_; }
+  FastpathClient& fastpath() { return fastpath_; }
+  const IkeController& ike() const { return ike_; }
+  BgpController& bgp() { return bgp_; }
+  const RouteController& routes() const { return routes_; }
+  const Forwarding& forwarding() const { return forwarding_; }
+  const std::string& crypto_backend() const { return crypto_backend_; }
+  std::vector<ComponentStatus> components() const;
+
+ private:
+  void on_fastpath_up(const fp::HelloReply& hello) override;
+  void on_fastpath_down(const Error& why) override;
+  void on_fastpath_event(const fp::Event& event) override;
+
+  /// What gwd sets in the kernel for one tunnel.
+  struct KernelState {
+    std::optional<TunnelAddress> address;
+    std::set<DeviceRoute> routes;
+  };
+  static KernelState kernel_state(const config::TunnelModel& tunnel);
+  void configure_device(std::uint32_t tunnel_id);
+  void remove_stale_kernel_state(const KernelState& before, const KernelState& after);
+
+  const Clock& clock_;
+  GatewayPaths paths_;
+  KernelNet kernel_;
+  FastpathClient fastpath_;
+  Forwarding forwarding_;
+  IkeController ike_;
+  BgpController bgp_;
+  RouteController routes_;
+  ModelPtr model_;
+  std::map<std::uint32_t, KernelState> kernel_states_;
+  std::string crypto_backend_;
+};
+
+}  // namespace gw::gwd

@@ -1,0 +1,100 @@
+// From routes to forwarding: takes bgpd's Adj-RIBs-In (BMP, pre-policy), applies the import policy, merges
+// them with the VNet's and the static sites' prefixes, and tells Forwarding what each prefix's best set is.
+// Owner: Gateway; thread: control.
+//
+// What is gone without a word may be back in a moment, so it is kept as stale and goes on forwarding (RFC
+// 4724): all of bgpd's routes when bgpd dies, a peer's when its session broke without a NOTIFICATION.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "bgp/bmp_server.hpp"
+#include "gwd/config/model.hpp"
+#include "gwd/control/bgp_controller.hpp"
+#include "gwd/control/forwarding.hpp"
+#include "routes/policy.hpp"
+#include "routes/rib.hpp"
+
+namespace gw::gwd {
+
+/// Of one BGP source, beside what the Rib counts.
+struct PeerRoutes {
+  std::map<routes::Refusal, std::uint64_t> refused;  // announcements, by reason
+  routes::LimitState limit = routes::LimitState::kOk;
+};
+
+class RouteController {
+ public:
+  /// Between a peer's End-of-RIB and the end of what it did not announce again. bgpd's BMP says End-of-RIB when
+  /// its own walk of the table ends, which may be before the peer has sent everything.
+  static constexpr std::chrono::seconds kSettle{5};
+  /// The restart time that bgpd announces for us and grants peers by default (RFC 4724 3).
+  static constexpr std::chrono::seconds kRestartTime{120};
+  /// After a start of gwd: by now every peer that will come has come.
+  static constexpr std::chrono::seconds kLearningTime{60};
+
+  RouteController(boost::asio::io_context& io, const Clock& clock, Forwarding& forwarding);
+
+  Status listen(std::uint16_t bmp_port);
+  std::uint16_t bmp_port() const { return bmp_.port(); }
+  void stop();
+
+  void set_model(const config::GatewayModel& model);
+  /// A tunnel without carrier is left out of a best set that has others.
+  void set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state);
+  /// bgpd's view, to know whether everything has been learned after a start.
+  void set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions);
+
+  const routes::Rib& rib() const { return rib_; }
+  routes::SourceCount count(std::string_view tunnel) const { return rib_.count(tunnel); }
+  const PeerRoutes* peer_routes(std::string_view tunnel) const;
+
+ private:
+  struct Peer {
+    routes::SourcePtr source;
+    std::uint32_t max_routes = 0;
+    PeerRoutes routes;
+    std::set<Family> end_of_rib;  // of the present session
+    std::unique_ptr<boost::asio::steady_timer> sweep;
+  };
+
+  void on_bmp_connected();
+  void on_bmp_disconnected();
+  void on_event(const bgp::BmpEvent& event);
+  void on_peer_up(const bgp::BmpPeerUp& event);
+  void on_peer_down(const bgp::BmpPeerDown& event);
+  void on_routes(const bgp::BmpRoutes& event);
+  void on_end_of_rib(const bgp::BmpEndOfRib& event);
+  void sweep_later(Peer& peer, std::chrono::seconds after);
+  void update_limit(Peer& peer);
+  void set_local_routes(const config::GatewayModel& model);
+  void publish();
+  void publish(const Prefix& prefix, const routes::BestSet& best);
+  void check_complete();
+
+  boost::asio::io_context& io_;
+  const Clock& clock_;
+  Forwarding& forwarding_;
+  bgp::BmpServer bmp_;
+  boost::asio::steady_timer learning_;
+  routes::Rib rib_;
+  routes::ImportPolicy import_;
+  std::map<IpAddress, Peer> peers_;                         // by session address
+  std::map<std::string, std::uint32_t, std::less<>> ids_;   // tunnel name -> id
+  std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
+  std::set<std::uint32_t> without_carrier_;
+  std::optional<IpAddress> vnet_next_hop_;
+  bool bmp_connected_ = false;
+  bool complete_ = false;
+};
+
+}  // namespace gw::gwd
