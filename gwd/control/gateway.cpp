@@ -93,6 +93,11 @@ Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
 
 void Gateway::apply(ModelPtr next) {
   const config::GatewayModel& model = *next;
+  // Before anything can attract traffic.
+  if (const GuardPorts ports{model.wan_interface, model.vnet_interface}; guarded_ != ports) {
+    if (const auto done = install_forward_guard(ports); done) guarded_ = ports;
+    else log::error("kernel", "{}", done.error().describe());
+  }
   std::map<std::uint32_t, KernelState> kernel_states;
   for (const auto& tunnel : model.tunnels) {
     const auto* before = model_ ? model_->find_tunnel(tunnel.name) : nullptr;

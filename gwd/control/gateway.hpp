@@ -13,6 +13,7 @@
 #include "base/clock.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/fastpath_client.hpp"
+#include "gwd/control/forward_guard.hpp"
 #include "gwd/control/forwarding.hpp"
 #include "gwd/control/ike_controller.hpp"
 #include "gwd/control/kernel_net.hpp"
@@ -48,6 +49,7 @@ class Gateway final : private FastpathListener {
   FastpathClient& fastpath() { return fastpath_; }
   const IkeController& ike() const { return ike_; }
   BgpController& bgp() { return bgp_; }
+  const BgpController& bgp() const { return bgp_; }
   const RouteController& routes() const { return routes_; }
   const Forwarding& forwarding() const { return forwarding_; }
   const std::string& crypto_backend() const { return crypto_backend_; }
@@ -77,6 +79,7 @@ class Gateway final : private FastpathListener {
   RouteController routes_;
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
+  std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
 };
 

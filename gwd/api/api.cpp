@@ -1,0 +1,442 @@
+#include "gwd/api/api.hpp"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "ebpf/abi/drop_names.hpp"
+#include "gwd/version.hpp"
+
+namespace gw::gwd {
+namespace asio = boost::asio;
+
+namespace {
+
+std::uint64_t unix_ms(WallTime time) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count());
+}
+
+unsigned http_status(Errc code) {
+  switch (code) {
+    case Errc::kInvalidArgument:
+    case Errc::kMalformed: return 400;
+    case Errc::kNotFound: return 404;
+    case Errc::kAlreadyExists: return 409;
+    case Errc::kPermission: return 403;
+    case Errc::kTimeout: return 504;
+    case Errc::kClosed: return 503;
+    default: return 500;
+  }
+}
+
+Error make_error(Errc code, std::string message) { return Error{code, std::move(message), {}, std::source_location::current()}; }
+
+void fill_finding(api::Finding& out, const config::Finding& finding) {
+  out.set_file(finding.file);
+  out.set_line(finding.at.line);
+  out.set_column(finding.at.column);
+  out.set_field(finding.field);
+  out.set_message(finding.message);
+  out.set_expected(finding.expected);
+  out.set_severity(finding.severity == config::Severity::kWarning ? "warning" : "error");
+}
+
+HttpResponse config_response(const ConfigResult<ConfigOutcome>& result) {
+  if (!result) return error_response(result.error().error, result.error().findings);
+  api::ConfigReply reply;
+  reply.set_revision(result->revision);
+  reply.set_confirm_seconds(static_cast<std::uint32_t>(result->confirm_within.count()));
+  for (const auto& change : result->changes) reply.add_changes(change);
+  for (const auto& warning : result->warnings) fill_finding(*reply.add_warnings(), warning);
+  return json_response(reply);
+}
+
+template <class Message>
+Result<Message> parse_body(const HttpRequest& request) {
+  Message message;
+  if (request.body.empty()) return message;
+  const auto status = google::protobuf::util::JsonStringToMessage(request.body, &message);
+  if (!status.ok()) return fail(Errc::kMalformed, std::format("the request body is not the expected JSON: {}", status.ToString()));
+  return message;
+}
+
+Result<std::uint32_t> number_query(const HttpRequest& request, const std::string& key) {
+  const auto it = request.query.find(key);
+  if (it == request.query.end() || it->second.empty()) return 0U;
+  std::uint32_t value = 0;
+  const char* end = it->second.data() + it->second.size();
+  if (const auto [rest, ec] = std::from_chars(it->second.data(), end, value); ec != std::errc() || rest != end)
+    return fail_field(key, std::format("'{}' is not a revision number", it->second));
+  return value;
+}
+
+std::string hex_spi(std::uint32_t spi) { return std::format("{:08x}", spi); }
+
+std::string address_text(const std::string& bytes) {
+  const auto address = IpAddress::from_bytes(bytes);
+  return address ? address->to_string() : std::string{};
+}
+
+void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explained) {
+  const routes::Candidate& candidate = explained.candidate;
+  const routes::Attributes& attributes = *candidate.attributes;
+  out.set_source(candidate.source->name);
+  if (candidate.source->type != routes::PeerType::kLocal) out.set_next_hop(attributes.next_hop.to_string());
+  for (const auto& segment : attributes.as_path.segments())
+    for (const std::uint32_t asn : segment.asns) out.add_as_path(asn);
+  out.set_local_preference(attributes.local_preference.value_or(routes::kDefaultLocalPreference));
+  out.set_med(attributes.med.value_or(0));
+  out.set_weight(attributes.weight);
+  out.set_origin(std::string(routes::to_string(attributes.origin)));
+  out.set_best(explained.ranked.place != routes::Place::kNotUsed);
+  out.set_stale(candidate.stale);
+  out.set_decided_by(std::string(routes::to_string(explained.ranked.step)));
+}
+
+}  // namespace
+
+HttpResponse json_response(const google::protobuf::Message& message, unsigned status) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  HttpResponse response{.status = status};
+  if (!google::protobuf::util::MessageToJsonString(message, &response.body, options).ok()) return {500, "text/plain", "cannot print the reply\n"};
+  response.body += '\n';
+  return response;
+}
+
+HttpResponse error_response(const Error& error, const config::Findings& findings) {
+  api::ErrorReply reply;
+  auto& out = *reply.mutable_error();
+  out.set_code(std::string(to_string(error.code)));
+  out.set_message(error.describe());
+  for (const auto& finding : findings) fill_finding(*out.add_findings(), finding);
+  return json_response(reply, http_status(error.code));
+}
+
+Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
+    : gateway_(gateway), config_(config), clock_(clock), started_(clock.now()) {
+  const auto now = [](auto function) {
+    return [function](const HttpRequest& request) -> asio::awaitable<HttpResponse> { co_return function(request); };
+  };
+  paths_ = {
+      {"GET", "/v1/status", [this](const auto& r) { return status(r); }},
+      {"GET", "/v1/tunnels", [this](const auto& r) { return tunnels(r); }},
+      {"GET", "/v1/sas", [this](const auto& r) { return sas(r); }},
+      {"GET", "/v1/bgp/peers", [this](const auto& r) { return bgp_peers(r); }},
+      {"GET", "/v1/bgp/learned", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kReceived); }},
+      {"GET", "/v1/bgp/advertised", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kAdvertised); }},
+      {"GET", "/v1/routes", [this](const auto& r) { return routes(r); }},
+      {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
+      {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
+      {"POST", "/v1/config/validate", now([this](const auto& r) { return validate(r); })},
+      {"POST", "/v1/config/apply", now([this](const auto& r) { return apply(r); })},
+      {"POST", "/v1/config/confirm", now([this](const auto&) { return config_response(config_.confirm()); })},
+      {"POST", "/v1/config/rollback", now([this](const auto& r) { return rollback(r); })},
+      {"GET", "/v1/config", now([this](const auto&) { return running_config(); })},
+      {"GET", "/v1/config/revisions", now([this](const auto&) { return revisions(); })},
+      {"GET", "/v1/config/diff", now([this](const auto& r) { return diff(r); })},
+  };
+}
+
+asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
+  bool path_known = false;
+  for (const Path& path : paths_) {
+    if (path.path != request.path) continue;
+    path_known = true;
+    if (path.method == request.method) co_return co_await path.handler(request);
+  }
+  HttpResponse response = error_response(
+      make_error(Errc::kNotFound, path_known ? std::format("{} is not for {}", request.path, request.method) : std::format("no such path: {}", request.path)));
+  if (path_known) response.status = 405;
+  co_return response;
+}
+
+asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
+  api::StatusReply reply;
+  if (const ModelPtr& model = gateway_.model()) {
+    reply.set_gateway(model->gateway);
+    reply.set_instance(model->instance);
+  }
+  reply.set_version(std::string(kVersion));
+  reply.set_revision(config_.running_revision());
+  reply.set_pending_confirm_seconds(static_cast<std::uint32_t>(config_.confirm_left().count()));
+  reply.set_uptime_seconds(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count()));
+  for (const auto& component : gateway_.components()) {
+    auto& out = *reply.add_components();
+    out.set_name(component.name);
+    out.set_connected(component.connected);
+    out.set_detail(component.detail);
+  }
+  co_return json_response(reply);
+}
+
+asio::awaitable<HttpResponse> Api::tunnels(const HttpRequest&) {
+  fp::ClientFrame frame;
+  frame.mutable_list_tunnels();
+  const auto listed = co_await gateway_.fastpath().request(std::move(frame));
+  co_return json_response(make_tunnels_reply(gateway_, listed ? listed->tunnels() : fp::TunnelList{}));
+}
+
+api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels) {
+  api::TunnelsReply reply;
+  if (!gateway.model()) return reply;
+  for (const auto& model : gateway.model()->tunnels) {
+    auto& out = *reply.add_tunnels();
+    out.set_name(model.name);
+    out.set_connection(model.connection);
+    out.set_instance(gateway.model()->instance);
+    out.set_device(model.device);
+    out.set_tunnel_id(model.tunnel_id);
+    out.set_mtu(model.mtu);
+    out.set_local_address(model.local.to_string());
+    out.set_remote_address(model.remote.to_string());
+    out.set_ike_version("IKEv2");
+    if (const IkeStatus* ike = gateway.ike().status(model.name)) {
+      out.set_state(std::string(to_string(ike->state)));
+      out.set_reason(ike->diagnosis.sentence);
+      out.set_fault(std::string(ike::to_string(ike->diagnosis.fault)));
+      out.set_ike_proposal(ike->ike_proposal);
+      out.set_esp_proposal(ike->esp_proposal);
+      out.set_udp_encapsulation(ike->udp_encapsulation);
+      out.set_rekeys(ike->rekeys);
+      if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
+    }
+    if (model.bgp) {
+      const auto& sessions = gateway.bgp().sessions();
+      const auto session = sessions.find(model.bgp->peer);
+      out.set_bgp_state(session == sessions.end() ? "unknown" : session->second.state);
+      out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
+    }
+    const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
+    if (info == tunnels.tunnels().end()) continue;
+    out.set_in_packets(info->in_packets());
+    out.set_in_bytes(info->in_bytes());
+    out.set_out_packets(info->out_packets());
+    out.set_out_bytes(info->out_bytes());
+    std::uint64_t dropped = 0;
+    for (const auto& drop : info->drops()) dropped += drop.packets();
+    out.set_dropped_packets(dropped);
+  }
+  return reply;
+}
+
+asio::awaitable<HttpResponse> Api::sas(const HttpRequest&) {
+  fp::ClientFrame frame;
+  frame.mutable_list_sas();
+  const auto listed = co_await gateway_.fastpath().request(std::move(frame));
+  if (!listed) co_return error_response(listed.error());
+  co_return json_response(make_sas_reply(gateway_, listed->sas()));
+}
+
+api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas) {
+  api::SasReply reply;
+  for (const auto& sa : sas.sas()) {
+    auto& out = *reply.add_sas();
+    out.set_tunnel(std::format("id {}", sa.tunnel_id()));
+    if (gateway.model())
+      for (const auto& tunnel : gateway.model()->tunnels)
+        if (tunnel.tunnel_id == sa.tunnel_id()) out.set_tunnel(tunnel.name);
+    out.set_direction(sa.inbound() ? "in" : "out");
+    out.set_spi(hex_spi(sa.id().spi()));
+    out.set_source(address_text(sa.src().address()));
+    out.set_destination(address_text(sa.dst().address()));
+    out.set_algorithm(sa.algorithm());
+    out.set_esn(sa.esn());
+    out.set_udp_encapsulation(sa.udp_encapsulation());
+    out.set_state(sa.orphan() ? "orphan" : sa.inbound() || sa.active() ? "active" : "standby");
+    out.set_sequence(sa.sequence());
+    out.set_iv_epoch(sa.iv_epoch());
+    out.set_replay_window(sa.replay_window());
+    out.set_packets(sa.counters().packets());
+    out.set_bytes(sa.counters().bytes());
+    out.set_age_seconds(sa.age_ms() / 1000);
+    out.set_last_used_unix_ms(sa.counters().last_used_unix_ms());
+  }
+  return reply;
+}
+
+asio::awaitable<HttpResponse> Api::bgp_peers(const HttpRequest&) { co_return json_response(make_bgp_peers_reply(gateway_)); }
+
+api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
+  api::BgpPeersReply reply;
+  if (!gateway.model()) return reply;
+  const auto& sessions = gateway.bgp().sessions();
+  for (const auto& tunnel : gateway.model()->tunnels) {
+    if (!tunnel.bgp) continue;
+    auto& out = *reply.add_peers();
+    out.set_neighbor(tunnel.bgp->peer.to_string());
+    out.set_local_address(tunnel.bgp->local.to_string());
+    out.set_asn(tunnel.bgp->peer_asn);
+    out.set_tunnel(tunnel.name);
+    out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(tunnel.name).routes));
+    const auto session = sessions.find(tunnel.bgp->peer);
+    out.set_state(session == sessions.end() ? "Unknown" : session->second.state);
+    if (session == sessions.end()) continue;
+    if (session->second.established()) out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
+    out.set_messages_sent(session->second.messages_sent);
+    out.set_messages_received(session->second.messages_received);
+    out.set_routes_advertised(static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
+    out.set_last_error(session->second.last_error);
+  }
+  return reply;
+}
+
+// Of one peer, or of all of them one after the other.
+asio::awaitable<HttpResponse> Api::bgp_routes(const HttpRequest& request, bgp::Direction direction) {
+  std::vector<IpAddress> peers;
+  if (const auto wanted = request.query.find("peer"); wanted != request.query.end() && !wanted->second.empty()) {
+    const auto address = IpAddress::parse(wanted->second);
+    if (!address) co_return error_response(address.error());
+    peers.push_back(*address);
+  } else {
+    for (const auto& [address, session] : gateway_.bgp().sessions()) peers.push_back(address);
+  }
+  api::BgpRoutesReply reply;
+  for (const IpAddress& peer : peers) {
+    const auto rows = co_await gateway_.bgp().routes(peer, direction);
+    if (!rows) co_return error_response(rows.error());
+    for (const auto& row : *rows) {
+      auto& out = *reply.add_routes();
+      out.set_network(row.network.to_string());
+      out.set_next_hop(row.next_hop);
+      out.set_local_address(row.local_address);
+      out.set_source_peer(row.source_peer);
+      out.set_origin(row.origin);
+      out.set_as_path(row.as_path);
+      out.set_weight(row.weight);
+    }
+  }
+  co_return json_response(reply);
+}
+
+// Every prefix, exactly one, or (for an address) the longest match.
+asio::awaitable<HttpResponse> Api::routes(const HttpRequest& request) {
+  const routes::Rib& rib = gateway_.routes().rib();
+  std::vector<Prefix> prefixes;
+  if (const auto wanted = request.query.find("prefix"); wanted == request.query.end() || wanted->second.empty()) {
+    prefixes = rib.prefixes();
+  } else if (wanted->second.contains('/')) {
+    const auto prefix = Prefix::parse(wanted->second);
+    if (!prefix) co_return error_response(prefix.error());
+    prefixes.push_back(*prefix);
+  } else {
+    const auto address = IpAddress::parse(wanted->second);
+    if (!address) co_return error_response(address.error());
+    if (const auto match = rib.longest_match(*address)) prefixes.push_back(*match);
+  }
+  api::RoutesReply reply;
+  const auto now = clock_.now();
+  for (const Prefix& prefix : prefixes) {
+    const auto explained = rib.explain(prefix);
+    if (explained.empty()) continue;
+    auto& out = *reply.add_routes();
+    out.set_prefix(prefix.to_string());
+    out.set_in_fastpath(gateway_.forwarding().has_route(prefix));
+    for (const auto& one : explained) {
+      auto& candidate = *out.add_candidates();
+      fill_candidate(candidate, one);
+      const auto age = std::chrono::duration_cast<WallTime::duration>(now - one.candidate.since);
+      candidate.set_since_unix_ms(unix_ms(clock_.wall() - age));
+    }
+  }
+  co_return json_response(reply);
+}
+
+asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {
+  fp::ClientFrame frame;
+  frame.mutable_get_counters();
+  const auto got = co_await gateway_.fastpath().request(std::move(frame));
+  if (!got) co_return error_response(got.error());
+  const fp::Counters& counters = got->counters();
+  api::CountersReply reply;
+  for (const auto& drop : counters.drops()) {
+    auto& out = *reply.add_drops();
+    out.set_reason(drop.reason());
+    out.set_packets(drop.packets());
+    if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
+  }
+  reply.set_wan_rx_packets(counters.wan_rx_packets());
+  reply.set_wan_tx_packets(counters.wan_tx_packets());
+  reply.set_vnet_rx_packets(counters.vnet_rx_packets());
+  reply.set_vnet_tx_packets(counters.vnet_tx_packets());
+  reply.set_crypto_backend(gateway_.crypto_backend());
+  reply.set_uptime_seconds(counters.uptime_ms() / 1000);
+  co_return json_response(reply);
+}
+
+asio::awaitable<HttpResponse> Api::interfaces(const HttpRequest&) {
+  fp::ClientFrame frame;
+  frame.mutable_list_ports();
+  const auto got = co_await gateway_.fastpath().request(std::move(frame));
+  if (!got) co_return error_response(got.error());
+  api::InterfacesReply reply;
+  for (const auto& port : got->ports().ports()) {
+    auto& out = *reply.add_interfaces();
+    out.set_name(port.interface());
+    out.set_side(port.side());
+    out.set_kind(port.kind());
+    out.set_attach_mode(port.attach_mode());
+    out.set_zero_copy(port.zero_copy());
+    out.set_reason(port.reason());
+    out.set_queues(port.queues());
+  }
+  co_return json_response(reply);
+}
+
+HttpResponse Api::validate(const HttpRequest& request) {
+  const auto body = parse_body<api::ConfigRequest>(request);
+  if (!body) return error_response(body.error());
+  return config_response(config_.validate({body->document(), body->file()}));
+}
+
+HttpResponse Api::apply(const HttpRequest& request) {
+  const auto body = parse_body<api::ConfigRequest>(request);
+  if (!body) return error_response(body.error());
+  return config_response(config_.apply({body->document(), body->file()},
+                                       {.confirm_within = std::chrono::seconds(body->confirm_seconds()), .comment = body->comment()}));
+}
+
+HttpResponse Api::rollback(const HttpRequest& request) {
+  const auto body = parse_body<api::RollbackRequest>(request);
+  if (!body) return error_response(body.error());
+  return config_response(config_.rollback(body->revision()));
+}
+
+HttpResponse Api::running_config() {
+  const auto running = config_.running();
+  if (!running) return error_response(running.error());
+  if (!*running) return error_response(make_error(Errc::kNotFound, "no configuration has been applied yet"));
+  api::ConfigReply reply;
+  reply.set_revision((*running)->number);
+  reply.set_document((*running)->document);
+  reply.set_confirm_seconds(static_cast<std::uint32_t>(config_.confirm_left().count()));
+  return json_response(reply);
+}
+
+HttpResponse Api::revisions() {
+  const auto list = config_.revisions();
+  if (!list) return error_response(list.error());
+  api::RevisionsReply reply;
+  for (const auto& revision : *list) {
+    auto& out = *reply.add_revisions();
+    out.set_number(revision.number);
+    out.set_applied_unix_ms(unix_ms(revision.applied));
+    out.set_comment(revision.comment);
+    out.set_running(revision.running);
+    out.set_origin(std::string(config::to_string(revision.origin)));
+  }
+  return json_response(reply);
+}
+
+HttpResponse Api::diff(const HttpRequest& request) {
+  const auto from = number_query(request, "from");
+  if (!from) return error_response(from.error());
+  const auto to = number_query(request, "to");
+  if (!to) return error_response(to.error());
+  return config_response(config_.diff({*from, *to}));
+}
+
+}  // namespace gw::gwd

@@ -1,0 +1,95 @@
+#include "gwd/control/forward_guard.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <format>
+#include <optional>
+
+#include "base/fd.hpp"
+
+extern char** environ;
+
+namespace gw::gwd {
+namespace {
+
+constexpr const char* kNft = "/usr/sbin/nft";
+constexpr int kTimeoutMs = 5000;
+
+struct Pipe {
+  Fd read;
+  Fd write;
+  static Result<Pipe> make() {
+    std::array<int, 2> fds{};
+    if (pipe2(fds.data(), O_CLOEXEC) != 0) return fail_errno("pipe");
+    return Pipe{Fd(fds[0]), Fd(fds[1])};
+  }
+};
+
+// What the child printed until it closed its end; nothing if it did not in time.
+std::optional<std::string> read_all(const Fd& fd) {
+  std::string text;
+  std::array<char, 1024> buffer;
+  pollfd wait{fd.get(), POLLIN, 0};
+  while (poll(&wait, 1, kTimeoutMs) > 0) {
+    const ssize_t got = read(fd.get(), buffer.data(), buffer.size());
+    if (got <= 0) return text;
+    if (text.size() < 4096) text.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string render_forward_guard(const GuardPorts& ports) {
+  // "add table; delete table" makes the replacement work whether or not there was one.
+  return std::format(
+      "add table inet gw_guard\n"
+      "delete table inet gw_guard\n"
+      "table inet gw_guard {{\n"
+      "  chain forward {{\n"
+      "    type filter hook forward priority filter; policy accept;\n"
+      "    iifname \"tun*\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
+      "    iifname \"{1}\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
+      "    iifname {{ \"tun*\", \"{1}\", \"{0}\" }} counter drop comment \"not in the clear\"\n"
+      "    oifname {{ \"tun*\", \"{1}\", \"{0}\" }} counter drop comment \"not around the tunnels\"\n"
+      "  }}\n"
+      "}}\n",
+      ports.wan, ports.vnet);
+}
+
+Status install_forward_guard(const GuardPorts& ports) {
+  GW_TRY_ASSIGN(Pipe input, Pipe::make());
+  GW_TRY_ASSIGN(Pipe output, Pipe::make());
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, input.read.get(), STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, output.write.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, output.write.get(), STDERR_FILENO);
+  std::array<char*, 4> argv{const_cast<char*>(kNft), const_cast<char*>("-f"), const_cast<char*>("-"), nullptr};
+  pid_t child = -1;
+  const int err = posix_spawn(&child, kNft, &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (err != 0) return fail_errno(std::format("cannot run {} (package nftables)", kNft), err);
+  input.read.reset();
+  output.write.reset();
+  const std::string script = render_forward_guard(ports);  // far below a pipe's capacity
+  const bool wrote = write(input.write.get(), script.data(), script.size()) == static_cast<ssize_t>(script.size());
+  input.write.reset();
+  const std::optional<std::string> words = read_all(output.read);
+  // It has closed its output (or outstayed its time): it is ending, and a kill changes nothing then.
+  const bool late = !words.has_value();
+  if (late) kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (late) return fail(Errc::kTimeout, std::format("{} did not end within {} ms", kNft, kTimeoutMs));
+  if (!wrote || !WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Errc::kIo, std::format("nft refused the forward guard: {}", *words));
+  return {};
+}
+
+}  // namespace gw::gwd

@@ -1,0 +1,26 @@
+// Keeps the kernel from forwarding in the clear what belongs into a tunnel. XDP leaves packets without a
+// tunnel route to the kernel; were the kernel to follow its default route, a VNet packet would leave the wan
+// unencrypted while its tunnel is down. An nftables table of our own forwards only between the VNet and
+// tunnel devices, and drops (counted) everything else between the gateway's ports. Thread: control.
+#pragma once
+
+#include <string>
+
+#include "base/result.hpp"
+
+namespace gw::gwd {
+
+/// The ports a guard stands between. Names are interface names (validated: at most 15 of [A-Za-z0-9._-]).
+struct GuardPorts {
+  std::string wan;
+  std::string vnet;
+  friend bool operator==(const GuardPorts&, const GuardPorts&) = default;
+};
+
+/// The nftables script, which replaces an earlier guard in one transaction. Pure.
+std::string render_forward_guard(const GuardPorts& ports);
+
+/// Runs nft with the script. The guard stays when gwd ends. kIo with nft's words.
+Status install_forward_guard(const GuardPorts& ports);
+
+}  // namespace gw::gwd

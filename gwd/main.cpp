@@ -1,0 +1,163 @@
+// gwd: the gateway's control daemon. Reads the configuration, drives charon, FRR and gw-fastpath, serves the
+// API and the metrics. This file is the wiring diagram; one io_context, one thread.
+#include <grp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "gwd/api/api.hpp"
+#include "gwd/api/http_server.hpp"
+#include "gwd/control/config_service.hpp"
+#include "gwd/control/gateway.hpp"
+#include "gwd/metrics/metrics.hpp"
+#include "gwd/version.hpp"
+
+namespace {
+
+using namespace gw;
+namespace asio = boost::asio;
+
+struct Options {
+  std::string config = "/etc/gw/gateway.yaml";
+  std::string instance;
+  std::string state_dir = "/var/lib/gw";
+  std::string run_dir = "/run/gw";
+  std::string vici = "/run/charon.vici";
+  std::string fastpath = "/run/gw/fastpath.sock";
+  std::string frr_dir = "/run/frr";
+  std::uint16_t bmp_port = 11019;
+  std::string log_level = "info";
+};
+
+constexpr int kExitConfig = 1;
+constexpr int kExitStart = 3;
+
+log::Level to_level(const std::string& name) {
+  if (name == "debug") return log::Level::kDebug;
+  if (name == "warning") return log::Level::kWarning;
+  if (name == "error") return log::Level::kError;
+  return log::Level::kInfo;
+}
+
+int stop_with(int code, const Error& error) {
+  std::fprintf(stderr, "gwd: %s\n", error.describe().c_str());
+  return code;
+}
+
+void print(const gwd::ConfigFailure& failure) {
+  for (const auto& finding : failure.findings) std::fprintf(stderr, "%s\n", finding.describe().c_str());
+  std::fprintf(stderr, "gwd: %s\n", failure.error.describe().c_str());
+}
+
+// Listens where the configuration says; a change of the address takes effect at the next start.
+Status listen_metrics(gwd::TcpHttpServer& server, const config::GatewayModel& model) {
+  const auto address = asio::ip::make_address(model.metrics_address);
+  return server.listen({address, model.metrics_port});
+}
+
+// bgpd reads its file there as user frr; the database beside it is 0600.
+Status make_frr_dir(const std::string& path) {
+  if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) return fail_errno(std::format("cannot create {}", path));
+  const group* frr = getgrnam("frr");
+  if (frr != nullptr && ::chown(path.c_str(), 0, frr->gr_gid) != 0) return fail_errno(std::format("cannot give {} to group frr", path));
+  if (::chmod(path.c_str(), 0750) != 0) return fail_errno(std::format("cannot set the mode of {}", path));
+  return {};
+}
+
+Result<config::RevisionStore> open_store(const Options& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.state_dir, error);
+  if (error) return fail(Errc::kIo, std::format("cannot create {}: {}", options.state_dir, error.message()));
+  if (::chmod(options.state_dir.c_str(), 0751) != 0) return fail_errno(std::format("cannot set the mode of {}", options.state_dir));
+  GW_TRY(make_frr_dir(options.state_dir + "/frr"));
+  std::filesystem::create_directories(options.run_dir, error);
+  if (error) return fail(Errc::kIo, std::format("cannot create {}: {}", options.run_dir, error.message()));
+  return config::RevisionStore::open(options.state_dir + "/gwd.db");
+}
+
+int run(const Options& options) {
+  const SystemClock clock;
+  asio::io_context io(1);
+  auto store = open_store(options);
+  if (!store) return stop_with(kExitStart, store.error());
+  auto kernel = gwd::KernelNet::open();
+  if (!kernel) return stop_with(kExitStart, kernel.error());
+
+  gwd::Gateway gateway(io, clock,
+                       {.vici = options.vici,
+                        .fastpath = options.fastpath,
+                        .bgp = {.vty_dir = options.frr_dir, .config_file = options.state_dir + "/frr/bgpd.conf"},
+                        .bmp_port = options.bmp_port},
+                       std::move(*kernel));
+  gwd::ConfigService config(io, clock, std::move(*store), options.instance);
+  config.on_activate([&](gwd::ModelPtr model) { gateway.apply(std::move(model)); });
+  gwd::Api api(gateway, config, clock);
+  gwd::UnixHttpServer api_server(io, [&](gwd::HttpRequest request) { return api.handle(std::move(request)); });
+  gwd::MetricsEndpoint metrics(gateway, clock, [&] { return config.running_revision(); });
+  gwd::TcpHttpServer metrics_server(io, [&](gwd::HttpRequest request) { return metrics.handle(std::move(request)); });
+
+  if (const auto ok = gateway.start(); !ok) return stop_with(kExitStart, ok.error());
+  if (const auto started = config.start(options.config); !started) {
+    print(started.error());
+    return kExitConfig;
+  }
+  if (const auto ok = api_server.listen({options.run_dir + "/gwd.sock"}); !ok) return stop_with(kExitStart, ok.error());
+  if (const auto ok = listen_metrics(metrics_server, *gateway.model()); !ok) return stop_with(kExitStart, ok.error());
+
+  asio::signal_set reload(io, SIGHUP);
+  std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error, int) {
+    if (error) return;
+    if (const auto done = config.reload(options.config); !done) {
+      log::error("config", "SIGHUP: {}; revision {} goes on", done.error().error.describe(), config.running_revision());
+      for (const auto& finding : done.error().findings) log::error("config", "{}", finding.describe());
+    }
+    reload.async_wait(on_reload);
+  };
+  reload.async_wait(on_reload);
+  asio::signal_set quit(io, SIGTERM, SIGINT);
+  quit.async_wait([&](const boost::system::error_code&, int signal) {
+    // Nothing is torn down: tunnels, sessions and routes go on without gwd.
+    log::info("gwd", "signal {}, stopping", signal);
+    reload.cancel();
+    api_server.stop();
+    metrics_server.stop();
+    config.stop();
+    gateway.stop();
+    io.stop();
+  });
+  log::info("gwd", "gwd {} runs instance {}", gwd::kVersion, gateway.model()->instance);
+  io.run();
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"gwd - control daemon of the VPN gateway"};
+  Options options;
+  app.add_option("--config", options.config, "gateway.yaml")->capture_default_str();
+  app.add_option("--instance", options.instance, "which of the document's instances this machine is (not needed with one)");
+  app.add_option("--state-dir", options.state_dir, "revisions, bgpd's configuration")->capture_default_str();
+  app.add_option("--run-dir", options.run_dir, "where gwd.sock is made")->capture_default_str();
+  app.add_option("--vici", options.vici, "charon's VICI socket")->capture_default_str();
+  app.add_option("--fastpath", options.fastpath, "gw-fastpath's socket")->capture_default_str();
+  app.add_option("--frr-dir", options.frr_dir, "folder of FRR's vty sockets")->capture_default_str();
+  app.add_option("--bmp-port", options.bmp_port, "loopback port for bgpd's BMP; 0: any free one")->capture_default_str();
+  app.add_option("--log-level", options.log_level, "debug, info, warning, error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  app.set_version_flag("--version", std::string(gw::gwd::kVersion));
+  CLI11_PARSE(app, argc, argv);
+  gw::log::init("gwd", to_level(options.log_level));
+  ::umask(0027);
+  return run(options);
+}

@@ -1,0 +1,140 @@
+#include "gwd/metrics/metrics.hpp"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "gwd/api/api.hpp"
+
+namespace gw::gwd {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+struct Name {
+  const char* name;
+  const char* help;
+};
+
+// Collects samples into families, in the order of first use.
+class Families {
+ public:
+  void gauge(const Name& name, Labels labels, double value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.gauge.value = value;
+    family(name, MetricType::Gauge).metric.push_back(std::move(metric));
+  }
+  void counter(const Name& name, Labels labels, std::uint64_t value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.counter.value = static_cast<double>(value);
+    family(name, MetricType::Counter).metric.push_back(std::move(metric));
+  }
+  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  MetricFamily& family(const Name& name, MetricType type) {
+    const auto it = std::ranges::find(families_, name.name, &MetricFamily::name);
+    if (it != families_.end()) return *it;
+    families_.push_back({name.name, name.help, type, {}});
+    return families_.back();
+  }
+  std::vector<MetricFamily> families_;
+};
+
+void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::TunnelInfo* info, double bandwidth) {
+  const Labels labels{{"connection", tunnel.connection()}, {"remote_ip", tunnel.remote_address()}, {"instance", tunnel.instance()}};
+  const bool up = tunnel.state() == "up";
+  out.gauge({"gw_tunnel_up", "1 when the tunnel has an installed CHILD_SA"}, labels, up ? 1 : 0);
+  out.gauge({"mmsa_count", "IKE SAs (main mode, in the cloud's words)"}, labels, up ? 1 : 0);
+  out.gauge({"qmsa_count", "CHILD SAs (quick mode, in the cloud's words)"}, labels, up ? 1 : 0);
+  out.counter({"gw_tunnel_rekeys", "CHILD_SA rekeys since gwd started"}, labels, tunnel.rekeys());
+  out.gauge({"tunnel_average_bandwidth", "Bits per second both ways since the previous scrape"}, labels, bandwidth);
+  out.counter({"tunnel_egress_bytes", "Inner bytes sent into the tunnel"}, labels, tunnel.out_bytes());
+  out.counter({"tunnel_ingress_bytes", "Inner bytes received from the tunnel"}, labels, tunnel.in_bytes());
+  out.counter({"tunnel_egress_packets", "Packets sent into the tunnel"}, labels, tunnel.out_packets());
+  out.counter({"tunnel_ingress_packets", "Packets received from the tunnel"}, labels, tunnel.in_packets());
+  if (info == nullptr) return;
+  std::uint64_t in = 0;
+  std::uint64_t sent = 0;
+  for (const auto& drop : info->drops()) in += drop.packets();
+  for (const auto& drop : info->out_drops()) sent += drop.packets();
+  const auto mismatch = [](const auto& list) {
+    const auto it = std::ranges::find(list, "ts_mismatch", &fp::DropCount::reason);
+    return it == list.end() ? 0 : it->packets();
+  };
+  out.counter({"tunnel_ingress_packet_drop_count", "Packets from the tunnel that were dropped"}, labels, in);
+  out.counter({"tunnel_egress_packet_drop_count", "Packets for the tunnel that were dropped"}, labels, sent);
+  out.counter({"tunnel_ingress_packet_drop_ts_mismatch", "Packets from the tunnel outside its traffic selectors"}, labels, mismatch(info->drops()));
+  out.counter({"tunnel_egress_packet_drop_ts_mismatch", "Packets for the tunnel outside its traffic selectors"}, labels, mismatch(info->out_drops()));
+}
+
+void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::string& instance) {
+  const Labels labels{{"peer", peer.neighbor()}, {"tunnel", peer.tunnel()}, {"instance", instance}};
+  out.gauge({"bgp_peer_status", "1 when the BGP session is established"}, labels, peer.state() == "Established" ? 1 : 0);
+  out.gauge({"bgp_routes_learned", "Routes accepted from the peer"}, labels, peer.routes_received());
+  out.gauge({"bgp_routes_advertised", "Routes told to the peer"}, labels, peer.routes_advertised());
+}
+
+}  // namespace
+
+double BandwidthMeter::bits_per_second(const std::string& tunnel, Bytes bytes, MonoTime at) {
+  const std::uint64_t now = bytes.in + bytes.out;
+  const auto [it, first] = last_.try_emplace(tunnel, now, at);
+  const Last before = std::exchange(it->second, Last{now, at});
+  const double seconds = std::chrono::duration<double>(at - before.at).count();
+  if (first || now < before.bytes || seconds <= 0) return 0;
+  return static_cast<double>(now - before.bytes) * 8 / seconds;
+}
+
+std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& meter) {
+  Families out;
+  double total = 0;
+  std::string instance;
+  for (const auto& tunnel : snapshot.tunnels.tunnels()) {
+    instance = tunnel.instance();
+    const auto& list = snapshot.fastpath_tunnels.tunnels();
+    const auto info = std::ranges::find(list, tunnel.tunnel_id(), &fp::TunnelInfo::tunnel_id);
+    const double bandwidth = meter.bits_per_second(tunnel.name(), {tunnel.in_bytes(), tunnel.out_bytes()}, snapshot.at);
+    total += bandwidth;
+    add_tunnel(out, tunnel, info == list.end() ? nullptr : &*info, bandwidth);
+  }
+  for (const auto& peer : snapshot.peers.peers()) add_peer(out, peer, instance);
+  out.gauge({"average_bandwidth", "Bits per second of all tunnels since the previous scrape"}, {{"instance", instance}}, total);
+  out.gauge({"vnet_address_prefix_count", "Prefixes of the VNet"}, {{"instance", instance}}, static_cast<double>(snapshot.vnet_prefixes));
+  out.gauge({"gw_routes", "Prefixes with a route"}, {{"instance", instance}}, static_cast<double>(snapshot.routes));
+  out.gauge({"gw_config_revision", "Running revision of the configuration"}, {{"instance", instance}}, snapshot.revision);
+  for (const auto& component : snapshot.components)
+    out.gauge({"gw_component_up", "1 when gwd is connected to the program"}, {{"component", component.name}, {"instance", instance}}, component.connected ? 1 : 0);
+  for (const auto& drop : snapshot.counters.drops())
+    out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"}, {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
+  return out.text();
+}
+
+boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request) {
+  if (request.path != "/metrics") co_return HttpResponse{404, "text/plain", "only /metrics is here\n"};
+  if (request.method != "GET") co_return HttpResponse{405, "text/plain", "GET only\n"};
+  MetricsSnapshot snapshot;
+  fp::ClientFrame list;
+  list.mutable_list_tunnels();
+  if (auto reply = co_await gateway_.fastpath().request(std::move(list))) snapshot.fastpath_tunnels = reply->tunnels();
+  fp::ClientFrame count;
+  count.mutable_get_counters();
+  if (auto reply = co_await gateway_.fastpath().request(std::move(count))) snapshot.counters = reply->counters();
+  snapshot.tunnels = make_tunnels_reply(gateway_, snapshot.fastpath_tunnels);
+  snapshot.peers = make_bgp_peers_reply(gateway_);
+  snapshot.components = gateway_.components();
+  snapshot.revision = revision_();
+  if (gateway_.model()) snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
+  snapshot.routes = gateway_.routes().rib().size();
+  snapshot.at = clock_.now();
+  co_return HttpResponse{200, "text/plain; version=0.0.4", render_metrics(snapshot, meter_)};
+}
+
+}  // namespace gw::gwd
