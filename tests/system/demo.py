@@ -49,8 +49,10 @@ def bring_up(world: World, site: Site):
     show(gateway.ctl("show", "bgp", "learned", site.inner_site))
     step(f"Routes advertised to {site.name}")
     show(gateway.ctl("show", "bgp", "advertised", site.inner_site))
-    step(f"... and as the customer's router (BIRD) has them")
-    show(world.offices[site.name].router.routes())
+    router = world.offices[site.name].router
+    poll("the customer's router has them", lambda: all(p in router.routes() for p in VNET_PREFIXES), 10, 0.2)
+    step("... and as the customer's router (BIRD) has them")
+    show(router.routes())
 
 
 def ping_both_ways(world: World, site: Site):

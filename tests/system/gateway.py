@@ -78,6 +78,11 @@ class Gateway:
         self.config = self.etc / "gateway.yaml"
         self.write_secrets(lab.sites)
         self.write(doc)
+        self.frr = Frr(lab, "gw", restart=True)
+        # As the package's tmpfiles.d would: bgpd reads its configuration as user frr.
+        self.bgpd_conf = self.state / "frr" / "bgpd.conf"
+        self.bgpd_conf.parent.mkdir(mode=0o750)
+        shutil.chown(self.bgpd_conf.parent, "root", "frr")
 
     # --- configuration --------------------------------------------------------------------------
 
@@ -99,8 +104,8 @@ class Gateway:
     def start(self):
         self.start_fastpath()
         self.start_charon()
-        self.start_frr()
         self.start_gwd()
+        self.start_frr()
 
     def start_fastpath(self):
         state = self.lab.private_dir("fastpath-state")
@@ -123,16 +128,10 @@ class Gateway:
                              plugin_dir=directory)
 
     def start_frr(self):
-        self.frr = Frr(self.lab, "gw", restart=True)
+        """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
         self.frr.start("zebra")
-        self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf())
-
-    def bgpd_conf(self) -> Path:
-        """gwd keeps this file complete, for bgpd's next start; the first start is before gwd's."""
-        path = self.frr.dir / "bgpd.conf"
-        path.touch()
-        shutil.chown(path, "frr", "frr")
-        return path
+        poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
+        self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
 
     def start_gwd(self):
         self.gwd = self.lab.spawn("gw", "gwd", [

@@ -190,18 +190,18 @@ class Capture:
 
     def __init__(self, lab: Lab, *, snap: int = 128):
         self.lab, self.snap = lab, snap
-        self.file = lab.run / "wan.pcap"
+        self.name = f"tcpdump-{sum(p.name.startswith('tcpdump') for p in lab.processes) + 1}"
+        self.file = lab.run / f"{self.name}.pcap"
 
     def __enter__(self):
-        self.file.unlink(missing_ok=True)
         self.process: Process = self.lab.spawn(
-            "wan", "tcpdump", ["tcpdump", "-i", "gw", "-n", "-U", "-s", self.snap, "-B", "65536", "-Z", "root",
+            "wan", self.name, ["tcpdump", "-i", "gw", "-n", "-U", "-s", self.snap, "-B", "65536", "-Z", "root",
                                "-w", self.file])
         poll("tcpdump listens", lambda: "listening on" in self.process.log.read_text(), 5)
         return self
 
     def __exit__(self, *_):
-        time.sleep(0.2)  # what is still in the kernel's buffer
+        time.sleep(1.2)  # the kernel hands over a part-filled block after a second
         self.process.signal(signal.SIGINT)
         self.process.popen.wait(10)
 
