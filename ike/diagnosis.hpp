@@ -23,6 +23,7 @@ enum class Fault : std::uint8_t {
   kIkePolicyMismatch,
   kTrafficSelectorMismatch,
   kConnectionNotConfiguredOnGateway,  // the peer asks for a connection that nobody configured
+  kServiceNotRunning,                 // IKE is fine, gw-fastpath did not take the SA
   kUnknown,                           // down, and charon's words are not among those we know
 };
 /// The cloud's name: "Authentication", "IkePolicyMismatch".
@@ -50,7 +51,7 @@ class RecentLog {
  public:
   explicit RecentLog(std::size_t lines_per_tunnel = 64, std::size_t tunnels = 4096);
   /// Lines without a tunnel (charon had not found the connection yet) are kept under the peer address that
-  /// the thread's last "received packet: from A[p] to B[q]" line named.
+  /// the same charon thread's last "received packet: from A[p] to B[q]" named.
   void add(const LogLine& line);
   /// An attempt starts or succeeded: what was said before is history.
   void clear(std::string_view tunnel);
@@ -58,12 +59,13 @@ class RecentLog {
 
  private:
   using Lines = std::deque<std::string>;
-  void append(const std::string& key, const std::string& text);
+  void append(Lines& lines, const std::string& text) const;
 
   std::size_t lines_per_tunnel_;
   std::size_t tunnels_;
-  std::map<std::string, Lines, std::less<>> by_tunnel_;  // also by "peer A.B.C.D"
-  std::string last_peer_;
+  std::map<std::string, Lines, std::less<>> by_tunnel_;
+  std::map<std::string, Lines, std::less<>> by_peer_;  // strangers may fill it: emptied when full
+  std::map<unsigned, std::string> peer_of_thread_;
 };
 
 }  // namespace gw::ike

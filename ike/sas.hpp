@@ -87,6 +87,7 @@ struct LogLine {
   int level = 0;
   std::string tunnel;  // empty while charon does not know the connection yet
   std::uint32_t unique_id = 0;
+  unsigned thread = 0;  // of charon: lines of one exchange share it
   std::string text;
 };
 using ViciEvent = std::variant<IkeUpdown, ChildUpdown, IkeRekey, ChildRekey, LogLine>;
