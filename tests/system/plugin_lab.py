@@ -252,8 +252,8 @@ charon-systemd {{ journal {{ default = -1 }} }}
         self.stop()
         self.recorder.close()
 
-    def load(self, **child):
-        """Connection "t" with one child "c": PSK, AES-GCM, all v4 and v6 traffic, tunnel id 7, no limits.
+    def load(self, connection="t", **child):
+        """A connection with one child "c": PSK, AES-GCM, all v4 and v6 traffic, tunnel id 7, no limits.
 
         Settings of the child are overridden by name, those of the connection by "ike_" and the name."""
         self.vici.request("load-shared", {"id": "psk", "type": "IKE", "data": "correct horse", "owners": [self.peer]})
@@ -264,7 +264,7 @@ charon-systemd {{ journal {{ default = -1 }} }}
         }
         ike = {key[4:]: child.pop(key) for key in list(child) if key.startswith("ike_")}
         settings.update(child)
-        self.vici.request("load-conn", {"t": {
+        self.vici.request("load-conn", {connection: {
             "version": 2, "proposals": ["aes256gcm16-prfsha256-x25519"], "rekey_time": 0,
             **{"local_addrs": [self.address], "remote_addrs": [self.peer], **ike},
             "local": {"auth": "psk", "id": self.address}, "remote": {"auth": "psk", "id": self.peer},

@@ -3,6 +3,7 @@
 The peers are two real charons (plugin_lab.py draws it); only gw-fastpath is played, by a recorder.
 """
 import struct
+import threading
 import time
 
 import pytest
@@ -325,6 +326,62 @@ def test_sa_that_is_refused_on_replay_ends_its_child(up):
     up.a.recorder.drop()
     up.b.recorder.wait("del_sa", mark["b"], 2)
     assert up.a.logged("LIMIT: SA table is full (4096)")
+
+
+def as_the_fast_path_has_it(recorder):
+    """{SPI: AddSa} and {tunnel: SPI it sends with}, after all that the recorder was told (sweeps included)."""
+    sas, sends, told = {}, {}, set()
+    for frame in recorder.since():
+        if frame.kind == "hello":
+            told = set()
+        elif frame.kind == "add_sa":
+            sas[frame.body.id.spi] = frame.body
+            told.add(frame.body.id.spi)
+        elif frame.kind == "del_sa":
+            sas.pop(frame.body.id.spi, None)
+        elif frame.kind == "activate_outbound":
+            sends[sas[frame.body.id.spi].tunnel_id] = frame.body.id.spi
+        elif frame.kind == "sync_done":
+            sas = {spi: sa for spi, sa in sas.items() if spi in told}
+    return sas, sends
+
+
+def test_table_converges_while_the_connection_flaps_under_handshakes_and_rekeys(lab):
+    tunnels = range(1, 21)
+    lab.b.load(ike_unique="never")
+    for tunnel in tunnels:  # one peer: they become children of one IKE SA
+        lab.a.load(connection=f"t{tunnel}", if_id_in=tunnel, if_id_out=tunnel)
+
+    calm = threading.Event()
+
+    def flap():
+        while not calm.wait(0.13):  # a reconnection takes 0.1 s: requests meet it there, away and half-way
+            lab.a.recorder.drop()
+
+    flapping = threading.Thread(target=flap)
+    flapping.start()
+    try:
+        for tunnel in tunnels:
+            lab.a.vici.request("initiate", {"ike": f"t{tunnel}", "child": "c", "timeout": -1})
+            time.sleep(0.03)
+        lab.a.until(lambda: len(lab.a.children()) == len(tunnels), "all tunnels up")
+        for child in list(lab.a.children()):
+            lab.a.vici.request("rekey", {"child-id": child})
+            time.sleep(0.03)
+    finally:
+        calm.set()
+        flapping.join()
+    time.sleep(1.5)  # the old inbound SAs go after 1 s
+
+    expected = {(int(c["spi-in"], 16), int(c["spi-out"], 16)) for c in lab.a.children().values()}
+    assert len(expected) == len(tunnels)
+
+    def converged():
+        sas, sends = as_the_fast_path_has_it(lab.a.recorder)
+        return set(sas) == {spi for pair in expected for spi in pair} and set(sends.values()) == {o for _, o in expected}
+
+    lab.a.until(converged, "what the fast path has equals what charon has")
+    assert len(lab.a.recorder.since(0, "hello")) >= 5
 
 
 # --- refusals
