@@ -13,7 +13,8 @@ namespace gw::esp {
 namespace {
 
 struct IpsecMbKey final : KeySchedule {
-  gcm_key_data data{};
+  // The library's assembler loads it aligned; its header says so only where LINUX is defined.
+  alignas(64) gcm_key_data data{};
   aes_gcm_enc_dec_t encrypt = nullptr;
   aes_gcm_enc_dec_t decrypt = nullptr;
   ~IpsecMbKey() override { wipe(&data, sizeof data); }
@@ -89,7 +90,7 @@ class IpsecMb final : public CryptoBackend {
  private:
   Mgr mgr_;
   std::string name_;
-  gcm_context_data context_{};
+  alignas(64) gcm_context_data context_{};
 };
 
 }  // namespace
