@@ -1,0 +1,165 @@
+// The configuration service over the real loader, validator and SQLite store: revisions, confirmation,
+// and that a faulty document changes nothing.
+#include "gwd/control/config_service.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace gw::gwd {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::seconds;
+
+class ConfigServiceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir = fs::temp_directory_path() / std::format("gw-cs-{}", ::getpid());
+    fs::remove_all(dir);
+    fs::create_directories(dir);
+    write_psk("swordfish");
+    open();
+  }
+  void TearDown() override { fs::remove_all(dir); }
+
+  void write_psk(const std::string& text) const {
+    std::ofstream(dir / "paris.psk") << text << '\n';
+    ::chmod((dir / "paris.psk").c_str(), 0600);
+  }
+  void open() {
+    service.reset();
+    activated.clear();
+    service = std::make_unique<ConfigService>(io, clock, config::RevisionStore::open((dir / "gwd.db").string()).value(), "gw-a");
+    service->on_activate([this](ModelPtr model) { activated.push_back(std::move(model)); });
+  }
+  std::string file() const { return (dir / "gateway.yaml").string(); }
+  static std::string document(int mtu) {
+    return std::format(R"(version: 1
+gateway:
+  name: hub
+  instances:
+    - name: gw-a
+      wan: {{ interface: eth0, endpoints: [ {{ address: 203.0.113.10 }} ] }}
+      vnet: {{ interface: eth1 }}
+vnet:
+  prefixes: [ 10.0.0.0/16 ]
+sites:
+  - name: paris
+    asn: 65021
+    devices: [ {{ name: ce1, address: 198.51.100.1 }} ]
+connections:
+  - name: paris-ce1
+    device: paris/ce1
+    secret: {{ psk_file: paris.psk }}
+    mtu: {}
+)",
+                       mtu);
+  }
+  ConfigResult<ConfigOutcome> apply(int mtu, ApplyOptions options = {}) { return service->apply({document(mtu), file()}, options); }
+  std::uint32_t running_mtu() const { return activated.back()->tunnels.at(0).mtu; }
+  void run(std::chrono::milliseconds time) {
+    io.restart();
+    io.run_for(time);
+  }
+
+  fs::path dir;
+  boost::asio::io_context io;
+  SystemClock clock;
+  std::unique_ptr<ConfigService> service;
+  std::vector<ModelPtr> activated;
+};
+
+TEST_F(ConfigServiceTest, TheFirstStartTakesTheFileLaterOnesTheRunningRevision) {
+  std::ofstream(file()) << document(1400);
+  const auto first = service->start(file());
+  ASSERT_TRUE(first) << first.error().error.describe();
+  EXPECT_EQ(first->revision, 1U);
+  ASSERT_TRUE(apply(1300));
+  open();
+  const auto again = service->start(file());
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->revision, 2U);
+  EXPECT_EQ(running_mtu(), 1300U);
+  ASSERT_TRUE(service->reload(file()));  // SIGHUP
+  EXPECT_EQ(running_mtu(), 1400U);
+}
+
+TEST_F(ConfigServiceTest, OneFaultChangesNothing) {
+  ASSERT_TRUE(apply(1400));
+  const auto bad = service->apply({document(1300) + "    dpdd: {}\n", file()}, {});
+  ASSERT_FALSE(bad);
+  EXPECT_FALSE(bad.error().findings.empty());
+  EXPECT_EQ(service->running_revision(), 1U);
+  EXPECT_EQ(activated.size(), 1U);
+}
+
+TEST_F(ConfigServiceTest, TheSameDocumentIsNoNewRevisionButANewSecretIs) {
+  ASSERT_TRUE(apply(1400));
+  EXPECT_EQ(apply(1400)->revision, 1U);
+  EXPECT_EQ(activated.size(), 1U);
+  write_psk("another");
+  const auto changed = apply(1400);
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->revision, 2U);
+  ASSERT_EQ(changed->changes.size(), 1U);
+  EXPECT_NE(changed->changes[0].find("connections[paris-ce1].secret"), std::string::npos);
+  EXPECT_EQ(changed->changes[0].find("another"), std::string::npos) << "a secret in a diff";
+}
+
+TEST_F(ConfigServiceTest, UnconfirmedGoesBackByItself) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
+  EXPECT_GT(service->confirm_left().count(), 0);
+  run(std::chrono::milliseconds(1300));
+  EXPECT_EQ(running_mtu(), 1400U);
+  EXPECT_EQ(service->running_revision(), 3U);
+  EXPECT_EQ(service->revisions()->front().origin, config::Origin::kAutoRollback);
+}
+
+TEST_F(ConfigServiceTest, ConfirmedStays) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
+  ASSERT_TRUE(service->confirm());
+  run(std::chrono::milliseconds(1300));
+  EXPECT_EQ(running_mtu(), 1300U);
+  EXPECT_FALSE(service->confirm()) << "nothing is pending any more";
+}
+
+TEST_F(ConfigServiceTest, TheDeadlineSurvivesARestart) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // gwd is down meanwhile
+  open();
+  ASSERT_TRUE(service->start(file()));
+  run(std::chrono::milliseconds(100));
+  EXPECT_EQ(running_mtu(), 1400U);
+}
+
+TEST_F(ConfigServiceTest, RollbackGoesBackOneOrToANumber) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300));
+  ASSERT_TRUE(apply(1200));
+  ASSERT_TRUE(service->rollback(0));
+  EXPECT_EQ(running_mtu(), 1300U);
+  ASSERT_TRUE(service->rollback(1));
+  EXPECT_EQ(running_mtu(), 1400U);
+  const auto absent = service->rollback(99);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().error.code, Errc::kNotFound);
+}
+
+TEST_F(ConfigServiceTest, DiffIsBetweenRevisions) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300));
+  const auto diff = service->diff({.from = 1});
+  ASSERT_TRUE(diff);
+  ASSERT_EQ(diff->changes.size(), 1U);
+  EXPECT_NE(diff->changes[0].find("1400 -> 1300"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gw::gwd

@@ -1,0 +1,75 @@
+#include "gwd/metrics/metrics.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "gwd/control/forward_guard.hpp"
+
+namespace gw::gwd {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+MonoTime at(int seconds) { return MonoTime(std::chrono::seconds(seconds)); }
+
+TEST(BandwidthMeter, IsTheDifferenceBetweenTwoScrapes) {
+  BandwidthMeter meter;
+  EXPECT_EQ(meter.bits_per_second("a", {1000, 1000}, at(10)), 0);
+  EXPECT_EQ(meter.bits_per_second("a", {2000, 1500}, at(12)), 1500.0 * 8 / 2);
+  EXPECT_EQ(meter.bits_per_second("b", {5, 5}, at(12)), 0);
+  EXPECT_EQ(meter.bits_per_second("a", {0, 10}, at(13)), 0) << "gw-fastpath restarted: no negative bandwidth";
+  EXPECT_EQ(meter.bits_per_second("a", {0, 10}, at(13)), 0) << "no time passed";
+}
+
+TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
+  MetricsSnapshot snapshot;
+  auto& tunnel = *snapshot.tunnels.add_tunnels();
+  tunnel.set_connection("paris-ce1");
+  tunnel.set_instance("gw-a");
+  tunnel.set_remote_address("198.51.100.1");
+  tunnel.set_name("paris-ce1/gw-a");
+  tunnel.set_state("up");
+  tunnel.set_tunnel_id(7);
+  tunnel.set_in_bytes(1234);
+  auto& info = *snapshot.fastpath_tunnels.add_tunnels();
+  info.set_tunnel_id(7);
+  auto& drop = *info.add_drops();
+  drop.set_reason("ts_mismatch");
+  drop.set_packets(3);
+  auto& other = *info.add_drops();
+  other.set_reason("replay");
+  other.set_packets(2);
+  auto& peer = *snapshot.peers.add_peers();
+  peer.set_neighbor("169.254.21.2");
+  peer.set_tunnel("paris-ce1/gw-a");
+  peer.set_state("Established");
+  snapshot.components.push_back({"charon", false, ""});
+  BandwidthMeter meter;
+  const std::string text = render_metrics(snapshot, meter);
+  const std::string labels = R"({connection="paris-ce1",remote_ip="198.51.100.1",instance="gw-a"})";
+  EXPECT_THAT(text, HasSubstr("tunnel_ingress_bytes" + labels + " 1234\n"));
+  EXPECT_THAT(text, HasSubstr("tunnel_ingress_packet_drop_count" + labels + " 5\n"));
+  EXPECT_THAT(text, HasSubstr("tunnel_ingress_packet_drop_ts_mismatch" + labels + " 3\n"));
+  EXPECT_THAT(text, HasSubstr("tunnel_egress_packet_drop_ts_mismatch" + labels + " 0\n"));
+  EXPECT_THAT(text, HasSubstr("# TYPE tunnel_ingress_bytes counter\n"));
+  EXPECT_THAT(text, HasSubstr(R"(bgp_peer_status{peer="169.254.21.2",tunnel="paris-ce1/gw-a",instance="gw-a"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_component_up{component="charon",instance="gw-a"} 0)"));
+}
+
+TEST(RenderMetrics, ATunnelThatGwFastpathDoesNotKnowHasNoDropCounters) {
+  MetricsSnapshot snapshot;
+  snapshot.tunnels.add_tunnels()->set_connection("x");
+  BandwidthMeter meter;
+  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("drop_count")));
+}
+
+TEST(ForwardGuard, ReplacesItselfAndLetsOnlyTunnelsThrough) {
+  const std::string script = render_forward_guard({"eth0", "eth1"});
+  EXPECT_THAT(script, HasSubstr("add table inet gw_guard\ndelete table inet gw_guard\ntable inet gw_guard {"));
+  EXPECT_THAT(script, HasSubstr(R"(iifname "eth1" oifname { "tun*", "eth1" } accept)"));
+  EXPECT_THAT(script, HasSubstr(R"(iifname { "tun*", "eth1", "eth0" } counter drop)"));
+}
+
+}  // namespace
+}  // namespace gw::gwd
