@@ -1,0 +1,225 @@
+#include "gwd/config/model.hpp"
+
+#include <algorithm>
+#include <format>
+
+#include "base/duration.hpp"
+#include "gwd/config/asn.hpp"
+#include "gwd/config/metrics_address.hpp"
+#include "gwd/config/profiles.hpp"
+#include "gwd/config/proposals.hpp"
+#include "gwd/config/secret_file.hpp"
+#include "gwd/config/slots.hpp"
+
+namespace gw::config {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kDefaultKeepalive{60};  // the clouds' BGP timers
+constexpr seconds kDefaultHold{180};
+constexpr std::uint32_t kDefaultMaxRoutes = 4000;
+constexpr std::uint32_t kDefaultMtu = 1400;
+constexpr std::uint32_t kDefaultMss = 1350;
+constexpr std::uint32_t kMssBelowMtu = 50;  // 1350 at 1400
+constexpr seconds kDefaultMargin{270};
+// With a shorter margin than this, a rekeying that needs retransmits would come too late: the SA lives on
+// for it after its lifetime.
+constexpr seconds kGrace{30};
+
+Result<seconds> whole_seconds(const std::string& text) {
+  GW_TRY_ASSIGN(const auto value, parse_duration(text));
+  return std::chrono::duration_cast<seconds>(value);
+}
+
+Result<RekeyTimes> rekey_times(const std::string& lifetime_text, const std::string& margin_text) {
+  GW_TRY_ASSIGN(const seconds lifetime, whole_seconds(lifetime_text));
+  seconds margin = std::min(kDefaultMargin, lifetime / 10);
+  if (!margin_text.empty()) {
+    GW_TRY_ASSIGN(margin, whole_seconds(margin_text));
+  }
+  return RekeyTimes{
+      .rekey = lifetime - margin, .jitter = margin, .hard = margin >= kGrace ? lifetime : lifetime + kGrace};
+}
+
+Result<std::vector<Prefix>> prefixes(const auto& texts) {
+  std::vector<Prefix> out;
+  for (const std::string& text : texts) {
+    GW_TRY_ASSIGN(const Prefix prefix, Prefix::parse(text));
+    out.push_back(prefix);
+  }
+  return out;
+}
+
+Status resolve_profile(const v1::Profile& profile, TunnelModel& tunnel) {
+  const v1::Ike& ike = profile.ike();
+  tunnel.ike = {.encryption = ike.encryption(),
+                .integrity = ike.integrity(),
+                .dh_group = ike.dh_group(),
+                .proposals = ike_proposals(ike),
+                .times = {}};
+  GW_TRY_ASSIGN(tunnel.ike.times, rekey_times(ike.lifetime(), ike.rekey_margin()));
+  const v1::Ipsec& ipsec = profile.ipsec();
+  EspSettings& esp = tunnel.esp;
+  esp.encryption = ipsec.encryption();
+  esp.pfs = ipsec.pfs();
+  esp.proposals = esp_proposals(ipsec);
+  GW_TRY_ASSIGN(esp.times, rekey_times(ipsec.lifetime(), ipsec.rekey_margin()));
+  esp.hard_bytes = ipsec.lifetime_kb() * 1024;
+  esp.rekey_bytes = esp.hard_bytes - esp.hard_bytes / 10;
+  esp.replay_window = ipsec.replay_window();
+  esp.esn = !ipsec.no_esn();
+  GW_TRY_ASSIGN(tunnel.dpd_delay, whole_seconds(profile.dpd().delay()));
+  return {};
+}
+
+Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& pair, std::uint32_t peer_asn,
+                                const std::string& base_dir) {
+  BgpSettings out;
+  out.local = pair.local;
+  out.peer = pair.peer;
+  out.peer_asn = peer_asn;
+  out.hold = kDefaultHold;
+  if (!bgp.hold().empty()) {
+    GW_TRY_ASSIGN(out.hold, whole_seconds(bgp.hold()));
+  }
+  out.keepalive = std::min(kDefaultKeepalive, std::max(seconds(1), out.hold / 3));
+  if (!bgp.keepalive().empty()) {
+    GW_TRY_ASSIGN(out.keepalive, whole_seconds(bgp.keepalive()));
+  }
+  if (!bgp.md5_file().empty()) {
+    GW_TRY_ASSIGN(out.md5, read_secret_file(resolve_path(bgp.md5_file(), base_dir)));
+  }
+  out.graceful_restart = !bgp.no_graceful_restart();
+  out.max_routes = bgp.max_routes() == 0 ? kDefaultMaxRoutes : bgp.max_routes();
+  return out;
+}
+
+Initiate resolve_initiate(v1::Initiate initiate) {
+  switch (initiate) {
+    case v1::INITIATOR_ONLY: return Initiate::kInitiatorOnly;
+    case v1::RESPONDER_ONLY: return Initiate::kResponderOnly;
+    default: return Initiate::kDefault;
+  }
+}
+
+Status resolve_addresses(const TunnelSlot& slot, TunnelModel& tunnel) {
+  const v1::Device& device = *slot.remote.device;
+  GW_TRY_ASSIGN(tunnel.local, IpAddress::parse(slot.endpoint->address()));
+  GW_TRY_ASSIGN(tunnel.remote, IpAddress::parse(device.address()));
+  tunnel.local_identity = tunnel.local.to_string();
+  if (!slot.endpoint->public_().empty()) {
+    GW_TRY_ASSIGN(const IpAddress outside, IpAddress::parse(slot.endpoint->public_()));
+    tunnel.local_identity = outside.to_string();
+  }
+  tunnel.remote_identity = device.identity().empty() ? tunnel.remote.to_string() : device.identity();
+  return {};
+}
+
+Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& slot, std::uint32_t id,
+                                   const std::string& base_dir) {
+  const v1::Connection& connection = *slot.connection;
+  TunnelModel tunnel;
+  tunnel.name = slot.name;
+  tunnel.connection = connection.name();
+  tunnel.site = slot.remote.site->name();
+  tunnel.site_device = slot.remote.device->name();
+  tunnel.tunnel_id = id;
+  tunnel.device = std::format("tun{}", id);
+  GW_TRY(resolve_addresses(slot, tunnel));
+  GW_TRY_ASSIGN(tunnel.psk, read_secret_file(resolve_path(connection.secret().psk_file(), base_dir)));
+  GW_TRY(resolve_profile(effective_profile(config, connection), tunnel));
+  tunnel.initiate = resolve_initiate(connection.initiate());
+  tunnel.udp_encapsulation = connection.udp_encapsulation();
+  tunnel.disabled = connection.disabled();
+  tunnel.mtu = connection.mtu() == 0 ? kDefaultMtu : connection.mtu();
+  tunnel.mss = connection.mss() != 0 ? connection.mss() : std::min(kDefaultMss, tunnel.mtu - kMssBelowMtu);
+  GW_TRY_ASSIGN(tunnel.static_prefixes, prefixes(slot.remote.site->static_()));
+  return tunnel;
+}
+
+Status resolve_tunnels(const v1::Config& config, const std::string& base_dir, GatewayModel& model) {
+  const std::vector<TunnelSlot> slots = tunnel_slots(config);
+  std::vector<std::string> names;
+  for (const TunnelSlot& slot : slots) names.push_back(slot.name);
+  // Over all instances: a tunnel keeps its id when it moves to the other one.
+  const std::vector<std::uint32_t> ids = allocate_tunnel_ids(names);
+  const auto pairs = inner_pairs(config, slots);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    const TunnelSlot& slot = slots[i];
+    if (slot.instance->name() != model.instance) continue;
+    auto tunnel = resolve_tunnel(config, slot, ids[i], base_dir);
+    if (!tunnel) return std::unexpected(std::move(tunnel).error().with_context(slot.name));
+    if (slot.remote.site->asn() != 0) {
+      const auto pair = pairs.find(slot.name);
+      if (pair == pairs.end()) return fail(Errc::kLimit, std::format("{}: no inner addresses for BGP", slot.name));
+      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(), base_dir);
+      if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
+      tunnel->bgp = std::move(*bgp);
+    }
+    model.tunnels.push_back(std::move(*tunnel));
+  }
+  return {};
+}
+
+Result<const v1::Instance*> find_instance(const v1::Config& config, const std::string& name) {
+  const auto& instances = config.gateway().instances();
+  if (name.empty() && instances.size() == 1) return &instances[0];
+  const auto found = std::ranges::find(instances, name, &v1::Instance::name);
+  if (found != instances.end()) return &*found;
+  std::string known;
+  for (const v1::Instance& instance : instances) known += (known.empty() ? "" : ", ") + instance.name();
+  if (name.empty())
+    return fail(Errc::kNotFound, std::format("which of the instances is this one? The document has {}", known));
+  return fail(Errc::kNotFound, std::format("the document has no instance '{}', only {}", name, known));
+}
+
+Status resolve_instance(const v1::Instance& instance, GatewayModel& model) {
+  model.instance = instance.name();
+  model.wan_interface = instance.wan().interface();
+  model.vnet_interface = instance.vnet().interface();
+  std::optional<IpAddress> first_v4;
+  for (const v1::EndpointAddress& endpoint : instance.wan().endpoints()) {
+    WanEndpoint out;
+    GW_TRY_ASSIGN(out.address, IpAddress::parse(endpoint.address()));
+    if (!endpoint.public_().empty()) {
+      GW_TRY_ASSIGN(out.public_address, IpAddress::parse(endpoint.public_()));
+    }
+    if (out.address.is_v4() && !first_v4) first_v4 = out.address;
+    model.endpoints.push_back(out);
+  }
+  if (!instance.router_id().empty()) {
+    GW_TRY_ASSIGN(first_v4, IpAddress::parse(instance.router_id()));
+  }
+  if (!first_v4) return fail_field("router_id", "there is no IPv4 endpoint to take it from");
+  model.router_id = *first_v4;
+  return {};
+}
+
+}  // namespace
+
+const TunnelModel* GatewayModel::find_tunnel(std::string_view name) const {
+  const auto found = std::ranges::find(tunnels, name, &TunnelModel::name);
+  return found == tunnels.end() ? nullptr : &*found;
+}
+
+Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& options) {
+  GW_TRY_ASSIGN(const v1::Instance* instance, find_instance(config, options.instance));
+  GatewayModel model;
+  model.gateway = config.gateway().name();
+  model.asn = config.gateway().asn() == 0 ? kDefaultAsn : config.gateway().asn();
+  GW_TRY(resolve_instance(*instance, model));
+  GW_TRY_ASSIGN(model.vnet_prefixes, prefixes(config.vnet().prefixes()));
+  if (!config.vnet().next_hop().empty()) {
+    GW_TRY_ASSIGN(model.vnet_next_hop, IpAddress::parse(config.vnet().next_hop()));
+  }
+  const std::string& metrics = config.management().metrics();
+  GW_TRY_ASSIGN(const MetricsAddress listen,
+                parse_metrics_address(metrics.empty() ? kDefaultMetrics : std::string_view(metrics)));
+  model.metrics_address = listen.address.to_string();
+  model.metrics_port = listen.port;
+  GW_TRY(resolve_tunnels(config, options.base_dir, model));
+  return model;
+}
+
+}  // namespace gw::config

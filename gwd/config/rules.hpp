@@ -1,0 +1,85 @@
+// What the validation rules share: reporting a finding at a field's place, and checking one value of a
+// common kind. A check that fails has reported it and returns nothing. Internal to gwd/config. Pure but for
+// secret files; any thread.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/ip.hpp"
+#include "gwd/config/proposals.hpp"
+#include "gwd/config/validate.hpp"
+
+namespace gw::config {
+
+/// A field's path in the document: "connections[0].dpd.delay".
+using Path = std::string;
+
+class Rules {
+ public:
+  Rules(const Document& document, const ValidateOptions& options);
+
+  const v1::Config& config() const { return document_.config; }
+  Findings take() { return std::move(findings_); }
+
+  void error(const Path& path, std::string message, std::string expected = {}) {
+    add(Severity::kError, path, std::move(message), std::move(expected));
+  }
+  void warning(const Path& path, std::string message, std::string expected = {}) {
+    add(Severity::kWarning, path, std::move(message), std::move(expected));
+  }
+
+  /// The document has this key, whatever its value (proto3 does not tell 0 from absent).
+  bool given(const Path& path) const { return document_.source.has(path); }
+  /// The field has an error already: rules about it stay silent.
+  bool faulty(const Path& path) const { return faulty_.contains(path); }
+
+  /// Reports a missing or empty value. For messages and lists pass their presence.
+  bool required(const Path& path, bool present, std::string_view what);
+  bool required_text(const Path& path, const std::string& value, std::string_view what) {
+    return required(path, !value.empty(), what);
+  }
+
+  /// Names: [a-z0-9][a-z0-9.-]{0,62}, required. Remembers it in `seen` and reports duplicates.
+  void name(const Path& path, const std::string& value, std::set<std::string>& seen);
+  void interface(const Path& path, const std::string& value);
+  /// A unicast address.
+  std::optional<IpAddress> address(const Path& path, const std::string& value);
+  std::optional<Prefix> prefix(const Path& path, const std::string& value);
+
+  struct Range {
+    std::chrono::seconds min;
+    std::chrono::seconds max;
+  };
+  /// Whole seconds; nothing for an empty value.
+  std::optional<std::chrono::seconds> seconds(const Path& path, const std::string& value, const Range& range);
+  struct Limits {
+    std::uint64_t min;
+    std::uint64_t max;
+  };
+  /// Only if the document has the key.
+  void number(const Path& path, std::uint64_t value, const Limits& limits);
+  /// A cloud's algorithm name; empty is fine. Weak ones get a warning.
+  void transform(const Path& path, const std::string& value, std::span<const Transform> known);
+  /// The file of a secret of at most `max_bytes`; nothing is done for an empty name.
+  void secret_file(const Path& path, const std::string& file, std::size_t max_bytes);
+
+ private:
+  void add(Severity severity, const Path& path, std::string message, std::string expected);
+
+  const Document& document_;
+  const ValidateOptions& options_;
+  Findings findings_;
+  std::set<std::string, std::less<>> faulty_;
+};
+
+// The rules by part of the document; each file has its own part's.
+void check_gateway(Rules& rules);      // gateway, vnet, management
+void check_sites(Rules& rules);        // sites and their static prefixes
+void check_connections(Rules& rules);  // profiles, connections
+void check_tunnels(Rules& rules);      // what only shows once connections meet instances
+
+}  // namespace gw::config

@@ -1,0 +1,153 @@
+// Rules for `profiles` and `connections`, each by itself: references, algorithms, ranges, secrets.
+#include <algorithm>
+#include <format>
+
+#include "base/duration.hpp"
+#include "gwd/config/profiles.hpp"
+#include "gwd/config/rules.hpp"
+#include "gwd/config/slots.hpp"
+#include "gwd/config/suggest.hpp"
+
+namespace gw::config {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kShortestLifetime{1};  // rekey tests; the clouds' 300 s is a warning
+constexpr seconds kCloudLifetime{300};
+constexpr seconds kLongestLifetime{172'799};  // the clouds'
+constexpr std::size_t kMaxMd5Bytes = 80;      // TCP_MD5SIG_MAXKEYLEN
+
+void check_lifetime(Rules& rules, const Path& path, const std::string& lifetime) {
+  const auto value = rules.seconds(path, lifetime, {kShortestLifetime, kLongestLifetime});
+  if (value && *value < kCloudLifetime)
+    rules.warning(path, std::format("{} is shorter than clouds allow; fit for tests only", lifetime), "300s or more");
+}
+
+void check_ike(Rules& rules, const Path& path, const v1::Ike& ike) {
+  if (rules.given(path + ".version") && ike.version() != 2)
+    rules.error(path + ".version", std::format("IKEv{} is not supported", ike.version()), "2");
+  rules.transform(path + ".encryption", ike.encryption(), ike_encryptions());
+  rules.transform(path + ".integrity", ike.integrity(), ike_integrities());
+  rules.transform(path + ".dh_group", ike.dh_group(), ike_dh_groups());
+  check_lifetime(rules, path + ".lifetime", ike.lifetime());
+  rules.seconds(path + ".rekey_margin", ike.rekey_margin(), {seconds(0), kLongestLifetime});
+}
+
+void check_ipsec(Rules& rules, const Path& path, const v1::Ipsec& ipsec) {
+  rules.transform(path + ".encryption", ipsec.encryption(), esp_encryptions());
+  rules.transform(path + ".pfs", ipsec.pfs(), esp_pfs_groups());
+  check_lifetime(rules, path + ".lifetime", ipsec.lifetime());
+  rules.seconds(path + ".rekey_margin", ipsec.rekey_margin(), {seconds(0), kLongestLifetime});
+  rules.number(path + ".lifetime_kb", ipsec.lifetime_kb(), {1024, 2'147'483'647});
+  rules.number(path + ".replay_window", ipsec.replay_window(), {64, 4096});
+}
+
+void check_dpd(Rules& rules, const Path& path, const v1::Dpd& dpd) {
+  const auto delay = rules.seconds(path + ".delay", dpd.delay(), {seconds(1), seconds(3600)});
+  if (delay && *delay < seconds(9))
+    rules.warning(path + ".delay", std::format("{} is shorter than clouds allow", dpd.delay()), "9s to 3600s");
+}
+
+// Where the lifetime comes from one place and the margin from another, only the sum can be judged.
+void check_margin(Rules& rules, const Path& path, const std::string& lifetime, const std::string& margin) {
+  if (margin.empty() || rules.faulty(path + ".lifetime") || rules.faulty(path + ".rekey_margin")) return;
+  const auto total = parse_duration(lifetime);
+  const auto each = parse_duration(margin);
+  if (total && each && *each * 2 >= *total)
+    rules.error(path + (rules.given(path + ".rekey_margin") || !rules.given(path + ".lifetime") ? ".rekey_margin"
+                                                                                                : ".lifetime"),
+                std::format("a rekey margin of {} does not fit a lifetime of {}", margin, lifetime),
+                "a margin of less than half the lifetime");
+}
+
+void check_profiles(Rules& rules) {
+  std::set<std::string> names;
+  for (int i = 0; i < rules.config().profiles_size(); ++i) {
+    const v1::Profile& profile = rules.config().profiles(i);
+    const Path path = std::format("profiles[{}]", i);
+    rules.name(path + ".name", profile.name(), names);
+    if (std::ranges::contains(built_in_profiles(), profile.name(), &v1::Profile::name))
+      rules.error(path + ".name", std::format("'{}' is built in", profile.name()), "another name");
+    check_ike(rules, path + ".ike", profile.ike());
+    check_ipsec(rules, path + ".ipsec", profile.ipsec());
+    check_dpd(rules, path + ".dpd", profile.dpd());
+  }
+}
+
+void check_references(Rules& rules, const Path& path, const v1::Connection& connection) {
+  const v1::Config& config = rules.config();
+  const Path device = path + ".device";
+  if (rules.required_text(device, connection.device(), "\"site/device\"") &&
+      !find_device(config, connection.device())) {
+    std::vector<std::string> known;
+    for (const v1::Site& site : config.sites())
+      for (const v1::Device& d : site.devices()) known.push_back(site.name() + "/" + d.name());
+    const std::string meant = suggest(connection.device(), known);
+    rules.error(device,
+                std::format("there is no device '{}'{}", connection.device().substr(0, 130),
+                            meant.empty() ? "" : std::format(", did you mean '{}'?", meant)),
+                "\"site/device\" of `sites`");
+  }
+  const std::vector<std::string> profiles = profile_names(config);
+  if (!connection.profile().empty() && !std::ranges::contains(profiles, connection.profile())) {
+    const std::string meant = suggest(connection.profile(), profiles);
+    rules.error(path + ".profile",
+                std::format("there is no profile '{}'{}", connection.profile().substr(0, 64),
+                            meant.empty() ? "" : std::format(", did you mean '{}'?", meant)),
+                "one of " + join(profiles));
+  }
+}
+
+void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
+  if (!connection.has_bgp()) return;
+  const v1::ConnectionBgp& bgp = connection.bgp();
+  const Path own = path + ".bgp";
+  if (const auto remote = find_device(rules.config(), connection.device()); remote && remote->site->asn() == 0)
+    rules.error(own, std::format("site {} has no `asn`", remote->site->name()),
+                "an `asn` in the site, or no `bgp` here");
+  const auto keepalive = rules.seconds(own + ".keepalive", bgp.keepalive(), {seconds(1), seconds(21'845)});
+  const auto hold = rules.seconds(own + ".hold", bgp.hold(), {seconds(3), seconds(65'535)});  // RFC 4271 4.2
+  if (keepalive && keepalive->count() * 3 > hold.value_or(seconds(180)).count())
+    rules.error(own + ".keepalive",
+                std::format("three keepalives of {} do not fit the hold time of {}", bgp.keepalive(),
+                            bgp.hold().empty() ? "180s" : bgp.hold()),
+                "at most a third of `hold`");
+  rules.number(own + ".max_routes", bgp.max_routes(), {1, 1'000'000});
+  rules.secret_file(own + ".md5_file", bgp.md5_file(), kMaxMd5Bytes);
+}
+
+void check_connection(Rules& rules, const Path& path, const v1::Connection& connection) {
+  check_references(rules, path, connection);
+  if (rules.required(path + ".secret", connection.has_secret(), "{ psk_file }")) {
+    rules.required_text(path + ".secret.psk_file", connection.secret().psk_file(), "the file with the pre-shared key");
+    rules.secret_file(path + ".secret.psk_file", connection.secret().psk_file(), 4096);
+  }
+  check_ike(rules, path + ".ike", connection.ike());
+  check_ipsec(rules, path + ".ipsec", connection.ipsec());
+  check_dpd(rules, path + ".dpd", connection.dpd());
+  const v1::Profile profile = effective_profile(rules.config(), connection);
+  check_margin(rules, path + ".ike", profile.ike().lifetime(), profile.ike().rekey_margin());
+  check_margin(rules, path + ".ipsec", profile.ipsec().lifetime(), profile.ipsec().rekey_margin());
+  check_bgp(rules, path, connection);
+  rules.number(path + ".mtu", connection.mtu(), {576, 9000});
+  if (connection.mtu() >= 576 && connection.mtu() < 1280)
+    rules.warning(path + ".mtu", std::format("{} is too small for IPv6 in the tunnel", connection.mtu()),
+                  "1280 or more");
+  const std::uint64_t mtu = connection.mtu() == 0 ? 1400 : connection.mtu();
+  rules.number(path + ".mss", connection.mss(), {500, mtu < 576 ? 9000 : mtu - 40});  // IPv4 and TCP headers
+}
+
+}  // namespace
+
+void check_connections(Rules& rules) {
+  check_profiles(rules);
+  std::set<std::string> names;
+  for (int i = 0; i < rules.config().connections_size(); ++i) {
+    const Path path = std::format("connections[{}]", i);
+    rules.name(path + ".name", rules.config().connections(i).name(), names);
+    check_connection(rules, path, rules.config().connections(i));
+  }
+}
+
+}  // namespace gw::config

@@ -1,0 +1,181 @@
+// The resolved model: defaults, profiles, overrides, identities, and stability.
+#include "gwd/config/model.hpp"
+
+#include <gmock/gmock.h>
+
+#include "gwd/config/compile.hpp"
+#include "tests/unit/gwd/config/fixture.hpp"
+
+namespace gw::config {
+namespace {
+
+using testing::ElementsAre;
+using namespace std::chrono_literals;
+
+class Model : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_.write("a.psk", "secret-of-a\n");
+    dir_.write("b.psk", "secret-of-b\n");
+  }
+  Compiled compiled(const std::string& text, const std::string& instance = "gw-a") {
+    return compile({.text = text, .file = dir_.file("gateway.yaml"), .instance = instance});
+  }
+  GatewayModel model(const std::string& text, const std::string& instance = "gw-a") {
+    Compiled out = compiled(text, instance);
+    for (const Finding& finding : out.findings) EXPECT_EQ(finding.severity, Severity::kWarning) << finding.describe();
+    if (!out.model) throw std::runtime_error("no model");
+    return std::move(*out.model);
+  }
+  TempDir dir_;
+};
+
+TEST_F(Model, DefaultsAreTheClouds) {
+  const GatewayModel gateway = model(with(kDocument, "  asn: 65515\n", ""));
+  EXPECT_EQ(gateway.gateway, "hub-east");
+  EXPECT_EQ(gateway.asn, 65515U);
+  EXPECT_EQ(gateway.router_id.to_string(), "203.0.113.10");
+  EXPECT_EQ(gateway.wan_interface, "eth0");
+  EXPECT_EQ(gateway.vnet_interface, "eth1");
+  EXPECT_EQ(gateway.vnet_prefixes.at(0).to_string(), "10.0.0.0/16");
+  EXPECT_EQ(gateway.metrics_address, "127.0.0.1");
+  EXPECT_EQ(gateway.metrics_port, 9620);
+  ASSERT_EQ(gateway.tunnels.size(), 1U);
+  const TunnelModel& tunnel = gateway.tunnels[0];
+  EXPECT_EQ(tunnel.name, "paris-ce1/gw-a");
+  EXPECT_EQ(tunnel.device, std::format("tun{}", tunnel.tunnel_id));
+  EXPECT_LE(tunnel.device.size(), 15U);
+  EXPECT_EQ(tunnel.local.to_string(), "203.0.113.10");
+  EXPECT_EQ(tunnel.remote.to_string(), "198.51.100.1");
+  EXPECT_EQ(tunnel.local_identity, "203.0.113.10");
+  EXPECT_EQ(tunnel.remote_identity, "198.51.100.1");
+  EXPECT_EQ(tunnel.psk.text(), "secret-of-a");
+  EXPECT_THAT(tunnel.ike.proposals, ElementsAre("aes256-sha256-modp2048"));
+  EXPECT_EQ(tunnel.ike.times, (RekeyTimes{28530s, 270s, 28800s}));
+  EXPECT_THAT(tunnel.esp.proposals,
+              ElementsAre("aes256gcm16-modp2048-ecp256-ecp384-esn-noesn", "aes256gcm16-esn-noesn"));
+  EXPECT_EQ(tunnel.esp.times, (RekeyTimes{26730s, 270s, 27000s}));
+  EXPECT_EQ(tunnel.esp.hard_bytes, 102'400'000ULL * 1024);
+  EXPECT_LT(tunnel.esp.rekey_bytes, tunnel.esp.hard_bytes);
+  EXPECT_EQ(tunnel.esp.replay_window, 1024U);
+  EXPECT_TRUE(tunnel.esp.esn);
+  EXPECT_EQ(tunnel.dpd_delay, 45s);
+  EXPECT_EQ(tunnel.initiate, Initiate::kDefault);
+  EXPECT_EQ(tunnel.mtu, 1400U);
+  EXPECT_EQ(tunnel.mss, 1350U);
+  ASSERT_TRUE(tunnel.bgp);
+  EXPECT_EQ(tunnel.bgp->peer_asn, 65021U);
+  EXPECT_EQ(tunnel.bgp->keepalive, 60s);
+  EXPECT_EQ(tunnel.bgp->hold, 180s);
+  EXPECT_EQ(tunnel.bgp->max_routes, 4000U);
+  EXPECT_TRUE(tunnel.bgp->graceful_restart);
+  EXPECT_TRUE(tunnel.bgp->md5.empty());
+  EXPECT_TRUE(Prefix::parse("169.254.21.0/24")->contains(tunnel.bgp->local));
+}
+
+TEST_F(Model, OverridesLieOverTheProfileAndTheProfileOverTheDefault) {
+  std::string text = with(kDocument, "    ipsec: { encryption: GCMAES256 }",
+                          "    profile: mine\n    ike: { integrity: SHA384 }\n    ipsec: { pfs: None, lifetime: 5s, "
+                          "no_esn: true }\n    initiate: responder-only\n"
+                          "    mtu: 1300\n    udp_encapsulation: true\n    disabled: true\n    bgp: { hold: 9s }");
+  text +=
+      "profiles:\n  - { name: mine, ike: { encryption: GCMAES128, lifetime: 1h, rekey_margin: 10m }, ipsec: { "
+      "encryption: GCMAES128 }, dpd: { delay: 10s } }\n";
+  const GatewayModel gateway = model(text);
+  const TunnelModel& tunnel = gateway.tunnels.at(0);
+  EXPECT_THAT(tunnel.ike.proposals, ElementsAre("aes128gcm16-prfsha384-modp2048"));
+  EXPECT_EQ(tunnel.ike.times, (RekeyTimes{3000s, 600s, 3600s}));
+  EXPECT_THAT(tunnel.esp.proposals, ElementsAre("aes128gcm16-noesn"));
+  // Short lifetimes have a grace, so that a rekeying which retransmits does not come too late.
+  EXPECT_EQ(tunnel.esp.times, (RekeyTimes{5s, 0s, 35s}));
+  EXPECT_FALSE(tunnel.esp.esn);
+  EXPECT_EQ(tunnel.dpd_delay, 10s);
+  EXPECT_EQ(tunnel.initiate, Initiate::kResponderOnly);
+  EXPECT_EQ(tunnel.mtu, 1300U);
+  EXPECT_EQ(tunnel.mss, 1250U);
+  EXPECT_TRUE(tunnel.udp_encapsulation);
+  EXPECT_TRUE(tunnel.disabled);
+  EXPECT_EQ(tunnel.bgp->hold, 9s);
+  EXPECT_EQ(tunnel.bgp->keepalive, 3s);
+}
+
+TEST_F(Model, OtherCloudsProfile) {
+  const GatewayModel gateway = model(with(kDocument, "ipsec:", "profile: other-cloud\n    ipsec:"));
+  EXPECT_EQ(gateway.tunnels[0].esp.times, (RekeyTimes{3330s, 270s, 3600s}));
+  EXPECT_EQ(gateway.tunnels[0].dpd_delay, 30s);
+}
+
+TEST_F(Model, APublicAddressIsTheIdentityAndADeviceMayHaveItsOwn) {
+  std::string text = with(kDocument, "{ address: 203.0.113.10 }", "{ address: 10.9.0.10, public: 203.0.113.10 }");
+  text = with(text, "address: 198.51.100.1 ", "address: 198.51.100.1, identity: ce1.paris.example ");
+  const GatewayModel gateway = model(text);
+  EXPECT_EQ(gateway.tunnels[0].local.to_string(), "10.9.0.10");
+  EXPECT_EQ(gateway.tunnels[0].local_identity, "203.0.113.10");
+  EXPECT_EQ(gateway.tunnels[0].remote_identity, "ce1.paris.example");
+  EXPECT_EQ(gateway.endpoints[0].public_address->to_string(), "203.0.113.10");
+}
+
+TEST_F(Model, TheEndpointIsTheAskedOneOrTheFirstOfTheFamily) {
+  std::string text = with(kDocument, "{ address: 203.0.113.10 }",
+                          "{ address: \"2001:db8::10\" }, { address: 203.0.113.10 }, { address: 203.0.113.20 }");
+  EXPECT_EQ(model(text).tunnels[0].local.to_string(), "203.0.113.10");
+  text = with(text, "ipsec:", "endpoint: 203.0.113.20\n    ipsec:");
+  EXPECT_EQ(model(text).tunnels[0].local.to_string(), "203.0.113.20");
+  EXPECT_EQ(model(text, "gw-b").tunnels[0].local.to_string(), "203.0.113.11");
+}
+
+TEST_F(Model, AStaticSiteHasNoBgp) {
+  const GatewayModel gateway = model(with(kDocument, "    asn: 65021\n", "    static: [ 172.16.0.0/16 ]\n"));
+  EXPECT_FALSE(gateway.tunnels[0].bgp);
+  EXPECT_EQ(gateway.tunnels[0].static_prefixes.at(0).to_string(), "172.16.0.0/16");
+}
+
+TEST_F(Model, GivenInnerAddressesAreTakenAndAvoidedByOthers) {
+  const std::string given = "    bgp: { addresses: { gw-a: { local: 10.255.0.1, peer: 10.255.0.2 } } }\n";
+  const GatewayModel gateway = model(kDocument + given);
+  EXPECT_EQ(gateway.tunnels[0].bgp->local.to_string(), "10.255.0.1");
+  EXPECT_EQ(gateway.tunnels[0].bgp->peer.to_string(), "10.255.0.2");
+  // The other instance's are still allocated, from its own range.
+  EXPECT_TRUE(Prefix::parse("169.254.22.0/24")->contains(model(kDocument + given, "gw-b").tunnels[0].bgp->local));
+}
+
+TEST_F(Model, AnAppendedConnectionLeavesTheOthersEqual) {
+  const GatewayModel before = model(kDocument);
+  GatewayModel after = model(kDocument + "  - { name: paris-ce2, device: paris/ce2, secret: { psk_file: b.psk } }\n");
+  ASSERT_EQ(after.tunnels.size(), 2U);
+  EXPECT_EQ(after.tunnels[0], before.tunnels[0]);
+  EXPECT_FALSE(after == before);
+  after.tunnels.pop_back();
+  EXPECT_TRUE(after == before);
+}
+
+TEST_F(Model, AChangedSecretIsAChangedTunnel) {
+  const GatewayModel before = model(kDocument);
+  dir_.write("a.psk", "another\n");
+  EXPECT_FALSE(model(kDocument).tunnels[0] == before.tunnels[0]);
+}
+
+TEST_F(Model, FindTunnel) {
+  const GatewayModel gateway = model(kDocument);
+  EXPECT_EQ(gateway.find_tunnel("paris-ce1/gw-a"), &gateway.tunnels[0]);
+  EXPECT_EQ(gateway.find_tunnel("paris-ce1/gw-b"), nullptr);
+}
+
+TEST_F(Model, AnUnknownInstanceIsAFinding) {
+  const Compiled other = compiled(kDocument, "gw-z");
+  EXPECT_FALSE(other.model);
+  ASSERT_EQ(other.findings.size(), 1U);
+  EXPECT_EQ(other.findings[0].message, "the document has no instance 'gw-z', only gw-a, gw-b");
+  EXPECT_EQ(other.findings[0].at.line, 5U);
+  EXPECT_EQ(compiled(kDocument, "").findings.at(0).message,
+            "which of the instances is this one? The document has gw-a, gw-b");
+}
+
+TEST_F(Model, NothingIsResolvedFromAFaultyDocument) {
+  const Compiled faulty = compiled(with(kDocument, "GCMAES256", "DES"));
+  EXPECT_FALSE(faulty.model);
+  EXPECT_TRUE(has_errors(faulty.findings));
+}
+
+}  // namespace
+}  // namespace gw::config
