@@ -13,9 +13,11 @@ target_compile_options(gw_options INTERFACE
   # Packet code reads headers in place; strict aliasing buys nothing measurable there (datapath findings).
   -fno-strict-aliasing -fno-omit-frame-pointer -fstack-protector-strong
   $<$<CONFIG:Release>:-D_FORTIFY_SOURCE=3>)
-# GCC 14 reports false -Wmaybe-uninitialized/-Wnull-dereference through std::expected and coroutines at -O2.
+# GCC 14 reports false -Wmaybe-uninitialized/-Wnull-dereference through std::expected and coroutines at -O2,
+# and -Wmismatched-new-delete for coroutine frames that Boost.Asio allocates.
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
-  target_compile_options(gw_options INTERFACE -Wno-maybe-uninitialized $<$<COMPILE_LANGUAGE:CXX>:-fcoroutines>)
+  target_compile_options(gw_options INTERFACE -Wno-maybe-uninitialized
+    $<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete -fcoroutines>)
 endif()
 if(GW_SANITIZE)
   target_compile_options(gw_options INTERFACE -fsanitize=${GW_SANITIZE} -fno-sanitize-recover=all)
