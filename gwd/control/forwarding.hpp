@@ -49,6 +49,12 @@ class Forwarding {
   /// A new session: nothing is acknowledged any more.
   void resync();
 
+  /// What a prefix is to do; nullptr when it has no route.
+  const ForwardingEntry* wanted(const Prefix& prefix) const {
+    const auto it = wanted_routes_.find(prefix);
+    return it == wanted_routes_.end() ? nullptr : &it->second;
+  }
+  bool complete() const { return complete_; }
   bool in_sync() const { return dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
   std::size_t route_count() const { return wanted_routes_.size(); }

@@ -33,9 +33,9 @@ RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwa
     : io_(io),
       clock_(clock),
       forwarding_(forwarding),
-      bmp_(io.get_executor(), {.connected = [this](const bgp::BmpConnected&) { on_bmp_connected(); },
-                               .disconnected = [this](const bgp::BmpDisconnected&) { on_bmp_disconnected(); },
-                               .event = [this](const bgp::BmpEvent& event) { on_event(event); }}),
+      bmp_(io.get_executor(), {.connected = [this](const bgp::BmpConnected& event) { handle(event); },
+                               .disconnected = [this](const bgp::BmpDisconnected& event) { handle(event); },
+                               .event = [this](const bgp::BmpEvent& event) { handle(event); }}),
       learning_(io) {}
 
 Status RouteController::listen(std::uint16_t bmp_port) {
@@ -121,12 +121,12 @@ const PeerRoutes* RouteController::peer_routes(std::string_view tunnel) const {
   return it == peers_.end() ? nullptr : &it->second.routes;
 }
 
-void RouteController::on_bmp_connected() {
+void RouteController::handle(const bgp::BmpConnected&) {
   bmp_connected_ = true;
   log::info("routes", "bgpd's BMP stream is there");
 }
 
-void RouteController::on_bmp_disconnected() {
+void RouteController::handle(const bgp::BmpDisconnected&) {
   bmp_connected_ = false;
   log::warning("routes", "bgpd's BMP stream ended; its routes stay for {} s", kRestartTime.count());
   for (auto& [address, peer] : peers_) {
@@ -136,7 +136,7 @@ void RouteController::on_bmp_disconnected() {
   }
 }
 
-void RouteController::on_event(const bgp::BmpEvent& event) {
+void RouteController::handle(const bgp::BmpEvent& event) {
   if (const auto* up = std::get_if<bgp::BmpPeerUp>(&event)) on_peer_up(*up);
   else if (const auto* down = std::get_if<bgp::BmpPeerDown>(&event)) on_peer_down(*down);
   else if (const auto* change = std::get_if<bgp::BmpRoutes>(&event)) on_routes(*change);

@@ -49,6 +49,12 @@ class RouteController {
   void stop();
 
   void set_model(const config::GatewayModel& model);
+
+  // What bgpd's BMP stream says; called by the listener, and by tests.
+  void handle(const bgp::BmpConnected&);
+  void handle(const bgp::BmpDisconnected&);
+  void handle(const bgp::BmpEvent& event);
+
   /// A tunnel without carrier is left out of a best set that has others.
   void set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state);
   /// bgpd's view, to know whether everything has been learned after a start.
@@ -67,9 +73,6 @@ class RouteController {
     std::unique_ptr<boost::asio::steady_timer> sweep;
   };
 
-  void on_bmp_connected();
-  void on_bmp_disconnected();
-  void on_event(const bgp::BmpEvent& event);
   void on_peer_up(const bgp::BmpPeerUp& event);
   void on_peer_down(const bgp::BmpPeerDown& event);
   void on_routes(const bgp::BmpRoutes& event);

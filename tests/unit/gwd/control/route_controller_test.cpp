@@ -1,0 +1,182 @@
+// From BMP events and the model to the intended forwarding table. No sockets: the events are handed in, and
+// the fast path client never connects.
+#include "gwd/control/route_controller.hpp"
+
+#include <gtest/gtest.h>
+
+namespace gw::gwd {
+namespace {
+
+Prefix pfx(std::string_view t) { return Prefix::parse(t).value(); }
+IpAddress ip(std::string_view t) { return IpAddress::parse(t).value(); }
+
+config::TunnelModel bgp_tunnel(std::string name, std::uint32_t id, std::string_view peer) {
+  config::TunnelModel t;
+  t.name = std::move(name);
+  t.tunnel_id = id;
+  t.device = std::format("tun{}", id);
+  t.bgp.emplace();
+  t.bgp->peer = ip(peer);
+  t.bgp->peer_asn = 65021;
+  t.bgp->max_routes = 10;
+  return t;
+}
+
+class RouteControllerTest : public ::testing::Test, public FastpathListener {
+ protected:
+  void on_fastpath_up(const fp::HelloReply&) override {}
+  void on_fastpath_down(const Error&) override {}
+  void on_fastpath_event(const fp::Event&) override {}
+
+  // Two tunnels with BGP, 7 and 8.
+  void SetUp() override {
+    model.asn = 65515;
+    model.vnet_prefixes = {pfx("10.0.0.0/16")};
+    model.tunnels.push_back(bgp_tunnel("ce1/gw-a", 7, "169.254.21.2"));
+    model.tunnels.push_back(bgp_tunnel("ce2/gw-a", 8, "169.254.21.6"));
+    routes.set_model(model);
+    routes.handle(bgp::BmpConnected{});
+    up("169.254.21.2");
+    up("169.254.21.6");
+  }
+  bgp::BmpPeer peer(std::string_view address) const { return {ip(address), 65021, ip("10.21.0.1")}; }
+  void up(std::string_view address) { routes.handle(bgp::BmpEvent(bgp::BmpPeerUp{peer(address), ip("169.254.21.1")})); }
+  void down(std::string_view address, std::uint8_t reason) { routes.handle(bgp::BmpEvent(bgp::BmpPeerDown{peer(address), reason, "text"})); }
+  void announce(std::string_view address, std::string_view prefix, std::vector<std::uint32_t> path = {65021}) {
+    auto attributes = std::make_shared<routes::Attributes>();
+    attributes->next_hop = ip(address);
+    attributes->as_path = routes::AsPath::sequence(std::move(path));
+    routes.handle(bgp::BmpEvent(bgp::BmpRoutes{peer(address), std::move(attributes), {pfx(prefix)}, {}, ""}));
+  }
+  void withdraw(std::string_view address, std::string_view prefix) {
+    routes.handle(bgp::BmpEvent(bgp::BmpRoutes{peer(address), nullptr, {}, {pfx(prefix)}, ""}));
+  }
+  void end_of_rib(std::string_view address) {
+    for (const Family family : {Family::kV4, Family::kV6}) routes.handle(bgp::BmpEvent(bgp::BmpEndOfRib{peer(address), family}));
+  }
+  void carrier(std::uint32_t id, bool has) {
+    fp::TunnelState state;
+    state.set_tunnel_id(id);
+    state.set_carrier(has);
+    routes.set_carrier(id, state);
+  }
+  std::vector<std::uint32_t> tunnels(std::string_view prefix) const {
+    const auto* entry = forwarding.wanted(pfx(prefix));
+    return entry == nullptr ? std::vector<std::uint32_t>{} : entry->tunnel_ids;
+  }
+
+  boost::asio::io_context io;
+  ManualClock clock;
+  FastpathClient client{io, "/nonexistent", *this};
+  Forwarding forwarding{io, client};
+  RouteController routes{io, clock, forwarding};
+  config::GatewayModel model;
+};
+
+using Ids = std::vector<std::uint32_t>;
+
+TEST_F(RouteControllerTest, EqualPathsShareAndAWithdrawalLeavesTheOther) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  announce("169.254.21.6", "10.21.0.0/16");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7, 8}));
+  announce("169.254.21.6", "10.21.0.0/16", {65021, 65021});
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7})) << "a longer path is not used";
+  withdraw("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8}));
+  withdraw("169.254.21.6", "10.21.0.0/16");
+  EXPECT_EQ(forwarding.wanted(pfx("10.21.0.0/16")), nullptr);
+}
+
+TEST_F(RouteControllerTest, VnetPrefixesGoToTheVnetAndNobodyTakesThemAway) {
+  ASSERT_NE(forwarding.wanted(pfx("10.0.0.0/16")), nullptr);
+  EXPECT_EQ(forwarding.wanted(pfx("10.0.0.0/16"))->kind, fp::NEXT_HOP_VNET);
+  announce("169.254.21.2", "10.0.0.0/16");
+  EXPECT_EQ(forwarding.wanted(pfx("10.0.0.0/16"))->kind, fp::NEXT_HOP_VNET);
+  announce("169.254.21.2", "10.0.7.0/24");
+  EXPECT_EQ(forwarding.wanted(pfx("10.0.7.0/24")), nullptr) << "more specific than the VNet";
+  announce("169.254.21.2", "0.0.0.0/0");
+  EXPECT_EQ(forwarding.wanted(pfx("0.0.0.0/0")), nullptr);
+  announce("169.254.21.2", "10.30.0.0/16", {65021, 65515});
+  EXPECT_EQ(forwarding.wanted(pfx("10.30.0.0/16")), nullptr) << "our own AS: a loop";
+  const PeerRoutes* counted = routes.peer_routes("ce1/gw-a");
+  ASSERT_NE(counted, nullptr);
+  EXPECT_EQ(counted->refused.size(), 4U);
+}
+
+TEST_F(RouteControllerTest, ADeadBgpdTakesNoRouteWithIt) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  routes.handle(bgp::BmpDisconnected{});
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  EXPECT_EQ(routes.count("ce1/gw-a").stale, 1U);
+  routes.handle(bgp::BmpConnected{});
+  up("169.254.21.2");
+  announce("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(routes.count("ce1/gw-a").stale, 0U);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+}
+
+TEST_F(RouteControllerTest, ANotificationWithdrawsASilentBreakDoesNot) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  down("169.254.21.2", 4);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  up("169.254.21.2");
+  down("169.254.21.2", 3);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{}));
+}
+
+TEST_F(RouteControllerTest, ATunnelWithoutCarrierIsLeftOutWhileThereIsAnother) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.6", "10.21.0.0/16");
+  carrier(7, false);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8}));
+  carrier(8, false);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7, 8})) << "with none left the drop is counted where the SA is missing";
+  carrier(7, true);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+}
+
+TEST_F(RouteControllerTest, ARemovedConnectionTakesItsRoutesAndAnUnchangedOneKeepsThem) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.6", "10.22.0.0/16");
+  model.tunnels.pop_back();
+  routes.set_model(model);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  EXPECT_EQ(forwarding.wanted(pfx("10.22.0.0/16")), nullptr);
+}
+
+TEST_F(RouteControllerTest, StaticSitesNeedNoBgp) {
+  config::TunnelModel site;
+  site.name = "lyon/gw-a";
+  site.tunnel_id = 9;
+  site.device = "tun9";
+  site.static_prefixes = {pfx("10.40.0.0/16")};
+  model.tunnels.push_back(std::move(site));
+  routes.set_model(model);
+  EXPECT_EQ(tunnels("10.40.0.0/16"), (Ids{9}));
+  model.tunnels.back().static_prefixes = {pfx("10.41.0.0/16")};
+  routes.set_model(model);
+  EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr);
+  EXPECT_EQ(tunnels("10.41.0.0/16"), (Ids{9}));
+}
+
+TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
+  std::map<IpAddress, bgp::PeerStatus> sessions;
+  for (const char* address : {"169.254.21.2", "169.254.21.6"}) sessions[ip(address)].state = "Established";
+  end_of_rib("169.254.21.2");
+  routes.set_sessions(sessions);
+  EXPECT_FALSE(forwarding.complete());
+  end_of_rib("169.254.21.6");
+  routes.set_sessions(sessions);
+  EXPECT_TRUE(forwarding.complete());
+}
+
+TEST_F(RouteControllerTest, TheRouteLimitIsWatched) {
+  for (int i = 0; i < 8; ++i) announce("169.254.21.2", std::format("10.21.{}.0/24", i));
+  EXPECT_EQ(routes.peer_routes("ce1/gw-a")->limit, routes::LimitState::kNear);
+  for (int i = 8; i < 10; ++i) announce("169.254.21.2", std::format("10.21.{}.0/24", i));
+  EXPECT_EQ(routes.peer_routes("ce1/gw-a")->limit, routes::LimitState::kReached);
+}
+
+}  // namespace
+}  // namespace gw::gwd
