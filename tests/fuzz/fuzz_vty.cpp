@@ -1,0 +1,19 @@
+// A daemon's vty replies, and bgpd's JSON in them.
+#include <string_view>
+
+#include "bgp/summary.hpp"
+#include "bgp/vty_protocol.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  gw::bgp::VtyReader reader(1 << 16);
+  reader.feed(text);
+  for (;;) {
+    const auto reply = reader.next();
+    if (!reply || !*reply) break;
+  }
+  if (auto sessions = gw::bgp::parse_summary(text)) (void)gw::bgp::add_neighbors(text, *sessions);
+  (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kReceived);
+  (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kAdvertised);
+  return 0;
+}
