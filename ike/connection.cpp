@@ -263,6 +263,7 @@ const std::vector<std::pair<std::string_view, std::string_view>>& charon_setting
       {"retransmit_base", "1.5"},     {"retransmit_tries", "4"},
       {"install_routes", "no"},  // routes are gw-fastpath's
       {"install_virtual_ip", "no"},   {"ikesa_table_size", "4096"},
+      {"reuse_ikesa", "no"},  // one IKE SA per tunnel, also between the same two addresses
       {"ikesa_table_segments", "16"}, {"half_open_timeout", "30"},
   };
   return kSettings;
