@@ -72,16 +72,15 @@ class BmpSession {
 
  private:
   Result<std::optional<BmpEvent>> parse(std::span<const std::uint8_t> message);
-  bool is_news(const BmpEvent& event);
+  bool is_repeated(const BmpEvent& event);
 
   std::vector<std::uint8_t> buffer_;
   std::size_t consumed_ = 0;
-  std::set<IpAddress> up_;
-  std::set<std::pair<IpAddress, Family>> end_of_rib_;
+  std::set<BmpPeer> up_;
+  std::set<std::pair<BmpPeer, Family>> end_of_rib_;
 };
 
-/// An UPDATE without BMP around it: marker, length and type included. An error where RFC 7606 resets the
-/// session (lengths that do not agree, NLRI that cannot be read); `malformed` where it withdraws.
+/// An UPDATE without BMP around it: marker, length and type included. `ibgp_or_as4` is not asked: BMP says AS4.
 enum class AsnWidth : std::uint8_t { kTwo = 2, kFour = 4 };
 struct ParsedUpdate {
   routes::AttributesPtr attributes;
