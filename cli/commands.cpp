@@ -1,0 +1,397 @@
+#include "cli/commands.hpp"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <CLI/Validators.hpp>
+#include <algorithm>
+#include <charconv>
+#include <format>
+#include <optional>
+
+#include "base/duration.hpp"
+#include "cli/completion.hpp"
+#include "cli/session.hpp"
+
+namespace gw::cli {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kLongestConfirm = std::chrono::hours(24);
+
+// Of `diff`'s words: a number is a revision, anything else a file.
+std::optional<std::uint32_t> revision_number(const std::string& word) {
+  std::uint32_t n = 0;
+  const auto [end, ec] = std::from_chars(word.data(), word.data() + word.size(), n);
+  if (ec != std::errc() || end != word.data() + word.size() || n == 0) return std::nullopt;
+  return n;
+}
+
+// One run: the tree is built, the words are parsed into the members, and the chosen command's action runs.
+class Program {
+ public:
+  explicit Program(const Surroundings& surroundings)
+      : surroundings_(surroundings), app_("Looks into the gateway and configures it (client of gwd).", "gwctl") {
+    socket_ = surroundings.default_socket;
+    app_.fallthrough();  // --json and --socket may stand anywhere
+    app_.require_subcommand(1);
+    app_.add_option("--socket", socket_, std::format("gwd's socket [{}]; also $GWD_SOCKET", kDefaultSocket))
+        ->type_name("SOCKET");
+    app_.add_option("--timeout", timeout_, "how long to wait for gwd [30s]")->type_name("DURATION");
+    app_.add_flag("--json", json_, "print gwd's answer as JSON");
+    app_.footer(
+        "Examples:\n  gwctl status\n  gwctl show tunnels --watch 2\n  gwctl apply --confirm 5m\n\n"
+        "Exit codes: 0 yes, 1 gwd says no, 2 wrong usage, 3 gwd does not answer, 4 --check found something down");
+    add_status();
+    add_show();
+    add_configuration();
+    add_history();
+    add_completion();
+  }
+
+  int run(const std::vector<std::string>& words) {
+    try {
+      app_.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+    } catch (const CLI::ParseError& e) {
+      return not_parsed(e);
+    }
+    const auto timeout = parse_duration(timeout_);
+    if (!timeout || timeout->count() == 0)
+      return usage(std::format("--timeout: {} (expected e.g. 30s)", timeout ? "is 0" : timeout.error().message));
+    session_.emplace(surroundings_, Session::Target{socket_, *timeout}, json_ ? Format::kJson : Format::kText);
+    return action_();
+  }
+
+ private:
+  using Action = std::function<int()>;
+
+  int usage(const std::string& message) const {
+    surroundings_.err << "gwctl: " << message << "\n";
+    return kUsage;
+  }
+
+  /// --help is no error; an unknown word is named, with what could stand there.
+  int not_parsed(const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app_.exit(error, surroundings_.out, surroundings_.err);
+    const CLI::App* deepest = &app_;
+    while (!deepest->get_subcommands().empty()) deepest = deepest->get_subcommands().front();
+    const std::string help = std::format("{} --help", command_line(*deepest));
+    const std::vector<std::string> unknown = app_.remaining(true);
+    if (unknown.empty()) return usage(std::format("{} (see {})", error.what(), help));
+    std::string known;
+    for (const CLI::App* sub : deepest->get_subcommands([](const CLI::App*) { return true; }))
+      known += (known.empty() ? "" : ", ") + sub->get_name();
+    return usage(std::format("unknown word '{}' ({}see {})", unknown.front(),
+                             known.empty() ? "" : "expected " + known + "; ", help));
+  }
+
+  static std::string command_line(const CLI::App& app) {
+    return app.get_parent() == nullptr ? app.get_name() : command_line(*app.get_parent()) + " " + app.get_name();
+  }
+
+  CLI::App& command(CLI::App& parent, const std::string& name, const std::string& what, const std::string& examples) {
+    CLI::App& sub = *parent.add_subcommand(name, what);
+    sub.footer("Examples:\n" + examples);
+    return sub;
+  }
+  void does(CLI::App& sub, Action action) {
+    sub.callback([this, action = std::move(action)] { action_ = action; });
+  }
+
+  // --- show -------------------------------------------------------------------------------------
+
+  void can_watch(CLI::App& sub) {
+    sub.add_option("--watch", watch_, "again every N seconds, until Ctrl-C")
+        ->type_name("N")
+        ->check(CLI::Range(1, 3600));
+  }
+  void can_check(CLI::App& sub) { sub.add_flag("--check", check_, "exit with 4 if something is not up"); }
+
+  /// Asks, prints, and asks again as long as --watch wants.
+  template <class Reply>
+  int show(const std::string& target) {
+    while (true) {
+      Reply reply;
+      if (const Exit asked = session_->ask(get(target), reply); asked != kOk) return asked;
+      if (watch_ != 0 && surroundings_.style == Style::kColoured)
+        surroundings_.out << "\033[H\033[2J";  // to the top, clear
+      if (json_)
+        session_->print_json(reply);
+      else
+        surroundings_.out << render(reply, session_->view());
+      surroundings_.out.flush();
+      if (watch_ == 0 || !surroundings_.pause(seconds(watch_))) return verdict(reply);
+    }
+  }
+
+  template <class Reply>
+  int verdict(const Reply& reply) const {
+    if constexpr (requires { all_up(reply); })
+      if (check_ && !all_up(reply)) return kNotUp;
+    return kOk;
+  }
+
+  template <class Reply>
+  CLI::App& add_view(CLI::App& parent, const std::string& name, const std::string& what, const std::string& target,
+                     const std::string& examples) {
+    CLI::App& sub = command(parent, name, what, examples);
+    can_watch(sub);
+    if constexpr (requires(Reply reply) { all_up(reply); }) can_check(sub);
+    does(sub, [this, target] { return show<Reply>(target); });
+    return sub;
+  }
+
+  void add_status() {
+    add_view<api::StatusReply>(app_, "status", "The gateway at a glance: revision, components", "/v1/status",
+                               "  gwctl status\n  gwctl status --check && echo all well");
+  }
+
+  void add_show() {
+    CLI::App& show_app =
+        command(app_, "show", "Show tunnels, BGP, routes, counters, configuration",
+                "  gwctl show tunnels\n  gwctl show bgp learned 169.254.21.2\n  gwctl --json show sas");
+    show_app.require_subcommand(1);
+    add_view<api::TunnelsReply>(
+        show_app, "tunnels", "Every tunnel with its state, and why it is not up", "/v1/tunnels",
+        "  gwctl show tunnels\n  gwctl show tunnels --watch 2\n  gwctl show tunnels --check || alert");
+    add_view<api::SasReply>(show_app, "sas", "The security associations in the fast path", "/v1/sas",
+                            "  gwctl show sas\n  gwctl show sas --json");
+    add_bgp(show_app);
+    CLI::App& routes = command(show_app, "routes", "Effective routes: every candidate, and why the best is the best",
+                               "  gwctl show routes\n  gwctl show routes 10.20.0.0/16");
+    can_watch(routes);
+    routes.add_option("PREFIX", prefix_, "only this prefix");
+    does(routes, [this] {
+      return show<api::RoutesReply>(prefix_.empty() ? "/v1/routes" : "/v1/routes?prefix=" + percent_encode(prefix_));
+    });
+    add_view<api::CountersReply>(show_app, "counters", "Packets by side, and dropped ones by reason", "/v1/counters",
+                                 "  gwctl show counters --watch 1");
+    add_view<api::InterfacesReply>(show_app, "interfaces", "The fast path's ports and how they are attached",
+                                   "/v1/interfaces", "  gwctl show interfaces");
+    CLI::App& config =
+        command(show_app, "config", "The running document, as it was applied", "  gwctl show config > gateway.yaml");
+    does(config, [this] { return show_config(); });
+    add_view<api::RevisionsReply>(show_app, "revisions", "What was applied when; * runs", "/v1/config/revisions",
+                                  "  gwctl show revisions\n  gwctl diff 3 5");
+  }
+
+  void add_bgp(CLI::App& parent) {
+    CLI::App& bgp =
+        command(parent, "bgp", "BGP peers and routes",
+                "  gwctl show bgp\n  gwctl show bgp learned\n  gwctl show bgp advertised --peer 169.254.21.2");
+    bgp.require_subcommand(0, 1);
+    can_watch(bgp);
+    can_check(bgp);
+    // Runs after the callback of `peers`, `learned` or `advertised`, if one of these was given.
+    bgp.callback([this] {
+      if (!action_) action_ = [this] { return show<api::BgpPeersReply>("/v1/bgp/peers"); };
+    });
+    add_view<api::BgpPeersReply>(bgp, "peers", "State of each session", "/v1/bgp/peers",
+                                 "  gwctl show bgp peers --check");
+    add_bgp_routes(bgp, "learned", "Routes learned from the sites");
+    add_bgp_routes(bgp, "advertised", "Routes announced to the sites");
+  }
+
+  void add_bgp_routes(CLI::App& parent, const std::string& name, const std::string& what) {
+    CLI::App& sub =
+        command(parent, name, what, std::format("  gwctl show bgp {}\n  gwctl show bgp {} 169.254.21.2", name, name));
+    can_watch(sub);
+    CLI::Option* positional = sub.add_option("PEER", peer_, "only this neighbour");
+    sub.add_option("--peer", peer_, "the same")->type_name("ADDRESS")->excludes(positional);
+    does(sub, [this, name] {
+      const std::string target = "/v1/bgp/" + name;
+      return show<api::BgpRoutesReply>(peer_.empty() ? target : target + "?peer=" + percent_encode(peer_));
+    });
+  }
+
+  int show_config() {
+    api::ConfigReply reply;
+    if (const Exit asked = session_->ask(get("/v1/config"), reply); asked != kOk) return asked;
+    if (json_)
+      session_->print_json(reply);
+    else
+      surroundings_.out << reply.document();
+    return kOk;
+  }
+
+  // --- configuration ----------------------------------------------------------------------------
+
+  void takes_file(CLI::App& sub) {
+    CLI::Option* positional =
+        sub.add_option("FILE", file_, std::format("the document [{}]", kDefaultConfig))->type_name("FILE");
+    sub.add_option("-f,--file", file_, "the same")->type_name("FILE")->excludes(positional);
+  }
+
+  void add_configuration() {
+    CLI::App& validate = command(app_, "validate", "Check a document; nothing changes",
+                                 "  gwctl validate\n  gwctl validate -f new.yaml");
+    takes_file(validate);
+    does(validate, [this] { return validate_document(); });
+    CLI::App& apply =
+        command(app_, "apply", "Bring the gateway to a document, all of it or nothing",
+                "  gwctl apply\n  gwctl apply -f new.yaml --confirm 5m --comment \"paris moves\"\n  gwctl confirm");
+    takes_file(apply);
+    apply.add_option("--confirm", confirm_, "go back after this time unless `gwctl confirm` says it is good")
+        ->type_name("DURATION");
+    apply.add_option("--comment", comment_, "for `show revisions`")->type_name("TEXT");
+    does(apply, [this] { return apply_document(); });
+    CLI::App& confirm = command(app_, "confirm", "Keep what `apply --confirm` applied", "  gwctl confirm");
+    does(confirm, [this] {
+      api::ConfigReply reply;
+      return report(session_->ask(post("/v1/config/confirm", reply), reply), reply, "confirmed");
+    });
+  }
+
+  std::string file() const { return file_.empty() ? kDefaultConfig : file_; }
+
+  void warn(const api::ConfigReply& reply) const {
+    for (const api::Finding& finding : reply.warnings()) surroundings_.err << render(finding) << "\n";
+  }
+
+  int validate_document() {
+    api::ConfigRequest request;
+    if (const Exit read = session_->read_document(file(), request); read != kOk) return read;
+    api::ConfigReply reply;
+    if (const Exit asked = session_->ask(post("/v1/config/validate", request), reply); asked != kOk) return asked;
+    if (json_) return session_->print_json(reply), kOk;
+    warn(reply);
+    surroundings_.out << std::format(
+        "{} is valid; {}\n", request.file(),
+        reply.changes().empty() ? "it changes nothing"
+                                : std::format("applying it makes {} change{} (gwctl diff -f {})", reply.changes_size(),
+                                              reply.changes_size() == 1 ? "" : "s", file()));
+    return kOk;
+  }
+
+  int apply_document() {
+    api::ConfigRequest request;
+    if (!confirm_.empty()) {
+      const auto within = parse_duration(confirm_);
+      if (!within || *within < seconds(1) || *within > kLongestConfirm)
+        return usage(std::format("--confirm: {} (expected 1s to 24h, e.g. 5m)",
+                                 within ? std::format("{} is out of range", confirm_) : within.error().message));
+      request.set_confirm_seconds(static_cast<std::uint32_t>(std::chrono::ceil<seconds>(*within).count()));
+    }
+    if (const Exit read = session_->read_document(file(), request); read != kOk) return read;
+    request.set_comment(comment_);
+    api::ConfigReply reply;
+    return report(session_->ask(post("/v1/config/apply", request), reply), reply, "applied");
+  }
+
+  /// The outcome of what changed the running revision.
+  int report(Exit asked, const api::ConfigReply& reply, std::string_view done) const {
+    if (asked != kOk) return asked;
+    if (json_) return session_->print_json(reply), kOk;
+    warn(reply);
+    if (!reply.changes().empty())
+      surroundings_.out << render_changes(reply, session_->view());
+    else if (done != "confirmed")
+      surroundings_.out << "no changes\n";
+    surroundings_.out << std::format("revision {} {}\n", reply.revision(), done);
+    if (reply.confirm_seconds() != 0)
+      surroundings_.out << std::format("gwd goes back in {} unless you say: gwctl confirm\n",
+                                       human_duration(seconds(reply.confirm_seconds())));
+    return kOk;
+  }
+
+  // --- history ----------------------------------------------------------------------------------
+
+  void add_history() {
+    CLI::App& rollback =
+        command(app_, "rollback", "Apply an earlier revision again", "  gwctl rollback\n  gwctl rollback 12");
+    rollback.add_option("N", revision_, "the revision [the one before the running one]")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
+    does(rollback, [this] {
+      api::RollbackRequest request;
+      request.set_revision(revision_);
+      api::ConfigReply reply;
+      return report(session_->ask(post("/v1/config/rollback", request), reply), reply, "applied");
+    });
+    CLI::App& diff = command(app_, "diff", "What changed between revisions, or what a file would change",
+                             "  gwctl diff                   what the last apply changed\n  gwctl diff 12              "
+                             "  from revision 12 to the running one\n"
+                             "  gwctl diff 12 14\n  gwctl diff -f new.yaml       what applying the file would change");
+    CLI::Option* range =
+        diff.add_option("FROM", range_, "revisions FROM and TO, or a file")->type_name("FILE")->expected(0, 2);
+    diff.add_option("-f,--file", file_, "a document against the running one")->type_name("FILE")->excludes(range);
+    does(diff, [this] { return show_diff(); });
+  }
+
+  int show_diff() {
+    if (range_.size() == 1 && !revision_number(range_[0])) file_ = range_[0];
+    api::ConfigReply reply;
+    if (!file_.empty()) {
+      api::ConfigRequest request;
+      if (const Exit read = session_->read_document(file_, request); read != kOk) return read;
+      if (const Exit asked = session_->ask(post("/v1/config/validate", request), reply); asked != kOk) return asked;
+    } else {
+      std::string target;
+      if (const int chosen = choose_range(target); chosen != kOk) return chosen;
+      if (const Exit asked = session_->ask(get(target), reply); asked != kOk) return asked;
+    }
+    if (json_) return session_->print_json(reply), kOk;
+    surroundings_.out << render_changes(reply, session_->view());
+    return kOk;
+  }
+
+  int choose_range(std::string& target) const {
+    for (const std::string& word : range_)
+      if (!revision_number(word)) return usage(std::format("'{}' is not the number of a revision", word));
+    std::string from = range_.empty() ? std::string() : range_[0];
+    if (from.empty()) {
+      api::RevisionsReply revisions;  // newest first
+      if (const Exit asked = session_->ask(get("/v1/config/revisions"), revisions); asked != kOk) return asked;
+      const auto& list = revisions.revisions();
+      const auto running = std::ranges::find_if(list, [](const api::Revision& r) { return r.running(); });
+      if (running == list.end() || running + 1 == list.end())
+        return usage("there is no earlier revision to compare with; give a file: gwctl diff -f FILE");
+      from = std::to_string((running + 1)->number());
+    }
+    target = "/v1/config/diff?from=" + from + (range_.size() > 1 ? "&to=" + range_[1] : "");
+    return kOk;
+  }
+
+  // --- completion -------------------------------------------------------------------------------
+
+  void add_completion() {
+    CLI::App& completion = command(app_, "completion", "Print a completion script for the shell",
+                                   "  source <(gwctl completion bash)\n  gwctl completion zsh > ~/.gwctl.zsh");
+    completion.require_subcommand(1);
+    for (const auto& [name, shell] : {std::pair("bash", Shell::kBash), std::pair("zsh", Shell::kZsh)}) {
+      CLI::App& sub =
+          command(completion, name, std::format("for {}", name), std::format("  source <(gwctl completion {})", name));
+      does(sub, [this, shell = shell] {
+        surroundings_.out << completion_script(app_, shell);
+        return kOk;
+      });
+    }
+  }
+
+  const Surroundings& surroundings_;
+  CLI::App app_;
+  Action action_;
+  std::optional<Session> session_;
+
+  std::string socket_;
+  std::string timeout_ = "30s";
+  bool json_ = false;
+  bool check_ = false;
+  int watch_ = 0;
+  std::string prefix_;
+  std::string peer_;
+  std::string file_;
+  std::string confirm_;
+  std::string comment_;
+  std::uint32_t revision_ = 0;
+  std::vector<std::string> range_;
+};
+
+}  // namespace
+
+int run(const std::vector<std::string>& words, const Surroundings& surroundings) {
+  return Program(surroundings).run(words);
+}
+
+}  // namespace gw::cli

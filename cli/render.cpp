@@ -1,0 +1,228 @@
+#include "cli/render.hpp"
+
+#include <algorithm>
+#include <format>
+
+namespace gw::cli {
+namespace {
+
+std::string since(std::uint64_t unix_ms, const View& view) {
+  if (unix_ms == 0) return {};
+  const auto then = WallTime(std::chrono::milliseconds(unix_ms));
+  return human_duration(std::chrono::duration_cast<std::chrono::seconds>(view.now - then));
+}
+
+Colour state_colour(std::string_view state) {
+  if (state == "up" || state == "Established" || state == "active") return Colour::kGood;
+  if (state == "connecting" || state == "standby") return Colour::kWarning;
+  if (state == "disabled" || state.empty()) return Colour::kDim;
+  return Colour::kBad;
+}
+
+Cell state(const std::string& text) { return {text, state_colour(text)}; }
+
+std::string yes(bool value) { return value ? "yes" : ""; }
+
+// "nothing" beats a table of a header only.
+std::string or_nothing(const Table& table, std::string_view nothing, const View& view) {
+  return table.empty() ? std::format("{}\n", nothing) : table.render(view.style);
+}
+
+std::string path_of(const api::RouteCandidate& candidate) {
+  std::string out;
+  for (const std::uint32_t asn : candidate.as_path()) out += (out.empty() ? "" : " ") + std::to_string(asn);
+  return out;
+}
+
+}  // namespace
+
+std::string render(const api::StatusReply& reply, const View& view) {
+  std::string out =
+      std::format("{} / {}, gwd {}, up {}\n", printable(reply.gateway()), printable(reply.instance()),
+                  printable(reply.version()), human_duration(std::chrono::seconds(reply.uptime_seconds())));
+  out += reply.revision() == 0 ? "no configuration applied\n" : std::format("revision {}\n", reply.revision());
+  if (reply.pending_confirm_seconds() != 0)
+    out += paint(std::format("not confirmed: returns to the previous revision in {} (gwctl confirm)",
+                             human_duration(std::chrono::seconds(reply.pending_confirm_seconds()))),
+                 Colour::kWarning, view.style) +
+           "\n";
+  Table table({{"Component"}, {"State"}, {"For", Align::kRight}, {"Detail"}});
+  for (const api::Component& component : reply.components())
+    table.row({component.name(),
+               Cell(component.connected() ? "connected" : "away", component.connected() ? Colour::kGood : Colour::kBad),
+               since(component.since_unix_ms(), view), component.detail()});
+  return out + "\n" + or_nothing(table, "no components", view);
+}
+
+std::string render(const api::TunnelsReply& reply, const View& view) {
+  Table table({{"Tunnel"},
+               {"State"},
+               {"Up", Align::kRight},
+               {"Remote"},
+               {"Device"},
+               {"ESP"},
+               {"In", Align::kRight},
+               {"Out", Align::kRight},
+               {"Dropped", Align::kRight},
+               {"Bgp"},
+               {"Routes", Align::kRight}});
+  for (const api::Tunnel& tunnel : reply.tunnels()) {
+    table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
+               tunnel.device(), tunnel.esp_proposal() + (tunnel.udp_encapsulation() ? " udp" : ""),
+               human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(),
+               state(tunnel.bgp_state()), tunnel.routes_received()});
+    if (tunnel.state() == "up" || (tunnel.reason().empty() && tunnel.fault().empty())) continue;
+    table.note(tunnel.fault().empty() ? tunnel.reason() : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
+  }
+  return or_nothing(table, "no tunnels", view);
+}
+
+std::string render(const api::SasReply& reply, const View& view) {
+  Table table({{"Tunnel"},
+               {"Dir"},
+               {"SPI"},
+               {"Source"},
+               {"Destination"},
+               {"Algorithm"},
+               {"Esn"},
+               {"Udp"},
+               {"State"},
+               {"Sequence", Align::kRight},
+               {"Packets", Align::kRight},
+               {"Bytes", Align::kRight},
+               {"Age", Align::kRight}});
+  for (const api::Sa& sa : reply.sas())
+    table.row({sa.tunnel(), sa.direction(), sa.spi(), sa.source(), sa.destination(), sa.algorithm(), yes(sa.esn()),
+               yes(sa.udp_encapsulation()), state(sa.state()), sa.sequence(), sa.packets(), human_bytes(sa.bytes()),
+               human_duration(std::chrono::seconds(sa.age_seconds()))});
+  return or_nothing(table, "no security associations", view);
+}
+
+std::string render(const api::BgpPeersReply& reply, const View& view) {
+  Table table({{"Neighbor"},
+               {"Asn", Align::kRight},
+               {"State"},
+               {"ConnectedDuration", Align::kRight},
+               {"RoutesReceived", Align::kRight},
+               {"MessagesSent", Align::kRight},
+               {"MessagesReceived", Align::kRight},
+               {"LocalAddress"},
+               {"Tunnel"}});
+  for (const api::BgpPeer& peer : reply.peers()) {
+    const bool up = peer.state() == "Established";
+    table.row({peer.neighbor(), peer.asn(), state(peer.state()),
+               up ? human_duration(std::chrono::seconds(peer.connected_seconds())) : "", peer.routes_received(),
+               peer.messages_sent(), peer.messages_received(), peer.local_address(), peer.tunnel()});
+    if (!up && !peer.last_error().empty()) table.note(peer.last_error());
+  }
+  return or_nothing(table, "no BGP peers", view);
+}
+
+std::string render(const api::BgpRoutesReply& reply, const View& view) {
+  Table table(
+      {{"Network"}, {"NextHop"}, {"LocalAddress"}, {"SourcePeer"}, {"Origin"}, {"AsPath"}, {"Weight", Align::kRight}});
+  for (const api::BgpRoute& route : reply.routes())
+    table.row({route.network(), route.next_hop(), route.local_address(), route.source_peer(), route.origin(),
+               route.as_path(), route.weight()});
+  return or_nothing(table, "no routes", view);
+}
+
+std::string render(const api::RoutesReply& reply, const View& view) {
+  Table table({{""},
+               {"Prefix"},
+               {"Source"},
+               {"NextHop"},
+               {"AsPath"},
+               {"LocPref", Align::kRight},
+               {"Med", Align::kRight},
+               {"Weight", Align::kRight},
+               {"Age", Align::kRight},
+               {"Why"}});
+  for (const api::EffectiveRoute& route : reply.routes()) {
+    std::string prefix = route.prefix();
+    for (const api::RouteCandidate& candidate : route.candidates()) {
+      const std::string why = candidate.stale()                ? "stale: kept through a restart"
+                              : candidate.decided_by().empty() ? ""
+                                                               : "loses by " + candidate.decided_by();
+      table.row({Cell(candidate.best() ? ">" : " ", Colour::kGood), prefix.empty() ? " " : prefix, candidate.source(),
+                 candidate.next_hop(), path_of(candidate), candidate.local_preference(), candidate.med(),
+                 candidate.weight(), since(candidate.since_unix_ms(), view), why.empty() ? " " : why});
+      prefix.clear();
+    }
+    if (!table.empty() && !route.in_fastpath() && route.candidates_size() > 0)
+      table.note("not in the fast path: the kernel forwards it");
+  }
+  return or_nothing(table, "no routes", view);
+}
+
+std::string render(const api::CountersReply& reply, const View& view) {
+  std::string out = std::format("crypto {}, up {}\n\n", printable(reply.crypto_backend()),
+                                human_duration(std::chrono::seconds(reply.uptime_seconds())));
+  Table ports({{"Side"}, {"Received", Align::kRight}, {"Sent", Align::kRight}});
+  ports.row({"wan", reply.wan_rx_packets(), reply.wan_tx_packets()});
+  ports.row({"vnet", reply.vnet_rx_packets(), reply.vnet_tx_packets()});
+  out += ports.render(view.style) + "\n";
+  Table drops({{"Dropped", Align::kRight}, {"Reason"}, {"Meaning"}});
+  for (const api::DropCounter& drop : reply.drops())
+    if (drop.packets() != 0) drops.row({drop.packets(), drop.reason(), drop.meaning()});
+  return out + or_nothing(drops, "no packet was dropped", view);
+}
+
+std::string render(const api::InterfacesReply& reply, const View& view) {
+  Table table({{"Interface"}, {"Side"}, {"Kind"}, {"Attached"}, {"ZeroCopy"}, {"Queues", Align::kRight}, {"Reason"}});
+  for (const api::Interface& port : reply.interfaces())
+    table.row({port.name(), port.side(), port.kind(), port.attach_mode(), yes(port.zero_copy()), port.queues(),
+               port.reason()});
+  return or_nothing(table, "no interfaces", view);
+}
+
+std::string render(const api::RevisionsReply& reply, const View& view) {
+  Table table({{""}, {"Revision", Align::kRight}, {"Applied"}, {"Origin"}, {"Comment"}});
+  for (const api::Revision& revision : reply.revisions())
+    table.row({Cell(revision.running() ? "*" : " ", Colour::kGood), revision.number(),
+               human_time(revision.applied_unix_ms()), revision.origin(), revision.comment()});
+  return or_nothing(table, "no revisions: nothing was applied yet", view);
+}
+
+std::string render(const api::Finding& finding) {
+  std::string out = finding.file();
+  if (finding.line() != 0) out += std::format(":{}:{}", finding.line(), finding.column());
+  if (!out.empty()) out += ": ";
+  if (finding.severity() == "warning") out += "warning: ";
+  if (!finding.field().empty()) out += finding.field() + ": ";
+  out += finding.message();
+  if (!finding.expected().empty()) out += std::format(" (expected {})", finding.expected());
+  return printable(out);
+}
+
+std::string render(const api::ErrorReply& reply) {
+  std::string out;
+  for (const api::Finding& finding : reply.error().findings()) out += render(finding) + "\n";
+  return out + printable(reply.error().message()) + "\n";
+}
+
+std::string render_changes(const api::ConfigReply& reply, const View& view) {
+  std::string out;
+  for (const std::string& change : reply.changes()) {
+    const Colour colour = change.starts_with('+')   ? Colour::kGood
+                          : change.starts_with('-') ? Colour::kBad
+                                                    : Colour::kWarning;
+    out += paint(printable(change), colour, view.style) + "\n";
+  }
+  return out.empty() ? "no changes\n" : out;
+}
+
+bool all_up(const api::StatusReply& reply) {
+  return std::ranges::all_of(reply.components(), [](const api::Component& c) { return c.connected(); });
+}
+
+bool all_up(const api::TunnelsReply& reply) {
+  return std::ranges::all_of(reply.tunnels(),
+                             [](const api::Tunnel& t) { return t.state() == "up" || t.state() == "disabled"; });
+}
+
+bool all_up(const api::BgpPeersReply& reply) {
+  return std::ranges::all_of(reply.peers(), [](const api::BgpPeer& p) { return p.state() == "Established"; });
+}
+
+}  // namespace gw::cli

@@ -1,0 +1,41 @@
+// The API's messages as text for people. Pure: no terminal, no clock, no socket; any thread.
+#pragma once
+
+#include <string>
+
+#include "base/clock.hpp"
+#include "cli/text.hpp"
+#include "gw/api/v1/api.pb.h"
+
+namespace gw::cli {
+
+namespace api = ::gw::api::v1;
+
+struct View {
+  WallTime now;  // for "up since"
+  Style style = Style::kPlain;
+};
+
+std::string render(const api::StatusReply& reply, const View& view);
+std::string render(const api::TunnelsReply& reply, const View& view);
+std::string render(const api::SasReply& reply, const View& view);
+std::string render(const api::BgpPeersReply& reply, const View& view);
+std::string render(const api::BgpRoutesReply& reply, const View& view);
+std::string render(const api::RoutesReply& reply, const View& view);
+std::string render(const api::CountersReply& reply, const View& view);
+std::string render(const api::InterfacesReply& reply, const View& view);
+std::string render(const api::RevisionsReply& reply, const View& view);
+
+/// "file:line:col: field: message (expected ...)"; warnings say so.
+std::string render(const api::Finding& finding);
+/// Findings, then the message; one line each.
+std::string render(const api::ErrorReply& reply);
+/// One line a change, in colour; "no changes" if there are none.
+std::string render_changes(const api::ConfigReply& reply, const View& view);
+
+// For --check: everything that should be up is.
+bool all_up(const api::StatusReply& reply);
+bool all_up(const api::TunnelsReply& reply);
+bool all_up(const api::BgpPeersReply& reply);
+
+}  // namespace gw::cli
