@@ -23,6 +23,16 @@ from peers import CRYPTO, PLUGINS, Charon, Frr, psk
 HERE = Path(__file__).resolve().parent
 INSTANCE = "gw-a"
 GWCTL = BIN / "gwctl"
+# What the product ships in strongswan.conf (ike/connection.cpp, charon_settings); a dead peer is noticed
+# after the DPD delay and 26.4 s of retransmissions.
+CHARON_SETTINGS = """retransmit_timeout = 2.0
+  retransmit_base = 1.5
+  retransmit_tries = 4
+  ikesa_table_size = 4096
+  ikesa_table_segments = 16
+  reuse_ikesa = no
+  half_open_timeout = 30"""
+RETRANSMISSIONS = 26.4
 METRICS = "127.0.0.1:9620"
 
 
@@ -124,8 +134,7 @@ class Gateway:
             shutil.copy(file, directory)
         self.charon = Charon(self.lab, "gw", load=f"{CRYPTO} kernel-gw! kernel-netlink socket-default! vici! counters",
                              plugins=f"kernel-gw {{ socket = {self.fastpath_socket} }}", restart=True,
-                             settings="retransmit_timeout = 1.0 \n retransmit_tries = 4 \n retransmit_base = 1.4",
-                             plugin_dir=directory)
+                             settings=CHARON_SETTINGS, plugin_dir=directory)
 
     def start_frr(self):
         """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
