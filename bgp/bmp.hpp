@@ -2,9 +2,9 @@
 // Pure and strict: a message whose lengths do not agree is an error and ends the stream; an UPDATE whose
 // attributes are malformed is a withdrawal of its prefixes (RFC 7606 2). One thread.
 //
-// bgpd's habits (frr-findings): PEER DOWN repeats on each failed connect and End-of-RIB comes for the
-// pre- and post-policy view: both are told once (BmpSession). No LOCAL_PREF on eBGP. bgpd prepends its own
-// AS to nothing in the pre-policy view, but does so in loc-rib, which is not asked for and is ignored.
+// bgpd's habits (frr-findings): PEER DOWN repeats on each failed connect, sometimes without the peer's AS
+// and id, and End-of-RIB comes for the pre- and the post-policy view: both are told once. There is no
+// LOCAL_PREF on eBGP. Views that were not asked for (post-policy, Adj-RIB-Out, Loc-RIB) are ignored.
 #pragma once
 
 #include <cstddef>
@@ -49,7 +49,7 @@ struct BmpPeerDown {
   std::uint8_t reason = 0;  // RFC 7854 4.9
   std::string text;         // "the peer closed the session: hold timer expired"
 };
-/// Adj-RIB-In, pre-policy.
+/// Adj-RIB-In, pre-policy. Withdrawals come first, a prefix in both lists is announced.
 struct BmpRoutes {
   BmpPeer peer;
   routes::AttributesPtr attributes;  // null: nothing is announced
@@ -76,12 +76,13 @@ class BmpSession {
 
   std::vector<std::uint8_t> buffer_;
   std::size_t consumed_ = 0;
-  std::set<BmpPeer> up_;
-  std::set<std::pair<BmpPeer, Family>> end_of_rib_;
+  std::set<IpAddress> up_;  // by address alone: a PEER DOWN may lack the rest
+  std::set<std::pair<IpAddress, Family>> end_of_rib_;
 };
 
-/// An UPDATE without BMP around it: marker, length and type included. `ibgp_or_as4` is not asked: BMP says AS4.
+/// How wide AS numbers in AS_PATH are: two bytes only where BMP says so (flag A), AS4_PATH is merged then.
 enum class AsnWidth : std::uint8_t { kTwo = 2, kFour = 4 };
+/// An UPDATE of the standard: marker, length and type included.
 struct ParsedUpdate {
   routes::AttributesPtr attributes;
   std::vector<Prefix> announced;

@@ -1,0 +1,220 @@
+#include "bgp/bmp.hpp"
+
+#include <algorithm>
+#include <format>
+#include <utility>
+
+#include "base/wire.hpp"
+
+namespace gw::bgp {
+namespace {
+
+using Bytes = std::span<const std::uint8_t>;
+
+// RFC 7854 4.1
+constexpr std::uint8_t kVersion = 3;
+constexpr std::size_t kCommonHeader = 6;
+constexpr std::uint8_t kRouteMonitoring = 0;
+constexpr std::uint8_t kStatistics = 1;
+constexpr std::uint8_t kPeerDown = 2;
+constexpr std::uint8_t kPeerUp = 3;
+constexpr std::uint8_t kInitiation = 4;
+constexpr std::uint8_t kTermination = 5;
+constexpr std::uint8_t kMirroring = 6;
+
+// RFC 7854 4.2, 8671 4, 9069 4.1
+constexpr std::size_t kPeerHeader = 42;
+constexpr std::uint8_t kFlagIpv6 = 0x80;
+constexpr std::uint8_t kFlagPostPolicy = 0x40;
+constexpr std::uint8_t kFlagAs2 = 0x20;
+constexpr std::uint8_t kFlagAdjRibOut = 0x10;
+constexpr std::uint8_t kPeerTypeLocRib = 3;
+
+std::unexpected<Error> bad(std::string what) { return fail(Errc::kMalformed, std::move(what)); }
+
+struct PeerHeader {
+  BmpPeer peer;
+  std::uint8_t flags = 0;
+  bool wanted = false;  // Adj-RIB-In before policy
+  AsnWidth width() const { return (flags & kFlagAs2) != 0 ? AsnWidth::kTwo : AsnWidth::kFour; }
+};
+
+/// 16 bytes, IPv4 in the last four unless the flag says IPv6.
+IpAddress padded_address(Bytes sixteen, std::uint8_t flags) {
+  if ((flags & kFlagIpv6) != 0) return IpAddress::from_v6(sixteen.first<16>());
+  return IpAddress::from_v4(load_be<std::uint32_t>(sixteen.data() + 12));
+}
+
+Result<PeerHeader> parse_peer_header(Bytes body) {
+  if (body.size() < kPeerHeader) return bad("BMP per-peer header is cut short");
+  PeerHeader h;
+  h.flags = body[1];
+  h.wanted = body[0] != kPeerTypeLocRib && (h.flags & (kFlagPostPolicy | kFlagAdjRibOut)) == 0;
+  h.peer.address = padded_address(body.subspan(10, 16), h.flags);
+  h.peer.asn = load_be<std::uint32_t>(body.data() + 26);
+  h.peer.router_id = IpAddress::from_v4(load_be<std::uint32_t>(body.data() + 30));
+  return h;
+}
+
+/// Printable, bounded: it ends in logs.
+std::string text_of(Bytes value) {
+  std::string out;
+  for (const std::uint8_t c : value.first(std::min<std::size_t>(value.size(), 256))) {
+    out += c >= 0x20 && c < 0x7f ? static_cast<char>(c) : '?';
+  }
+  return out;
+}
+
+/// Type, length, value (RFC 7854 4.4); `each` gets every one.
+template <class Each>
+Status for_each_tlv(Bytes body, Each each) {
+  while (!body.empty()) {
+    if (body.size() < 4) return bad("BMP TLV is cut short");
+    const auto type = load_be<std::uint16_t>(body.data());
+    const std::size_t length = load_be<std::uint16_t>(body.data() + 2);
+    body = body.subspan(4);
+    if (body.size() < length) return bad("BMP TLV is cut short");
+    each(type, body.first(length));
+    body = body.subspan(length);
+  }
+  return {};
+}
+
+Result<std::optional<BmpEvent>> parse_initiation(Bytes body) {
+  BmpInitiation event;
+  GW_TRY(for_each_tlv(body, [&](std::uint16_t type, Bytes value) {
+    if (type == 1) event.description = text_of(value);
+    if (type == 2) event.system_name = text_of(value);
+  }));
+  return event;
+}
+
+Result<std::optional<BmpEvent>> parse_termination(Bytes body) {
+  BmpTermination event;
+  GW_TRY(for_each_tlv(body, [&](std::uint16_t type, Bytes value) {
+    if (type == 1 && value.size() == 2) event.reason = load_be<std::uint16_t>(value.data());
+  }));
+  return event;
+}
+
+Result<std::optional<BmpEvent>> parse_peer_up(const PeerHeader& header, Bytes body) {
+  // Local address, two ports, two OPENs; of the OPENs nothing is needed.
+  if (body.size() < 20) return bad("BMP peer up is cut short");
+  return BmpPeerUp{header.peer, padded_address(body.first(16), header.flags)};
+}
+
+/// RFC 4271 4.5 and RFC 4486, the ones that operators meet.
+std::string notification_text(Bytes message) {
+  if (message.size() < 21) return "a notification without a code";
+  const unsigned code = message[19];
+  const unsigned subcode = message[20];
+  switch (code) {
+    case 2: return std::format("OPEN message error {}", subcode);
+    case 3: return std::format("UPDATE message error {}", subcode);
+    case 4: return "hold timer expired";
+    case 5: return "state machine error";
+    case 6:
+      switch (subcode) {
+        case 1: return "maximum number of prefixes reached";
+        case 2: return "administrative shutdown";
+        case 3: return "peer de-configured";
+        case 4: return "administrative reset";
+        case 5: return "connection rejected";
+        case 6: return "other configuration change";
+        case 7: return "connection collision";
+        case 9: return "hard reset";
+        case 10: return "BFD down";
+        default: return std::format("cease {}", subcode);
+      }
+    default: return std::format("notification {}/{}", code, subcode);
+  }
+}
+
+Result<std::optional<BmpEvent>> parse_peer_down(const PeerHeader& header, Bytes body) {
+  if (body.empty()) return bad("BMP peer down is cut short");
+  BmpPeerDown event{header.peer, body[0], {}};
+  switch (event.reason) {  // RFC 7854 4.9
+    case 1: event.text = "this side closed the session: " + notification_text(body.subspan(1)); break;
+    case 2: event.text = "this side closed the session"; break;
+    case 3: event.text = "the peer closed the session: " + notification_text(body.subspan(1)); break;
+    case 4: event.text = "the connection was lost"; break;
+    case 5: event.text = "the peer was de-configured"; break;
+    default: event.text = std::format("reason {}", event.reason);
+  }
+  return event;
+}
+
+std::optional<BmpEvent> to_event(const BmpPeer& peer, ParsedUpdate update) {
+  if (update.end_of_rib) return BmpEndOfRib{peer, *update.end_of_rib};
+  if (update.announced.empty() && update.withdrawn.empty() && update.malformed.empty()) return std::nullopt;
+  return BmpRoutes{peer, std::move(update.attributes), std::move(update.announced), std::move(update.withdrawn),
+                   std::move(update.malformed)};
+}
+
+std::optional<BmpEvent> parse_route_monitoring(const PeerHeader& header, Bytes body) {
+  auto update = parse_update(body, header.width());
+  if (update) return to_event(header.peer, std::move(*update));
+  // The frame of BMP is whole: one UPDATE is lost, not the stream.
+  return BmpRoutes{header.peer, nullptr, {}, {}, update.error().describe()};
+}
+
+}  // namespace
+
+void BmpSession::feed(Bytes bytes) {
+  if (consumed_ > 0) {
+    buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(consumed_));
+    consumed_ = 0;
+  }
+  buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+}
+
+Result<std::optional<BmpEvent>> BmpSession::next() {
+  for (;;) {
+    const Bytes rest = Bytes(buffer_).subspan(consumed_);
+    if (rest.size() < kCommonHeader) return std::nullopt;
+    if (rest[0] != kVersion) return bad(std::format("BMP version {}, this is version {}", rest[0], kVersion));
+    const std::size_t length = load_be<std::uint32_t>(rest.data() + 1);
+    if (length < kCommonHeader || length > kMaxBmpMessage) return bad(std::format("BMP message of {} bytes", length));
+    if (rest.size() < length) return std::nullopt;
+    consumed_ += length;
+    GW_TRY_ASSIGN(auto event, parse(rest.first(length)));
+    if (event && !is_repeated(*event)) return event;
+  }
+}
+
+Result<std::optional<BmpEvent>> BmpSession::parse(Bytes message) {
+  const std::uint8_t type = message[5];
+  const Bytes body = message.subspan(kCommonHeader);
+  switch (type) {
+    case kInitiation: return parse_initiation(body);
+    case kTermination: return parse_termination(body);
+    case kRouteMonitoring:
+    case kPeerDown:
+    case kPeerUp: break;
+    case kStatistics:
+    case kMirroring: return std::nullopt;
+    default: return bad(std::format("BMP message of unknown type {}", type));
+  }
+  GW_TRY_ASSIGN(const PeerHeader header, parse_peer_header(body));
+  if (!header.wanted) return std::nullopt;
+  const Bytes rest = body.subspan(kPeerHeader);
+  if (type == kPeerUp) return parse_peer_up(header, rest);
+  if (type == kPeerDown) return parse_peer_down(header, rest);
+  return parse_route_monitoring(header, rest);
+}
+
+bool BmpSession::is_repeated(const BmpEvent& event) {
+  if (const auto* up = std::get_if<BmpPeerUp>(&event)) {
+    up_.insert(up->peer.address);
+    end_of_rib_.erase({up->peer.address, Family::kV4});
+    end_of_rib_.erase({up->peer.address, Family::kV6});
+    return false;
+  }
+  if (const auto* down = std::get_if<BmpPeerDown>(&event)) return up_.erase(down->peer.address) == 0;
+  if (const auto* end = std::get_if<BmpEndOfRib>(&event)) {
+    return !end_of_rib_.insert({end->peer.address, end->family}).second;
+  }
+  return false;
+}
+
+}  // namespace gw::bgp

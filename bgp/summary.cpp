@@ -1,0 +1,144 @@
+#include "bgp/summary.hpp"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <format>
+
+namespace gw::bgp {
+namespace {
+
+namespace json = boost::json;
+
+Result<json::object> parse_object(std::string_view text, std::string_view what) {
+  boost::system::error_code error;
+  json::parse_options options;
+  options.max_depth = 64;
+  json::value value = json::parse(text, error, {}, options);
+  if (error) return fail(Errc::kMalformed, std::format("{}: not JSON: {}", what, error.message()));
+  if (!value.is_object()) return fail(Errc::kMalformed, std::format("{}: not a JSON object", what));
+  return std::move(value.as_object());
+}
+
+const json::object* object_at(const json::object& o, std::string_view key) {
+  const json::value* v = o.if_contains(key);
+  return v ? v->if_object() : nullptr;
+}
+
+std::uint64_t number_at(const json::object& o, std::string_view key) {
+  const json::value* v = o.if_contains(key);
+  if (!v) return 0;
+  if (v->is_uint64()) return v->as_uint64();
+  if (v->is_int64() && v->as_int64() > 0) return static_cast<std::uint64_t>(v->as_int64());
+  return 0;
+}
+
+std::string text_at(const json::object& o, std::string_view key) {
+  const json::value* v = o.if_contains(key);
+  return v && v->is_string() ? std::string(v->as_string()) : std::string();
+}
+
+std::chrono::seconds milliseconds_at(const json::object& o, std::string_view key) {
+  return std::chrono::seconds(number_at(o, key) / 1000);
+}
+
+void read_peer(const json::object& o, Family family, PeerStatus& peer) {
+  peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
+  peer.state = text_at(o, "state");
+  peer.uptime = milliseconds_at(o, "peerUptimeMsec");
+  peer.messages_received = number_at(o, "msgRcvd");
+  peer.messages_sent = number_at(o, "msgSent");
+  (family == Family::kV4 ? peer.received_v4 : peer.received_v6) = number_at(o, "pfxRcd");
+  (family == Family::kV4 ? peer.advertised_v4 : peer.advertised_v6) = number_at(o, "pfxSnt");
+}
+
+std::string origin_of(const json::object& route, Direction direction) {
+  // What this gateway originates has no AS path before it leaves.
+  if (direction == Direction::kAdvertised && text_at(route, "path").empty()) return "Network";
+  return "EBgp";
+}
+
+RouteRow to_row(const Prefix& network, const json::object& route, const PeerStatus& session, Direction direction) {
+  RouteRow row;
+  row.network = network;
+  for (const char* key : {"nextHop", "nextHopGlobal"}) {
+    if (row.next_hop.empty()) row.next_hop = text_at(route, key);
+  }
+  row.local_address = session.local.is_unspecified() ? std::string() : session.local.to_string();
+  row.source_peer = session.peer.to_string();
+  row.origin = origin_of(route, direction);
+  row.as_path = text_at(route, "path");
+  row.weight = static_cast<std::uint32_t>(number_at(route, "weight"));
+  return row;
+}
+
+std::string show_routes(const IpAddress& peer, Family family, std::string_view which) {
+  return std::format("show bgp {} unicast neighbors {} {} json", family == Family::kV4 ? "ipv4" : "ipv6", peer, which);
+}
+
+}  // namespace
+
+std::string show_advertised(const IpAddress& peer, Family family) {
+  return show_routes(peer, family, "advertised-routes");
+}
+std::string show_received(const IpAddress& peer, Family family) { return show_routes(peer, family, "received-routes"); }
+
+Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view text) {
+  GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP summary"));
+  std::map<IpAddress, PeerStatus> out;
+  for (const Family family : {Family::kV4, Family::kV6}) {
+    const json::object* afi = object_at(root, family == Family::kV4 ? "ipv4Unicast" : "ipv6Unicast");
+    const json::object* peers = afi ? object_at(*afi, "peers") : nullptr;
+    if (!peers) continue;  // no neighbour in this family
+    for (const auto& [name, value] : *peers) {
+      const auto address = IpAddress::parse(name);
+      if (!address || !value.is_object()) continue;
+      PeerStatus& peer = out[*address];
+      peer.peer = *address;
+      read_peer(value.as_object(), family, peer);
+    }
+  }
+  return out;
+}
+
+Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& peers) {
+  GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP neighbors"));
+  for (const auto& [name, value] : root) {
+    const auto address = IpAddress::parse(name);
+    if (!address || !value.is_object()) continue;
+    const json::object& o = value.as_object();
+    PeerStatus& peer = peers[*address];
+    peer.peer = *address;
+    peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
+    peer.state = text_at(o, "bgpState");
+    for (const char* key : {"hostLocal", "updateSource"}) {
+      const auto local = IpAddress::parse(text_at(o, key));
+      if (local && peer.local.is_unspecified()) peer.local = *local;
+    }
+    if (const json::object* stats = object_at(o, "messageStats")) {
+      peer.messages_sent = number_at(*stats, "totalSent");
+      peer.messages_received = number_at(*stats, "totalRecv");
+    }
+    // "No AFI/SAFI activated for peer" is the moment between `neighbor` and its family, not a fault.
+    const std::string reset = text_at(o, "lastResetDueTo");
+    const std::string reason = text_at(o, "lastNotificationReason");
+    if (number_at(o, "lastResetCode") != 30) peer.last_error = reason.empty() ? reset : reason;
+  }
+  return {};
+}
+
+Result<std::vector<RouteRow>> parse_routes(std::string_view text, const PeerStatus& session, Direction direction) {
+  GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP routes"));
+  std::vector<RouteRow> rows;
+  const json::object* routes =
+      object_at(root, direction == Direction::kReceived ? "receivedRoutes" : "advertisedRoutes");
+  if (!routes) return rows;  // no session: bgpd answers with a warning instead
+  for (const auto& [name, value] : *routes) {
+    const auto network = Prefix::parse(name);
+    if (!network || !value.is_object()) continue;
+    rows.push_back(to_row(*network, value.as_object(), session, direction));
+  }
+  std::ranges::sort(rows, {}, &RouteRow::network);
+  return rows;
+}
+
+}  // namespace gw::bgp

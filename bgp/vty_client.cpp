@@ -1,0 +1,252 @@
+#include "bgp/vty_client.hpp"
+
+#include <sys/un.h>
+
+#include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <deque>
+#include <format>
+#include <optional>
+#include <utility>
+
+namespace gw::bgp {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+
+/// Some commands sent together, waiting for as many replies.
+struct Batch {
+  Batch(asio::any_io_executor executor, std::size_t size) : expected(size), wake(executor) {}
+  std::size_t expected;
+  std::vector<VtyReply> replies;
+  std::optional<Error> failure;
+  bool complete() const { return replies.size() == expected; }
+  asio::steady_timer wake;
+};
+
+/// bgpd writes its complaint as a line starting with '%'; without one, the status says what there is to say.
+std::string words_of(const VtyReply& reply) {
+  std::string_view text = reply.output;
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return text.empty() ? std::string(describe_status(reply.status)) : std::string(text);
+}
+
+std::unexpected<Error> refused(std::string_view command, const VtyReply& reply) {
+  return fail(Errc::kRefused, std::format("'{}': {}", command, words_of(reply)));
+}
+
+}  // namespace
+
+class VtyClient::Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  explicit Connection(asio::any_io_executor executor) : socket_(executor), more_to_write_(executor) {}
+
+  ClosedHandler on_closed;
+
+  awaitable<Status> connect(std::string path, milliseconds timeout);
+  awaitable<Result<std::vector<VtyReply>>> run(Commands commands, milliseconds timeout);
+  /// Ends the connection; every batch in flight fails with `why`.
+  void end(Error why);
+  bool open() const { return open_; }
+
+ private:
+  awaitable<void> read_loop();
+  awaitable<void> write_loop();
+  Status dispatch();
+
+  asio::local::stream_protocol::socket socket_;
+  VtyReader reader_;
+  std::deque<std::string> outgoing_;
+  asio::steady_timer more_to_write_;
+  std::deque<std::shared_ptr<Batch>> batches_;
+  bool open_ = false;
+  bool connect_timed_out_ = false;
+};
+
+awaitable<Status> VtyClient::Connection::connect(std::string path, milliseconds timeout) {
+  const auto self = shared_from_this();
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    co_return fail(Errc::kInvalidArgument, std::format("socket path is too long: {}", path));
+  }
+  asio::steady_timer timer(socket_.get_executor(), timeout);
+  timer.async_wait([self](boost::system::error_code error) {
+    if (error || self->open_) return;
+    self->connect_timed_out_ = true;
+    boost::system::error_code ignored;
+    self->socket_.close(ignored);
+  });
+  const auto [error] = co_await socket_.async_connect(asio::local::stream_protocol::endpoint(path), kToken);
+  if (connect_timed_out_) co_return fail(Errc::kTimeout, std::format("nobody accepts on {}", path));
+  if (error) co_return fail(Errc::kIo, std::format("connecting to {}: {}", path, error.message()));
+  timer.cancel();
+  open_ = true;
+  asio::co_spawn(socket_.get_executor(), [self] { return self->read_loop(); }, asio::detached);
+  asio::co_spawn(socket_.get_executor(), [self] { return self->write_loop(); }, asio::detached);
+  Commands enable;
+  enable.emplace_back("enable");
+  const auto replies = co_await run(std::move(enable), timeout);
+  if (!replies) co_return std::unexpected(replies.error());
+  if (!replies->front().ok()) co_return refused("enable", replies->front());
+  co_return Status{};
+}
+
+void VtyClient::Connection::end(Error why) {
+  if (!std::exchange(open_, false)) return;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  more_to_write_.cancel();
+  for (std::string& bytes : outgoing_) wipe(bytes);
+  outgoing_.clear();
+  for (const auto& batch : std::exchange(batches_, {})) {
+    batch->failure = why;
+    batch->wake.cancel();
+  }
+  if (const auto handler = std::exchange(on_closed, nullptr)) handler(why);
+}
+
+Status VtyClient::Connection::dispatch() {
+  for (;;) {
+    GW_TRY_ASSIGN(auto reply, reader_.next());
+    if (!reply) return {};
+    if (batches_.empty()) return fail(Errc::kMalformed, "a reply to nothing");
+    Batch& batch = *batches_.front();
+    batch.replies.push_back(std::move(*reply));
+    if (!batch.complete()) continue;
+    batch.wake.cancel();
+    batches_.pop_front();
+  }
+}
+
+awaitable<void> VtyClient::Connection::read_loop() {
+  const auto self = shared_from_this();
+  std::array<char, 16384> bytes;
+  while (open_) {
+    const auto [error, n] = co_await socket_.async_read_some(asio::buffer(bytes), kToken);
+    if (error) {
+      end({Errc::kClosed, std::format("connection to FRR ended: {}", error.message()), {}, {}});
+      break;
+    }
+    reader_.feed({bytes.data(), n});
+    if (const Status done = dispatch(); !done) {
+      end({Errc::kClosed, std::format("FRR sent nonsense: {}", done.error().describe()), {}, {}});
+    }
+  }
+}
+
+awaitable<void> VtyClient::Connection::write_loop() {
+  const auto self = shared_from_this();
+  while (open_) {
+    if (outgoing_.empty()) {
+      more_to_write_.expires_at(asio::steady_timer::time_point::max());
+      co_await more_to_write_.async_wait(kToken);
+      continue;
+    }
+    std::string bytes = std::move(outgoing_.front());
+    outgoing_.pop_front();
+    const auto [error, n] = co_await asio::async_write(socket_, asio::buffer(bytes), kToken);
+    wipe(bytes);  // it may have carried a password
+    if (error) end({Errc::kClosed, std::format("connection to FRR ended: {}", error.message()), {}, {}});
+  }
+}
+
+awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands commands, milliseconds timeout) {
+  const auto self = shared_from_this();
+  if (!open_) co_return fail(Errc::kClosed, "not connected to FRR");
+  if (commands.empty()) co_return std::vector<VtyReply>{};
+  std::size_t size = 0;
+  for (const Command& c : commands) size += c.text.size() + c.secret.size() + 1;
+  std::string bytes;
+  bytes.reserve(size);  // one allocation: wiping it leaves no copy
+  for (const Command& c : commands) {
+    if (const Status ok = append_command(bytes, c); !ok) {
+      wipe(bytes);
+      co_return std::unexpected(ok.error());
+    }
+  }
+  const auto batch = std::make_shared<Batch>(socket_.get_executor(), commands.size());
+  const std::string what = commands.front().printable();
+  commands.clear();
+  batches_.push_back(batch);
+  outgoing_.push_back(std::move(bytes));
+  more_to_write_.cancel();
+
+  batch->wake.expires_after(timeout);
+  const auto [error] = co_await batch->wake.async_wait(kToken);
+  if (batch->failure) co_return std::unexpected(*batch->failure);
+  if (!batch->complete()) {
+    // What comes later could not be told apart.
+    Error why{error ? Errc::kClosed : Errc::kTimeout,
+              std::format("'{}' and {} more: {} of the replies after {}", what, batch->expected - 1,
+                          batch->replies.size(), timeout),
+              {},
+              {}};
+    end(why);
+    co_return std::unexpected(std::move(why));
+  }
+  co_return std::move(batch->replies);
+}
+
+VtyClient::VtyClient(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+VtyClient::~VtyClient() { close(); }
+
+void VtyClient::on_closed(ClosedHandler handler) { on_closed_ = std::move(handler); }
+bool VtyClient::is_open() const { return connection_ && connection_->open(); }
+
+void VtyClient::close() {
+  if (!connection_) return;
+  connection_->on_closed = nullptr;
+  connection_->end({Errc::kClosed, "connection to FRR closed", {}, {}});
+  connection_.reset();
+}
+
+awaitable<Status> VtyClient::connect(std::string path, milliseconds timeout) {
+  close();
+  const auto connection = std::make_shared<Connection>(executor_);
+  connection_ = connection;
+  connection->on_closed = on_closed_;
+  co_return co_await connection->connect(std::move(path), timeout);
+}
+
+awaitable<Result<std::vector<VtyReply>>> VtyClient::run(Commands commands, milliseconds timeout) {
+  const auto connection = connection_;
+  if (!connection) co_return fail(Errc::kClosed, "not connected to FRR");
+  co_return co_await connection->run(std::move(commands), timeout);
+}
+
+awaitable<Result<std::string>> VtyClient::show(std::string command, milliseconds timeout) {
+  Commands commands;
+  commands.emplace_back(command);
+  auto replies = co_await run(std::move(commands), timeout);
+  if (!replies) co_return std::unexpected(std::move(replies).error());
+  if (!replies->front().ok()) co_return refused(command, replies->front());
+  co_return std::move(replies->front().output);
+}
+
+awaitable<Status> VtyClient::configure(Commands commands, milliseconds timeout) {
+  if (commands.empty()) co_return Status{};
+  std::vector<std::string> names{"configure terminal"};
+  for (const Command& c : commands) names.push_back(c.printable());
+  names.emplace_back("end");
+  commands.insert(commands.begin(), Command("configure terminal"));
+  commands.emplace_back("end");
+  const auto replies = co_await run(std::move(commands), timeout);
+  if (!replies) co_return std::unexpected(replies.error());
+  for (std::size_t i = 0; i < replies->size(); ++i) {
+    if (!(*replies)[i].ok()) co_return refused(names[i], (*replies)[i]);
+  }
+  co_return Status{};
+}
+
+}  // namespace gw::bgp
