@@ -82,7 +82,8 @@ bool apply_ecn(std::uint8_t* inner, Family family, std::uint8_t from_outer) {
 
 // Steps 5 to 7: everything about an authentic packet's content. Leaves the packet at its inner header.
 gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::span<const std::uint8_t> text) {
-  const std::size_t pad = text[text.size() - 2];  // 5
+  // 5
+  const std::size_t pad = text[text.size() - 2];
   const std::uint8_t next_header = text.back();
   if (pad + kTrailerBytes > text.size()) return GW_DROP_PAD;
   const std::size_t payload = text.size() - kTrailerBytes - pad;
@@ -93,11 +94,12 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::
   const auto inner = check_inner(text.first(payload));
   if (!inner || inner->family != (next_header == 4 ? Family::kV4 : Family::kV6)) return GW_DROP_MALFORMED_INNER;
 
-  if (!sa.selectors().matches(text.first(inner->total_length), inner->family,  // 6
-                              SelectorSet::Way::kRemoteToLocal))
+  // 6
+  if (!sa.selectors().matches(text.first(inner->total_length), inner->family, SelectorSet::Way::kRemoteToLocal))
     return GW_DROP_TS_MISMATCH;
 
-  const std::uint8_t ecn = outer_ecn(packet.data());  // 7
+  // 7
+  const std::uint8_t ecn = outer_ecn(packet.data());
   packet.offset += header;
   packet.length = inner->total_length;
   return apply_ecn(packet.data(), inner->family, ecn) ? GW_DROP_NONE : GW_DROP_ECN;
@@ -107,7 +109,8 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::
 
 gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op) {
   const InboundSa& sa = *packet.in;
-  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // 1
+  // 1
+  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;
   const std::span<const std::uint8_t> bytes = packet.bytes();
   Outer outer;
   gw_drop drop = sa.outer_family() == Family::kV4 ? parse_outer_v4(bytes, sa, outer) : parse_outer_v6(bytes, sa, outer);
@@ -123,7 +126,8 @@ gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op) {
   std::uint8_t* esp = packet.data() + outer.header;
   if (load_be<std::uint32_t>(esp) != sa.spi()) return GW_DROP_UNKNOWN_SPI;
 
-  const auto sequence = sa.window().infer(sa.record(), load_be<std::uint32_t>(esp + 4));  // 2
+  // 2
+  const auto sequence = sa.window().infer(sa.record(), load_be<std::uint32_t>(esp + 4));
   if (!sequence || !sa.window().acceptable(sa.record(), *sequence)) return GW_DROP_REPLAY;
 
   const std::uint32_t salt = sa.salt_be();
@@ -151,8 +155,9 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
   Packet& packet = *work.packet;
   InboundSa& sa = *packet.in;
   if (!op.ok) return GW_DROP_ICV;
-  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;                          // reached within this burst
-  if (!sa.window().accept(sa.record(), work.sequence)) return GW_DROP_REPLAY;  // 4
+  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // reached within this burst
+  // 4
+  if (!sa.window().accept(sa.record(), work.sequence)) return GW_DROP_REPLAY;
 
   // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23).
   const bool v4 = sa.outer_family() == Family::kV4;
@@ -175,16 +180,15 @@ void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
     else
       ++result.dropped;
   }
-  backend_.decrypt(std::span(ops_).first(n));  // 3
+  // 3
+  backend_.decrypt(std::span(ops_).first(n));
 
-  const InboundSa* checked = nullptr;
   for (std::size_t i = 0; i < n; ++i) {
     Packet& p = *work_[i].packet;
     p.drop = finish_decap(work_[i], ops_[i], now_ms, result.events);
     ++(p.drop == GW_DROP_NONE ? result.passed : result.dropped);
     // Once per run of packets of one SA, at its end.
-    checked = p.in;
-    if (i + 1 == n || work_[i + 1].packet->in != checked) result.events |= p.in->check_limits();
+    if (i + 1 == n || work_[i + 1].packet->in != p.in) result.events |= p.in->check_limits();
   }
 }
 

@@ -92,14 +92,17 @@ void fill_op(CryptoOp& op, const OutboundSa& sa, const Reservation& numbers, std
 
 gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
   OutboundSa& sa = *packet.out;
-  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // 1
-  const auto inner = check_inner(packet.bytes());      // 2
+  // 1
+  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;
+  // 2
+  const auto inner = check_inner(packet.bytes());
   if (!inner) return GW_DROP_MALFORMED_INNER;
   packet.length = inner->total_length;  // link-layer padding is not the packet's
   if (!sa.selectors().matches(packet.bytes(), inner->family, SelectorSet::Way::kLocalToRemote))
     return GW_DROP_TS_MISMATCH;
 
-  const auto header = sa.header();  // 3
+  // 3
+  const auto header = sa.header();
   const auto before = static_cast<std::uint32_t>(header.size()) + kSequenceAndIvBytes;
   const std::uint32_t pad = -(packet.length + kTrailerBytes) & 3;
   const std::uint32_t text = packet.length + pad + kTrailerBytes;
@@ -107,10 +110,12 @@ gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint
   if (total > kMaxIpLength) return GW_DROP_TOO_BIG;
   if (packet.offset < before || packet.tailroom() < pad + kTrailerBytes + kIcvBytes) return GW_DROP_NO_HEADROOM;
 
-  Reservation numbers;  // 4
+  // 4
+  Reservation numbers;
   if (const gw_drop d = reserve_numbers(sa, numbers, events); d != GW_DROP_NONE) return d;
 
-  std::uint8_t* start = packet.data();  // 5
+  // 5
+  std::uint8_t* start = packet.data();
   const std::uint8_t tos = traffic_class(start, inner->family);
   write_trailer(start + packet.length, pad, inner->family == Family::kV4 ? kNextHeaderV4 : kNextHeaderV6);
   std::uint8_t* outer = start - before;
@@ -141,10 +146,12 @@ void Codec::encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
     p.out->count(work_[n].inner_bytes, now_ms);
     ++n;
   }
-  publish_reservations();  // 6
+  // 6
+  publish_reservations();
   backend_.encrypt(std::span(ops_).first(n));
 
-  const OutboundSa* checked = nullptr;  // 7
+  // 7
+  const OutboundSa* checked = nullptr;
   for (std::size_t i = 0; i < n; ++i) {
     Packet& p = *work_[i].packet;
     OutboundSa& sa = *p.out;

@@ -1,7 +1,6 @@
 #include "ebpf/esp/inner.hpp"
 
 #include "base/wire.hpp"
-#include "ebpf/esp/checksum.hpp"
 
 namespace gw::esp {
 namespace {
@@ -93,23 +92,6 @@ void read_ports(std::span<const std::uint8_t> packet, Flow& flow) {
 }
 
 }  // namespace
-
-std::optional<InnerHeader> check_inner(std::span<const std::uint8_t> bytes) {
-  if (bytes.size() < 20) return std::nullopt;
-  const std::uint8_t* p = bytes.data();
-  if (p[0] >> 4 == 4) {
-    const std::uint32_t header = (p[0] & 0xfU) * 4;
-    const std::uint32_t total = load_be<std::uint16_t>(p + 2);
-    if (header < 20 || total < header || total > bytes.size() || !ipv4_checksum_ok(p, header)) return std::nullopt;
-    return InnerHeader{Family::kV4, header, total};
-  }
-  if (p[0] >> 4 == 6 && bytes.size() >= 40) {
-    const std::uint32_t total = 40U + load_be<std::uint16_t>(p + 4);
-    if (total > bytes.size()) return std::nullopt;
-    return InnerHeader{Family::kV6, 40, total};
-  }
-  return std::nullopt;
-}
 
 Flow parse_flow(std::span<const std::uint8_t> packet, Family family) {
   Flow flow{};

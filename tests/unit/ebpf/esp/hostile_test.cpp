@@ -176,6 +176,15 @@ TEST(Hostile, AuthenticButMalformed) {
   }
 }
 
+// A pad one longer than what is there, made so that the byte before the plaintext continues it: the sender's IV
+// ends in 1. Only the length check stands between this and a payload of -1 bytes.
+TEST(Hostile, PadThatBeginsInTheIv) {
+  SaPair pair({});
+  constexpr std::uint64_t kSequence = 133;
+  static_assert(kSequence * 77 % 256 == 1, "forge() makes the IV so");
+  EXPECT_EQ(pair.open(pair.forge(Bytes{2, 3, 4, 5, 6, 7, 7, 4}, kSequence)).drop, GW_DROP_PAD);
+}
+
 TEST(Hostile, EveryPadLengthAgainstEveryPayloadLength) {
   for (std::size_t size = 2; size < 70; ++size) {
     for (int pad = 0; pad < 256; ++pad) {
