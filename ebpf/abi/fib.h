@@ -39,7 +39,7 @@ struct gw_next_hop {
   __u32 mtu;             // tunnels: the smallest inner MTU of the group, bytes
   __u32 gateway_family;  // vnet: 0 on link, else 4 or 6
   __u32 reserved;
-  __u8 gateway[16];                     // network order; IPv4 in the first 4 bytes
-  __u16 bucket[GW_NEXT_HOP_BUCKETS];    // tunnels: slot in the worker's tunnel table
+  __u8 gateway[16];                   // network order; IPv4 in the first 4 bytes
+  __u16 bucket[GW_NEXT_HOP_BUCKETS];  // tunnels: slot in the worker's tunnel table
 };
 static_assert(sizeof(struct gw_next_hop) == 544, "shared layout");

@@ -21,8 +21,8 @@ static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
 
 // One per-CPU u64 each. The names for people are in ebpf/xdp/counters.cpp.
 enum gw_xdp_counter {
-  GW_XDP_REDIRECTED = 0,      // handed to AF_XDP
-  GW_XDP_PASSED = 1,          // left to the kernel
+  GW_XDP_REDIRECTED = 0,  // handed to AF_XDP
+  GW_XDP_PASSED = 1,      // left to the kernel
   GW_XDP_DROP_UNKNOWN_SPI = 2,
   GW_XDP_DROP_ESP_TRUNCATED = 3,
   GW_XDP_DROP_NAT_KEEPALIVE = 4,  // RFC 3948 2.3

@@ -16,7 +16,9 @@ std::uint64_t mix(std::uint64_t x) {
 }
 
 std::uint16_t winner(std::uint32_t bucket, std::span<const TunnelRef> tunnels) {
-  const auto score = [bucket](const TunnelRef& t) { return mix((std::uint64_t{t.id} << 32 | bucket) + 0x9e3779b97f4a7c15ull); };
+  const auto score = [bucket](const TunnelRef& t) {
+    return mix((std::uint64_t{t.id} << 32 | bucket) + 0x9e3779b97f4a7c15ull);
+  };
   return std::ranges::max_element(tunnels, {}, score)->slot;
 }
 
@@ -64,6 +66,8 @@ void NextHops::release(NextHopIndex index) {
   retired_.push_back(index);
 }
 
-void NextHops::reuse(std::span<const NextHopIndex> indexes) { free_.insert(free_.end(), indexes.begin(), indexes.end()); }
+void NextHops::reuse(std::span<const NextHopIndex> indexes) {
+  free_.insert(free_.end(), indexes.begin(), indexes.end());
+}
 
 }  // namespace gw::fib

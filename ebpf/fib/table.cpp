@@ -107,10 +107,14 @@ Status Table::rewrite_groups(std::uint32_t tunnel_id, std::optional<TunnelRef> n
     NextHop hop = hops_.describe(index);
     const auto it = std::ranges::find(hop.tunnels, tunnel_id, &TunnelRef::id);
     if (it == hop.tunnels.end()) continue;
-    if (now) *it = *now;
-    else hop.tunnels.erase(it);
-    if (hop.tunnels.empty()) emptied.push_back(prefix);
-    else changed.push_back({prefix, std::move(hop)});
+    if (now)
+      *it = *now;
+    else
+      hop.tunnels.erase(it);
+    if (hop.tunnels.empty())
+      emptied.push_back(prefix);
+    else
+      changed.push_back({prefix, std::move(hop)});
   }
   return update(changed, emptied);
 }

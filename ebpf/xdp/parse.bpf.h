@@ -18,8 +18,8 @@
 #define GW_IPV4_OFFSET_MASK 0x1fff
 
 struct gw_cursor {
-  void *pos;
-  void *end;
+  void* pos;
+  void* end;
 };
 
 struct gw_vlan_header {
@@ -34,9 +34,9 @@ struct gw_vlan_header {
 #define gw_opaque(value) asm volatile("" : "+r"(value))
 
 // The Ethernet header; *type_be is the EtherType after `tags` VLAN tags.
-static __always_inline struct ethhdr *gw_parse_ethernet(struct gw_cursor *c, __be16 *type_be, int *tags) {
+static __always_inline struct ethhdr* gw_parse_ethernet(struct gw_cursor* c, __be16* type_be, int* tags) {
   if (!gw_has(c, sizeof(struct ethhdr))) return 0;
-  struct ethhdr *eth = c->pos;
+  struct ethhdr* eth = c->pos;
   c->pos = eth + 1;
   *type_be = eth->h_proto;
   *tags = 0;
@@ -44,7 +44,7 @@ static __always_inline struct ethhdr *gw_parse_ethernet(struct gw_cursor *c, __b
   for (int i = 0; i < GW_MAX_VLAN_TAGS; i++) {
     if (*type_be != bpf_htons(ETH_P_8021Q) && *type_be != bpf_htons(ETH_P_8021AD)) break;
     if (!gw_has(c, sizeof(struct gw_vlan_header))) return 0;
-    struct gw_vlan_header *tag = c->pos;
+    struct gw_vlan_header* tag = c->pos;
     c->pos = tag + 1;
     *type_be = tag->type;
     (*tags)++;
@@ -54,25 +54,25 @@ static __always_inline struct ethhdr *gw_parse_ethernet(struct gw_cursor *c, __b
 
 // The IPv4 header; the cursor is then behind its options and *payload is what follows by its own length
 // field (Ethernet padding is not packet). Null also when the header contradicts itself or the frame.
-static __always_inline struct iphdr *gw_parse_ipv4(struct gw_cursor *c, __u32 *payload) {
+static __always_inline struct iphdr* gw_parse_ipv4(struct gw_cursor* c, __u32* payload) {
   if (!gw_has(c, sizeof(struct iphdr))) return 0;
-  struct iphdr *ip = c->pos;
+  struct iphdr* ip = c->pos;
   if (ip->version != 4 || ip->ihl < 5) return 0;
   __u32 header = ip->ihl * 4u;
   __u32 total = bpf_ntohs(ip->tot_len);
-  if (total < header || (void *)ip + total > c->end) return 0;
-  c->pos = (void *)ip + header;
+  if (total < header || (void*)ip + total > c->end) return 0;
+  c->pos = (void*)ip + header;
   gw_opaque(total);
   *payload = total - header;
   return ip;
 }
 
-static __always_inline struct ipv6hdr *gw_parse_ipv6(struct gw_cursor *c, __u32 *payload) {
+static __always_inline struct ipv6hdr* gw_parse_ipv6(struct gw_cursor* c, __u32* payload) {
   if (!gw_has(c, sizeof(struct ipv6hdr))) return 0;
-  struct ipv6hdr *ip = c->pos;
+  struct ipv6hdr* ip = c->pos;
   if (ip->version != 6) return 0;
   __u32 length = bpf_ntohs(ip->payload_len);
-  if ((void *)(ip + 1) + length > c->end) return 0;
+  if ((void*)(ip + 1) + length > c->end) return 0;
   gw_opaque(length);
   c->pos = ip + 1;
   *payload = length;

@@ -58,16 +58,16 @@ struct flow {
 
 static __always_inline int verdict(enum gw_xdp_counter counter, int action) {
   __u32 key = counter;
-  __u64 *value = bpf_map_lookup_elem(&counters, &key);
+  __u64* value = bpf_map_lookup_elem(&counters, &key);
   if (value) (*value)++;
   return action;
 }
 
-static __always_inline void report_unknown_spi(const struct flow *flow) {
+static __always_inline void report_unknown_spi(const struct flow* flow) {
   __u64 now = bpf_ktime_get_boot_ns();
   __u64 due = next_event_ns;
   if (now < due || __sync_val_compare_and_swap(&next_event_ns, due, now + GW_XDP_EVENT_INTERVAL_NS) != due) return;
-  struct gw_unknown_spi_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+  struct gw_unknown_spi_event* event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) return;
   event->spi_be = flow->key.spi_be;
   event->family = flow->key.family;
@@ -77,30 +77,30 @@ static __always_inline void report_unknown_spi(const struct flow *flow) {
   bpf_ringbuf_submit(event, 0);
 }
 
-static __always_inline int is_local(const struct flow *flow) {
+static __always_inline int is_local(const struct flow* flow) {
   struct gw_address_key key = {.family = flow->key.family};
   __builtin_memcpy(key.address, flow->key.dst, 16);
   return bpf_map_lookup_elem(&local_addresses, &key) != 0;
 }
 
-static __always_inline int redirect(struct xdp_md *ctx) {
+static __always_inline int redirect(struct xdp_md* ctx) {
   int action = (int)bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_DROP);
   return verdict(action == XDP_REDIRECT ? GW_XDP_REDIRECTED : GW_XDP_DROP_NO_SOCKET, action);
 }
 
 // `cursor` is at the ESP header, of which `length` bytes follow.
-static __always_inline int handle_esp(struct xdp_md *ctx, struct gw_cursor *cursor, struct flow *flow, __u32 length) {
+static __always_inline int handle_esp(struct xdp_md* ctx, struct gw_cursor* cursor, struct flow* flow, __u32 length) {
   if (length < GW_ESP_HEADER || !gw_has(cursor, GW_ESP_HEADER)) return verdict(GW_XDP_DROP_ESP_TRUNCATED, XDP_DROP);
-  flow->key.spi_be = *(__be32 *)cursor->pos;
+  flow->key.spi_be = *(__be32*)cursor->pos;
   if (bpf_map_lookup_elem(&spis, &flow->key)) return redirect(ctx);
   if (!is_local(flow)) return verdict(GW_XDP_PASSED, XDP_PASS);
   report_unknown_spi(flow);
   return verdict(GW_XDP_DROP_UNKNOWN_SPI, XDP_DROP);
 }
 
-static __always_inline int handle_udp(struct xdp_md *ctx, struct gw_cursor *cursor, struct flow *flow, __u32 length) {
+static __always_inline int handle_udp(struct xdp_md* ctx, struct gw_cursor* cursor, struct flow* flow, __u32 length) {
   if (!gw_has(cursor, sizeof(struct udphdr))) return verdict(GW_XDP_PASSED, XDP_PASS);
-  struct udphdr *udp = cursor->pos;
+  struct udphdr* udp = cursor->pos;
   if (udp->dest != bpf_htons(GW_PORT_NAT_T)) return verdict(GW_XDP_PASSED, XDP_PASS);
   cursor->pos = udp + 1;
   __u32 datagram = bpf_ntohs(udp->len);
@@ -109,18 +109,18 @@ static __always_inline int handle_udp(struct xdp_md *ctx, struct gw_cursor *curs
   flow->src_port = bpf_ntohs(udp->source);
 
   if (!gw_has(cursor, 1)) return verdict(GW_XDP_PASSED, XDP_PASS);
-  if (payload == 1 && *(__u8 *)cursor->pos == GW_NAT_KEEPALIVE) {
+  if (payload == 1 && *(__u8*)cursor->pos == GW_NAT_KEEPALIVE) {
     if (!is_local(flow)) return verdict(GW_XDP_PASSED, XDP_PASS);
     return verdict(GW_XDP_DROP_NAT_KEEPALIVE, XDP_DROP);
   }
   if (payload < sizeof(__be32) || !gw_has(cursor, sizeof(__be32))) return verdict(GW_XDP_PASSED, XDP_PASS);
-  if (*(__be32 *)cursor->pos == 0) return verdict(GW_XDP_PASSED, XDP_PASS);  // non-ESP marker: IKE
+  if (*(__be32*)cursor->pos == 0) return verdict(GW_XDP_PASSED, XDP_PASS);  // non-ESP marker: IKE
   return handle_esp(ctx, cursor, flow, payload);
 }
 
-static __always_inline int handle_ipv4(struct xdp_md *ctx, struct gw_cursor *cursor) {
+static __always_inline int handle_ipv4(struct xdp_md* ctx, struct gw_cursor* cursor) {
   __u32 payload = 0;
-  struct iphdr *ip = gw_parse_ipv4(cursor, &payload);
+  struct iphdr* ip = gw_parse_ipv4(cursor, &payload);
   if (!ip || (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK)))
     return verdict(GW_XDP_PASSED, XDP_PASS);
   struct flow flow = {.key.family = 4};
@@ -131,9 +131,9 @@ static __always_inline int handle_ipv4(struct xdp_md *ctx, struct gw_cursor *cur
   return verdict(GW_XDP_PASSED, XDP_PASS);
 }
 
-static __always_inline int handle_ipv6(struct xdp_md *ctx, struct gw_cursor *cursor) {
+static __always_inline int handle_ipv6(struct xdp_md* ctx, struct gw_cursor* cursor) {
   __u32 payload = 0;
-  struct ipv6hdr *ip = gw_parse_ipv6(cursor, &payload);
+  struct ipv6hdr* ip = gw_parse_ipv6(cursor, &payload);
   if (!ip) return verdict(GW_XDP_PASSED, XDP_PASS);
   struct flow flow = {.key.family = 6};
   __builtin_memcpy(flow.key.dst, &ip->daddr, 16);
@@ -144,8 +144,8 @@ static __always_inline int handle_ipv6(struct xdp_md *ctx, struct gw_cursor *cur
 }
 
 SEC("xdp")
-int gw_wan(struct xdp_md *ctx) {
-  struct gw_cursor cursor = {.pos = (void *)(long)ctx->data, .end = (void *)(long)ctx->data_end};
+int gw_wan(struct xdp_md* ctx) {
+  struct gw_cursor cursor = {.pos = (void*)(long)ctx->data, .end = (void*)(long)ctx->data_end};
   __be16 type_be = 0;
   int tags = 0;
   if (!gw_parse_ethernet(&cursor, &type_be, &tags)) return verdict(GW_XDP_PASSED, XDP_PASS);

@@ -14,7 +14,10 @@ namespace gw::fib {
 class HeapMemory {
  public:
   explicit HeapMemory(std::size_t nodes = 512, std::size_t next_hops = 256)
-      : v4_nodes_(nodes * GW_FIB_NODE_ENTRIES), v6_root_(1u << GW_FIB_V6_ROOT_BITS), v6_nodes_(nodes * GW_FIB_NODE_ENTRIES), hops_(next_hops) {
+      : v4_nodes_(nodes * GW_FIB_NODE_ENTRIES),
+        v6_root_(1u << GW_FIB_V6_ROOT_BITS),
+        v6_nodes_(nodes * GW_FIB_NODE_ENTRIES),
+        hops_(next_hops) {
     void* p = mmap(nullptr, kRootBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) std::abort();
     v4_root_ = static_cast<std::uint32_t*>(p);

@@ -91,7 +91,7 @@ TEST_F(TableTest, AddReplaceRemove) {
 TEST_F(TableTest, ABatchThatDoesNotFitLeavesEverythingAsItWas) {
   ASSERT_TRUE(add({{prefix("2001:db8::/32"), over({tunnel(1)})}, {prefix("2001:db8:1::/48"), over({tunnel(1)})}}));
   const auto before = table_.routes();
-  auto result = add({{prefix("2001:db8::/32"), over({tunnel(2)})},       // replaces
+  auto result = add({{prefix("2001:db8::/32"), over({tunnel(2)})},      // replaces
                      {prefix("192.0.2.0/24"), over({tunnel(2)})},       // adds
                      {prefix("2001:db8:2::1/128"), over({tunnel(2)})},  // 14 nodes: does not fit
                      {prefix("2001:db8:3::1/128"), over({tunnel(2)})}});
@@ -116,7 +116,8 @@ TEST_F(TableTest, OwnAddressesHideRoutesAndUncoverThemAgain) {
 }
 
 TEST_F(TableTest, ATunnelThatGoesLeavesItsGroups) {
-  ASSERT_TRUE(add({{prefix("192.0.2.0/24"), over({tunnel(1), tunnel(2)})}, {prefix("198.51.100.0/24"), over({tunnel(1)})}}));
+  ASSERT_TRUE(
+      add({{prefix("192.0.2.0/24"), over({tunnel(1), tunnel(2)})}, {prefix("198.51.100.0/24"), over({tunnel(1)})}}));
   ASSERT_TRUE(table_.remove_tunnel(tunnel(1).id));
   for (const auto slot : at("192.0.2.1").bucket) EXPECT_EQ(slot, 2);
   EXPECT_EQ(at("198.51.100.1").kind, GW_NEXT_HOP_NONE);
@@ -131,7 +132,9 @@ TEST_F(TableTest, ATunnelsMtuReachesItsRoutes) {
 
 TEST_F(TableTest, NothingLeaksOverManyUpdates) {
   for (std::uint16_t round = 0; round < 500; ++round) {
-    ASSERT_TRUE(add({{prefix("2001:db8::1/128"), over({tunnel(round)})}, {prefix("192.0.2.1/32"), over({tunnel(round)})}})) << round;
+    ASSERT_TRUE(
+        add({{prefix("2001:db8::1/128"), over({tunnel(round)})}, {prefix("192.0.2.1/32"), over({tunnel(round)})}}))
+        << round;
     ASSERT_TRUE(table_.update({}, std::vector{prefix("2001:db8::1/128"), prefix("192.0.2.1/32")}));
     table_.release(table_.take_retired());
   }

@@ -18,7 +18,9 @@ IpAddress address(std::string_view text) { return IpAddress::parse(text).value()
 
 struct Tries {
   explicit Tries(std::size_t nodes = 512)
-      : memory(nodes), v4(Family::kV4, {memory.view().v4_root, memory.view().v4_nodes}), v6(Family::kV6, {memory.view().v6_root, memory.view().v6_nodes}) {}
+      : memory(nodes),
+        v4(Family::kV4, {memory.view().v4_root, memory.view().v4_nodes}),
+        v6(Family::kV6, {memory.view().v6_root, memory.view().v6_nodes}) {}
   Trie& of(Family f) { return f == Family::kV4 ? v4 : v6; }
   NextHopIndex at(std::string_view text) { return lookup(memory.view(), address(text)); }
   HeapMemory memory;
@@ -34,8 +36,11 @@ TEST(Trie, EmptyHasNoRoute) {
 TEST(Trie, LongestPrefixWinsInBothOrdersOfInsertion) {
   for (const bool longest_first : {false, true}) {
     Tries t;
-    const std::vector<std::pair<Prefix, NextHopIndex>> routes = {
-        {prefix("0.0.0.0/0"), 1}, {prefix("198.0.0.0/8"), 2}, {prefix("198.51.100.0/24"), 3}, {prefix("198.51.100.128/25"), 4}, {prefix("198.51.100.129/32"), 5}};
+    const std::vector<std::pair<Prefix, NextHopIndex>> routes = {{prefix("0.0.0.0/0"), 1},
+                                                                 {prefix("198.0.0.0/8"), 2},
+                                                                 {prefix("198.51.100.0/24"), 3},
+                                                                 {prefix("198.51.100.128/25"), 4},
+                                                                 {prefix("198.51.100.129/32"), 5}};
     for (std::size_t i = 0; i < routes.size(); ++i) {
       const auto& [p, hop] = routes[longest_first ? routes.size() - 1 - i : i];
       ASSERT_TRUE(t.v4.insert(p, hop));
@@ -98,7 +103,8 @@ class RandomNetworks {
   Prefix prefix() {
     // No shorter than /9 for IPv4: a default route rewrites 16 M entries, too slow under sanitizers.
     const unsigned shortest = family_ == Family::kV4 ? 9 : 0;
-    return Prefix::make(address(), shortest + static_cast<unsigned>(random_() % (address_bits(family_) - shortest + 1))).value();
+    return Prefix::make(address(), shortest + static_cast<unsigned>(random_() % (address_bits(family_) - shortest + 1)))
+        .value();
   }
   std::uint32_t number() { return static_cast<std::uint32_t>(random_()); }
 

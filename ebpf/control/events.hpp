@@ -1,0 +1,31 @@
+// What clients are told without asking: worker notices and XDP events become the RPC's events, and the
+// orphan rule learns which SAs have proved themselves. Control thread.
+#pragma once
+
+#include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tunnels.hpp"
+#include "ebpf/rpc/server.hpp"
+#include "ebpf/worker/worker.hpp"
+#include "ebpf/xdp/programs.hpp"
+
+namespace gw::control {
+
+class Events {
+ public:
+  Events(rpc::Server& server, SaManager& sas, Tunnels& tunnels) : server_(server), sas_(sas), tunnels_(tunnels) {}
+
+  void forward_notices(worker::Worker& worker);
+  void forward_unknown_spis(xdp::WanProgram& program);
+  void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
+
+ private:
+  void on(const worker::SaNotice& notice);
+  void on(const worker::Confirmed& notice);
+  void on(const worker::NoOutboundSa& notice);
+
+  rpc::Server& server_;
+  SaManager& sas_;
+  Tunnels& tunnels_;
+};
+
+}  // namespace gw::control

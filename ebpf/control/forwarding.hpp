@@ -1,0 +1,41 @@
+// The forwarding table with its two other readers: routes from gwd and our own addresses go into the
+// shared memory, and memory that was taken out is reused only when the worker is past it. (XDP may read a
+// reused entry for one packet: it only chooses between the worker, which looks up again, and the kernel.)
+// Control thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "base/result.hpp"
+#include "ebpf/fib/table.hpp"
+#include "ebpf/worker/worker.hpp"
+
+namespace gw::control {
+
+class Forwarding {
+ public:
+  Forwarding(const fib::Memory& memory, worker::Worker& worker) : table_(memory), worker_(worker) {}
+
+  /// Whole or not at all. `generation`: of the control session that sends it.
+  Status update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation);
+  /// Takes out the routes that no session since `generation` has sent.
+  Status sweep(std::uint64_t generation);
+
+  void set_local(std::span<const IpAddress> addresses);
+  Status tunnel_changed(const fib::TunnelRef& tunnel);
+  Status tunnel_removed(std::uint32_t id);
+
+  std::vector<fib::Route> routes() const { return table_.routes(); }
+
+ private:
+  void reclaim();
+
+  fib::Table table_;
+  worker::Worker& worker_;
+  std::map<Prefix, std::uint64_t> generations_;
+};
+
+}  // namespace gw::control

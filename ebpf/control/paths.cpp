@@ -1,0 +1,166 @@
+#include "ebpf/control/paths.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "base/wire.hpp"
+
+namespace gw::control {
+
+Paths::Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names)
+    : worker_(worker), netlink_(std::move(netlink)), monitor_(std::move(monitor)), names_(std::move(names)) {}
+
+Status Paths::start(Callbacks callbacks) {
+  callbacks_ = std::move(callbacks);
+  GW_TRY(netlink_.link(names_.wan));
+  GW_TRY(netlink_.link(names_.vnet));
+  resync();
+  return {};
+}
+
+void Paths::resync() {
+  read_links();
+  read_addresses();
+  read_neighbours();
+  refresh_routes();
+}
+
+void Paths::read_links() {
+  auto wan = netlink_.link(names_.wan);
+  auto vnet = netlink_.link(names_.vnet);
+  for (const auto* link : {&wan, &vnet})
+    if (!*link) log::error("net", "{}", link->error().describe());
+  if (wan) wan_ = *wan;
+  if (vnet) vnet_ = *vnet;
+  worker_.call([&](worker::DataPath&) {
+    worker_.wan().set_link(wan_);
+    worker_.vnet().set_link(vnet_);
+  });
+  if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);  // our MAC is in the headers
+}
+
+void Paths::read_addresses() {
+  auto addresses = netlink_.local_addresses();
+  if (!addresses) return log::error("net", "reading our addresses: {}", addresses.error().describe());
+  if (callbacks_.local_addresses) callbacks_.local_addresses(*addresses);
+}
+
+void Paths::read_neighbours() {
+  auto all = netlink_.neighbours();
+  if (!all) return log::error("net", "reading neighbours: {}", all.error().describe());
+  neighbours_.clear();
+  for (const net::Neighbour& n : *all)
+    if (n.mac) neighbours_[n.key] = *n.mac;
+  worker_.call([&](worker::DataPath& d) {
+    d.clear_neighbours();
+    for (const auto& [key, mac] : neighbours_)
+      if (usable_on_vnet(key)) d.set_neighbour(key.address, mac);
+  });
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);
+}
+
+bool Paths::on_readable() {
+  bool links = false;
+  bool addresses = false;
+  bool routes = false;
+  bool lost = false;
+  for (const net::Change& change : monitor_.read()) {
+    if (const auto* neighbour = std::get_if<net::Neighbour>(&change)) on_neighbour(*neighbour);
+    links |= std::holds_alternative<net::LinkChanged>(change);
+    addresses |= std::holds_alternative<net::AddressesChanged>(change);
+    routes |= std::holds_alternative<net::RoutesChanged>(change);
+    lost |= std::holds_alternative<net::Overrun>(change);
+  }
+  if (lost) {
+    log::warning("net", "netlink changes were lost; reading everything again");
+    resync();
+    return false;
+  }
+  if (links) read_links();
+  if (addresses) read_addresses();
+  return routes || addresses || links;
+}
+
+void Paths::on_neighbour(const net::Neighbour& n) {
+  const auto it = neighbours_.find(n.key);
+  const bool same = it == neighbours_.end() ? !n.mac : n.mac && *n.mac == it->second;
+  if (same) return;
+  if (n.mac)
+    neighbours_[n.key] = *n.mac;
+  else
+    neighbours_.erase(n.key);
+  if (usable_on_vnet(n.key)) worker_.call([&](worker::DataPath& d) { d.set_neighbour(n.key.address, n.mac); });
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i)
+    if (paths_[i].hop == n.key) publish(i);
+}
+
+// --- paths to peers ----------------------------------------------------------------------------------
+
+worker::PathIndex Paths::acquire(const net::Flow& flow) {
+  if (const auto it = by_flow_.find(flow); it != by_flow_.end()) {
+    ++paths_[it->second].references;
+    return it->second;
+  }
+  worker::PathIndex index = 0;
+  if (free_.empty()) {
+    index = static_cast<worker::PathIndex>(paths_.size());
+    paths_.emplace_back();
+  } else {
+    index = free_.back();
+    free_.pop_back();
+  }
+  paths_[index] = {flow, 1, std::nullopt, std::nullopt};
+  by_flow_[flow] = index;
+  resolve(index);
+  return index;
+}
+
+void Paths::release(worker::PathIndex index) {
+  Path& path = paths_[index];
+  if (--path.references > 0) return;
+  by_flow_.erase(path.flow);
+  path.hop.reset();
+  publish(index);
+  free_.push_back(index);
+}
+
+void Paths::refresh_routes() {
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i)
+    if (paths_[i].references > 0) resolve(i);
+}
+
+/// Asks the kernel for the way. Only what leaves by the wan port can take the fast way.
+void Paths::resolve(worker::PathIndex index) {
+  Path& path = paths_[index];
+  auto hop = netlink_.route(path.flow);
+  path.hop.reset();
+  if (hop && hop->ifindex == wan_.ifindex) path.hop = *hop;
+  publish(index);
+  if (path.hop && !path.header) (void)netlink_.use(*path.hop);  // starts resolution; the answer comes as a change
+}
+
+void Paths::publish(worker::PathIndex index) {
+  Path& path = paths_[index];
+  std::optional<worker::EthernetHeader> header;
+  const auto it = path.hop ? neighbours_.find(*path.hop) : neighbours_.end();
+  if (it != neighbours_.end()) {
+    header.emplace();
+    std::ranges::copy(it->second, header->begin());
+    std::ranges::copy(wan_.mac, header->begin() + 6);
+    store_be(header->data() + 12, static_cast<std::uint16_t>(path.flow.dst.is_v4() ? 0x0800 : 0x86dd));
+  }
+  if (header == path.header) return;
+  path.header = header;
+  worker_.call([&](worker::DataPath& d) { d.set_path_header(index, header); });
+}
+
+void Paths::keep_fresh() {
+  worker::DataPath::Used used;
+  worker_.call([&](worker::DataPath& d) { used = d.take_used(); });
+  for (const worker::PathIndex i : used.paths)
+    if (i < paths_.size() && paths_[i].hop) (void)netlink_.use(*paths_[i].hop);
+  for (const IpAddress& a : used.neighbours) (void)netlink_.use({vnet_.ifindex, a});
+}
+
+}  // namespace gw::control

@@ -1,0 +1,79 @@
+// Link-layer knowledge for the worker: the Ethernet header to each peer (route lookup plus neighbour),
+// the vnet port's neighbours, the ports' own MAC addresses and MTUs; our addresses for the forwarding
+// table. Follows the kernel by netlink and tells it which neighbours are in use. Control thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "ebpf/net/netlink.hpp"
+#include "ebpf/worker/worker.hpp"
+
+namespace gw::control {
+
+struct PortNames {
+  std::string wan;
+  std::string vnet;
+};
+
+class Paths {
+ public:
+  /// Called with what changed: our addresses; the vnet port's link (its MAC is XDP's filter).
+  struct Callbacks {
+    std::function<void(std::span<const IpAddress>)> local_addresses;
+    std::function<void(const net::Link&)> vnet_link;
+  };
+
+  Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names);
+
+  /// Reads everything once.
+  Status start(Callbacks callbacks);
+
+  int monitor_fd() const { return monitor_.fd(); }
+  /// The monitor is readable. True: routes changed; call refresh_routes() soon (they come in bursts).
+  bool on_readable();
+  void refresh_routes();
+  /// Every few seconds: the kernel confirms the neighbours that the worker uses.
+  void keep_fresh();
+
+  /// For an outbound SA; released when the SA goes. The same flow gives the same index.
+  worker::PathIndex acquire(const net::Flow& flow);
+  void release(worker::PathIndex index);
+
+ private:
+  struct Path {
+    net::Flow flow;
+    std::size_t references = 0;
+    std::optional<net::NeighbourKey> hop;  // none: no route, or not out of the wan port
+    std::optional<worker::EthernetHeader> header;
+  };
+
+  void read_links();
+  void read_addresses();
+  void read_neighbours();
+  void resync();
+  void on_neighbour(const net::Neighbour& neighbour);
+  void resolve(worker::PathIndex index);
+  void publish(worker::PathIndex index);
+  bool usable_on_vnet(const net::NeighbourKey& key) const { return key.ifindex == vnet_.ifindex; }
+
+  worker::Worker& worker_;
+  net::Netlink netlink_;
+  net::NetlinkMonitor monitor_;
+  PortNames names_;
+  Callbacks callbacks_;
+  net::Link wan_;
+  net::Link vnet_;
+  std::map<net::NeighbourKey, net::MacAddress> neighbours_;
+  std::vector<Path> paths_;
+  std::map<net::Flow, worker::PathIndex> by_flow_;
+  std::vector<worker::PathIndex> free_;
+};
+
+}  // namespace gw::control

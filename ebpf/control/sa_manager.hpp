@@ -1,0 +1,82 @@
+// Carries out what the IKE client asks for: an SA is in the runtime store, in the worker and in XDP's map
+// when the call returns, or nowhere. Removes orphans when their time has come. Control thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "ebpf/control/paths.hpp"
+#include "ebpf/control/sa_table.hpp"
+#include "ebpf/control/tunnels.hpp"
+#include "ebpf/esp/runtime_store.hpp"
+#include "ebpf/worker/worker.hpp"
+#include "ebpf/xdp/programs.hpp"
+
+namespace gw::control {
+
+/// AddSa, checked and in our own types.
+struct SaRequest {
+  esp::Direction direction = esp::Direction::kInbound;
+  esp::KeyOrigin origin = esp::KeyOrigin::kReplayed;
+  std::uint32_t tunnel_id = 0;
+  std::uint32_t reqid = 0;
+  std::chrono::seconds hard_lifetime{0};
+  std::string algorithm;
+  esp::SaParameters parameters;
+  SaKey key() const { return {parameters.spi, parameters.dst.address}; }
+};
+
+struct SaMove {
+  SaKey key;
+  esp::Endpoint src;
+  esp::Endpoint dst;
+  esp::Encapsulation encapsulation = esp::Encapsulation::kNative;
+};
+
+class SaManager {
+ public:
+  struct Parts {
+    worker::Worker& worker;
+    xdp::WanProgram& wan;
+    esp::RuntimeStore& store;
+    Tunnels& tunnels;
+    Paths& paths;
+    const Clock& clock;
+    std::uint32_t instance = 0;
+    std::size_t max_sas = 0;
+  };
+  explicit SaManager(const Parts& parts) : parts_(parts) {}
+
+  /// The IV epoch (outbound; 0 inbound). An SA that is there with the same key only changes its owner and
+  /// endpoints. kAlreadyExists, kLimit, kNeedsRekey, kInvalidArgument with the field.
+  Result<std::uint32_t> add(const SaRequest& request, std::uint64_t owner_epoch);
+  Status move(const SaMove& move);
+  Status remove(const SaKey& key);
+  Status activate(const SaKey& key);
+
+  void on_hello(std::uint64_t epoch) { table_.on_hello(epoch); }
+  /// The client of this epoch has sent all it has: the rest of its SAs goes, and records of keys that
+  /// nobody has any more.
+  void on_sync_done(std::uint64_t epoch);
+  void on_confirmed(const SaKey& key) { table_.on_confirmed(key, parts_.clock.now()); }
+  /// Every second.
+  void remove_ended_orphans();
+
+  const SaTable& table() const { return table_; }
+  SaTable& table() { return table_; }
+
+ private:
+  Result<std::uint32_t> claim(SaEntry& entry, const SaRequest& request, std::uint64_t owner_epoch);
+  Result<SaEntry> prepare(const SaRequest& request, std::uint64_t owner_epoch);
+  Status install(SaEntry& entry, const SaRequest& request);
+  Status install_in_worker(const SaEntry& entry, const SaRequest& request);
+  void let_go(const SaEntry& entry);
+
+  Parts parts_;
+  SaTable table_;
+};
+
+}  // namespace gw::control

@@ -1,0 +1,66 @@
+#include "ebpf/control/sa_table.hpp"
+
+#include <algorithm>
+
+namespace gw::control {
+
+SaEntry& SaTable::insert(SaEntry entry) {
+  const SaKey key = entry.key;
+  return entries_.insert_or_assign(key, std::move(entry)).first->second;
+}
+
+SaEntry* SaTable::find(const SaKey& key) {
+  const auto it = entries_.find(key);
+  return it == entries_.end() ? nullptr : &it->second;
+}
+
+void SaTable::move(const SaKey& from, const SaKey& to) {
+  if (from == to) return;
+  auto node = entries_.extract(from);
+  node.key() = to;
+  node.mapped().key = to;
+  entries_.insert(std::move(node));
+}
+
+SaEntry* SaTable::active(std::uint32_t tunnel_id) {
+  for (auto& [key, e] : entries_)
+    if (e.active && e.tunnel_id == tunnel_id) return &e;
+  return nullptr;
+}
+
+void SaTable::on_hello(std::uint64_t epoch) {
+  epoch_ = epoch;
+  for (auto& [key, e] : entries_)
+    if (e.owner_epoch == epoch) e.seen = false;
+}
+
+std::vector<SaKey> SaTable::not_seen(std::uint64_t epoch) const {
+  std::vector<SaKey> keys;
+  for (const auto& [key, e] : entries_)
+    if (e.owner_epoch == epoch && !e.seen) keys.push_back(key);
+  return keys;
+}
+
+void SaTable::on_confirmed(const SaKey& key, MonoTime now) {
+  if (SaEntry* e = find(key); e && !e->confirmed) e->confirmed = now;
+}
+
+std::vector<SaKey> SaTable::ended_orphans(MonoTime now) const {
+  std::map<std::uint32_t, MonoTime> replaced;  // tunnel -> when its new SA proved itself
+  for (const auto& [key, e] : entries_) {
+    if (is_orphan(e) || !e.confirmed) continue;
+    const auto [it, first] = replaced.emplace(e.tunnel_id, *e.confirmed);
+    if (!first) it->second = std::min(it->second, *e.confirmed);
+  }
+  std::vector<SaKey> keys;
+  for (const auto& [key, e] : entries_) {
+    if (!is_orphan(e)) continue;
+    const auto it = replaced.find(e.tunnel_id);
+    const bool succeeded = it != replaced.end() && now >= it->second + kOrphanGrace;
+    const bool expired = e.hard_lifetime.count() > 0 && now >= e.installed + e.hard_lifetime;
+    if (succeeded || expired) keys.push_back(key);
+  }
+  return keys;
+}
+
+}  // namespace gw::control

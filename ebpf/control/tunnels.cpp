@@ -1,0 +1,219 @@
+#include "ebpf/control/tunnels.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+
+namespace gw::control {
+namespace {
+
+std::string store_name(std::uint32_t id) { return std::format("tun-{}", id); }
+
+}  // namespace
+
+Tunnels::Tunnels(worker::Worker& worker, tun::FdStore store, const Clock& clock)
+    : worker_(worker), store_(std::move(store)), clock_(clock), kept_(store_.take_kept()) {
+  for (std::size_t n = worker.tunnels().size(); n-- > 0;) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
+  if (!kept_.empty()) log::info("tun", "{} tunnel devices were kept over a restart", kept_.size());
+}
+
+// --- slots -------------------------------------------------------------------------------------------
+
+Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
+  if (const auto it = tunnels_.find(id); it != tunnels_.end()) return &it->second;
+  if (free_slots_.empty())
+    return fail(Errc::kLimit, std::format("tunnel table is full ({})", worker_.tunnels().size()));
+  Tunnel& t = tunnels_[id];
+  t.slot = free_slots_.back();
+  free_slots_.pop_back();
+  worker_.tunnels()[t.slot].clear();
+  return &t;
+}
+
+void Tunnels::forget_if_unused(std::uint32_t id) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end() || it->second.settings || it->second.sas > 0) return;
+  free_slots_.push_back(it->second.slot);
+  tunnels_.erase(it);
+}
+
+Result<worker::TunnelSlot> Tunnels::acquire_slot(std::uint32_t id) {
+  GW_TRY_ASSIGN(Tunnel* const t, hold(id));
+  ++t->sas;
+  return t->slot;
+}
+
+void Tunnels::release_slot(std::uint32_t id) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end()) return;
+  --it->second.sas;
+  forget_if_unused(id);
+}
+
+// --- configuration -----------------------------------------------------------------------------------
+
+Status Tunnels::check_names(const TunnelSettings& settings) const {
+  for (const auto& [id, t] : tunnels_)
+    if (id != settings.id && t.settings && t.settings->device == settings.device)
+      return fail_field("device", std::format("'{}' is the device of tunnel {}", settings.device, id),
+                        Errc::kAlreadyExists);
+  return {};
+}
+
+/// The device that was kept for this tunnel if it still has the right name, else a new one.
+Result<Tunnels::Obtained> Tunnels::obtain_device(const TunnelSettings& settings) {
+  if (auto node = kept_.extract(store_name(settings.id)); !node.empty()) {
+    auto kept = tun::TunDevice::adopt(std::move(node.mapped()));
+    if (kept && kept->name() == settings.device) return Obtained{std::move(*kept), Origin::kAdopted};
+    if (kept) discard_device(settings.id, std::move(*kept));
+  }
+  GW_TRY_ASSIGN(tun::TunDevice device, tun::TunDevice::open(settings.device));
+  return Obtained{std::move(device), Origin::kNew};
+}
+
+void Tunnels::discard_device(std::uint32_t id, tun::TunDevice device) {
+  if (auto done = store_.forget(store_name(id)); !done) log::warning("tun", "{}", done.error().describe());
+  tun::TunDevice::destroy(std::move(device));
+}
+
+Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
+  GW_TRY_ASSIGN(Obtained obtained, obtain_device(settings));
+  GW_TRY(obtained.device.bring_up(settings.mtu));
+  GW_TRY(worker_.watch_tun(t.slot, obtained.device.fd()));
+  auto before = std::exchange(t.device, std::move(obtained.device));
+  t.settings = settings;
+  tell_worker(settings.id, t);
+  if (before) {
+    worker_.unwatch_tun(before->fd());
+    discard_device(settings.id, std::move(*before));
+  }
+  if (auto kept = store_.keep(store_name(settings.id), t.device->fd()); !kept)
+    log::warning("tun", "{}", kept.error().describe());
+  t.carrier.reset();
+  const bool adopted = obtained.origin == Origin::kAdopted;
+  if (adopted && !t.sending) t.hold_carrier_until = clock_.now() + kAdoptionGrace;
+  log::info("tun", "tunnel {} ({}): device {} {}", settings.id, settings.name, settings.device,
+            adopted ? "adopted" : "made");
+  return {};
+}
+
+Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
+  GW_TRY(check_names(settings));
+  GW_TRY_ASSIGN(Tunnel* const t, hold(settings.id));
+  if (t->device && t->device->name() == settings.device) {
+    GW_TRY(t->device->bring_up(settings.mtu));
+    t->settings = settings;
+    tell_worker(settings.id, *t);
+  } else if (auto replaced = replace_device(*t, settings); !replaced) {
+    forget_if_unused(settings.id);
+    return replaced;
+  }
+  t->generation = generation;
+  apply_carrier(settings.id, *t);
+  return {};
+}
+
+bool Tunnels::remove(std::uint32_t id) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end() || !it->second.settings) return false;
+  Tunnel& t = it->second;
+  t.settings.reset();
+  auto device = std::exchange(t.device, std::nullopt);
+  tell_worker(id, t);
+  if (device) {
+    worker_.unwatch_tun(device->fd());
+    discard_device(id, std::move(*device));
+  }
+  t.carrier.reset();
+  forget_if_unused(id);
+  return true;
+}
+
+std::vector<std::uint32_t> Tunnels::older_than(std::uint64_t generation) const {
+  std::vector<std::uint32_t> ids;
+  for (const auto& [id, t] : tunnels_)
+    if (t.settings && t.generation < generation) ids.push_back(id);
+  return ids;
+}
+
+void Tunnels::drop_unclaimed() {
+  for (auto& [name, fd] : kept_) {
+    auto device = tun::TunDevice::adopt(std::move(fd));
+    if (auto done = store_.forget(name); !done) log::warning("tun", "{}", done.error().describe());
+    if (device) tun::TunDevice::destroy(std::move(*device));
+  }
+  kept_.clear();
+}
+
+void Tunnels::tell_worker(std::uint32_t id, const Tunnel& t) {
+  worker::TunnelConfig config{.id = id};
+  if (t.settings && t.device) {
+    config.tun_fd = t.device->fd();
+    config.mtu = t.settings->mtu;
+    config.mss = t.settings->mss_clamp;
+  }
+  worker_.call([&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
+}
+
+// --- carrier -----------------------------------------------------------------------------------------
+
+void Tunnels::start_sending(std::uint32_t id) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end()) return;
+  it->second.sending = true;
+  it->second.hold_carrier_until.reset();
+  apply_carrier(id, it->second);
+}
+
+void Tunnels::stop_sending(std::uint32_t id) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end()) return;
+  it->second.sending = false;
+  apply_carrier(id, it->second);
+}
+
+void Tunnels::apply_carrier(std::uint32_t id, Tunnel& t) {
+  if (!t.settings || !t.device || t.hold_carrier_until) return;
+  const bool wanted = t.sending || t.settings->carrier == CarrierPolicy::kAlways;
+  if (wanted == t.carrier) return;
+  const tun::Carrier carrier = wanted ? tun::Carrier::kUp : tun::Carrier::kDown;
+  if (auto set = t.device->set_carrier(carrier); !set) {
+    log::error("tun", "{}", set.error().describe());
+    return;
+  }
+  t.carrier = wanted;
+  log::info("tun", "tunnel {} ({}): carrier {}", id, t.settings->name, wanted ? "up" : "down");
+  if (on_carrier_) on_carrier_(id, carrier);
+}
+
+void Tunnels::settle_until(MonoTime deadline) {
+  for (auto& [id, t] : tunnels_) {
+    if (!t.hold_carrier_until || *t.hold_carrier_until > deadline) continue;
+    t.hold_carrier_until.reset();
+    apply_carrier(id, t);
+  }
+}
+
+void Tunnels::settle_due() { settle_until(clock_.now()); }
+void Tunnels::settle_all() { settle_until(MonoTime::max()); }
+
+// --- questions ---------------------------------------------------------------------------------------
+
+const Tunnels::Tunnel* Tunnels::find(std::uint32_t id) const {
+  const auto it = tunnels_.find(id);
+  return it == tunnels_.end() ? nullptr : &it->second;
+}
+
+std::optional<std::uint32_t> Tunnels::id_of(worker::TunnelSlot slot) const {
+  for (const auto& [id, t] : tunnels_)
+    if (t.slot == slot) return id;
+  return std::nullopt;
+}
+
+std::optional<fib::TunnelRef> Tunnels::ref(std::uint32_t id) const {
+  const Tunnel* t = find(id);
+  if (!t || !t->settings) return std::nullopt;
+  return fib::TunnelRef{id, t->slot, t->settings->mtu};
+}
+
+}  // namespace gw::control

@@ -1,0 +1,108 @@
+// The tunnels: slots in the worker's table, TUN devices and their carrier. A slot is held by a tunnel's
+// configuration and by each of its SAs, whichever comes first: after a restart charon and gwd replay in
+// any order. Control thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "ebpf/fib/next_hops.hpp"
+#include "ebpf/tun/fd_store.hpp"
+#include "ebpf/tun/tun_device.hpp"
+#include "ebpf/worker/worker.hpp"
+
+namespace gw::control {
+
+enum class CarrierPolicy : std::uint8_t { kFollowsSa, kAlways };
+
+struct TunnelSettings {
+  std::uint32_t id = 0;
+  std::string name;
+  std::string device;
+  std::uint16_t mtu = 0;
+  std::uint16_t mss_clamp = 0;
+  CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
+};
+
+class Tunnels {
+ public:
+  /// The largest packet that fits a frame with the outer headers, both ways.
+  static constexpr std::uint32_t kMaxMtu = 1690;
+  /// An adopted device keeps its carrier this long for charon to replay its SAs.
+  static constexpr std::chrono::seconds kAdoptionGrace{15};
+
+  struct Tunnel {
+    worker::TunnelSlot slot = worker::kNoTunnel;
+    std::size_t sas = 0;
+    std::optional<TunnelSettings> settings;
+    std::optional<tun::TunDevice> device;
+    bool sending = false;         // an outbound SA is active
+    std::optional<bool> carrier;  // as last set; none: not set by this process yet
+    std::optional<MonoTime> hold_carrier_until;
+    std::uint64_t generation = 0;  // of the control session that last sent it
+  };
+  using CarrierCallback = std::function<void(std::uint32_t tunnel_id, tun::Carrier carrier)>;
+
+  Tunnels(worker::Worker& worker, tun::FdStore store, const Clock& clock);
+  void on_carrier(CarrierCallback callback) { on_carrier_ = std::move(callback); }
+
+  /// Makes or changes the tunnel and its device; nothing changes on failure.
+  Status put(const TunnelSettings& settings, std::uint64_t generation);
+  /// The device goes. False: no such tunnel. The caller has taken it out of the forwarding table.
+  bool remove(std::uint32_t id);
+  std::vector<std::uint32_t> older_than(std::uint64_t generation) const;
+
+  /// For an SA: the tunnel's slot, made if needed; kLimit. Give it back with release_slot().
+  Result<worker::TunnelSlot> acquire_slot(std::uint32_t id);
+  void release_slot(std::uint32_t id);
+  /// The tunnel has an active outbound SA, or has none any more.
+  void start_sending(std::uint32_t id);
+  void stop_sending(std::uint32_t id);
+
+  /// Ends the carrier's grace after a restart where its time is over.
+  void settle_due();
+  /// Ends it for all: charon has sent all it has.
+  void settle_all();
+  /// Devices kept over a restart that no tunnel claimed.
+  void drop_unclaimed();
+
+  /// Configured or not; null if unknown.
+  const Tunnel* find(std::uint32_t id) const;
+  std::optional<std::uint32_t> id_of(worker::TunnelSlot slot) const;
+  /// As the forwarding table wants it; none if the tunnel is not configured.
+  std::optional<fib::TunnelRef> ref(std::uint32_t id) const;
+  const std::map<std::uint32_t, Tunnel>& all() const { return tunnels_; }
+  tun::FdStore& store() { return store_; }
+
+ private:
+  Result<Tunnel*> hold(std::uint32_t id);
+  void forget_if_unused(std::uint32_t id);
+  enum class Origin : std::uint8_t { kNew, kAdopted };
+  struct Obtained {
+    tun::TunDevice device;
+    Origin origin;
+  };
+  Result<Obtained> obtain_device(const TunnelSettings& settings);
+  Status replace_device(Tunnel& tunnel, const TunnelSettings& settings);
+  Status check_names(const TunnelSettings& settings) const;
+  void discard_device(std::uint32_t id, tun::TunDevice device);
+  void apply_carrier(std::uint32_t id, Tunnel& tunnel);
+  void settle_until(MonoTime deadline);
+  void tell_worker(std::uint32_t id, const Tunnel& tunnel);
+
+  worker::Worker& worker_;
+  tun::FdStore store_;
+  const Clock& clock_;
+  CarrierCallback on_carrier_;
+  std::map<std::uint32_t, Tunnel> tunnels_;
+  std::map<std::string, Fd> kept_;  // from an earlier process, not yet claimed
+  std::vector<worker::TunnelSlot> free_slots_;
+};
+
+}  // namespace gw::control

@@ -1,0 +1,232 @@
+// The wiring: XDP programs and AF_XDP sockets -> worker; netlink -> paths; RPC -> service; notices and
+// XDP events -> events to clients; timers.
+#include "ebpf/fastpath.hpp"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <filesystem>
+#include <functional>
+
+#include "base/log.hpp"
+#include "ebpf/abi/fib.h"
+#include "ebpf/control/events.hpp"
+#include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/paths.hpp"
+#include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tunnels.hpp"
+#include "ebpf/esp/runtime_store.hpp"
+#include "ebpf/rpc/server.hpp"
+#include "ebpf/rpc/service.hpp"
+#include "ebpf/worker/worker.hpp"
+#include "ebpf/xdp/programs.hpp"
+#include "ebpf/xsk/device.hpp"
+#include "ebpf/xsk/umem.hpp"
+
+namespace gw {
+namespace asio = boost::asio;
+namespace {
+
+using namespace std::chrono_literals;
+
+// Each socket fills its receive ring and may have a transmit ring's worth on its way; a third ring's worth
+// is for bursts in work and the tunnel devices.
+constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
+constexpr auto kTick = 1s;
+// Half of the shortest time after which the kernel calls a neighbour stale (base_reachable_time / 2 = 15 s).
+constexpr unsigned kFreshenTicks = 10;
+constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
+
+fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops}; }
+
+struct PortSockets {
+  std::vector<std::unique_ptr<xsk::Socket>> sockets;
+  rpc::PortFacts facts;
+};
+
+/// Program on the interface, a socket on each of its queues, the sockets in the program's map.
+template <class Program>
+Result<PortSockets> open_port(const net::Link& link, std::string side, Program& program, xsk::Umem& umem) {
+  PortSockets port;
+  port.facts = {link.name, std::move(side), {}, false, 0};
+  GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
+  GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
+  const bool zero_copy = xsk::offers_zero_copy(link.ifindex);
+  for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
+    auto socket = zero_copy ? xsk::Socket::open(umem, {link.name, queue}, xsk::CopyMode::kZeroCopy)
+                            : Result<std::unique_ptr<xsk::Socket>>{};
+    port.facts.zero_copy = zero_copy && socket.has_value();
+    if (!zero_copy || !socket) socket = xsk::Socket::open(umem, {link.name, queue}, xsk::CopyMode::kCopy);
+    if (!socket) return std::unexpected(std::move(socket).error());
+    GW_TRY(program.set_socket(queue, (*socket)->fd()));
+    port.sockets.push_back(std::move(*socket));
+  }
+  log::info("port", "{} is the {} port: XDP {}, {} queue(s), {}", link.name, port.facts.side,
+            port.facts.attachment.mode, port.facts.queues, port.facts.zero_copy ? "zero copy" : "copy mode");
+  return port;
+}
+
+Result<std::unique_ptr<esp::RuntimeStore>> open_store(const FastpathOptions& options) {
+  std::error_code error;
+  std::filesystem::create_directories(options.state_dir, error);
+  if (error)
+    return fail(Errc::kIo, std::format("making the state directory {}: {}", options.state_dir, error.message()));
+  (void)::chmod(options.state_dir.c_str(), 0700);
+  GW_TRY_ASSIGN(auto store, esp::RuntimeStore::open(options.state_dir + "/runtime", options.max_sas * 2));
+  if (!store->replaced().empty()) log::warning("sa", "the runtime records were replaced: {}", store->replaced());
+  return store;
+}
+
+/// Everything, in the order of construction; destroyed in reverse: RPC, worker and its sockets, programs.
+class Fastpath {
+ public:
+  static Result<std::unique_ptr<Fastpath>> make(const FastpathOptions& options);
+  Status serve(const FastpathOptions& options);
+
+ private:
+  struct Base {
+    xdp::WanProgram wan;
+    xdp::VnetProgram vnet;
+    std::unique_ptr<esp::RuntimeStore> store;
+    std::vector<rpc::PortFacts> facts;
+    std::unique_ptr<worker::Worker> worker;
+    net::Netlink netlink;
+    net::NetlinkMonitor monitor;
+  };
+  static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
+  Fastpath(Base base, const FastpathOptions& options);
+
+  void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
+  void tick();
+
+  SystemClock clock_;
+  asio::io_context io_;
+  Base base_;
+  control::Tunnels tunnels_;
+  control::Forwarding forwarding_;
+  control::Paths paths_;
+  control::SaManager sas_;
+  rpc::Service service_;
+  rpc::Server server_;
+  control::Events events_;
+  asio::signal_set signals_{io_, SIGTERM, SIGINT};
+  asio::steady_timer timer_{io_};
+  asio::steady_timer route_timer_{io_};
+  asio::posix::stream_descriptor notices_{io_};
+  asio::posix::stream_descriptor xdp_events_{io_};
+  asio::posix::stream_descriptor netlink_{io_};
+  unsigned ticks_ = 0;
+};
+
+Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
+  GW_TRY_ASSIGN(net::Netlink netlink, net::Netlink::open());
+  GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
+  GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
+  GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
+  GW_TRY_ASSIGN(auto crypto, esp::make_backend(o.crypto));
+  GW_TRY_ASSIGN(auto store, open_store(o));
+  GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(o.max_sas));
+  GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load({}));
+  GW_TRY_ASSIGN(const std::uint32_t wan_queues, xsk::rx_queues(o.wan));
+  GW_TRY_ASSIGN(const std::uint32_t vnet_queues, xsk::rx_queues(o.vnet));
+  GW_TRY_ASSIGN(auto umem, xsk::Umem::create((wan_queues + vnet_queues) * kFramesPerSocket));
+  GW_TRY_ASSIGN(PortSockets wan_port, open_port(wan_link, "wan", wan, *umem));
+  GW_TRY_ASSIGN(PortSockets vnet_port, open_port(vnet_link, "vnet", vnet, *umem));
+  GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open());
+  log::info("esp", "crypto: {}", crypto->name());
+  GW_TRY_ASSIGN(auto worker,
+                worker::Worker::start({std::move(umem), std::move(wan_port.sockets), std::move(vnet_port.sockets),
+                                       std::move(raw), std::move(crypto), as_memory(vnet.fib()), o.max_tunnels},
+                                      clock));
+  return Base{std::move(wan),    std::move(vnet),    std::move(store),  {wan_port.facts, vnet_port.facts},
+              std::move(worker), std::move(netlink), std::move(monitor)};
+}
+
+Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
+  static const SystemClock clock;
+  GW_TRY_ASSIGN(Base base, make_base(options, clock));
+  return std::unique_ptr<Fastpath>(new Fastpath(std::move(base), options));
+}
+
+Fastpath::Fastpath(Base base, const FastpathOptions& o)
+    : base_(std::move(base)),
+      tunnels_(*base_.worker, tun::FdStore::from_environment(), clock_),
+      forwarding_(as_memory(base_.vnet.fib()), *base_.worker),
+      paths_(*base_.worker, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
+      sas_({*base_.worker, base_.wan, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
+      service_({*base_.worker, base_.wan, base_.vnet, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
+      server_(io_, service_),
+      events_(server_, sas_, tunnels_) {}
+
+/// Calls `handler` whenever the descriptor is readable.
+void Fastpath::watch(asio::posix::stream_descriptor& fd, std::function<void()> handler) {
+  fd.async_wait(asio::posix::stream_descriptor::wait_read,
+                [this, &fd, handler = std::move(handler)](const boost::system::error_code& error) {
+                  if (error) return;
+                  handler();
+                  watch(fd, handler);
+                });
+}
+
+void Fastpath::tick() {
+  timer_.expires_after(kTick);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    sas_.remove_ended_orphans();
+    tunnels_.settle_due();
+    if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
+    tick();
+  });
+}
+
+Status Fastpath::serve(const FastpathOptions& options) {
+  GW_TRY(paths_.start({[this](std::span<const IpAddress> addresses) {
+                         forwarding_.set_local(addresses);
+                         if (auto done = base_.wan.set_local(addresses); !done)
+                           log::error("xdp", "{}", done.error().describe());
+                       },
+                       [this](const net::Link& link) { base_.vnet.set_mac(link.mac); }}));
+  tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
+
+  notices_.assign(base_.worker->notice_fd());
+  xdp_events_.assign(base_.wan.events_fd());
+  netlink_.assign(paths_.monitor_fd());
+  watch(notices_, [this] { events_.forward_notices(*base_.worker); });
+  watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.wan); });
+  watch(netlink_, [this] {
+    if (!paths_.on_readable()) return;
+    route_timer_.expires_after(kRouteSettle);
+    route_timer_.async_wait([this](const boost::system::error_code& error) {
+      if (!error) paths_.refresh_routes();
+    });
+  });
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    log::info("main", "signal {}: ending", signal);
+    io_.stop();
+  });
+  tick();
+  GW_TRY(server_.listen(options.socket));
+  if (auto told = tunnels_.store().notify("READY=1"); !told) log::warning("main", "{}", told.error().describe());
+  log::info("main", "ready at {}", options.socket);
+  io_.run();
+  // Not ours to close: their owners do.
+  for (auto* fd : {&notices_, &xdp_events_, &netlink_}) (void)fd->release();
+  server_.stop();
+  return {};
+}
+
+}  // namespace
+
+Status run_fastpath(const FastpathOptions& options) {
+  xdp::quiet_libbpf();
+  GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options));
+  return fastpath->serve(options);
+}
+
+}  // namespace gw

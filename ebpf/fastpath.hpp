@@ -1,0 +1,28 @@
+// gw-fastpath as a whole: what main() makes, and the control thread's loop around it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "ebpf/esp/crypto.hpp"
+
+namespace gw {
+
+struct FastpathOptions {
+  std::string wan;
+  std::string vnet;
+  std::string socket = "/run/gw/fastpath.sock";
+  std::string state_dir = "/run/gw/fastpath";
+  std::uint32_t instance = 0;
+  esp::BackendChoice crypto = esp::BackendChoice::kAuto;
+  std::uint32_t max_tunnels = 500;
+  std::uint32_t max_sas = 4096;
+};
+
+/// Sets everything up, serves until SIGTERM or SIGINT, tears down. The error is one line for an operator.
+Status run_fastpath(const FastpathOptions& options);
+
+}  // namespace gw

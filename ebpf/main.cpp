@@ -1,0 +1,50 @@
+// gw-fastpath: options in, one-line errors out.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <map>
+
+#include "base/log.hpp"
+#include "ebpf/fastpath.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app{"gw-fastpath: ESP by XDP and AF_XDP between a wan and a vnet interface"};
+  gw::FastpathOptions options;
+  std::string crypto = "auto";
+  gw::log::Level level = gw::log::Level::kInfo;
+  const std::map<std::string, gw::log::Level> levels = {{"debug", gw::log::Level::kDebug},
+                                                        {"info", gw::log::Level::kInfo},
+                                                        {"warning", gw::log::Level::kWarning},
+                                                        {"error", gw::log::Level::kError}};
+  app.add_option("--wan", options.wan, "interface towards the peers (encrypted)")->required();
+  app.add_option("--vnet", options.vnet, "interface towards the VNet (clear)")->required();
+  app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
+  app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")
+      ->capture_default_str();
+  app.add_option("--instance", options.instance, "number of this instance")
+      ->check(CLI::Range(0, 15))
+      ->capture_default_str();
+  app.add_option("--crypto", crypto, "auto, ipsec-mb or openssl")
+      ->check(CLI::IsMember({"auto", "ipsec-mb", "openssl"}))
+      ->capture_default_str();
+  app.add_option("--max-tunnels", options.max_tunnels, "size of the tunnel table")
+      ->check(CLI::Range(1, 65000))
+      ->capture_default_str();
+  app.add_option("--max-sas", options.max_sas, "size of the SA table, both directions")
+      ->check(CLI::Range(2, 1000000))
+      ->capture_default_str();
+  app.add_option("--log-level", level, "debug, info, warning or error")
+      ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));
+  CLI11_PARSE(app, argc, argv);
+
+  gw::log::init("gw-fastpath", level);
+  auto choice = gw::esp::parse_backend(crypto);
+  if (choice) options.crypto = *choice;
+  auto done = choice ? gw::run_fastpath(options) : std::unexpected(std::move(choice).error());
+  if (done) return 0;
+  if (done.error().code == gw::Errc::kPermission)
+    std::fprintf(stderr, "gw-fastpath: %s (needs root, or CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF)\n",
+                 done.error().describe().c_str());
+  else
+    std::fprintf(stderr, "gw-fastpath: %s\n", done.error().describe().c_str());
+  return 1;
+}

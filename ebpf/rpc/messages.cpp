@@ -1,0 +1,249 @@
+#include "ebpf/rpc/messages.hpp"
+
+#include <algorithm>
+
+namespace gw::rpc {
+namespace {
+
+constexpr std::uint32_t kMaxTunnelId = (1u << 24) - 1;
+constexpr std::uint32_t kFirstSpi = 256;  // RFC 4303 2.1
+constexpr std::size_t kMaxSelectors = 64;
+
+Result<IpAddress> parse_address(std::string_view bytes, std::string field) {
+  auto a = IpAddress::from_bytes(bytes);
+  if (!a) return fail_field(field, std::format("is {} bytes; an address is 4 or 16", bytes.size()));
+  return *a;
+}
+
+Result<esp::Endpoint> parse_endpoint(const fp::Endpoint& m, const std::string& field) {
+  GW_TRY_ASSIGN(const IpAddress address, parse_address(m.address(), field + ".address"));
+  if (m.port() > 65535) return fail_field(field + ".port", std::format("{} is no port", m.port()));
+  return esp::Endpoint{address, static_cast<std::uint16_t>(m.port())};
+}
+
+Result<std::uint32_t> parse_tunnel_id(std::uint32_t id, std::string field) {
+  if (id == 0 || id > kMaxTunnelId) return fail_field(field, std::format("{} is not in 1..{}", id, kMaxTunnelId));
+  return id;
+}
+
+using Selectors = google::protobuf::RepeatedPtrField<fp::Selector>;
+
+Result<std::vector<esp::Selector>> parse_selectors(const Selectors& list, const std::string& field) {
+  if (list.empty()) return fail_field(field, "is empty: such an SA carries nothing");
+  if (list.size() > static_cast<int>(kMaxSelectors))
+    return fail_field(field, std::format("has more than {} entries", kMaxSelectors));
+  std::vector<esp::Selector> out;
+  for (int i = 0; i < list.size(); ++i) {
+    const fp::Selector& m = list[i];
+    const std::string path = std::format("{}[{}]", field, i);
+    GW_TRY_ASSIGN(const IpAddress first, parse_address(m.first(), path + ".first"));
+    GW_TRY_ASSIGN(const IpAddress last, parse_address(m.last(), path + ".last"));
+    if (m.protocol() > 255) return fail_field(path + ".protocol", std::format("{} is no protocol", m.protocol()));
+    if (m.first_port() > 65535 || m.last_port() > 65535) return fail_field(path + ".last_port", "is no port");
+    out.push_back({first, last, static_cast<std::uint8_t>(m.protocol()), static_cast<std::uint16_t>(m.first_port()),
+                   static_cast<std::uint16_t>(m.last_port())});
+  }
+  return out;
+}
+
+Result<std::string> parse_algorithm(const fp::AddSa& m) {
+  if (m.encryption() != fp::AES_GCM_16)
+    return fail_field("encryption",
+                      std::format("algorithm {} is not built in; AES_GCM_16 is", static_cast<int>(m.encryption())),
+                      Errc::kUnsupported);
+  const std::size_t key = m.key().size();
+  if (key != 20 && key != 28 && key != 36)
+    return fail_field("key", std::format("is {} bytes; AES-GCM wants 16, 24 or 32 and 4 of salt", key));
+  return std::format("AES_GCM_16-{}", (key - 4) * 8);
+}
+
+Result<Prefix> parse_prefix(const fp::Route& m, const std::string& path) {
+  GW_TRY_ASSIGN(const IpAddress address, parse_address(m.prefix(), path + ".prefix"));
+  auto prefix = Prefix::make(address, m.prefix_length());
+  if (!prefix) return fail_field(path + ".prefix_length", std::format("{} is too long", m.prefix_length()));
+  if (prefix->address() != address)
+    return fail_field(path + ".prefix", std::format("{} has host bits set; the network is {}", address, *prefix));
+  return *prefix;
+}
+
+Result<std::vector<fib::TunnelRef>> parse_route_tunnels(const fp::Route& m, const TunnelLookup& tunnels,
+                                                        const std::string& path) {
+  const std::string field = path + ".tunnel_ids";
+  if (m.tunnel_ids().empty() || m.tunnel_ids_size() > GW_NEXT_HOP_MAX_TUNNELS)
+    return fail_field(field, std::format("has {} tunnels; 1..{}", m.tunnel_ids_size(), GW_NEXT_HOP_MAX_TUNNELS));
+  std::vector<fib::TunnelRef> refs;
+  for (const std::uint32_t id : m.tunnel_ids()) {
+    const auto ref = tunnels(id);
+    if (!ref) return fail_field(field, std::format("tunnel {} is not configured", id), Errc::kNotFound);
+    refs.push_back(*ref);
+  }
+  std::ranges::sort(refs, {}, &fib::TunnelRef::id);
+  if (std::ranges::adjacent_find(refs, {}, &fib::TunnelRef::id) != refs.end())
+    return fail_field(field, "names a tunnel twice");
+  return refs;
+}
+
+Result<fib::Route> parse_route(const fp::Route& m, const TunnelLookup& tunnels, const std::string& path) {
+  fib::Route route;
+  GW_TRY_ASSIGN(route.prefix, parse_prefix(m, path));
+  switch (m.kind()) {
+    case fp::NEXT_HOP_TUNNELS: {
+      route.hop.kind = GW_NEXT_HOP_TUNNELS;
+      GW_TRY_ASSIGN(route.hop.tunnels, parse_route_tunnels(m, tunnels, path));
+      return route;
+    }
+    case fp::NEXT_HOP_VNET:
+      route.hop.kind = GW_NEXT_HOP_VNET;
+      if (!m.gateway().empty()) {
+        GW_TRY_ASSIGN(route.hop.gateway, parse_address(m.gateway(), path + ".gateway"));
+      }
+      return route;
+    case fp::NEXT_HOP_KERNEL: route.hop.kind = GW_NEXT_HOP_KERNEL; return route;
+    default: return fail_field(path + ".kind", std::format("{} is unknown", static_cast<int>(m.kind())));
+  }
+}
+
+}  // namespace
+
+Result<control::SaKey> parse_sa_id(const fp::SaId& id) {
+  if (id.spi() < kFirstSpi)
+    return fail_field("id.spi", std::format("{} is reserved; SPIs begin at {}", id.spi(), kFirstSpi));
+  GW_TRY_ASSIGN(const IpAddress dst, parse_address(id.dst(), "id.dst"));
+  return control::SaKey{id.spi(), dst};
+}
+
+Result<control::SaRequest> parse_add_sa(const fp::AddSa& m) {
+  control::SaRequest r;
+  GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(m.id()));
+  GW_TRY_ASSIGN(r.parameters.src, parse_endpoint(m.src(), "src"));
+  GW_TRY_ASSIGN(r.parameters.dst, parse_endpoint(m.dst(), "dst"));
+  if (r.parameters.dst.address != key.dst) return fail_field("dst.address", "differs from id.dst");
+  GW_TRY_ASSIGN(r.tunnel_id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
+  GW_TRY_ASSIGN(r.algorithm, parse_algorithm(m));
+  GW_TRY_ASSIGN(r.parameters.local, parse_selectors(m.local_selectors(), "local_selectors"));
+  GW_TRY_ASSIGN(r.parameters.remote, parse_selectors(m.remote_selectors(), "remote_selectors"));
+  r.direction = m.inbound() ? esp::Direction::kInbound : esp::Direction::kOutbound;
+  r.origin = m.fresh() ? esp::KeyOrigin::kFresh : esp::KeyOrigin::kReplayed;
+  r.reqid = m.reqid();
+  r.hard_lifetime = std::chrono::seconds(std::min<std::uint64_t>(m.lifetime().hard_seconds(), UINT32_MAX));
+  r.parameters.spi = key.spi;
+  r.parameters.encapsulation = m.udp_encapsulation() ? esp::Encapsulation::kUdp : esp::Encapsulation::kNative;
+  r.parameters.sequence_mode = m.esn() ? esp::SequenceMode::kExtended : esp::SequenceMode::k32Bit;
+  r.parameters.replay_window = std::clamp<std::uint32_t>((std::min(m.replay_window(), 4096u) + 63) / 64 * 64, 64, 4096);
+  r.parameters.lifetime = {m.lifetime().soft_bytes(), m.lifetime().hard_bytes(), m.lifetime().soft_packets(),
+                           m.lifetime().hard_packets()};
+  r.parameters.key = Secret(std::string_view(m.key()));
+  return r;
+}
+
+Result<control::SaMove> parse_update_sa(const fp::UpdateSa& m) {
+  control::SaMove move;
+  GW_TRY_ASSIGN(move.key, parse_sa_id(m.id()));
+  GW_TRY_ASSIGN(move.src, parse_endpoint(m.new_src(), "new_src"));
+  GW_TRY_ASSIGN(move.dst, parse_endpoint(m.new_dst(), "new_dst"));
+  move.encapsulation = m.udp_encapsulation() ? esp::Encapsulation::kUdp : esp::Encapsulation::kNative;
+  return move;
+}
+
+Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
+  control::TunnelSettings t;
+  GW_TRY_ASSIGN(t.id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
+  if (m.device().empty() || m.device().size() > 15)
+    return fail_field("device", std::format("'{}' is not 1..15 characters", m.device()));
+  if (m.mtu() < 576 || m.mtu() > control::Tunnels::kMaxMtu)
+    return fail_field("mtu", std::format("{} is not in 576..{} (what fits a packet buffer with the outer headers)",
+                                         m.mtu(), control::Tunnels::kMaxMtu));
+  if (m.mss_clamp() > m.mtu())
+    return fail_field("mss_clamp", std::format("{} is more than the MTU {}", m.mss_clamp(), m.mtu()));
+  if (m.carrier() != fp::CARRIER_FOLLOWS_SA && m.carrier() != fp::CARRIER_ALWAYS)
+    return fail_field("carrier", std::format("policy {} is unknown", static_cast<int>(m.carrier())));
+  t.name = m.name();
+  t.device = m.device();
+  t.mtu = static_cast<std::uint16_t>(m.mtu());
+  t.mss_clamp = static_cast<std::uint16_t>(m.mss_clamp());
+  t.carrier = m.carrier() == fp::CARRIER_ALWAYS ? control::CarrierPolicy::kAlways : control::CarrierPolicy::kFollowsSa;
+  return t;
+}
+
+Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& m, const TunnelLookup& tunnels) {
+  RouteUpdate update;
+  std::vector<Prefix> named;
+  for (int i = 0; i < m.add_size(); ++i) {
+    GW_TRY_ASSIGN(fib::Route route, parse_route(m.add(i), tunnels, std::format("add[{}]", i)));
+    named.push_back(route.prefix);
+    update.add.push_back(std::move(route));
+  }
+  for (int i = 0; i < m.remove_size(); ++i) {
+    GW_TRY_ASSIGN(const Prefix prefix, parse_prefix(m.remove(i), std::format("remove[{}]", i)));
+    named.push_back(prefix);
+    update.remove.push_back(prefix);
+  }
+  std::ranges::sort(named);
+  if (const auto twice = std::ranges::adjacent_find(named); twice != named.end())
+    return fail_field("add", std::format("{} is named twice in one update", *twice));
+  return update;
+}
+
+fp::Code code_of(Errc code) {
+  switch (code) {
+    case Errc::kMalformed: return fp::MALFORMED;
+    case Errc::kUnsupported: return fp::UNSUPPORTED;
+    case Errc::kInvalidArgument: return fp::INVALID_ARGUMENT;
+    case Errc::kAlreadyExists: return fp::ALREADY_EXISTS;
+    case Errc::kNotFound: return fp::NOT_FOUND;
+    case Errc::kLimit: return fp::LIMIT;
+    case Errc::kNeedsRekey: return fp::NEEDS_REKEY;
+    default: return fp::INTERNAL;
+  }
+}
+
+void fill(const Error& error, fp::Status& out) {
+  out.set_code(code_of(error.code));
+  out.set_message(error.message);
+  out.set_field(error.field);
+}
+
+void fill(const control::SaKey& key, fp::SaId& out) {
+  out.set_spi(key.spi);
+  out.set_dst(key.dst.bytes_string());
+}
+
+void fill(const esp::Endpoint& endpoint, fp::Endpoint& out) {
+  out.set_address(endpoint.address.bytes_string());
+  out.set_port(endpoint.port);
+}
+
+void fill(const esp::RuntimeRecord& record, fp::SaCounters& out) {
+  const esp::SaCounters c = esp::counters_of(record);
+  out.set_packets(c.packets);
+  out.set_bytes(c.bytes);
+  out.set_last_used_unix_ms(c.last_used_ms);
+}
+
+void fill(const fib::Route& route, fp::Route& out) {
+  out.set_prefix(route.prefix.address().bytes_string());
+  out.set_prefix_length(route.prefix.length());
+  switch (route.hop.kind) {
+    case GW_NEXT_HOP_TUNNELS: out.set_kind(fp::NEXT_HOP_TUNNELS); break;
+    case GW_NEXT_HOP_VNET: out.set_kind(fp::NEXT_HOP_VNET); break;
+    case GW_NEXT_HOP_KERNEL: out.set_kind(fp::NEXT_HOP_KERNEL); break;
+    case GW_NEXT_HOP_NONE:
+    case GW_NEXT_HOP_LOCAL: break;  // not routes of clients
+  }
+  for (const fib::TunnelRef& t : route.hop.tunnels) out.add_tunnel_ids(t.id);
+  if (!route.hop.gateway.is_unspecified()) out.set_gateway(route.hop.gateway.bytes_string());
+}
+
+void add_drop(std::string_view reason, std::uint64_t packets, google::protobuf::RepeatedPtrField<fp::DropCount>& out) {
+  if (packets == 0) return;
+  for (fp::DropCount& known : out) {
+    if (known.reason() != reason) continue;
+    known.set_packets(known.packets() + packets);
+    return;
+  }
+  fp::DropCount* added = out.Add();
+  added->set_reason(std::string(reason));
+  added->set_packets(packets);
+}
+
+}  // namespace gw::rpc

@@ -1,0 +1,36 @@
+// Between the RPC's protobuf and our own types. Pure. Parsing checks everything that can be checked
+// without knowing what is installed; faults name the field as the client wrote it ("add[2].prefix").
+#pragma once
+
+#include "base/result.hpp"
+#include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tunnels.hpp"
+#include "ebpf/fib/table.hpp"
+#include "gw/fastpath/v1/fastpath.pb.h"
+
+namespace gw::rpc {
+
+namespace fp = ::gw::fastpath::v1;
+
+Result<control::SaKey> parse_sa_id(const fp::SaId& id);
+Result<control::SaRequest> parse_add_sa(const fp::AddSa& message);
+Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);
+Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
+
+/// Finds a configured tunnel for the forwarding table.
+using TunnelLookup = std::function<std::optional<fib::TunnelRef>(std::uint32_t id)>;
+struct RouteUpdate {
+  std::vector<fib::Route> add;
+  std::vector<Prefix> remove;
+};
+Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& message, const TunnelLookup& tunnels);
+
+fp::Code code_of(Errc code);
+void fill(const Error& error, fp::Status& out);
+void fill(const control::SaKey& key, fp::SaId& out);
+void fill(const esp::Endpoint& endpoint, fp::Endpoint& out);
+void fill(const esp::RuntimeRecord& record, fp::SaCounters& out);
+void fill(const fib::Route& route, fp::Route& out);
+void add_drop(std::string_view reason, std::uint64_t packets, google::protobuf::RepeatedPtrField<fp::DropCount>& out);
+
+}  // namespace gw::rpc

@@ -1,0 +1,67 @@
+// Every request of fastpath.proto, carried out: the one place where the RPC meets SAs, tunnels and the
+// forwarding table. Control thread.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tunnels.hpp"
+#include "ebpf/rpc/server.hpp"
+#include "ebpf/worker/worker.hpp"
+#include "ebpf/xdp/programs.hpp"
+
+namespace gw::rpc {
+
+/// For ListPorts.
+struct PortFacts {
+  std::string interface;
+  std::string side;  // "wan" or "vnet"
+  xdp::Attachment attachment;
+  bool zero_copy = false;
+  std::uint32_t queues = 0;
+};
+
+class Service final : public Handler {
+ public:
+  struct Parts {
+    worker::Worker& worker;
+    xdp::WanProgram& wan;
+    xdp::VnetProgram& vnet;
+    control::Tunnels& tunnels;
+    control::Forwarding& forwarding;
+    control::SaManager& sas;
+    const Clock& clock;
+    std::vector<PortFacts> ports;
+    std::size_t max_sas = 0;
+  };
+  explicit Service(Parts parts);
+
+  fp::Response handle(Client& client, const fp::ClientFrame& request) override;
+
+ private:
+  Status hello(Client& client, const fp::Hello& m, fp::Response& out);
+  Status add_sa(const Client& client, const fp::AddSa& m, fp::Response& out);
+  Status query_sa(const fp::QuerySa& m, fp::Response& out);
+  Status put_tunnel(const Client& client, const fp::PutTunnel& m);
+  Status del_tunnel(std::uint32_t id);
+  Status update_routes(const Client& client, const fp::UpdateRoutes& m);
+  Status sync_done(const Client& client);
+  void list_sas(fp::SaList& out) const;
+  void list_tunnels(fp::TunnelList& out) const;
+  void list_ports(fp::PortList& out) const;
+  void counters(fp::Counters& out) const;
+  void fill_sa(const control::SaEntry& entry, fp::SaInfo& out) const;
+  void fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& tunnel, fp::TunnelInfo& out) const;
+  Status dispatch(Client& client, const fp::ClientFrame& request, fp::Response& out);
+  Status write_request(Client& client, const fp::ClientFrame& request, fp::Response& out);
+
+  Parts parts_;
+  std::uint64_t epoch_;
+  std::uint64_t generation_ = 0;  // of Hellos
+  MonoTime started_;
+};
+
+}  // namespace gw::rpc

@@ -1,0 +1,118 @@
+// The reading half of the service: what gw-fastpath has and has counted.
+#include "ebpf/abi/drop_names.hpp"
+#include "ebpf/rpc/messages.hpp"
+#include "ebpf/rpc/service.hpp"
+
+namespace gw::rpc {
+namespace {
+
+std::uint64_t milliseconds(std::chrono::nanoseconds d) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(d).count());
+}
+
+using DropList = google::protobuf::RepeatedPtrField<fp::DropCount>;
+
+void add_drops(const worker::DropCounters& drops, DropList& out) {
+  for (std::size_t i = 1; i < drops.size(); ++i) add_drop(drop_info(static_cast<gw_drop>(i)).name, drops[i].get(), out);
+}
+
+void add_drops(const xdp::Counters& counters, DropList& out) {
+  for (std::size_t i = 0; i < counters.size(); ++i)
+    if (const auto name = xdp::drop_name(static_cast<gw_xdp_counter>(i)); !name.empty())
+      add_drop(name, counters[i], out);
+}
+
+}  // namespace
+
+void Service::fill_sa(const control::SaEntry& e, fp::SaInfo& out) const {
+  fill(e.key, *out.mutable_id());
+  fill(e.src, *out.mutable_src());
+  fill(e.dst, *out.mutable_dst());
+  const bool inbound = e.direction == esp::Direction::kInbound;
+  out.set_inbound(inbound);
+  out.set_active(e.active);
+  out.set_orphan(parts_.sas.table().is_orphan(e));
+  out.set_tunnel_id(e.tunnel_id);
+  out.set_algorithm(e.algorithm);
+  out.set_esn(e.sequence_mode == esp::SequenceMode::kExtended);
+  out.set_udp_encapsulation(e.encapsulation == esp::Encapsulation::kUdp);
+  if (inbound) {
+    out.set_replay_window(e.replay_window);
+    out.set_sequence(esp::load_field(e.record->replay_top));
+  } else {
+    out.set_sequence(esp::load_field(e.record->next_sequence) - 1);
+    out.set_iv_epoch(esp::load_field(e.record->iv_epoch));
+  }
+  fill(*e.record, *out.mutable_counters());
+  out.set_age_ms(milliseconds(parts_.clock.now() - e.installed));
+  out.set_reqid(e.reqid);
+}
+
+void Service::list_sas(fp::SaList& out) const {
+  for (const auto& [key, entry] : parts_.sas.table().entries()) fill_sa(entry, *out.add_sas());
+}
+
+void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, fp::TunnelInfo& out) const {
+  out.set_tunnel_id(id);
+  out.set_name(t.settings->name);
+  out.set_device(t.settings->device);
+  out.set_mtu(t.settings->mtu);
+  out.set_carrier(t.carrier.value_or(true));
+  if (const control::SaEntry* sa = parts_.sas.table().active(id)) {
+    fill(sa->src, *out.mutable_local());
+    fill(sa->dst, *out.mutable_remote());
+    out.set_udp_encapsulation(sa->encapsulation == esp::Encapsulation::kUdp);
+    out.set_active_spi(sa->key.spi);
+  }
+  const worker::TunnelCounters& c = parts_.worker.tunnels()[t.slot];
+  out.set_in_packets(c.in_packets.get());
+  out.set_in_bytes(c.in_bytes.get());
+  out.set_out_packets(c.out_packets.get());
+  out.set_out_bytes(c.out_bytes.get());
+  out.set_last_in_unix_ms(c.last_in_ms.get());
+  out.set_last_out_unix_ms(c.last_out_ms.get());
+  out.set_slow_path_packets(c.slow_path.get());
+  add_drops(c.drops, *out.mutable_drops());
+}
+
+void Service::list_tunnels(fp::TunnelList& out) const {
+  for (const auto& [id, tunnel] : parts_.tunnels.all())
+    if (tunnel.settings) fill_tunnel(id, tunnel, *out.add_tunnels());
+}
+
+void Service::list_ports(fp::PortList& out) const {
+  for (const PortFacts& port : parts_.ports) {
+    fp::PortInfo& info = *out.add_ports();
+    info.set_interface(port.interface);
+    info.set_side(port.side);
+    info.set_kind("xsk");
+    info.set_attach_mode(port.attachment.mode);
+    info.set_zero_copy(port.zero_copy);
+    info.set_queues(port.queues);
+    std::string reason =
+        port.zero_copy ? "the driver offers zero-copy AF_XDP" : "the driver offers no zero-copy AF_XDP";
+    if (!port.attachment.reason.empty()) reason += "; " + port.attachment.reason;
+    info.set_reason(reason);
+  }
+}
+
+void Service::counters(fp::Counters& out) const {
+  for (const worker::TunnelCounters& tunnel : parts_.worker.tunnels()) add_drops(tunnel.drops, *out.mutable_drops());
+  const worker::WorkerCounters& w = parts_.worker.counters();
+  add_drops(w.drops, *out.mutable_drops());
+  add_drops(parts_.wan.counters(), *out.mutable_drops());
+  add_drops(parts_.vnet.counters(), *out.mutable_drops());
+  out.set_wan_rx_packets(parts_.worker.wan().rx_packets.get());
+  out.set_wan_tx_packets(parts_.worker.wan().tx_packets.get());
+  out.set_vnet_rx_packets(parts_.worker.vnet().rx_packets.get());
+  out.set_vnet_tx_packets(parts_.worker.vnet().tx_packets.get());
+  out.set_control_queue_full(w.notices_lost.get());
+  fp::WorkerCounters& worker = *out.add_workers();
+  worker.set_worker(0);
+  worker.set_bursts(w.bursts.get());
+  worker.set_packets(w.packets.get());
+  worker.set_wakeups(w.wakeups.get());
+  out.set_uptime_ms(milliseconds(parts_.clock.now() - started_));
+}
+
+}  // namespace gw::rpc

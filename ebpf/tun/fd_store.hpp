@@ -1,0 +1,36 @@
+// Descriptors that outlive the process, by systemd's protocol without libsystemd: sent to $NOTIFY_SOCKET
+// with FDSTORE=1 (sd_notify(3)), handed back after a restart by LISTEN_FDS (sd_listen_fds(3)). Without a
+// service manager every call does nothing. Control thread.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+
+namespace gw::tun {
+
+class FdStore {
+ public:
+  /// Reads the environment: where to send, what was kept.
+  static FdStore from_environment();
+
+  /// What an earlier process left, by name. Once; the descriptors are the caller's.
+  std::map<std::string, Fd> take_kept() { return std::move(kept_); }
+
+  /// Keeps a duplicate. An error is logged by the caller: the program works on, only a crash costs more.
+  Status keep(std::string_view name, int fd);
+  Status forget(std::string_view name);
+  /// READY=1: systemd's Type=notify.
+  Status notify(std::string_view state);
+
+ private:
+  Status send(std::string_view message, int fd);
+
+  std::string socket_;  // empty: no service manager; '@...': abstract
+  std::map<std::string, Fd> kept_;
+};
+
+}  // namespace gw::tun

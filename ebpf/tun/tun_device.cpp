@@ -1,0 +1,86 @@
+#include "ebpf/tun/tun_device.hpp"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.hpp"
+
+namespace gw::tun {
+namespace {
+
+ifreq request_for(const std::string& name) {
+  ifreq r{};
+  name.copy(r.ifr_name, IFNAMSIZ - 1);
+  return r;
+}
+
+/// No link-local address and no router solicitations into the tunnel: nothing on the other side wants them.
+void set_sysctl(const std::string& path, const char* value) {
+  std::ofstream file(path);
+  file << value;
+  if (!file.flush()) log::debug("tun", "cannot write {}", path);  // a kernel without IPv6, or a read-only /proc
+}
+
+}  // namespace
+
+Result<TunDevice> TunDevice::open(const std::string& name) {
+  if (name.empty() || name.size() >= IFNAMSIZ || name.find_first_of("/ %") != std::string::npos)
+    return fail_field("device", std::format("'{}' is no interface name", name));
+  Fd fd(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!fd) return fail_errno("opening /dev/net/tun");
+  ifreq r = request_for(name);
+  r.ifr_flags = IFF_TUN | IFF_NO_PI;
+  if (::ioctl(fd.get(), TUNSETIFF, &r) != 0) {
+    if (errno == EBUSY || errno == EINVAL)
+      return fail_field("device", std::format("interface '{}' exists and is in use", name), Errc::kAlreadyExists);
+    return fail_errno(std::format("making the TUN device '{}'", name));
+  }
+  if (::ioctl(fd.get(), TUNSETPERSIST, 1) != 0) return fail_errno(std::format("keeping the TUN device '{}'", name));
+  return TunDevice(std::move(fd), name);
+}
+
+Result<TunDevice> TunDevice::adopt(Fd fd) {
+  ifreq r{};
+  if (::ioctl(fd.get(), TUNGETIFF, &r) != 0) return fail(Errc::kNotFound, "the kept descriptor is no TUN device");
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0 || ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0)
+    return fail_errno("adopting a TUN descriptor");
+  r.ifr_name[IFNAMSIZ - 1] = '\0';
+  return TunDevice(std::move(fd), r.ifr_name);
+}
+
+Status TunDevice::bring_up(std::uint32_t mtu) {
+  Fd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!control) return fail_errno("opening a socket for interface settings");
+  ifreq r = request_for(name_);
+  r.ifr_mtu = static_cast<int>(mtu);
+  if (::ioctl(control.get(), SIOCSIFMTU, &r) != 0) return fail_errno(std::format("setting the MTU of '{}'", name_));
+  r = request_for(name_);
+  if (::ioctl(control.get(), SIOCGIFFLAGS, &r) != 0) return fail_errno(std::format("reading the flags of '{}'", name_));
+  if (r.ifr_flags & IFF_UP) return {};
+  set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/addr_gen_mode", "1");
+  // A decrypted packet was checked against the SA's selectors; strict reverse path filtering would drop
+  // what arrives over one of several equal tunnels.
+  set_sysctl("/proc/sys/net/ipv4/conf/" + name_ + "/rp_filter", "0");
+  r.ifr_flags = static_cast<short>(r.ifr_flags | IFF_UP);
+  if (::ioctl(control.get(), SIOCSIFFLAGS, &r) != 0) return fail_errno(std::format("bringing '{}' up", name_));
+  return {};
+}
+
+Status TunDevice::set_carrier(Carrier carrier) {
+  const unsigned on = carrier == Carrier::kUp ? 1 : 0;
+  if (::ioctl(fd_.get(), TUNSETCARRIER, &on) != 0) return fail_errno(std::format("setting the carrier of '{}'", name_));
+  return {};
+}
+
+void TunDevice::destroy(TunDevice device) {
+  if (::ioctl(device.fd(), TUNSETPERSIST, 0) != 0) log::warning("tun", "cannot remove '{}'", device.name());
+}
+
+}  // namespace gw::tun

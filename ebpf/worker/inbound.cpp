@@ -1,0 +1,142 @@
+// wan -> decapsulate -> vnet port, or the tunnel's device for everything that wants the kernel: local
+// addresses, unresolved neighbours, TTL 1, no route.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/wire.hpp"
+#include "ebpf/esp/rewrite.hpp"
+#include "ebpf/worker/data_path.hpp"
+
+namespace gw::worker {
+namespace {
+
+constexpr std::uint16_t kTypeIpv4 = 0x0800;
+constexpr std::uint16_t kTypeIpv6 = 0x86dd;
+constexpr std::uint16_t kTypeVlan = 0x8100;
+constexpr std::uint16_t kTypeVlanProvider = 0x88a8;
+constexpr std::uint8_t kProtocolUdp = 17;
+constexpr std::uint32_t kUdpBytes = 8;
+
+/// Skips Ethernet and VLAN tags; false if the frame ends first.
+bool skip_link_layer(esp::Packet& p) {
+  std::uint32_t at = 12;
+  for (int tags = 0; tags <= 2; ++tags, at += 4) {
+    if (p.length < at + 2) return false;
+    const auto type = load_be<std::uint16_t>(p.data() + at);
+    if (type == kTypeVlan || type == kTypeVlanProvider) continue;
+    if (type != kTypeIpv4 && type != kTypeIpv6) return false;
+    p.offset += at + 2;
+    p.length -= at + 2;
+    return true;
+  }
+  return false;
+}
+
+IpAddress inner_dst(const esp::Packet& p) {
+  if (p.data()[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(p.data() + 16));
+  return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 24, 16));
+}
+
+bool forwardable(const IpAddress& dst) {
+  return !dst.is_multicast() && !dst.is_link_local() && !dst.is_loopback() && !dst.is_unspecified();
+}
+
+}  // namespace
+
+/// Finds the SA. XDP has checked the headers; the ring may still hold packets of an SA that just went.
+gw_drop DataPath::classify(esp::Packet& p, Slot& s) {
+  if (!skip_link_layer(p)) return GW_DROP_TRUNCATED;
+  SaKey key;
+  std::uint32_t esp = 0;
+  std::uint8_t protocol = 0;
+  if (p.length >= 20 && p.data()[0] >> 4 == 4) {
+    esp = (p.data()[0] & 0xfu) * 4;
+    protocol = p.data()[9];
+    key.dst = inner_dst(p);
+  } else if (p.length >= 40 && p.data()[0] >> 4 == 6) {
+    esp = 40;
+    protocol = p.data()[6];
+    key.dst = inner_dst(p);
+  } else {
+    return GW_DROP_TRUNCATED;
+  }
+  if (protocol == kProtocolUdp) esp += kUdpBytes;
+  if (p.length < esp + sizeof key.spi) return GW_DROP_TRUNCATED;
+  key.spi = load_be<std::uint32_t>(p.data() + esp);
+  const auto it = inbound_.find(key);
+  if (it == inbound_.end()) return GW_DROP_UNKNOWN_SPI;
+  s.in = it->second.get();
+  s.tunnel = s.in->tunnel;
+  p.in = s.in->sa.get();
+  return GW_DROP_NONE;
+}
+
+void DataPath::from_wan(std::span<const xsk::Descriptor> packets) {
+  std::size_t n = 0;
+  for (const xsk::Descriptor& d : packets) {
+    begin(n, d);
+    if (const gw_drop reason = classify(burst_[n], slots_[n]); reason != GW_DROP_NONE)
+      drop(reason, slots_[n]);
+    else
+      ++n;
+  }
+  read_clock();
+  const esp::BurstResult result = codec_.decapsulate(std::span(burst_).first(n), now_ms_);
+  for (std::size_t i = 0; i < n; ++i) {
+    Inbound& in = *slots_[i].in;
+    if (result.events != 0)
+      report_events(*in.sa, {in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}, in.sa->seen_source());
+    if (burst_[i].drop != GW_DROP_NONE) {
+      drop(burst_[i].drop, slots_[i]);
+      continue;
+    }
+    if (!std::exchange(in.confirmed, true)) notify(Confirmed{{in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}});
+    deliver(burst_[i], slots_[i]);
+  }
+  flush_vnet();
+}
+
+void DataPath::deliver(esp::Packet& p, const Slot& s) {
+  const Family family = p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6;
+  const TunnelConfig& tunnel = tunnels_[s.tunnel].config;
+  // Both directions of a TCP handshake cross the tunnel: the peer's SYN tells our hosts what to send.
+  (void)esp::clamp_mss(p.bytes(), family, tunnel.mss);
+  parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
+  if (!forward_to_vnet(p, s)) write_to_tun(p, s);
+}
+
+/// The fast way, if the forwarding table says vnet and the neighbour is known. False: nothing was done.
+bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
+  const IpAddress dst = inner_dst(p);
+  gw_next_hop& hop = parts_.fib.next_hops[fib::lookup(parts_.fib, dst)];
+  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst) || p.length > parts_.vnet.mtu()) return false;
+  IpAddress next = dst;
+  if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
+  if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
+  const auto it = neighbours_.find(next);
+  if (it == neighbours_.end()) return false;
+  const Family family = dst.family();
+  if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP
+
+  it->second.used = true;
+  std::uint8_t* eth = p.data() - kEthernetBytes;
+  std::ranges::copy(it->second.mac, eth);
+  std::ranges::copy(parts_.vnet.mac(), eth + 6);
+  store_be(eth + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
+  constexpr auto kLinkBytes = static_cast<std::uint32_t>(kEthernetBytes);
+  parts_.vnet.queue({{s.frame + p.offset - kLinkBytes, p.length + kLinkBytes}, s.tunnel, p.length});
+  return true;
+}
+
+void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {
+  const int fd = tunnels_[s.tunnel].config.tun_fd;
+  if (fd < 0) return drop(GW_DROP_NO_TUNNEL, s);
+  if (::write(fd, p.data(), p.length) < 0) return drop(GW_DROP_TUN_FULL, s);
+  count_in(s.tunnel, p.length);
+  parts_.tunnels[s.tunnel].slow_path.add();
+  parts_.umem.give(s.frame);
+}
+
+}  // namespace gw::worker

@@ -1,0 +1,148 @@
+// vnet port or tunnel device -> encapsulate -> wan.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/wire.hpp"
+#include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/rewrite.hpp"
+#include "ebpf/worker/data_path.hpp"
+
+namespace gw::worker {
+namespace {
+
+constexpr std::uint64_t kAcquireIntervalMs = 1000;  // fastpath.proto, Acquire
+
+Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6; }
+
+struct Addresses {
+  IpAddress src;
+  IpAddress dst;
+};
+
+Addresses addresses_of(const esp::Packet& p) {
+  const std::uint8_t* h = p.data();
+  if (family_of(p) == Family::kV4)
+    return {IpAddress::from_v4(load_be<std::uint32_t>(h + 12)), IpAddress::from_v4(load_be<std::uint32_t>(h + 16))};
+  return {IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 8, 16)),
+          IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 24, 16))};
+}
+
+}  // namespace
+
+void DataPath::from_vnet(std::span<const xsk::Descriptor> packets) {
+  read_clock();
+  std::size_t n = 0;
+  for (const xsk::Descriptor& d : packets) {
+    begin(n, d);
+    esp::Packet& p = burst_[n];
+    p.offset += kEthernetBytes;
+    p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
+    if (const gw_drop reason = prepare_outbound(p, slots_[n], Source::kVnet); reason != GW_DROP_NONE)
+      drop(reason, slots_[n]);
+    else
+      ++n;
+  }
+  encapsulate_burst(n);
+}
+
+std::size_t DataPath::from_tun(TunnelSlot slot) {
+  const int fd = tunnels_[slot].config.tun_fd;
+  constexpr std::uint32_t kRoom = xsk::kFrameBytes - xsk::kHeadroom - esp::kMaxTailroom;
+  read_clock();
+  std::size_t n = 0;
+  std::size_t read = 0;
+  for (; fd >= 0 && read < kBurst; ++read) {
+    xsk::FrameAddress frame = 0;
+    if (!parts_.umem.take(frame)) break;
+    const ssize_t length = ::read(fd, parts_.umem.at(frame + xsk::kHeadroom), kRoom);
+    if (length <= 0) {
+      parts_.umem.give(frame);
+      break;
+    }
+    begin(n, {frame + xsk::kHeadroom, static_cast<std::uint32_t>(length)});
+    slots_[n].tunnel = slot;
+    parts_.tunnels[slot].slow_path.add();
+    if (const gw_drop reason = prepare_outbound(burst_[n], slots_[n], Source::kTun); reason != GW_DROP_NONE)
+      drop(reason, slots_[n]);
+    else
+      ++n;
+  }
+  encapsulate_burst(n);
+  return read;
+}
+
+/// The tunnel of a packet from the vnet port. XDP asked the same table a moment ago.
+gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s) {
+  gw_next_hop& hop = parts_.fib.next_hops[fib::lookup(parts_.fib, addresses_of(p).dst)];
+  if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;
+  const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), family_of(p)));
+  if (slot >= tunnels_.size()) return GW_DROP_NO_TUNNEL;
+  s.tunnel = slot;
+  return GW_DROP_NONE;
+}
+
+/// Everything up to encryption. The packet begins at its IP header.
+gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
+  const auto inner = esp::check_inner(p.bytes());
+  if (!inner) return GW_DROP_MALFORMED_INNER;
+  p.length = inner->total_length;
+  if (source == Source::kVnet) {
+    if (const gw_drop reason = choose_tunnel(p, s); reason != GW_DROP_NONE) return reason;
+  } else if (addresses_of(p).dst.is_multicast()) {
+    return GW_DROP_NOT_FORWARDABLE;  // neighbour discovery and reports of the device itself
+  }
+  Tunnel& tunnel = tunnels_[s.tunnel];
+  if (!tunnel.active) {
+    acquire(s.tunnel, p);
+    return GW_DROP_NO_OUTBOUND_SA;
+  }
+  if (p.length > tunnel.config.mtu) return GW_DROP_TOO_BIG;
+  (void)esp::clamp_mss(p.bytes(), inner->family, tunnel.config.mss);
+  // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
+  if (source == Source::kVnet && !esp::decrement_ttl(p.bytes(), inner->family)) return GW_DROP_TTL;
+  s.out = tunnel.active;
+  p.out = s.out->sa.get();
+  return GW_DROP_NONE;
+}
+
+void DataPath::encapsulate_burst(std::size_t count) {
+  if (count == 0) return;
+  for (std::size_t i = 0; i < count; ++i) slots_[i].inner_bytes = burst_[i].length;
+  const esp::BurstResult result = codec_.encapsulate(std::span(burst_).first(count), now_ms_);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Slot& s = slots_[i];
+    if (result.events != 0) report_events(*s.out->sa, tunnels_[s.tunnel].active_key, {});
+    if (burst_[i].drop != GW_DROP_NONE)
+      drop(burst_[i].drop, s);
+    else
+      transmit(burst_[i], s);
+  }
+  flush_wan();
+}
+
+/// Sends a finished outer packet: by the wan port if the next hop's MAC is known, else by the kernel.
+void DataPath::transmit(esp::Packet& p, const Slot& s) {
+  if (p.length > parts_.wan.mtu()) return drop(GW_DROP_TOO_BIG, s);
+  Path* path = s.out->path < paths_.size() ? &paths_[s.out->path] : nullptr;
+  if (!path || !path->header) {
+    if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
+    count_out(s.tunnel, s.inner_bytes);
+    parts_.umem.give(s.frame);
+    return;
+  }
+  path->used = true;
+  std::ranges::copy(*path->header, p.data() - kEthernetBytes);
+  constexpr auto kLinkBytes = static_cast<std::uint32_t>(kEthernetBytes);
+  parts_.wan.queue({{s.frame + p.offset - kLinkBytes, p.length + kLinkBytes}, s.tunnel, s.inner_bytes});
+}
+
+void DataPath::acquire(TunnelSlot slot, const esp::Packet& p) {
+  if (now_ms_ < tunnels_[slot].next_acquire_ms) return;
+  tunnels_[slot].next_acquire_ms = now_ms_ + kAcquireIntervalMs;
+  const Addresses a = addresses_of(p);
+  notify(NoOutboundSa{slot, a.src, a.dst});
+}
+
+}  // namespace gw::worker

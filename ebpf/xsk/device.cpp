@@ -1,0 +1,34 @@
+#include "ebpf/xsk/device.hpp"
+
+#include <bpf/libbpf.h>
+#include <linux/ethtool.h>
+#include <linux/netdev.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "base/fd.hpp"
+
+namespace gw::xsk {
+
+Result<std::uint32_t> rx_queues(const std::string& interface) {
+  Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_errno("opening a socket for ethtool");
+  ethtool_channels channels{};
+  channels.cmd = ETHTOOL_GCHANNELS;
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_data = reinterpret_cast<char*>(&channels);
+  if (::ioctl(fd.get(), SIOCETHTOOL, &request) != 0) return 1;  // no such operation: a single-queue device
+  return std::max<std::uint32_t>(1, channels.combined_count + channels.rx_count);
+}
+
+bool offers_zero_copy(int ifindex) {
+  LIBBPF_OPTS(bpf_xdp_query_opts, options);
+  return bpf_xdp_query(ifindex, 0, &options) == 0 && (options.feature_flags & NETDEV_XDP_ACT_XSK_ZEROCOPY) != 0;
+}
+
+}  // namespace gw::xsk

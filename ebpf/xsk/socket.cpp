@@ -1,0 +1,109 @@
+#include "ebpf/xsk/socket.hpp"
+
+#include <linux/if_xdp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+namespace gw::xsk {
+namespace {
+
+// Copy mode sends 32 packets per system call (kernel: TX_BATCH_SIZE), then says EAGAIN.
+constexpr unsigned kSendBatch = 32;
+
+}  // namespace
+
+Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, const QueueId& id, CopyMode mode) {
+  std::unique_ptr<Socket> s(new Socket(umem));
+  if (!umem.first_taken_) {
+    s->fill_ = &umem.first_fill_;
+    s->completion_ = &umem.first_completion_;
+  }
+  xsk_socket_config config{};
+  config.rx_size = kRingEntries;
+  config.tx_size = kRingEntries;
+  config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
+  config.bind_flags =
+      static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (mode == CopyMode::kZeroCopy ? XDP_ZEROCOPY : XDP_COPY));
+  const int error = xsk_socket__create_shared(&s->handle_, id.interface.c_str(), id.queue, umem.handle_, &s->rx_,
+                                              &s->tx_, s->fill_, s->completion_, &config);
+  if (error == -EBUSY)
+    return fail_errno(
+        std::format("AF_XDP socket on {} queue {} (another program has this queue)", id.interface, id.queue), EBUSY);
+  if (error != 0) return fail_errno(std::format("AF_XDP socket on {} queue {}", id.interface, id.queue), -error);
+  umem.first_taken_ = true;
+  s->fd_ = xsk_socket__fd(s->handle_);
+  s->refill();
+  return s;
+}
+
+Socket::~Socket() {
+  if (handle_) xsk_socket__delete(handle_);
+}
+
+std::size_t Socket::receive(std::span<Descriptor> out) {
+  std::uint32_t index = 0;
+  const std::uint32_t n = xsk_ring_cons__peek(&rx_, static_cast<std::uint32_t>(out.size()), &index);
+  for (std::uint32_t i = 0; i < n; ++i) {
+    const xdp_desc* d = xsk_ring_cons__rx_desc(&rx_, index + i);
+    out[i] = {d->addr, d->len};
+  }
+  if (n > 0) xsk_ring_cons__release(&rx_, n);
+  in_fill_ -= std::min(in_fill_, n);
+  return n;
+}
+
+void Socket::refill() {
+  constexpr std::uint32_t kWorthwhile = 64;
+  const std::uint32_t room = std::min(kRingEntries - in_fill_, xsk_prod_nb_free(fill_, kRingEntries - in_fill_));
+  const auto n = std::min(room, static_cast<std::uint32_t>(umem_.free_frames()));
+  std::uint32_t index = 0;
+  if ((n >= kWorthwhile || in_fill_ == 0) && n > 0 && xsk_ring_prod__reserve(fill_, n, &index) == n) {
+    for (std::uint32_t i = 0; i < n; ++i) {
+      FrameAddress frame = 0;
+      umem_.take(frame);
+      *xsk_ring_prod__fill_addr(fill_, index + i) = frame;
+    }
+    xsk_ring_prod__submit(fill_, n);
+    in_fill_ += n;
+  }
+  if (fd_ >= 0 && xsk_ring_prod__needs_wakeup(fill_)) (void)::recvfrom(fd_, nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+}
+
+std::size_t Socket::transmit(std::span<const Descriptor> packets) {
+  const auto n = std::min(static_cast<std::uint32_t>(packets.size()),
+                          xsk_prod_nb_free(&tx_, static_cast<std::uint32_t>(packets.size())));
+  std::uint32_t index = 0;
+  if (n == 0 || xsk_ring_prod__reserve(&tx_, n, &index) != n) return 0;
+  for (std::uint32_t i = 0; i < n; ++i) {
+    xdp_desc* d = xsk_ring_prod__tx_desc(&tx_, index + i);
+    d->addr = packets[i].address;
+    d->len = packets[i].length;
+    d->options = 0;
+  }
+  xsk_ring_prod__submit(&tx_, n);
+  outstanding_ += n;
+  return n;
+}
+
+bool Socket::flush() {
+  if (outstanding_ == 0) return false;
+  if (!xsk_ring_prod__needs_wakeup(&tx_)) return false;
+  for (unsigned i = 0; i <= outstanding_ / kSendBatch; ++i) {
+    if (::sendto(fd_, nullptr, 0, MSG_DONTWAIT, nullptr, 0) >= 0) return false;
+    if (errno != EAGAIN && errno != EBUSY && errno != ENOBUFS) return false;  // ENETDOWN, ENXIO: nothing to wait for
+    reap();  // a full completion ring stops transmission as well
+  }
+  return true;
+}
+
+void Socket::reap() {
+  std::uint32_t index = 0;
+  const std::uint32_t n = xsk_ring_cons__peek(completion_, kRingEntries, &index);
+  for (std::uint32_t i = 0; i < n; ++i) umem_.give(frame_of(*xsk_ring_cons__comp_addr(completion_, index + i)));
+  if (n == 0) return;
+  xsk_ring_cons__release(completion_, n);
+  outstanding_ -= std::min(outstanding_, n);
+}
+
+}  // namespace gw::xsk

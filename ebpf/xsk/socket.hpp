@@ -1,0 +1,69 @@
+// One AF_XDP socket: one rx queue of one interface. Frames go in circles: free -> fill ring -> kernel ->
+// received -> worker -> free or transmit ring -> kernel -> completion ring -> free. Owned by the worker
+// after open(); one thread.
+#pragma once
+
+#include <xdp/xsk.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.hpp"
+#include "ebpf/xsk/umem.hpp"
+
+namespace gw::xsk {
+
+struct QueueId {
+  std::string interface;
+  std::uint32_t queue = 0;
+};
+
+enum class CopyMode : std::uint8_t { kCopy, kZeroCopy };
+
+/// A packet in the UMEM.
+struct Descriptor {
+  std::uint64_t address = 0;
+  std::uint32_t length = 0;
+};
+
+class Socket {
+ public:
+  /// Binds to the queue; no XDP program is loaded. Zero copy only if asked for.
+  static Result<std::unique_ptr<Socket>> open(Umem& umem, const QueueId& id, CopyMode mode);
+  ~Socket();
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  int fd() const { return fd_; }
+
+  /// Takes received packets; their frames are the caller's.
+  std::size_t receive(std::span<Descriptor> out);
+  /// Hands free frames to the kernel to receive into.
+  void refill();
+
+  /// Queues packets; the frames of those taken (the first n) are the kernel's. Call flush() after a burst.
+  std::size_t transmit(std::span<const Descriptor> packets);
+  /// Tells the kernel to send. True: some could not be sent yet, call again soon.
+  bool flush();
+  /// Takes back the frames of packets that were sent.
+  void reap();
+
+ private:
+  explicit Socket(Umem& umem) : umem_(umem) {}
+
+  Umem& umem_;
+  xsk_socket* handle_ = nullptr;
+  int fd_ = -1;
+  xsk_ring_cons rx_{};
+  xsk_ring_prod tx_{};
+  xsk_ring_prod own_fill_{};
+  xsk_ring_cons own_completion_{};
+  xsk_ring_prod* fill_ = &own_fill_;
+  xsk_ring_cons* completion_ = &own_completion_;
+  std::uint32_t outstanding_ = 0;  // queued for transmission, not yet completed
+  std::uint32_t in_fill_ = 0;      // frames the kernel has for receiving
+};
+
+}  // namespace gw::xsk
