@@ -1,0 +1,90 @@
+// JSON as bgpd 10.3 prints it, shortened.
+#include "bgp/summary.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/bgp/intent.hpp"
+
+namespace gw::bgp {
+namespace {
+
+using test::ip;
+using test::net;
+
+constexpr const char* kSummary = R"({
+"ipv4Unicast":{"routerId":"203.0.113.10","as":65515,"peers":{
+  "169.254.21.2":{"remoteAs":65021,"localAs":65515,"msgRcvd":9,"msgSent":10,"peerUptime":"00:00:06","peerUptimeMsec":6000,
+    "pfxRcd":3,"pfxSnt":2,"state":"Established","peerState":"OK"},
+  "169.254.21.6":{"remoteAs":65022,"msgRcvd":0,"msgSent":0,"peerUptime":"never","peerUptimeMsec":0,"pfxRcd":0,
+    "state":"Active","peerState":"OK"}}}
+,
+"ipv6Unicast":{"peers":{"169.254.21.2":{"remoteAs":65021,"msgRcvd":9,"msgSent":10,"peerUptimeMsec":6000,"pfxRcd":1,
+    "pfxSnt":1,"state":"Established"}}}
+})";
+
+TEST(Summary, BothFamiliesOfASession) {
+  const auto peers = parse_summary(kSummary);
+  ASSERT_TRUE(peers);
+  ASSERT_EQ(peers->size(), 2U);
+  const PeerStatus& up = peers->at(ip("169.254.21.2"));
+  EXPECT_TRUE(up.established());
+  EXPECT_EQ(up.asn, 65021U);
+  EXPECT_EQ(up.uptime, std::chrono::seconds(6));
+  EXPECT_EQ(up.received_v4, 3U);
+  EXPECT_EQ(up.received_v6, 1U);
+  EXPECT_EQ(up.advertised_v4, 2U);
+  EXPECT_EQ(up.messages_received, 9U);
+  EXPECT_FALSE(peers->at(ip("169.254.21.6")).established());
+}
+
+TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
+  auto peers = parse_summary(kSummary).value();
+  ASSERT_TRUE(add_neighbors(R"({"169.254.21.2":{"remoteAs":65021,"bgpState":"Established","hostLocal":"169.254.21.1",
+      "messageStats":{"totalSent":20,"totalRecv":19},"lastResetDueTo":"Hold Timer Expired","lastResetCode":4}})",
+                            peers));
+  const PeerStatus& up = peers.at(ip("169.254.21.2"));
+  EXPECT_EQ(up.local, ip("169.254.21.1"));
+  EXPECT_EQ(up.messages_sent, 20U);
+  EXPECT_EQ(up.last_error, "Hold Timer Expired");
+  EXPECT_EQ(up.received_v4, 3U);
+}
+
+TEST(Summary, RoutesInTheCloudsColumns) {
+  const PeerStatus session{.peer = ip("169.254.21.2"), .local = ip("169.254.21.1"), .asn = 65021};
+  const auto received = parse_routes(R"({"receivedRoutes":{
+      "10.20.0.0/16":{"network":"10.20.0.0/16","nextHop":"169.254.21.2","weight":0,"path":"65021 65022","origin":"IGP"},
+      "10.10.0.0/16":{"nextHop":"169.254.21.2","weight":7,"path":"65021"}},"totalPrefixCounter":2})",
+                                     session, Direction::kReceived);
+  ASSERT_TRUE(received);
+  ASSERT_EQ(received->size(), 2U);
+  EXPECT_EQ((*received)[0].network, net("10.10.0.0/16"));
+  EXPECT_EQ((*received)[1].next_hop, "169.254.21.2");
+  EXPECT_EQ((*received)[1].local_address, "169.254.21.1");
+  EXPECT_EQ((*received)[1].as_path, "65021 65022");
+  EXPECT_EQ((*received)[1].origin, "EBgp");
+  const auto advertised = parse_routes(R"({"advertisedRoutes":{"2001:db8:10::/48":{"nextHopGlobal":"::","weight":32768,
+      "path":""},"10.30.0.0/16":{"nextHop":"0.0.0.0","path":"65022"}}})",
+                                       session, Direction::kAdvertised);
+  ASSERT_TRUE(advertised);
+  EXPECT_EQ((*advertised)[0].origin, "EBgp");
+  EXPECT_EQ((*advertised)[1].origin, "Network");
+}
+
+TEST(Summary, WhatIsNotWhatItShouldBe) {
+  EXPECT_FALSE(parse_summary("% BGP instance not found"));
+  EXPECT_FALSE(parse_summary("[]"));
+  EXPECT_TRUE(parse_summary("{}")->empty());
+  EXPECT_TRUE(parse_summary(R"({"ipv4Unicast":{"peers":{"x":{},"192.0.2.1":3}}})")->empty());
+  EXPECT_TRUE(parse_routes(R"({"warning":"No such neighbor"})", {}, Direction::kReceived)->empty());
+  EXPECT_FALSE(parse_routes(std::string(100, '['), {}, Direction::kReceived));
+}
+
+TEST(Summary, Commands) {
+  EXPECT_EQ(show_received(ip("169.254.21.2"), Family::kV6),
+            "show bgp ipv6 unicast neighbors 169.254.21.2 received-routes json");
+  EXPECT_EQ(show_advertised(ip("2001:db8::2"), Family::kV4),
+            "show bgp ipv4 unicast neighbors 2001:db8::2 advertised-routes json");
+}
+
+}  // namespace
+}  // namespace gw::bgp
