@@ -302,7 +302,7 @@ class Program {
         command(app_, "rollback", "Apply an earlier revision again", "  gwctl rollback\n  gwctl rollback 12");
     rollback.add_option("N", revision_, "the revision [the one before the running one]")
         ->type_name("N")
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(1U, 4294967295U));
     does(rollback, [this] {
       api::RollbackRequest request;
       request.set_revision(revision_);

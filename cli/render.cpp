@@ -23,6 +23,11 @@ Cell state(const std::string& text) { return {text, state_colour(text)}; }
 
 std::string yes(bool value) { return value ? "yes" : ""; }
 
+std::string esp_of(const api::Tunnel& tunnel) {
+  if (tunnel.esp_proposal().empty()) return {};
+  return tunnel.esp_proposal() + (tunnel.udp_encapsulation() ? " udp" : "");
+}
+
 // "nothing" beats a table of a header only.
 std::string or_nothing(const Table& table, std::string_view nothing, const View& view) {
   return table.empty() ? std::format("{}\n", nothing) : table.render(view.style);
@@ -68,9 +73,8 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                {"Routes", Align::kRight}});
   for (const api::Tunnel& tunnel : reply.tunnels()) {
     table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
-               tunnel.device(), tunnel.esp_proposal() + (tunnel.udp_encapsulation() ? " udp" : ""),
-               human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(),
-               state(tunnel.bgp_state()), tunnel.routes_received()});
+               tunnel.device(), esp_of(tunnel), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
+               tunnel.dropped_packets(), state(tunnel.bgp_state()), tunnel.routes_received()});
     if (tunnel.state() == "up" || (tunnel.reason().empty() && tunnel.fault().empty())) continue;
     table.note(tunnel.fault().empty() ? tunnel.reason() : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
   }

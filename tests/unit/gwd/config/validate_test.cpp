@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <google/protobuf/descriptor.h>
+
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -428,6 +430,25 @@ TEST(Example, IsValid) {
   text << file.rdbuf();
   ASSERT_FALSE(text.str().empty());
   EXPECT_THAT(findings_of(text.str(), dir.path()), IsEmpty());
+}
+
+// docs/configuration.md has a section for every message and a line for every key in it.
+void expect_documented(const google::protobuf::Descriptor& type, const std::string& text, std::set<std::string>& seen) {
+  if (!seen.insert(type.name()).second) return;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const auto& field = *type.field(i);
+    if (!type.options().map_entry()) EXPECT_THAT(text, testing::HasSubstr("| `" + field.name() + "`")) << type.name();
+    if (field.message_type() != nullptr) expect_documented(*field.message_type(), text, seen);
+  }
+}
+
+TEST(Documentation, NamesEveryKey) {
+  std::ifstream file("docs/configuration.md");
+  std::stringstream text;
+  text << file.rdbuf();
+  ASSERT_FALSE(text.str().empty());
+  std::set<std::string> seen;
+  expect_documented(*v1::Config::descriptor(), text.str(), seen);
 }
 
 }  // namespace

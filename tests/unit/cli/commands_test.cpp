@@ -1,0 +1,266 @@
+// The commands against a transport that remembers what it was asked: requests, output and exit codes.
+#include "cli/commands.hpp"
+
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <format>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+namespace gw::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class Commands : public testing::Test {
+ protected:
+  struct Fake final : Transport {
+    explicit Fake(Commands& t) : test(t) {}
+    Result<Reply> send(const Request& request) override {
+      test.requests_.push_back((request.method == Method::kGet ? "GET " : "POST ") + request.target +
+                               (request.body.empty() ? "" : " " + request.body));
+      if (test.failure_) return std::unexpected(*test.failure_);
+      const auto found = test.replies_.find(request.target);
+      return found == test.replies_.end() ? Reply{404, R"({"error": {"code": "not_found", "message": "no such path"}})"}
+                                          : found->second;
+    }
+    Commands& test;
+  };
+
+  int run(const std::vector<std::string>& words) {
+    out_.str("");
+    err_.str("");
+    requests_.clear();
+    const Surroundings surroundings{.out = out_,
+                                    .err = err_,
+                                    .style = Style::kPlain,
+                                    .default_socket = "/run/gw/gwd.sock",
+                                    .now = [] { return WallTime(std::chrono::seconds(1'700'000'000)); },
+                                    .pause =
+                                        [this](std::chrono::seconds time) {
+                                          pauses_.push_back(time);
+                                          return pauses_.size() < 3;
+                                        },
+                                    .connect =
+                                        [this](const std::string& socket, std::chrono::milliseconds timeout) {
+                                          socket_ = socket;
+                                          timeout_ = timeout;
+                                          return std::make_unique<Fake>(*this);
+                                        }};
+    return cli::run(words, surroundings);
+  }
+  std::string file(const std::string& text) {
+    const auto path = std::filesystem::temp_directory_path() / std::format("gwctl-test-{}.yaml", ::getpid());
+    std::ofstream(path) << text;
+    return path.string();
+  }
+  std::string out() const { return out_.str(); }
+  std::string err() const { return err_.str(); }
+
+  std::map<std::string, Reply> replies_;
+  std::optional<Error> failure_;
+  std::vector<std::string> requests_;
+  std::vector<std::chrono::seconds> pauses_;
+  std::string socket_;
+  std::chrono::milliseconds timeout_{};
+
+ private:
+  std::ostringstream out_;
+  std::ostringstream err_;
+};
+
+TEST_F(Commands, EachViewAsksItsPath) {
+  const std::map<std::vector<std::string>, std::string> paths{
+      {{"status"}, "GET /v1/status"},
+      {{"show", "tunnels"}, "GET /v1/tunnels"},
+      {{"show", "sas"}, "GET /v1/sas"},
+      {{"show", "bgp"}, "GET /v1/bgp/peers"},
+      {{"show", "bgp", "peers"}, "GET /v1/bgp/peers"},
+      {{"show", "bgp", "learned"}, "GET /v1/bgp/learned"},
+      {{"show", "bgp", "learned", "--peer", "fd00::2"}, "GET /v1/bgp/learned?peer=fd00%3A%3A2"},
+      {{"show", "bgp", "advertised", "169.254.21.2"}, "GET /v1/bgp/advertised?peer=169.254.21.2"},
+      {{"show", "routes"}, "GET /v1/routes"},
+      {{"show", "routes", "10.20.0.0/16"}, "GET /v1/routes?prefix=10.20.0.0%2F16"},
+      {{"show", "counters"}, "GET /v1/counters"},
+      {{"show", "interfaces"}, "GET /v1/interfaces"},
+      {{"show", "config"}, "GET /v1/config"},
+      {{"show", "revisions"}, "GET /v1/config/revisions"},
+      {{"diff", "3"}, "GET /v1/config/diff?from=3"},
+      {{"diff", "3", "5"}, "GET /v1/config/diff?from=3&to=5"},
+  };
+  for (const auto& [words, request] : paths) {
+    replies_[request.substr(4)] = {200, "{}"};
+    EXPECT_EQ(run(words), kOk) << request << err();
+    EXPECT_THAT(requests_, ElementsAre(request));
+  }
+}
+
+TEST_F(Commands, JsonIsTheApisMessageWithDefaults) {
+  replies_["/v1/tunnels"] = {200, R"({"tunnels": [{"name": "a/b", "state": "up", "field_of_a_newer_gwd": 1}]})"};
+  EXPECT_EQ(run({"--json", "show", "tunnels"}), kOk);
+  EXPECT_THAT(out(), HasSubstr(R"("name": "a/b")"));
+  EXPECT_THAT(out(), HasSubstr(R"("routes_received": 0)"));
+  EXPECT_EQ(run({"show", "tunnels", "--json"}), kOk);
+}
+
+TEST_F(Commands, CheckTurnsDownIntoAnExitCode) {
+  replies_["/v1/tunnels"] = {200, R"({"tunnels": [{"name": "a", "state": "down", "reason": "no answer"}]})"};
+  EXPECT_EQ(run({"show", "tunnels"}), kOk);
+  EXPECT_EQ(run({"show", "tunnels", "--check"}), kNotUp);
+  EXPECT_THAT(out(), HasSubstr("\n    no answer\n"));
+  replies_["/v1/bgp/peers"] = {200, R"({"peers": [{"state": "Active"}]})"};
+  EXPECT_EQ(run({"show", "bgp", "--check"}), kNotUp);
+  EXPECT_EQ(run({"show", "bgp", "peers", "--check"}), kNotUp);
+  replies_["/v1/status"] = {200, R"({"components": [{"name": "charon", "connected": true}]})"};
+  EXPECT_EQ(run({"status", "--check"}), kOk);
+}
+
+TEST_F(Commands, WatchAsksAgain) {
+  replies_["/v1/counters"] = {200, "{}"};
+  EXPECT_EQ(run({"show", "counters", "--watch", "2"}), kOk);
+  EXPECT_EQ(requests_.size(), 3U);
+  EXPECT_THAT(pauses_, testing::Each(std::chrono::seconds(2)));
+}
+
+TEST_F(Commands, ApplySendsTheTextAndItsPath) {
+  const std::string path = file("version: 1\n");
+  replies_["/v1/config/apply"] = {200, R"({"revision": 7, "changes": ["+ sites[lyon]"], "confirm_seconds": 300,
+    "warnings": [{"file": "g.yaml", "line": 1, "column": 2, "field": "f", "message": "m", "severity": "warning"}]})"};
+  EXPECT_EQ(run({"apply", "-f", path, "--confirm", "5m", "--comment", "paris"}), kOk);
+  ASSERT_EQ(requests_.size(), 1U);
+  EXPECT_THAT(requests_[0], HasSubstr(R"("document":"version: 1\n")"));
+  EXPECT_THAT(requests_[0], HasSubstr(std::format(R"("file":"{}")", path)));
+  EXPECT_THAT(requests_[0], HasSubstr(R"("confirm_seconds":300)"));
+  EXPECT_THAT(requests_[0], HasSubstr(R"("comment":"paris")"));
+  EXPECT_EQ(out(), "+ sites[lyon]\nrevision 7 applied\ngwd goes back in 5m00s unless you say: gwctl confirm\n");
+  EXPECT_EQ(err(), "g.yaml:1:2: warning: f: m\n");
+  EXPECT_EQ(run({"apply", path}), kOk);
+}
+
+TEST_F(Commands, ARelativeFileIsSentWithItsAbsolutePath) {
+  replies_["/v1/config/validate"] = {200, "{}"};
+  EXPECT_EQ(run({"validate", "-f", "docs/examples/../examples/gateway.yaml"}), kOk) << err();
+  EXPECT_THAT(requests_.at(0),
+              HasSubstr(std::format(R"("file":"{}")",
+                                    (std::filesystem::current_path() / "docs/examples/gateway.yaml").string())));
+  EXPECT_THAT(out(), HasSubstr("docs/examples/gateway.yaml is valid; it changes nothing\n"));
+}
+
+TEST_F(Commands, ARefusalIsExit1WithEveryFinding) {
+  const std::string path = file("version: 2\n");
+  replies_["/v1/config/validate"] = {400, R"({"error": {"code": "invalid_argument", "message": "1 error", "findings": [
+    {"file": "g.yaml", "line": 1, "column": 10, "field": "version", "message": "2 is not known", "expected": "1", "severity": "error"}]}})"};
+  EXPECT_EQ(run({"validate", path}), kNo);
+  EXPECT_EQ(err(), "g.yaml:1:10: version: 2 is not known (expected 1)\n1 error\n");
+  EXPECT_EQ(run({"--json", "validate", path}), kNo);
+  EXPECT_THAT(out(), HasSubstr(R"("code": "invalid_argument")"));
+}
+
+TEST_F(Commands, ConfirmAndRollback) {
+  replies_["/v1/config/confirm"] = {200, R"({"revision": 7})"};
+  EXPECT_EQ(run({"confirm"}), kOk);
+  EXPECT_EQ(out(), "revision 7 confirmed\n");
+  replies_["/v1/config/rollback"] = {200, R"({"revision": 8, "changes": ["- sites[lyon]"]})"};
+  EXPECT_EQ(run({"rollback"}), kOk);
+  EXPECT_THAT(requests_.at(0), HasSubstr(R"("revision":0)"));
+  EXPECT_EQ(out(), "- sites[lyon]\nrevision 8 applied\n");
+  EXPECT_EQ(run({"rollback", "12"}), kOk);
+  EXPECT_THAT(requests_.at(0), HasSubstr(R"("revision":12)"));
+}
+
+TEST_F(Commands, DiffAloneIsAboutTheLastApply) {
+  replies_["/v1/config/revisions"] = {200, R"({"revisions": [{"number": 9, "running": true}, {"number": 7}]})"};
+  replies_["/v1/config/diff?from=7"] = {200, R"({"changes": ["~ a: 1 -> 2"]})"};
+  EXPECT_EQ(run({"diff"}), kOk);
+  EXPECT_EQ(out(), "~ a: 1 -> 2\n");
+  replies_["/v1/config/revisions"] = {200, R"({"revisions": [{"number": 9, "running": true}]})"};
+  EXPECT_EQ(run({"diff"}), kUsage);
+}
+
+TEST_F(Commands, DiffOfAFileAsksWhatItWouldChange) {
+  const std::string path = file("version: 1\n");
+  replies_["/v1/config/validate"] = {200, "{}"};
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"diff", "-f", path}, {"diff", path}}) {
+    EXPECT_EQ(run(words), kOk) << err();
+    EXPECT_THAT(requests_.at(0), StartsWith("POST /v1/config/validate"));
+    EXPECT_EQ(out(), "no changes\n");
+  }
+}
+
+TEST_F(Commands, UnreachableNamesTheSocketAndWhatToCheck) {
+  failure_ = Error{Errc::kNotFound, "connecting: No such file or directory", {}, {}};
+  EXPECT_EQ(run({"--socket", "/run/x.sock", "show", "tunnels"}), kUnreachable);
+  EXPECT_EQ(socket_, "/run/x.sock");
+  EXPECT_EQ(err(),
+            "gwctl: cannot reach gwd on /run/x.sock: connecting: No such file or directory\n"
+            "Is gwd running (systemctl status gwd), and is this its socket (--socket, $GWD_SOCKET)?\n");
+  failure_->code = Errc::kPermission;
+  EXPECT_EQ(run({"status"}), kUnreachable);
+  EXPECT_THAT(err(), HasSubstr("try sudo"));
+}
+
+TEST_F(Commands, AnswersThatAreNotGwdsAreSaidSo) {
+  replies_["/v1/status"] = {200, "<html>"};
+  EXPECT_EQ(run({"status"}), kUnreachable);
+  EXPECT_THAT(err(), HasSubstr("answered something else than expected (HTTP 200)"));
+  replies_["/v1/status"] = {502, "<html>"};
+  EXPECT_EQ(run({"status"}), kUnreachable);
+}
+
+TEST_F(Commands, UsageIsExit2AndNothingIsSent) {
+  const std::vector<std::vector<std::string>> wrong{{},
+                                                    {"frob"},
+                                                    {"show"},
+                                                    {"show", "tunels"},
+                                                    {"show", "tunnels", "--watch", "0"},
+                                                    {"apply", "--confirm", "5", "docs/examples/gateway.yaml"},
+                                                    {"apply", "--confirm", "0s", "docs/examples/gateway.yaml"},
+                                                    {"apply", "-f", "/nonexistent"},
+                                                    {"validate", "docs"},
+                                                    {"rollback", "x"},
+                                                    {"diff", "1", "x"},
+                                                    {"status", "--timeout", "0s"}};
+  for (const auto& words : wrong) {
+    EXPECT_EQ(run(words), kUsage);
+    EXPECT_TRUE(requests_.empty());
+    EXPECT_THAT(err(), StartsWith("gwctl: "));
+  }
+}
+
+TEST_F(Commands, EveryHelpHasExamples) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{},
+                                                {"status"},
+                                                {"show"},
+                                                {"show", "tunnels"},
+                                                {"show", "sas"},
+                                                {"show", "bgp"},
+                                                {"show", "bgp", "peers"},
+                                                {"show", "bgp", "learned"},
+                                                {"show", "bgp", "advertised"},
+                                                {"show", "routes"},
+                                                {"show", "counters"},
+                                                {"show", "interfaces"},
+                                                {"show", "config"},
+                                                {"show", "revisions"},
+                                                {"validate"},
+                                                {"apply"},
+                                                {"confirm"},
+                                                {"rollback"},
+                                                {"diff"},
+                                                {"completion"},
+                                                {"completion", "bash"}}) {
+    std::vector<std::string> asked = words;
+    asked.push_back("--help");
+    EXPECT_EQ(run(asked), kOk);
+    EXPECT_THAT(out(), HasSubstr("Examples:\n  ")) << testing::PrintToString(words);
+  }
+}
+
+}  // namespace
+}  // namespace gw::cli

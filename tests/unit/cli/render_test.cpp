@@ -1,0 +1,130 @@
+// What operators see: golden tables.
+#include "cli/render.hpp"
+
+#include <google/protobuf/util/json_util.h>
+#include <gtest/gtest.h>
+
+namespace gw::cli {
+namespace {
+
+const View kView{WallTime(std::chrono::seconds(1'700'000'000)), Style::kPlain};
+
+template <class Message>
+Message from_json(const std::string& json) {
+  Message message;
+  const auto status = google::protobuf::util::JsonStringToMessage(json, &message);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return message;
+}
+
+TEST(Render, Tunnels) {
+  const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
+    {"name": "paris-ce1/gw-a", "state": "up", "remote_address": "198.51.100.1", "device": "tun7", "esp_proposal": "AES_GCM_16-256",
+     "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "bgp_state": "Established", "routes_received": 4},
+    {"name": "lyon/gw-a", "state": "connecting", "remote_address": "198.51.100.77", "device": "tun9", "udp_encapsulation": true,
+     "reason": "authentication failed: the pre-shared keys differ", "fault": "Authentication"}]})");
+  EXPECT_EQ(render(reply, kView),
+            "Tunnel          State          Up  Remote         Device  ESP                  In   Out  Dropped  Bgp     "
+            "     Routes\n"
+            "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1.2 GiB  12 B        3  "
+            "Established       4\n"
+            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                    0 B   0 B        0  -      "
+            "           0\n"
+            "    authentication failed: the pre-shared keys differ (Authentication)\n");
+  EXPECT_FALSE(all_up(reply));
+  EXPECT_EQ(render(api::TunnelsReply(), kView), "no tunnels\n");
+  EXPECT_TRUE(all_up(from_json<api::TunnelsReply>(R"({"tunnels": [{"state": "up"}, {"state": "disabled"}]})")));
+}
+
+TEST(Render, BgpPeersHaveTheCloudsColumns) {
+  const auto reply = from_json<api::BgpPeersReply>(R"({"peers": [
+    {"neighbor": "169.254.21.2", "asn": 65021, "state": "Established", "connected_seconds": 7500, "routes_received": 4, "messages_sent": 10,
+     "messages_received": 11, "local_address": "169.254.21.1", "tunnel": "paris-ce1/gw-a"},
+    {"neighbor": "169.254.21.6", "asn": 65022, "state": "Active", "last_error": "Hold Timer Expired", "local_address": "169.254.21.5"}]})");
+  EXPECT_EQ(render(reply, kView),
+            "Neighbor        Asn  State        ConnectedDuration  RoutesReceived  MessagesSent  MessagesReceived  "
+            "LocalAddress  Tunnel\n"
+            "169.254.21.2  65021  Established              2h05m               4            10                11  "
+            "169.254.21.1  paris-ce1/gw-a\n"
+            "169.254.21.6  65022  Active                       -               0             0                 0  "
+            "169.254.21.5  -\n"
+            "    Hold Timer Expired\n");
+  EXPECT_FALSE(all_up(reply));
+}
+
+TEST(Render, BgpRoutesHaveTheCloudsColumns) {
+  const auto reply = from_json<api::BgpRoutesReply>(
+      R"({"routes": [{"network": "10.20.0.0/16", "next_hop": "169.254.21.2", "local_address": "169.254.21.1",
+    "source_peer": "169.254.21.2", "origin": "EBgp", "as_path": "65021", "weight": 32768}]})");
+  EXPECT_EQ(render(reply, kView),
+            "Network       NextHop       LocalAddress  SourcePeer    Origin  AsPath  Weight\n"
+            "10.20.0.0/16  169.254.21.2  169.254.21.1  169.254.21.2  EBgp    65021    32768\n");
+}
+
+TEST(Render, RoutesSayWhyTheOthersLose) {
+  const auto reply =
+      from_json<api::RoutesReply>(R"({"routes": [{"prefix": "10.20.0.0/16", "in_fastpath": true, "candidates": [
+    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "local_preference": 100, "best": true, "since_unix_ms": 1699999990000},
+    {"source": "paris-ce2/gw-a", "next_hop": "169.254.21.6", "as_path": [65021, 65021], "local_preference": 100, "decided_by": "AS path length"}]}]})");
+  EXPECT_EQ(render(reply, kView),
+            "   Prefix        Source          NextHop       AsPath       LocPref  Med  Weight  Age  Why\n"
+            ">  10.20.0.0/16  paris-ce1/gw-a  169.254.21.2  65021            100    0       0  10s   \n"
+            "                 paris-ce2/gw-a  169.254.21.6  65021 65021      100    0       0    -  loses by AS path "
+            "length\n");
+}
+
+TEST(Render, StatusShowsWhatWaitsForAConfirmation) {
+  const auto reply = from_json<api::StatusReply>(
+      R"({"gateway": "hub-east", "instance": "gw-a", "version": "0.1.0", "revision": 7, "uptime_seconds": 61,
+    "pending_confirm_seconds": 120, "components": [{"name": "charon", "connected": true, "detail": "6.0.1"}, {"name": "bgpd", "detail": "no such socket"}]})");
+  EXPECT_EQ(render(reply, kView),
+            "hub-east / gw-a, gwd 0.1.0, up 1m01s\nrevision 7\nnot confirmed: returns to the previous revision in "
+            "2m00s (gwctl confirm)\n\n"
+            "Component  State      For  Detail\n"
+            "charon     connected    -  6.0.1\n"
+            "bgpd       away         -  no such socket\n");
+  EXPECT_FALSE(all_up(reply));
+}
+
+TEST(Render, CountersShowOnlyWhatWasDropped) {
+  const auto reply = from_json<api::CountersReply>(R"({"wan_rx_packets": 5, "crypto_backend": "openssl 3.5", "drops": [
+    {"reason": "replay", "packets": 2, "meaning": "seen before"}, {"reason": "ttl", "packets": 0}]})");
+  EXPECT_EQ(render(reply, kView),
+            "crypto openssl 3.5, up 0s\n\nSide  Received  Sent\nwan          5     0\nvnet         0     0\n\n"
+            "Dropped  Reason  Meaning\n      2  replay  seen before\n");
+}
+
+TEST(Render, RevisionsAndSas) {
+  EXPECT_EQ(
+      render(from_json<api::RevisionsReply>(
+                 R"({"revisions": [{"number": 2, "applied_unix_ms": 1700000000000, "running": true, "origin": "apply",
+    "comment": "paris moves"}, {"number": 1, "applied_unix_ms": 1700000000000, "origin": "start"}]})"),
+             kView),
+      "   Revision  Applied               Origin  Comment\n"
+      "*         2  2023-11-14 22:13:20Z  apply   paris moves\n"
+      "          1  2023-11-14 22:13:20Z  start   -\n");
+  EXPECT_EQ(
+      render(
+          from_json<api::SasReply>(
+              R"({"sas": [{"tunnel": "p/a", "direction": "in", "spi": "c1234567", "source": "1.1.1.1", "destination": "2.2.2.2",
+    "algorithm": "AES_GCM_16-256", "esn": true, "state": "active", "sequence": 9, "packets": 9, "bytes": 900, "age_seconds": 3}]})"),
+          kView),
+      "Tunnel  Dir  SPI       Source   Destination  Algorithm       Esn  Udp  State   Sequence  Packets  Bytes  Age\n"
+      "p/a     in   c1234567  1.1.1.1  2.2.2.2      AES_GCM_16-256  yes  -    active         9        9  900 B   3s\n");
+}
+
+TEST(Render, Findings) {
+  EXPECT_EQ(
+      render(from_json<api::Finding>(
+          R"({"file": "/etc/gw/gateway.yaml", "line": 3, "column": 5, "field": "gateway.asn", "message": "0 is reserved",
+    "expected": "65515", "severity": "error"})")),
+      "/etc/gw/gateway.yaml:3:5: gateway.asn: 0 is reserved (expected 65515)");
+  EXPECT_EQ(render(from_json<api::Finding>(R"({"file": "g", "message": "m", "severity": "warning"})")),
+            "g: warning: m");
+  EXPECT_EQ(render(from_json<api::ErrorReply>(
+                R"({"error": {"message": "2 faults", "findings": [{"message": "a"}, {"message": "b"}]}})")),
+            "a\nb\n2 faults\n");
+}
+
+}  // namespace
+}  // namespace gw::cli
