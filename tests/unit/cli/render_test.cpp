@@ -28,7 +28,7 @@ TEST(Render, Tunnels) {
             "     Routes\n"
             "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1.2 GiB  12 B        3  "
             "Established       4\n"
-            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                    0 B   0 B        0  -      "
+            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                   0 B   0 B        0  -      "
             "           0\n"
             "    authentication failed: the pre-shared keys differ (Authentication)\n");
   EXPECT_FALSE(all_up(reply));

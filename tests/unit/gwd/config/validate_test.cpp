@@ -6,6 +6,7 @@
 #include <google/protobuf/descriptor.h>
 
 #include <fstream>
+#include <map>
 #include <random>
 #include <sstream>
 
@@ -432,23 +433,26 @@ TEST(Example, IsValid) {
   EXPECT_THAT(findings_of(text.str(), dir.path()), IsEmpty());
 }
 
-// docs/configuration.md has a section for every message and a line for every key in it.
-void expect_documented(const google::protobuf::Descriptor& type, const std::string& text, std::set<std::string>& seen) {
-  if (!seen.insert(type.name()).second) return;
+// How often each key stands in the schema: once for every message that has it.
+void count_keys(const google::protobuf::Descriptor& type, std::set<std::string>& seen,
+                std::map<std::string, std::size_t>& keys) {
+  if (!seen.insert(type.full_name()).second) return;
   for (int i = 0; i < type.field_count(); ++i) {
     const auto& field = *type.field(i);
-    if (!type.options().map_entry()) EXPECT_THAT(text, testing::HasSubstr("| `" + field.name() + "`")) << type.name();
-    if (field.message_type() != nullptr) expect_documented(*field.message_type(), text, seen);
+    if (type.map_key() == nullptr) ++keys[field.name()];
+    if (field.message_type() != nullptr) count_keys(*field.message_type(), seen, keys);
   }
 }
 
-TEST(Documentation, NamesEveryKey) {
+TEST(Documentation, HasARowForEveryKey) {
   std::ifstream file("docs/configuration.md");
-  std::stringstream text;
-  text << file.rdbuf();
-  ASSERT_FALSE(text.str().empty());
+  std::map<std::string, std::size_t> rows;
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("| `")) ++rows[line.substr(3, line.find('`', 3) - 3)];
   std::set<std::string> seen;
-  expect_documented(*v1::Config::descriptor(), text.str(), seen);
+  std::map<std::string, std::size_t> keys;
+  count_keys(*v1::Config::descriptor(), seen, keys);
+  EXPECT_EQ(rows, keys);
 }
 
 }  // namespace
