@@ -97,10 +97,41 @@ Result<std::optional<BmpEvent>> parse_termination(Bytes body) {
   return event;
 }
 
+/// The AS of an OPEN (RFC 4271 4.2): the four-byte one of its capability (RFC 6793 3), else My Autonomous
+/// System; 0 if it is not one. Optional parameters of RFC 9072's extended form are not looked into.
+std::uint32_t asn_of_open(Bytes open) {
+  constexpr std::size_t kFixed = 29;
+  constexpr std::uint8_t kOpen = 1;
+  constexpr std::uint8_t kCapabilities = 2;
+  constexpr std::uint8_t kFourByteAs = 65;
+  if (open.size() < kFixed || open[18] != kOpen) return 0;
+  const std::uint32_t two_byte = load_be<std::uint16_t>(open.data() + 20);
+  Bytes parameters = open.subspan(kFixed);
+  parameters = parameters.first(std::min<std::size_t>(parameters.size(), open[28]));
+  while (parameters.size() >= 2) {
+    const std::size_t length = parameters[1];
+    if (parameters.size() - 2 < length) break;
+    Bytes capabilities = parameters.subspan(2, parameters[0] == kCapabilities ? length : 0);
+    while (capabilities.size() >= 2 && capabilities.size() - 2 >= capabilities[1]) {
+      if (capabilities[0] == kFourByteAs && capabilities[1] == 4)
+        return load_be<std::uint32_t>(capabilities.data() + 2);
+      capabilities = capabilities.subspan(2 + std::size_t{capabilities[1]});
+    }
+    parameters = parameters.subspan(2 + length);
+  }
+  return two_byte;
+}
+
 Result<std::optional<BmpEvent>> parse_peer_up(const PeerHeader& header, Bytes body) {
-  // Local address, two ports, two OPENs; of the OPENs nothing is needed.
+  // Local address, two ports, the OPEN sent, the OPEN received (RFC 7854 4.10).
   if (body.size() < 20) return bad("BMP peer up is cut short");
-  return BmpPeerUp{header.peer, padded_address(body.first(16), header.flags)};
+  BmpPeerUp event{header.peer, padded_address(body.first(16), header.flags), 0};
+  const Bytes opens = body.subspan(20);
+  if (opens.size() >= 19) {
+    const std::size_t length = load_be<std::uint16_t>(opens.data() + 16);
+    if (length <= opens.size()) event.local_asn = asn_of_open(opens.first(length));
+  }
+  return event;
 }
 
 /// RFC 4271 4.5 and RFC 4486, the ones that operators meet.
@@ -178,7 +209,9 @@ Result<std::optional<BmpEvent>> BmpSession::next() {
     if (rest.size() < length) return std::nullopt;
     consumed_ += length;
     GW_TRY_ASSIGN(auto event, parse(rest.first(length)));
-    if (event && !is_repeated(*event)) return event;
+    if (!event || is_repeated(*event)) continue;
+    if (auto* routes = std::get_if<BmpRoutes>(&*event)) strip_local_as(*routes);
+    return event;
   }
 }
 
@@ -205,7 +238,7 @@ Result<std::optional<BmpEvent>> BmpSession::parse(Bytes message) {
 
 bool BmpSession::is_repeated(const BmpEvent& event) {
   if (const auto* up = std::get_if<BmpPeerUp>(&event)) {
-    up_.insert(up->peer.address);
+    up_[up->peer.address] = up->local_asn;
     end_of_rib_.erase({up->peer.address, Family::kV4});
     end_of_rib_.erase({up->peer.address, Family::kV6});
     return false;
@@ -215,6 +248,20 @@ bool BmpSession::is_repeated(const BmpEvent& event) {
     return !end_of_rib_.insert({end->peer.address, end->family}).second;
   }
   return false;
+}
+
+void BmpSession::strip_local_as(BmpRoutes& change) const {
+  const auto local = up_.find(change.peer.address);
+  if (!change.attributes || local == up_.end() || local->second == change.peer.asn) return;  // iBGP prepends nothing
+  const auto& segments = change.attributes->as_path.segments();
+  if (segments.empty() || segments.front().type != routes::AsSegment::Type::kSequence) return;
+  if (segments.front().asns.front() != local->second) return;
+  auto rest = segments;
+  rest.front().asns.erase(rest.front().asns.begin());
+  if (rest.front().asns.empty()) rest.erase(rest.begin());
+  routes::Attributes attributes = *change.attributes;
+  attributes.as_path = routes::AsPath(std::move(rest));
+  change.attributes = std::make_shared<const routes::Attributes>(std::move(attributes));
 }
 
 }  // namespace gw::bgp

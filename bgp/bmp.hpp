@@ -2,13 +2,16 @@
 // Pure and strict: a message whose lengths do not agree is an error and ends the stream; an UPDATE whose
 // attributes are malformed is a withdrawal of its prefixes (RFC 7606 2). One thread.
 //
-// bgpd's habits (frr-findings): PEER DOWN repeats on each failed connect, sometimes without the peer's AS
-// and id, and End-of-RIB comes for the pre- and the post-policy view: both are told once. There is no
-// LOCAL_PREF on eBGP. Views that were not asked for (post-policy, Adj-RIB-Out, Loc-RIB) are ignored.
+// bgpd's habits (frr-findings, seen again on 10.3): it prepends its own AS to the paths of eBGP peers, taken
+// off here with the help of the OPEN in PEER UP. End-of-RIB comes at the end of a dump only, so not for a peer
+// that comes up on a standing connection: ask PeerStatus::end_of_rib then. PEER DOWN repeats on each failed connect,
+// sometimes without the peer's AS and id, and End-of-RIB comes for the pre- and the post-policy view: both are told
+// once. There is no LOCAL_PREF on eBGP. Views that were not asked for (post-policy, Adj-RIB-Out, Loc-RIB) are ignored.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -43,6 +46,7 @@ struct BmpTermination {
 struct BmpPeerUp {
   BmpPeer peer;
   IpAddress local_address;
+  std::uint32_t local_asn = 0;  // of the OPEN that bgpd sent; 0: it did not say
 };
 struct BmpPeerDown {
   BmpPeer peer;
@@ -73,10 +77,11 @@ class BmpSession {
  private:
   Result<std::optional<BmpEvent>> parse(std::span<const std::uint8_t> message);
   bool is_repeated(const BmpEvent& event);
+  void strip_local_as(BmpRoutes& routes) const;
 
   std::vector<std::uint8_t> buffer_;
   std::size_t consumed_ = 0;
-  std::set<IpAddress> up_;  // by address alone: a PEER DOWN may lack the rest
+  std::map<IpAddress, std::uint32_t> up_;  // local ASN by address alone: a PEER DOWN may lack the rest
   std::set<std::pair<IpAddress, Family>> end_of_rib_;
 };
 

@@ -51,6 +51,17 @@ void read_peer(const json::object& o, Family family, PeerStatus& peer) {
   (family == Family::kV4 ? peer.advertised_v4 : peer.advertised_v6) = number_at(o, "pfxSnt");
 }
 
+void read_end_of_rib(const json::object& neighbor, PeerStatus& peer) {
+  const json::object* restart = object_at(neighbor, "gracefulRestartInfo");
+  const json::object* received = restart ? object_at(*restart, "endOfRibRecv") : nullptr;
+  const auto said = [received](const char* family) {
+    const json::value* v = received ? received->if_contains(family) : nullptr;
+    return v && v->is_bool() && v->as_bool();
+  };
+  peer.end_of_rib_v4 = peer.established() && said("ipv4Unicast");
+  peer.end_of_rib_v6 = peer.established() && said("ipv6Unicast");
+}
+
 std::string origin_of(const json::object& route, Direction direction) {
   // What this gateway originates has no AS path before it leaves.
   if (direction == Direction::kAdvertised && text_at(route, "path").empty()) return "Network";
@@ -118,6 +129,7 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
       peer.messages_sent = number_at(*stats, "totalSent");
       peer.messages_received = number_at(*stats, "totalRecv");
     }
+    read_end_of_rib(o, peer);
     // "No AFI/SAFI activated for peer" is the moment between `neighbor` and its family, not a fault.
     const std::string reset = text_at(o, "lastResetDueTo");
     const std::string reason = text_at(o, "lastNotificationReason");

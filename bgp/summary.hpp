@@ -26,6 +26,10 @@ struct PeerStatus {
   std::uint64_t advertised_v6 = 0;
   std::uint64_t messages_received = 0;
   std::uint64_t messages_sent = 0;
+  // The peer has told all it has since the session is up (RFC 4724); BMP does not say so for a peer that comes
+  // up on a standing connection.
+  bool end_of_rib_v4 = false;
+  bool end_of_rib_v6 = false;
   std::string last_error;  // "Hold Timer Expired"; empty: none
   bool established() const { return state == "Established"; }
 };

@@ -177,6 +177,10 @@ awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands com
   }
   const auto batch = std::make_shared<Batch>(socket_.get_executor(), commands.size());
   const std::string what = commands.front().printable();
+  std::vector<std::size_t> secret;
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    if (!commands[i].secret.empty()) secret.push_back(i);
+  }
   commands.clear();
   batches_.push_back(batch);
   outgoing_.push_back(std::move(bytes));
@@ -195,6 +199,8 @@ awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands com
     end(why);
     co_return std::unexpected(std::move(why));
   }
+  // FRR repeats a command that it refuses, secret and all.
+  for (const std::size_t i : secret) wipe(batch->replies[i].output);
   co_return std::move(batch->replies);
 }
 

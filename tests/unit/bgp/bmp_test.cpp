@@ -194,6 +194,31 @@ TEST(Bmp, ASession) {
   EXPECT_EQ(std::get<BmpTermination>(all[5]).reason, 0);
 }
 
+Bytes open(std::uint32_t asn) {
+  const Bytes capability = Bytes{65, 4} + u32(asn);
+  const Bytes parameters = Bytes{2, 2, 2, 0} + u8(2) + u8(static_cast<unsigned>(capability.size())) + capability;
+  const Bytes body = u8(4) + u16(asn > 65535 ? 23456 : asn) + u16(180) + raw(ip("203.0.113.10")) +
+                     u8(static_cast<unsigned>(parameters.size())) + parameters;
+  return Bytes(16, 0xff) + u16(static_cast<unsigned>(19 + body.size())) + u8(1) + body;
+}
+
+// bgpd 10.3 shows "65515 65021" for a path of 65021 in the pre-policy view of an eBGP peer.
+TEST(Bmp, TheAsThatBgpdPrependsIsTakenOff) {
+  const auto path_of = [](std::uint32_t local, const Bytes& path) {
+    const Bytes up =
+        bmp(3, peer_header() + Bytes(12, 0) + raw(ip("169.254.21.1")) + Bytes(4, 0) + open(local) + open(65021));
+    const auto all = events(up + monitoring(update({}, kOriginIgp + attribute(2, path) + kHop, nlri("10.20.0.0/16"))));
+    EXPECT_EQ(std::get<BmpPeerUp>(all.at(0)).local_asn, local);
+    return std::get<BmpRoutes>(all.at(1)).attributes->as_path.to_string();
+  };
+  EXPECT_EQ(path_of(65515, Bytes{2, 2} + u32(65515) + u32(65021)), "65021");
+  EXPECT_EQ(path_of(4200000000, Bytes{2, 2} + u32(4200000000) + u32(65021)), "65021");
+  EXPECT_EQ(path_of(65515, Bytes{2, 1} + u32(65515) + Bytes{1, 1} + u32(7)), "{7}");
+  EXPECT_EQ(path_of(65515, Bytes{2, 3} + u32(65515) + u32(65021) + u32(65515)), "65021 65515") << "a loop stays one";
+  EXPECT_EQ(path_of(65515, Bytes{2, 1} + u32(65021)), "65021");
+  EXPECT_EQ(path_of(65021, Bytes{2, 1} + u32(65021)), "65021") << "iBGP";
+}
+
 TEST(Bmp, RepetitionsAreToldOnce) {
   const Bytes eor = monitoring(update({}, {}, {}));
   EXPECT_EQ(events(peer_down(2)).size(), 0U);

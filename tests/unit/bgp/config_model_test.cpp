@@ -248,6 +248,7 @@ TEST(Validate, RefusalsNameTheField) {
       {"peers[0].hold", [](BgpIntent& g) { g.peers[0].hold = 2s; }},
       {"peers[0].hold", [](BgpIntent& g) { g.peers[0].keepalive = 180s; }},
       {"peers[0].md5", [](BgpIntent& g) { g.peers[0].md5 = Secret("a\nb"); }},
+      {"peers[0].md5", [](BgpIntent& g) { g.peers[0].md5 = Secret("two words"); }},
       {"peers[1].peer", [](BgpIntent& g) { g.peers.push_back(paris()); }},
   };
   for (const Row& row : rows) {

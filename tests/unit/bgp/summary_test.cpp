@@ -40,13 +40,16 @@ TEST(Summary, BothFamiliesOfASession) {
 TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
   auto peers = parse_summary(kSummary).value();
   ASSERT_TRUE(add_neighbors(R"({"169.254.21.2":{"remoteAs":65021,"bgpState":"Established","hostLocal":"169.254.21.1",
-      "messageStats":{"totalSent":20,"totalRecv":19},"lastResetDueTo":"Hold Timer Expired","lastResetCode":4}})",
+      "messageStats":{"totalSent":20,"totalRecv":19},"gracefulRestartInfo":{"endOfRibRecv":{"ipv4Unicast":true,"ipv6Unicast":false}},
+      "lastResetDueTo":"Hold Timer Expired","lastResetCode":4}})",
                             peers));
   const PeerStatus& up = peers.at(ip("169.254.21.2"));
   EXPECT_EQ(up.local, ip("169.254.21.1"));
   EXPECT_EQ(up.messages_sent, 20U);
   EXPECT_EQ(up.last_error, "Hold Timer Expired");
   EXPECT_EQ(up.received_v4, 3U);
+  EXPECT_TRUE(up.end_of_rib_v4);
+  EXPECT_FALSE(up.end_of_rib_v6);
 }
 
 TEST(Summary, RoutesInTheCloudsColumns) {
