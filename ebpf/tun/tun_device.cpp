@@ -20,7 +20,6 @@ ifreq request_for(const std::string& name) {
   return r;
 }
 
-/// No link-local address and no router solicitations into the tunnel: nothing on the other side wants them.
 void set_sysctl(const std::string& path, const char* value) {
   std::ofstream file(path);
   file << value;
@@ -64,7 +63,9 @@ Status TunDevice::bring_up(std::uint32_t mtu) {
   r = request_for(name_);
   if (::ioctl(control.get(), SIOCGIFFLAGS, &r) != 0) return fail_errno(std::format("reading the flags of '{}'", name_));
   if (r.ifr_flags & IFF_UP) return {};
-  set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/addr_gen_mode", "1");
+  // The link-local address stays: without an IPv6 address on the device bgpd refuses a session that
+  // negotiates IPv6 routes. Nothing on the other side wants router solicitations.
+  set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/router_solicitations", "0");
   // A decrypted packet was checked against the SA's selectors; strict reverse path filtering would drop
   // what arrives over one of several equal tunnels.
   set_sysctl("/proc/sys/net/ipv4/conf/" + name_ + "/rp_filter", "0");
