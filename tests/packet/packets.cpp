@@ -1,0 +1,70 @@
+#include "packets.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace gw::packet_test {
+
+Bytes operator+(Bytes a, const Bytes& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+Bytes be16(unsigned v) { return {static_cast<std::uint8_t>(v >> 8), static_cast<std::uint8_t>(v)}; }
+Bytes be32(std::uint32_t v) { return be16(v >> 16) + be16(v & 0xffff); }
+
+Bytes ethernet(std::uint16_t type, const Mac& dst) {
+  return Bytes(dst.begin(), dst.end()) + Bytes(kPeerMac.begin(), kPeerMac.end()) + be16(type);
+}
+
+Bytes vlan(std::uint16_t type) { return be16(100) + be16(type); }
+
+namespace {
+Bytes address(const IpAddress& a) { return Bytes(a.bytes().begin(), a.bytes().end()); }
+}  // namespace
+
+Bytes ipv4(const Ipv4& h, const Bytes& payload) {
+  const std::size_t header = 20 + h.options;
+  return Bytes{static_cast<std::uint8_t>(0x40 | header / 4), 0} + be16(static_cast<unsigned>(header + payload.size())) +
+         be16(1) + be16(h.fragment) + Bytes{h.ttl, h.protocol, 0, 0} + address(h.src) + address(h.dst) +
+         Bytes(h.options, 1) + payload;
+}
+
+Bytes ipv6(const Ipv6& h, const Bytes& payload) {
+  return be32(0x60000000) + be16(static_cast<unsigned>(payload.size())) + Bytes{h.next_header, h.hop_limit} +
+         address(h.src) + address(h.dst) + payload;
+}
+
+Bytes udp(const UdpPorts& p, const Bytes& payload) {
+  return be16(p.src) + be16(p.dst) + be16(static_cast<unsigned>(8 + payload.size())) + be16(0) + payload;
+}
+
+Bytes esp(std::uint32_t spi, std::size_t rest) { return be32(spi) + be32(1) + Bytes(rest, 0xaa); }
+
+int run(int program_fd, const Bytes& frame) {
+  Bytes out(4096);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
+              .data_size_in = static_cast<std::uint32_t>(frame.size()),
+              .data_size_out = static_cast<std::uint32_t>(out.size()), .repeat = 1);
+  if (const int error = bpf_prog_test_run_opts(program_fd, &options); error != 0) {
+    ADD_FAILURE() << "BPF_PROG_TEST_RUN of " << frame.size() << " bytes: " << std::strerror(-error);
+    return -1;
+  }
+  return static_cast<int>(options.retval);
+}
+
+Fd unbound_xsk() { return Fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0)); }
+
+bool can_run() {
+  if (::geteuid() == 0) return true;
+  std::puts("SKIP: XDP programs need root");
+  return false;
+}
+
+}  // namespace gw::packet_test

@@ -1,0 +1,69 @@
+// Packets for the XDP tests, built byte by byte, and a run of a program on one. RFC 5737/3849 addresses.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string_view>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/ip.hpp"
+
+namespace gw::packet_test {
+
+using Bytes = std::vector<std::uint8_t>;
+using Mac = std::array<std::uint8_t, 6>;
+
+inline constexpr Mac kOurMac = {2, 0, 0, 0, 0, 1};
+inline constexpr Mac kPeerMac = {2, 0, 0, 0, 0, 2};
+
+inline IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+
+Bytes operator+(Bytes a, const Bytes& b);
+Bytes be16(unsigned v);
+Bytes be32(std::uint32_t v);
+
+Bytes ethernet(std::uint16_t type, const Mac& dst = kOurMac);
+Bytes vlan(std::uint16_t type);  // the rest of a tag: TCI and the next EtherType
+
+struct Ipv4 {
+  IpAddress src = ip("203.0.113.9");
+  IpAddress dst = ip("192.0.2.1");
+  std::uint8_t protocol = 17;
+  std::uint8_t ttl = 64;
+  std::uint16_t fragment = 0;  // flags and offset field
+  unsigned options = 0;        // bytes
+};
+Bytes ipv4(const Ipv4& header, const Bytes& payload);
+
+struct Ipv6 {
+  IpAddress src = ip("2001:db8:ffff::9");
+  IpAddress dst = ip("2001:db8::1");
+  std::uint8_t next_header = 17;
+  std::uint8_t hop_limit = 64;
+};
+Bytes ipv6(const Ipv6& header, const Bytes& payload);
+
+struct UdpPorts {
+  std::uint16_t src = 4500;
+  std::uint16_t dst = 4500;
+};
+Bytes udp(const UdpPorts& ports, const Bytes& payload);
+/// SPI, sequence number, and `rest` bytes of ciphertext.
+Bytes esp(std::uint32_t spi, std::size_t rest = 40);
+
+inline constexpr std::uint16_t kIpv4Type = 0x0800;
+inline constexpr std::uint16_t kIpv6Type = 0x86dd;
+inline constexpr std::uint16_t kVlanType = 0x8100;
+
+/// The verdict (XDP_*) of one run; -1 and a test failure if the kernel refuses to run it.
+int run(int program_fd, const Bytes& frame);
+
+/// A socket for the programs' maps: the map takes it unbound, and a test run redirects nothing for real.
+Fd unbound_xsk();
+
+/// True: packet tests can run here. False after a printed reason.
+bool can_run();
+
+}  // namespace gw::packet_test

@@ -1,0 +1,152 @@
+// The vnet program: which frames go to the worker. The forwarding table is the real one, in the
+// program's own maps.
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <optional>
+
+#include "ebpf/fib/table.hpp"
+#include "ebpf/xdp/programs.hpp"
+#include "packets.hpp"
+
+namespace gw::xdp {
+namespace {
+
+using namespace packet_test;
+
+struct Row {
+  const char* what;
+  Bytes frame;
+  bool redirected;  // else left to the kernel
+};
+
+constexpr std::size_t kMtu = 200;
+
+Bytes v4(std::string_view dst, Ipv4 h = {}, std::size_t payload = 40) {
+  h.src = h.src == Ipv4{}.src ? ip("10.1.0.10") : h.src;
+  h.dst = ip(dst);
+  return ethernet(kIpv4Type) + ipv4(h, Bytes(payload, 0));
+}
+Bytes v6(std::string_view dst, Ipv6 h = {}, std::size_t payload = 40) {
+  h.src = h.src == Ipv6{}.src ? ip("fd00:1::10") : h.src;
+  h.dst = ip(dst);
+  return ethernet(kIpv6Type) + ipv6(h, Bytes(payload, 0));
+}
+
+std::vector<Row> rows() {
+  return {
+      {"behind a tunnel", v4("198.51.100.9"), true},
+      {"behind a tunnel, IPv6", v6("2001:db8:9::1"), true},
+      {"longer prefix to the kernel", v4("198.51.100.200"), false},
+      {"host route to the tunnel inside it", v4("198.51.100.201"), true},
+      {"IPv6 host route to the kernel", v6("2001:db8:9::dead"), false},
+      {"no route", v4("203.0.113.1"), false},
+      {"no route, IPv6", v6("2001:db8:a::1"), false},
+      {"vnet next hop", v4("10.1.0.77"), false},
+      {"our own address", v4("198.51.100.1"), false},
+      {"TTL 2", v4("198.51.100.9", {.ttl = 2}), true},
+      {"TTL 1", v4("198.51.100.9", {.ttl = 1}), false},
+      {"TTL 0", v4("198.51.100.9", {.ttl = 0}), false},
+      {"hop limit 1", v6("2001:db8:9::1", {.hop_limit = 1}), false},
+      {"IP options", v4("198.51.100.9", {.options = 4}), false},
+      {"hop-by-hop options", v6("2001:db8:9::1", {.next_header = 0}), false},
+      {"a fragment is forwarded", v4("198.51.100.9", {.fragment = 0x2000}), true},
+      {"exactly the MTU", v4("198.51.100.9", {}, kMtu - 20), true},
+      {"above the MTU", v4("198.51.100.9", {}, kMtu - 19), false},
+      {"exactly the MTU, IPv6", v6("2001:db8:9::1", {}, kMtu - 40), true},
+      {"above the MTU, IPv6", v6("2001:db8:9::1", {}, kMtu - 39), false},
+      {"Ethernet padding does not count", v4("198.51.100.9", {}, kMtu - 20) + Bytes(20, 0), true},
+      {"multicast", v4("224.0.0.5"), false},
+      {"broadcast", v4("255.255.255.255"), false},
+      {"multicast, IPv6", v6("ff02::1"), false},
+      {"link-local, IPv6", v6("fe80::1"), false},
+      {"source is loopback", v4("198.51.100.9", {.src = ip("127.0.0.1")}), false},
+      {"source is unspecified, IPv6", v6("2001:db8:9::1", {.src = ip("::")}), false},
+      {"not our MAC",
+       ethernet(kIpv4Type, kPeerMac) + ipv4({.src = ip("10.1.0.10"), .dst = ip("198.51.100.9")}, Bytes(40, 0)), false},
+      {"VLAN",
+       ethernet(kVlanType) + vlan(kIpv4Type) + ipv4({.src = ip("10.1.0.10"), .dst = ip("198.51.100.9")}, Bytes(40, 0)),
+       false},
+      {"ARP", ethernet(0x0806) + Bytes(28, 0), false},
+  };
+}
+
+class VnetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!can_run()) GTEST_SKIP();
+    auto loaded = VnetProgram::load({.v4_nodes = 16, .v6_nodes = 64, .next_hops = 32});
+    ASSERT_TRUE(loaded) << loaded.error().describe();
+    program_.emplace(std::move(*loaded));
+    program_->set_mac(kOurMac);
+    ASSERT_TRUE(program_->set_socket(0, socket_.get()));
+    const FibArrays a = program_->fib();
+    table_.emplace(fib::Memory{a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops});
+    const fib::NextHop tunnel{GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}};
+    const fib::NextHop kernel{GW_NEXT_HOP_KERNEL, {}, {}};
+    const auto prefix = [](std::string_view text) { return Prefix::parse(text).value(); };
+    ASSERT_TRUE(table_->update(std::vector<fib::Route>{{prefix("198.51.100.0/24"), tunnel},
+                                                       {prefix("198.51.100.200/29"), kernel},
+                                                       {prefix("198.51.100.201/32"), tunnel},
+                                                       {prefix("224.0.0.0/4"), tunnel},
+                                                       {prefix("10.1.0.0/24"), {GW_NEXT_HOP_VNET, {}, {}}},
+                                                       {prefix("2001:db8:9::/48"), tunnel},
+                                                       {prefix("2001:db8:9::dead/128"), kernel},
+                                                       {prefix("fe80::/10"), tunnel},
+                                                       {prefix("ff00::/8"), tunnel}},
+                               {}));
+    ASSERT_TRUE(table_->set_local(std::vector{ip("198.51.100.1")}));
+  }
+  std::optional<VnetProgram> program_;
+  Fd socket_ = unbound_xsk();
+  std::optional<fib::Table> table_;
+};
+
+TEST_F(VnetTest, VerdictAndCounter) {
+  for (const Row& row : rows()) {
+    const Counters before = program_->counters();
+    EXPECT_EQ(run(program_->program_fd(), row.frame), row.redirected ? XDP_REDIRECT : XDP_PASS) << row.what;
+    const Counters after = program_->counters();
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      const std::size_t expected = row.redirected ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
+      EXPECT_EQ(after[i] - before[i], i == expected ? 1u : 0u) << row.what << ", counter " << i;
+    }
+  }
+}
+
+TEST_F(VnetTest, TruncatedAtEveryLengthIsTheKernels) {
+  for (const Row& row : rows()) {
+    const bool padded = std::string_view(row.what).starts_with("Ethernet padding");
+    for (std::size_t length = 14; length + (padded ? 20 : 0) < row.frame.size(); ++length) {
+      const Counters before = program_->counters();
+      EXPECT_EQ(run(program_->program_fd(),
+                    Bytes(row.frame.begin(), row.frame.begin() + static_cast<std::ptrdiff_t>(length))),
+                XDP_PASS);
+      EXPECT_EQ(program_->counters()[GW_XDP_PASSED], before[GW_XDP_PASSED] + 1) << row.what << " cut to " << length;
+    }
+  }
+}
+
+TEST_F(VnetTest, FollowsTheTableAtOnce) {
+  const Bytes frame = v4("198.51.100.9");
+  EXPECT_EQ(run(program_->program_fd(), frame), XDP_REDIRECT);
+  ASSERT_TRUE(table_->update({}, std::vector{Prefix::parse("198.51.100.0/24").value()}));
+  EXPECT_EQ(run(program_->program_fd(), frame), XDP_PASS);
+}
+
+// The kernel still forwards, into the TUN device.
+TEST_F(VnetTest, AQueueWithoutSocketIsTheKernels) {
+  auto other = VnetProgram::load({.v4_nodes = 16, .v6_nodes = 16, .next_hops = 32});
+  ASSERT_TRUE(other);
+  other->set_mac(kOurMac);
+  const FibArrays a = other->fib();
+  fib::Table table(fib::Memory{a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops});
+  ASSERT_TRUE(table.update(
+      std::vector<fib::Route>{{Prefix::parse("198.51.100.0/24").value(), {GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}}}},
+      {}));
+  EXPECT_EQ(run(other->program_fd(), v4("198.51.100.9")), XDP_PASS);
+  EXPECT_EQ(other->counters()[GW_XDP_PASSED], 1u);
+}
+
+}  // namespace
+}  // namespace gw::xdp

@@ -1,0 +1,163 @@
+// The wan program: (description, frame, verdict, counter) rows, and every truncation of every row.
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+
+#include <optional>
+
+#include "ebpf/xdp/programs.hpp"
+#include "packets.hpp"
+
+namespace gw::xdp {
+namespace {
+
+using namespace packet_test;
+
+constexpr std::uint32_t kKnown = 0x1001;
+constexpr std::uint32_t kUnknown = 0x9999;
+
+struct Row {
+  const char* what;
+  Bytes frame;
+  int verdict;
+  gw_xdp_counter counter;
+};
+
+Bytes v4(const Bytes& payload, std::uint8_t protocol, Ipv4 h = {}) {
+  h.protocol = protocol;
+  return ethernet(kIpv4Type) + ipv4(h, payload);
+}
+Bytes v6(const Bytes& payload, std::uint8_t protocol, Ipv6 h = {}) {
+  h.next_header = protocol;
+  return ethernet(kIpv6Type) + ipv6(h, payload);
+}
+
+// BPF_PROG_TEST_RUN takes nothing shorter than an Ethernet header.
+constexpr std::size_t kShortestFrame = 14;
+
+constexpr int kRedirect = XDP_REDIRECT;
+constexpr gw_xdp_counter kRedirected = GW_XDP_REDIRECTED;
+
+std::vector<Row> rows() {
+  const Bytes known = esp(kKnown);
+  const Bytes ike = be32(0) + Bytes(28, 1);
+  const Ipv4 elsewhere = {.dst = ip("198.51.100.7")};
+  return {
+      {"ESP, known SPI", v4(known, 50), kRedirect, kRedirected},
+      {"ESP, known SPI, IP options", v4(known, 50, {.options = 8}), kRedirect, kRedirected},
+      {"ESP, known SPI, VLAN", ethernet(kVlanType) + vlan(kIpv4Type) + ipv4({.protocol = 50}, known), kRedirect,
+       kRedirected},
+      {"ESP, known SPI, two VLAN tags",
+       ethernet(0x88a8) + vlan(kVlanType) + vlan(kIpv4Type) + ipv4({.protocol = 50}, known), kRedirect, kRedirected},
+      {"ESP, three VLAN tags",
+       ethernet(0x88a8) + vlan(0x88a8) + vlan(kVlanType) + vlan(kIpv4Type) + ipv4({.protocol = 50}, known), XDP_PASS,
+       GW_XDP_PASSED},
+      {"ESP over IPv6, known SPI", v6(known, 50), kRedirect, kRedirected},
+      {"ESP in UDP, known SPI", v4(udp({}, known), 17), kRedirect, kRedirected},
+      {"ESP in UDP, source port of a NAT", v4(udp({.src = 40001}, known), 17), kRedirect, kRedirected},
+      {"ESP in UDP over IPv6", v6(udp({}, known), 17), kRedirect, kRedirected},
+      {"known SPI, another destination of ours", v4(known, 50, {.dst = ip("192.0.2.2")}), XDP_DROP,
+       GW_XDP_DROP_UNKNOWN_SPI},
+      {"ESP, unknown SPI", v4(esp(kUnknown), 50), XDP_DROP, GW_XDP_DROP_UNKNOWN_SPI},
+      {"ESP in UDP, unknown SPI", v4(udp({}, esp(kUnknown)), 17), XDP_DROP, GW_XDP_DROP_UNKNOWN_SPI},
+      {"ESP over IPv6, unknown SPI", v6(esp(kUnknown), 50), XDP_DROP, GW_XDP_DROP_UNKNOWN_SPI},
+      {"ESP for somebody else", v4(esp(kUnknown), 50, elsewhere), XDP_PASS, GW_XDP_PASSED},
+      {"first fragment", v4(known, 50, {.fragment = 0x2000}), XDP_PASS, GW_XDP_PASSED},
+      {"later fragment", v4(known, 50, {.fragment = 0x0010}), XDP_PASS, GW_XDP_PASSED},
+      {"DF is no fragment", v4(known, 50, {.fragment = 0x4000}), kRedirect, kRedirected},
+      {"IPv6 fragment", v6(known, 44), XDP_PASS, GW_XDP_PASSED},
+      {"IKE on 500", v4(udp({.src = 500, .dst = 500}, Bytes(28, 1)), 17), XDP_PASS, GW_XDP_PASSED},
+      {"IKE on 4500", v4(udp({}, ike), 17), XDP_PASS, GW_XDP_PASSED},
+      {"IKE on 4500 over IPv6", v6(udp({}, ike), 17), XDP_PASS, GW_XDP_PASSED},
+      {"NAT keepalive", v4(udp({}, {0xff}), 17), XDP_DROP, GW_XDP_DROP_NAT_KEEPALIVE},
+      {"NAT keepalive over IPv6", v6(udp({}, {0xff}), 17), XDP_DROP, GW_XDP_DROP_NAT_KEEPALIVE},
+      {"NAT keepalive for somebody else", v4(udp({}, {0xff}), 17, elsewhere), XDP_PASS, GW_XDP_PASSED},
+      {"one byte that is no keepalive", v4(udp({}, {0x01}), 17), XDP_PASS, GW_XDP_PASSED},
+      {"empty datagram on 4500", v4(udp({}, {}), 17), XDP_PASS, GW_XDP_PASSED},
+      {"ESP in UDP of 7 bytes", v4(udp({}, {0, 0, 0x10, 1, 0, 0, 0}), 17), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"ESP of 7 bytes", v4({0, 0, 0x10, 1, 0, 0, 0}, 50), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"Ethernet padding is not ESP", v4({0, 0, 0x10, 1}, 50) + Bytes(20, 0), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"TCP", v4(Bytes(20, 0), 6), XDP_PASS, GW_XDP_PASSED},
+      {"ARP", ethernet(0x0806) + Bytes(28, 0), XDP_PASS, GW_XDP_PASSED},
+      {"ICMPv6", v6(Bytes(8, 0), 58), XDP_PASS, GW_XDP_PASSED},
+  };
+}
+
+class WanTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!can_run()) GTEST_SKIP();
+    auto loaded = WanProgram::load(64);  // the verifier is the first test
+    ASSERT_TRUE(loaded) << loaded.error().describe();
+    program_.emplace(std::move(*loaded));
+    ASSERT_TRUE(program_->set_local(std::vector{ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")}));
+    ASSERT_TRUE(program_->add_spi(kKnown, ip("192.0.2.1"), 1));
+    ASSERT_TRUE(program_->add_spi(kKnown, ip("2001:db8::1"), 1));
+    ASSERT_TRUE(program_->set_socket(0, socket_.get()));
+  }
+  std::optional<WanProgram> program_;
+  Fd socket_ = unbound_xsk();
+};
+
+TEST_F(WanTest, VerdictAndCounter) {
+  for (const Row& row : rows()) {
+    const Counters before = program_->counters();
+    EXPECT_EQ(run(program_->program_fd(), row.frame), row.verdict) << row.what;
+    const Counters after = program_->counters();
+    for (std::size_t i = 0; i < after.size(); ++i)
+      EXPECT_EQ(after[i] - before[i], i == row.counter ? 1u : 0u) << row.what << ", counter " << i;
+  }
+}
+
+// At any length: a verdict, one counter, and never a redirect of what is not whole.
+TEST_F(WanTest, TruncatedAtEveryLength) {
+  for (const Row& row : rows()) {
+    for (std::size_t length = kShortestFrame; length < row.frame.size(); ++length) {
+      const Counters before = program_->counters();
+      const int verdict = run(program_->program_fd(),
+                              Bytes(row.frame.begin(), row.frame.begin() + static_cast<std::ptrdiff_t>(length)));
+      EXPECT_TRUE(verdict == XDP_PASS || verdict == XDP_DROP) << row.what << " cut to " << length;
+      const Counters after = program_->counters();
+      std::uint64_t counted = 0;
+      for (std::size_t i = 0; i < after.size(); ++i) counted += after[i] - before[i];
+      EXPECT_EQ(counted, 1u) << row.what << " cut to " << length;
+      // The IP length says that bytes are missing: nothing goes to a socket.
+      EXPECT_EQ(after[kRedirected], before[kRedirected]) << row.what << " cut to " << length;
+    }
+  }
+}
+
+TEST_F(WanTest, UnknownSpiIsReportedOnceInAWhile) {
+  const Bytes frame = v4(udp({.src = 40001}, esp(kUnknown)), 17);
+  for (int i = 0; i < 20; ++i) (void)run(program_->program_fd(), frame);
+  std::vector<UnknownSpi> seen;
+  program_->consume([&](const UnknownSpi& u) { seen.push_back(u); });
+  ASSERT_GE(seen.size(), 1u);
+  EXPECT_LE(seen.size(), 2u) << "one per 100 ms";
+  EXPECT_EQ(seen[0].spi, kUnknown);
+  EXPECT_EQ(seen[0].src, ip("203.0.113.9"));
+  EXPECT_EQ(seen[0].dst, ip("192.0.2.1"));
+  EXPECT_EQ(seen[0].src_port, 40001);
+}
+
+TEST_F(WanTest, ARemovedSpiIsUnknown) {
+  const Bytes frame = v4(esp(kKnown), 50);
+  program_->remove_spi(kKnown, ip("192.0.2.1"));
+  const Counters before = program_->counters();
+  EXPECT_EQ(run(program_->program_fd(), frame), XDP_DROP);
+  EXPECT_EQ(program_->counters()[GW_XDP_DROP_UNKNOWN_SPI], before[GW_XDP_DROP_UNKNOWN_SPI] + 1);
+}
+
+TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
+  auto other = WanProgram::load(4);
+  ASSERT_TRUE(other && other->add_spi(kKnown, ip("192.0.2.1"), 1));
+  EXPECT_EQ(run(other->program_fd(), v4(esp(kKnown), 50)), XDP_DROP);
+  EXPECT_EQ(other->counters()[GW_XDP_DROP_NO_SOCKET], 1u);
+}
+
+TEST_F(WanTest, TheSpiMapHasItsLimit) {
+  for (std::uint32_t spi = 0x2000; spi < 0x2000 + 62; ++spi) ASSERT_TRUE(program_->add_spi(spi, ip("192.0.2.1"), 1));
+  EXPECT_EQ(program_->add_spi(0x3000, ip("192.0.2.1"), 1).error().code, Errc::kLimit);
+}
+
+}  // namespace
+}  // namespace gw::xdp

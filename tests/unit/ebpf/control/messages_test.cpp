@@ -1,0 +1,185 @@
+// Every fault that a client can put into a request, by the field the answer names.
+#include "ebpf/rpc/messages.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace gw::rpc {
+namespace {
+
+std::string packed(std::string_view text) { return IpAddress::parse(text).value().bytes_string(); }
+
+fp::AddSa good_sa() {
+  fp::AddSa m;
+  m.mutable_id()->set_spi(0x1001);
+  m.mutable_id()->set_dst(packed("192.0.2.1"));
+  m.mutable_src()->set_address(packed("192.0.2.2"));
+  m.mutable_src()->set_port(4500);
+  m.mutable_dst()->set_address(packed("192.0.2.1"));
+  m.mutable_dst()->set_port(4500);
+  m.set_inbound(true);
+  m.set_tunnel_id(1);
+  m.set_encryption(fp::AES_GCM_16);
+  m.set_key(std::string(36, 'k'));
+  m.set_esn(true);
+  m.set_replay_window(100);
+  for (auto* s : {m.add_local_selectors(), m.add_remote_selectors()}) {
+    s->set_first(packed("0.0.0.0"));
+    s->set_last(packed("255.255.255.255"));
+    s->set_last_port(65535);
+  }
+  m.mutable_lifetime()->set_hard_seconds(3600);
+  return m;
+}
+
+TEST(Messages, AddSaBecomesParameters) {
+  const auto r = parse_add_sa(good_sa());
+  ASSERT_TRUE(r) << r.error().describe();
+  EXPECT_EQ(r->key().spi, 0x1001u);
+  EXPECT_EQ(r->direction, esp::Direction::kInbound);
+  EXPECT_EQ(r->origin, esp::KeyOrigin::kReplayed) << "not fresh unless it says so";
+  EXPECT_EQ(r->algorithm, "AES_GCM_16-256");
+  EXPECT_EQ(r->parameters.replay_window, 128u) << "rounded up to a multiple of 64";
+  EXPECT_EQ(r->parameters.sequence_mode, esp::SequenceMode::kExtended);
+  EXPECT_EQ(r->parameters.key.size(), 36u);
+  EXPECT_EQ(r->hard_lifetime, std::chrono::hours(1));
+}
+
+TEST(Messages, ReplayWindowStaysWithinItsBounds) {
+  auto m = good_sa();
+  for (const auto& [sent, used] : std::vector<std::pair<std::uint32_t, std::uint32_t>>{
+           {0, 64}, {64, 64}, {65, 128}, {4096, 4096}, {0xffffffff, 4096}}) {
+    m.set_replay_window(sent);
+    EXPECT_EQ(parse_add_sa(m)->parameters.replay_window, used) << sent;
+  }
+}
+
+TEST(Messages, EveryFaultOfAddSaNamesItsField) {
+  const std::vector<std::pair<std::string, std::function<void(fp::AddSa&)>>> faults = {
+      {"id.spi", [](auto& m) { m.mutable_id()->set_spi(255); }},
+      {"id.dst", [](auto& m) { m.mutable_id()->set_dst("xyz"); }},
+      {"id.dst", [](auto& m) { m.mutable_id()->clear_dst(); }},
+      {"src.address", [](auto& m) { m.mutable_src()->set_address(std::string(15, 'a')); }},
+      {"src.port", [](auto& m) { m.mutable_src()->set_port(65536); }},
+      {"dst.address", [](auto& m) { m.mutable_dst()->set_address(packed("192.0.2.9")); }},
+      {"tunnel_id", [](auto& m) { m.set_tunnel_id(0); }},
+      {"tunnel_id", [](auto& m) { m.set_tunnel_id(1u << 24); }},
+      {"encryption", [](auto& m) { m.clear_encryption(); }},
+      {"key", [](auto& m) { m.set_key(std::string(32, 'k')); }},
+      {"key", [](auto& m) { m.clear_key(); }},
+      {"local_selectors", [](auto& m) { m.clear_local_selectors(); }},
+      {"remote_selectors", [](auto& m) { m.clear_remote_selectors(); }},
+      {"local_selectors[0].first", [](auto& m) { m.mutable_local_selectors(0)->set_first("a"); }},
+      {"remote_selectors[0].protocol", [](auto& m) { m.mutable_remote_selectors(0)->set_protocol(256); }},
+      {"remote_selectors[0].last_port", [](auto& m) { m.mutable_remote_selectors(0)->set_last_port(70000); }},
+  };
+  for (const auto& [field, spoil] : faults) {
+    auto m = good_sa();
+    spoil(m);
+    const auto r = parse_add_sa(m);
+    ASSERT_FALSE(r) << field;
+    EXPECT_EQ(r.error().field, field) << r.error().describe();
+    EXPECT_EQ(r.error().message.find("kkkk"), std::string::npos) << "a key in a message";
+  }
+}
+
+TEST(Messages, AnUnknownAlgorithmIsUnsupported) {
+  auto m = good_sa();
+  m.set_encryption(static_cast<fp::Encryption>(7));
+  EXPECT_EQ(code_of(parse_add_sa(m).error().code), fp::UNSUPPORTED);
+}
+
+TEST(Messages, EveryFaultOfPutTunnelNamesItsField) {
+  fp::PutTunnel good;
+  good.set_tunnel_id(1);
+  good.set_device("tun1");
+  good.set_mtu(1400);
+  ASSERT_TRUE(parse_put_tunnel(good));
+  const std::vector<std::pair<std::string, std::function<void(fp::PutTunnel&)>>> faults = {
+      {"tunnel_id", [](auto& m) { m.set_tunnel_id(0); }},
+      {"device", [](auto& m) { m.clear_device(); }},
+      {"device", [](auto& m) { m.set_device("sixteen-letters!"); }},
+      {"mtu", [](auto& m) { m.set_mtu(575); }},
+      {"mtu", [](auto& m) { m.set_mtu(9001); }},
+      {"mss_clamp", [](auto& m) { m.set_mss_clamp(1401); }},
+      {"carrier", [](auto& m) { m.set_carrier(static_cast<fp::CarrierPolicy>(9)); }},
+  };
+  for (const auto& [field, spoil] : faults) {
+    auto m = good;
+    spoil(m);
+    const auto r = parse_put_tunnel(m);
+    ASSERT_FALSE(r) << field;
+    EXPECT_EQ(r.error().field, field);
+  }
+}
+
+class RouteMessages : public testing::Test {
+ protected:
+  static fp::Route route(std::string_view prefix, std::uint32_t length, std::vector<std::uint32_t> tunnels) {
+    fp::Route m;
+    m.set_prefix(packed(prefix));
+    m.set_prefix_length(length);
+    m.set_kind(fp::NEXT_HOP_TUNNELS);
+    for (const auto t : tunnels) m.add_tunnel_ids(t);
+    return m;
+  }
+  static Result<RouteUpdate> parse(const fp::UpdateRoutes& m) {
+    return parse_update_routes(m, [](std::uint32_t id) -> std::optional<fib::TunnelRef> {
+      if (id == 1 || id == 2) return fib::TunnelRef{id, static_cast<std::uint16_t>(id), 1400};
+      return std::nullopt;
+    });
+  }
+  static std::string fault(const fp::Route& r) {
+    fp::UpdateRoutes m;
+    *m.add_add() = route("198.51.100.0", 24, {1});
+    *m.add_add() = r;
+    const auto parsed = parse(m);
+    return parsed ? "" : parsed.error().field;
+  }
+};
+
+TEST_F(RouteMessages, TunnelsAreSortedSoThatTheOrderSentDoesNotMatter) {
+  fp::UpdateRoutes m;
+  *m.add_add() = route("192.0.2.0", 24, {2, 1});
+  const auto parsed = parse(m);
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed->add[0].hop.tunnels[0].id, 1u);
+}
+
+TEST_F(RouteMessages, FaultsNameTheirField) {
+  EXPECT_EQ(fault(route("192.0.2.1", 24, {1})), "add[1].prefix");
+  EXPECT_EQ(fault(route("192.0.2.0", 33, {1})), "add[1].prefix_length");
+  EXPECT_EQ(fault(route("192.0.2.0", 24, {})), "add[1].tunnel_ids");
+  EXPECT_EQ(fault(route("192.0.2.0", 24, {3})), "add[1].tunnel_ids");
+  EXPECT_EQ(fault(route("192.0.2.0", 24, {1, 1})), "add[1].tunnel_ids");
+  EXPECT_EQ(fault(route("192.0.2.0", 24, std::vector<std::uint32_t>(17, 1))), "add[1].tunnel_ids");
+  EXPECT_EQ(fault(route("198.51.100.0", 24, {2})), "add") << "the same prefix twice";
+  auto unknown = route("192.0.2.0", 24, {1});
+  unknown.clear_kind();
+  EXPECT_EQ(fault(unknown), "add[1].kind");
+  auto gateway = route("192.0.2.0", 24, {});
+  gateway.set_kind(fp::NEXT_HOP_VNET);
+  gateway.set_gateway("short");
+  EXPECT_EQ(fault(gateway), "add[1].gateway");
+}
+
+TEST_F(RouteMessages, WhatIsListedIsWhatWasSent) {
+  fp::UpdateRoutes m;
+  *m.add_add() = route("2001:db8::", 32, {1, 2});
+  fp::Route& vnet = *m.add_add();
+  vnet.set_prefix(packed("10.0.0.0"));
+  vnet.set_prefix_length(8);
+  vnet.set_kind(fp::NEXT_HOP_VNET);
+  vnet.set_gateway(packed("10.1.0.254"));
+  const auto parsed = parse(m);
+  ASSERT_TRUE(parsed) << parsed.error().describe();
+  for (int i = 0; i < 2; ++i) {
+    fp::Route back;
+    fill(parsed->add[static_cast<std::size_t>(i)], back);
+    EXPECT_EQ(back.SerializeAsString(), m.add(i).SerializeAsString());
+  }
+}
+
+}  // namespace
+}  // namespace gw::rpc
