@@ -18,7 +18,8 @@ int main(int argc, char** argv) {
     std::ifstream in(entry.path(), std::ios::binary);
     const std::vector<char> bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
     // Every prefix of a seed is a seed, too: truncation is what parsers get wrong.
-    for (std::size_t n = 0; n <= bytes.size(); n += bytes.size() > 4096 ? 97 : 1)
+    const std::size_t step = bytes.size() > 4096 ? 97 : 1;
+    for (std::size_t n = 0; n <= bytes.size(); n += step)
       LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(bytes.data()), n);
     ++count;
   }
