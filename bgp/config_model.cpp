@@ -126,9 +126,19 @@ void add_group_families(Commands& out) {
 
 // --- settings ---------------------------------------------------------------------------------------
 
+// FRR numbers an entry without a number by itself, and adds it once more when it is applied again (after its
+// file, say). So each has a number of its own, from its prefix: the order of permits does not matter.
+std::uint32_t sequence_number(const Prefix& prefix) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const std::uint8_t byte : prefix.address().bytes()) hash = (hash ^ byte) * 16777619U;
+  hash = (hash ^ prefix.length()) * 16777619U;
+  return 1 + hash % 4294967294U;
+}
+
 std::string refused_entry(const Prefix& prefix, bool with_inside) {
   const bool v4 = prefix.family() == Family::kV4;
-  std::string line = std::format("{} prefix-list GW-REFUSED{} permit {}", v4 ? "ip" : "ipv6", v4 ? "" : "6", prefix);
+  std::string line = std::format("{} prefix-list GW-REFUSED{} seq {} permit {}", v4 ? "ip" : "ipv6", v4 ? "" : "6",
+                                 sequence_number(prefix), prefix);
   if (with_inside && prefix.length() < address_bits(prefix.family())) {
     line += std::format(" le {}", address_bits(prefix.family()));
   }

@@ -148,6 +148,7 @@ asio::awaitable<Status> IkeController::open_session() {
   version_ = std::format("{} {}", version->text("daemon"), version->text("version"));
   for (auto& [name, tunnel] : tunnels_) {
     tunnel.loaded = false;
+    tunnel.told_down = true;  // a new charon has no SAs; one that only lost the connection will show them
     tunnel.retry = kFirstRetry;
     tunnel.next_attempt = {};
   }
@@ -259,6 +260,12 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
   IkeStatus& status = tunnel.status;
   const TunnelState before = status.state;
   const auto up = std::ranges::find_if(sas, is_up);
+  if (up != sas.end()) {
+    tunnel.missed = 0;
+    tunnel.told_down = false;
+  } else if (before == TunnelState::kUp && !tunnel.told_down && ++tunnel.missed < kMissedPolls) {
+    return;
+  }
   if (tunnel.model->disabled) {
     status.state = TunnelState::kDisabled;
     status.diagnosis = {};
@@ -279,9 +286,13 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
     status.state = sas.empty() ? TunnelState::kDown : TunnelState::kConnecting;
     const ike::Diagnosis diagnosis = recent_log_.diagnose(
         {tunnel.model->name, tunnel.model->local.to_string(), tunnel.model->remote.to_string(), tunnel.model->remote_identity});
-    if (diagnosis.fault != ike::Fault::kNoFault && diagnosis.sentence != status.diagnosis.sentence)
+    // "charon does not say why" is worth showing when an attempt has failed, not while one is under way.
+    const bool known = diagnosis.fault != ike::Fault::kNoFault && diagnosis.fault != ike::Fault::kUnknown;
+    const bool unexplained = diagnosis.fault == ike::Fault::kUnknown && sas.empty() && tunnel.retry > kFirstRetry;
+    if ((known || unexplained) && diagnosis.sentence != status.diagnosis.sentence) {
       log::warning("ike", "{}: {}", tunnel.model->name, diagnosis.sentence);
-    if (diagnosis.fault != ike::Fault::kNoFault) status.diagnosis = diagnosis;
+      status.diagnosis = diagnosis;
+    }
   }
   if (before == TunnelState::kUp && status.state != TunnelState::kUp) {
     log::warning("ike", "{}: down", tunnel.model->name);
@@ -319,8 +330,9 @@ asio::awaitable<Status> IkeController::end_duplicate(Tunnel& tunnel, const std::
     co_return Status{};
   }
   if (!tunnel.duplicate_since) tunnel.duplicate_since = clock_.now();
-  if (clock_.now() - *tunnel.duplicate_since < kDuplicateGrace) co_return Status{};
+  if (clock_.now() - *tunnel.duplicate_since < tunnel.duplicate_grace) co_return Status{};
   tunnel.duplicate_since.reset();
+  tunnel.duplicate_grace = std::min(tunnel.duplicate_grace * 10, kMaxDuplicateGrace);
   const auto oldest = std::ranges::max_element(sas, {}, [](const auto& sa) { return is_up(sa) ? sa.established_for : std::chrono::seconds(-1); });
   log::info("ike", "{}: ending the older of two IKE SAs", tunnel.model->name);
   ike::ViciMessage message;
@@ -337,12 +349,22 @@ void IkeController::on_event(std::string_view event, const ike::ViciMessage& mes
     recent_log_.add(*line);
     return;
   }
-  if (const auto* rekey = std::get_if<ike::ChildRekey>(&*parsed))
-    if (const auto it = tunnels_.find(rekey->sa.name); it != tunnels_.end()) ++it->second.status.rekeys;
+  const auto tunnel = [this](const std::string& name) -> Tunnel* {
+    const auto it = tunnels_.find(name);
+    return it == tunnels_.end() ? nullptr : &it->second;
+  };
+  if (const auto* rekey = std::get_if<ike::ChildRekey>(&*parsed)) {
+    if (Tunnel* t = tunnel(rekey->sa.name)) ++t->status.rekeys;
+  } else if (const auto* ike = std::get_if<ike::IkeUpdown>(&*parsed)) {
+    if (Tunnel* t = tunnel(ike->sa.name); t != nullptr && ike->direction == ike::Updown::kDown) t->told_down = true;
+  } else if (const auto* child = std::get_if<ike::ChildUpdown>(&*parsed)) {
+    if (Tunnel* t = tunnel(child->sa.name); t != nullptr && child->direction == ike::Updown::kDown) t->told_down = true;
+  }
   wake_.wake();
 }
 
 std::chrono::milliseconds IkeController::poll_interval() const {
+  if (std::ranges::any_of(tunnels_, [](const auto& entry) { return entry.second.missed > 0; })) return kPollMissing;
   const bool quiet = std::ranges::all_of(tunnels_, [](const auto& entry) {
     const TunnelState state = entry.second.status.state;
     return state == TunnelState::kUp || state == TunnelState::kDisabled;

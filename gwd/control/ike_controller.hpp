@@ -49,9 +49,15 @@ class IkeController {
   static constexpr std::chrono::milliseconds kPollQuiet{5000};
   /// Between attempts at one tunnel; doubles up to the maximum.
   static constexpr std::chrono::milliseconds kFirstRetry{1000};
-  static constexpr std::chrono::milliseconds kMaxRetry{30'000};
-  /// Both ends initiated at once: two IKE_SAs of one tunnel. After this time the older one goes.
+  static constexpr std::chrono::milliseconds kMaxRetry{10'000};
+  /// list-sas leaves out an SA that charon is working on at that moment. One that was up counts as gone when an
+  /// event said so, or when it was missing this many times in a row.
+  static constexpr int kMissedPolls = 3;
+  static constexpr std::chrono::milliseconds kPollMissing{200};
+  /// Both ends initiated at once: two IKE_SAs of one tunnel. After this time the older one goes; a peer that
+  /// makes a new one at once (close_action) is asked less and less often.
   static constexpr std::chrono::seconds kDuplicateGrace{20};
+  static constexpr std::chrono::seconds kMaxDuplicateGrace{86'400};
 
   IkeController(boost::asio::io_context& io, const Clock& clock, std::string vici_path);
 
@@ -72,9 +78,12 @@ class IkeController {
     IkeStatus status;
     bool loaded = false;       // charon has this very model
     bool reestablish = false;  // its SAs are of an earlier model
+    bool told_down = false;    // by an event, since it was last seen up
+    int missed = 0;            // polls in a row without an SA of it, since it was last seen up
     std::chrono::milliseconds retry = kFirstRetry;
     MonoTime next_attempt{};
     std::optional<MonoTime> duplicate_since;
+    std::chrono::seconds duplicate_grace = kDuplicateGrace;
   };
   using Tunnels = std::map<std::string, Tunnel, std::less<>>;
   using SasByTunnel = std::map<std::string, std::vector<ike::IkeSa>, std::less<>>;

@@ -113,7 +113,18 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
   const bool changed = state.carrier() ? without_carrier_.erase(tunnel_id) > 0 : without_carrier_.insert(tunnel_id).second;
   if (!changed) return;
+  for (auto& [address, peer] : peers_) {
+    if (peer.up || !bmp_connected_ || has_carrier(peer)) continue;
+    peer.sweep->cancel();
+    rib_.withdraw_all(peer.source->name);
+  }
+  publish();
   for (const Prefix& prefix : rib_.prefixes()) publish(prefix, rib_.best(prefix));
+}
+
+bool RouteController::has_carrier(const Peer& peer) const {
+  const auto id = ids_.find(peer.source->name);
+  return id != ids_.end() && !without_carrier_.contains(id->second);
 }
 
 const PeerRoutes* RouteController::peer_routes(std::string_view tunnel) const {
@@ -131,6 +142,7 @@ void RouteController::handle(const bgp::BmpDisconnected&) {
   log::warning("routes", "bgpd's BMP stream ended; its routes stay for {} s", kRestartTime.count());
   for (auto& [address, peer] : peers_) {
     peer.end_of_rib.clear();
+    peer.up = false;
     rib_.mark_stale(peer.source->name);
     sweep_later(peer, kRestartTime);
   }
@@ -150,6 +162,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   if (it == peers_.end()) return;
   Peer& peer = it->second;
   peer.end_of_rib.clear();
+  peer.up = true;
   log::info("routes", "{}: BGP session with {} AS {} is up", peer.source->name, event.peer.address, event.peer.asn);
   if (peer.source->router_id == event.peer.router_id) return;
   auto source = std::make_shared<routes::Source>(*peer.source);
@@ -162,8 +175,9 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   if (it == peers_.end()) return;
   Peer& peer = it->second;
   peer.end_of_rib.clear();
+  peer.up = false;
   log::warning("routes", "{}: BGP session with {} went down: {}", peer.source->name, event.peer.address, event.text);
-  if (broke_silently(event.reason)) {
+  if (broke_silently(event.reason) && has_carrier(peer)) {
     rib_.mark_stale(peer.source->name);
     sweep_later(peer, kRestartTime);
   } else {

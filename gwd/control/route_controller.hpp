@@ -3,7 +3,8 @@
 // Owner: Gateway; thread: control.
 //
 // What is gone without a word may be back in a moment, so it is kept as stale and goes on forwarding (RFC
-// 4724): all of bgpd's routes when bgpd dies, a peer's when its session broke without a NOTIFICATION.
+// 4724): all of bgpd's routes when bgpd dies, a peer's when its session broke without a NOTIFICATION and its
+// tunnel still has carrier. A peer behind a dead tunnel forwards nothing.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -70,6 +71,7 @@ class RouteController {
     std::uint32_t max_routes = 0;
     PeerRoutes routes;
     std::set<Family> end_of_rib;  // of the present session
+    bool up = false;              // as BMP says
     std::unique_ptr<boost::asio::steady_timer> sweep;
   };
 
@@ -77,6 +79,7 @@ class RouteController {
   void on_peer_down(const bgp::BmpPeerDown& event);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
+  bool has_carrier(const Peer& peer) const;
   void sweep_later(Peer& peer, std::chrono::seconds after);
   void update_limit(Peer& peer);
   void set_local_routes(const config::GatewayModel& model);

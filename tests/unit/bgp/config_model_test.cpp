@@ -28,18 +28,18 @@ bgp community-list standard GW-GSHUT seq 5 permit graceful-shutdown
 ip prefix-list GW-DEFAULT seq 5 permit 0.0.0.0/0
 ipv6 prefix-list GW-DEFAULT6 seq 5 permit ::/0
 hostname gw-a
-ip prefix-list GW-REFUSED permit 0.0.0.0/0
-ipv6 prefix-list GW-REFUSED6 permit ::/0
-ip prefix-list GW-REFUSED permit 0.0.0.0/8 le 32
-ip prefix-list GW-REFUSED permit 10.0.0.0/16 le 32
-ip prefix-list GW-REFUSED permit 127.0.0.0/8 le 32
-ip prefix-list GW-REFUSED permit 169.254.0.0/16 le 32
-ip prefix-list GW-REFUSED permit 224.0.0.0/4 le 32
-ip prefix-list GW-REFUSED permit 240.0.0.0/4 le 32
-ipv6 prefix-list GW-REFUSED6 permit ::/8 le 128
-ipv6 prefix-list GW-REFUSED6 permit 2001:db8:10::/48 le 128
-ipv6 prefix-list GW-REFUSED6 permit fe80::/10 le 128
-ipv6 prefix-list GW-REFUSED6 permit ff00::/8 le 128
+ip prefix-list GW-REFUSED seq 303091728 permit 0.0.0.0/0
+ipv6 prefix-list GW-REFUSED6 seq 4117914336 permit ::/0
+ip prefix-list GW-REFUSED seq 437312680 permit 0.0.0.0/8 le 32
+ip prefix-list GW-REFUSED seq 3298395262 permit 10.0.0.0/16 le 32
+ip prefix-list GW-REFUSED seq 14724631 permit 127.0.0.0/8 le 32
+ip prefix-list GW-REFUSED seq 2087542379 permit 169.254.0.0/16 le 32
+ip prefix-list GW-REFUSED seq 3850629092 permit 224.0.0.0/4 le 32
+ip prefix-list GW-REFUSED seq 1341680660 permit 240.0.0.0/4 le 32
+ipv6 prefix-list GW-REFUSED6 seq 4252135288 permit ::/8 le 128
+ipv6 prefix-list GW-REFUSED6 seq 2860801190 permit 2001:db8:10::/48 le 128
+ipv6 prefix-list GW-REFUSED6 seq 1948159460 permit fe80::/10 le 128
+ipv6 prefix-list GW-REFUSED6 seq 4140934455 permit ff00::/8 le 128
 bgp as-path access-list GW-RESERVED-AS seq 5 permit _(0|8074|8075|12076|23456|64496|64497|64498|64499|64500|64501|64502|64503|64504|64505|64506|64507|64508|64509|64510|64511|65515|65517|65518|65519|65520|65535|65536|65537|65538|65539|65540|65541|65542|65543|65544|65545|65546|65547|65548|65549|65550|65551|4294967295)_
 route-map GW-VPN-IN deny 10
 match as-path GW-RESERVED-AS
@@ -203,8 +203,8 @@ TEST(Diff, NetworksAndPolicy) {
   after.networks = {net("10.0.0.0/16"), net("10.9.0.0/16")};
   after.import.vnet_prefixes = after.networks;
   EXPECT_THAT(printed(diff(gateway(), after)),
-              ElementsAre("no ipv6 prefix-list GW-REFUSED6 permit 2001:db8:10::/48 le 128",
-                          "ip prefix-list GW-REFUSED permit 10.9.0.0/16 le 32", "router bgp 65515",
+              ElementsAre("no ipv6 prefix-list GW-REFUSED6 seq 2860801190 permit 2001:db8:10::/48 le 128",
+                          "ip prefix-list GW-REFUSED seq 4077604069 permit 10.9.0.0/16 le 32", "router bgp 65515",
                           "address-family ipv4 unicast", "network 10.9.0.0/16", "exit-address-family",
                           "address-family ipv6 unicast", "no network 2001:db8:10::/48", "exit-address-family", "exit"));
   EXPECT_THAT(printed(clears(gateway(), after)),

@@ -136,6 +136,22 @@ TEST_F(RouteControllerTest, ATunnelWithoutCarrierIsLeftOutWhileThereIsAnother) {
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
 }
 
+TEST_F(RouteControllerTest, ASessionThatBrokeWithItsTunnelKeepsNothing) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.6", "10.21.0.0/16", {65021, 65021});
+  carrier(7, false);
+  down("169.254.21.2", 2);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8})) << "carrier first";
+  carrier(7, true);
+  up("169.254.21.2");
+  announce("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  down("169.254.21.2", 2);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7})) << "stale";
+  carrier(7, false);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8})) << "session first";
+}
+
 TEST_F(RouteControllerTest, ARemovedConnectionTakesItsRoutesAndAnUnchangedOneKeepsThem) {
   announce("169.254.21.2", "10.21.0.0/16");
   announce("169.254.21.6", "10.22.0.0/16");
