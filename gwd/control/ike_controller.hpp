@@ -56,7 +56,7 @@ class IkeController {
   static constexpr std::chrono::milliseconds kPollMissing{200};
   /// Both ends initiated at once: two IKE_SAs of one tunnel. After this time the older one goes; a peer that
   /// makes a new one at once (close_action) is asked less and less often.
-  static constexpr std::chrono::seconds kDuplicateGrace{20};
+  static constexpr std::chrono::seconds kDuplicateGrace{5};
   static constexpr std::chrono::seconds kMaxDuplicateGrace{86'400};
 
   IkeController(boost::asio::io_context& io, const Clock& clock, std::string vici_path);

