@@ -1,6 +1,7 @@
 #include "tests/support/sandbox.hpp"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -91,6 +92,7 @@ Process::Process(std::vector<std::string> argv, const std::filesystem::path& log
   const int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   ::dup2(fd, STDOUT_FILENO);
   ::dup2(fd, STDERR_FILENO);
+  ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);  // Asio's sockets are inherited otherwise
   // The sanitizers of the test are not the daemon's business.
   ::unsetenv("LD_PRELOAD");
   for (std::string& e : environment) ::putenv(e.data());

@@ -1,0 +1,438 @@
+// The vty client, the rendering and the BMP reader against stock bgpd, zebra and BIRD:
+//
+//   this namespace: zebra, bgpd (AS 65515) 169.254.21.1 tun1 --veth-- 169.254.21.2 BIRD (AS 65021): namespace `paris`
+//                                          169.254.21.5 tun2 --veth-- 169.254.21.6 BIRD (AS 65022): namespace `berlin`
+//
+// The veths carry addresses as tunnel devices do: a /32 each with the other end as its peer. Root; about 30 s.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <format>
+#include <memory>
+
+#include "bgp/bmp_server.hpp"
+#include "bgp/config_model.hpp"
+#include "bgp/summary.hpp"
+#include "bgp/vty_client.hpp"
+#include "routes/policy.hpp"
+#include "tests/support/await.hpp"
+#include "tests/support/sandbox.hpp"
+#include "tests/unit/bgp/intent.hpp"
+
+namespace gw::bgp {
+namespace {
+
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+using gw::test::await;
+using gw::test::Process;
+using gw::test::run_until;
+using test::ip;
+using test::net;
+
+PeerIntent berlin() {
+  PeerIntent p = test::paris();
+  p.tunnel = "berlin-ce1/gw-a";
+  p.device = "tun2";
+  p.local = ip("169.254.21.5");
+  p.peer = ip("169.254.21.6");
+  p.remote_asn = 65022;
+  return p;
+}
+
+BgpIntent intent_for(std::uint16_t bmp_port) {
+  BgpIntent g = test::gateway();
+  g.bmp_port = bmp_port;
+  g.peers.push_back(berlin());
+  for (PeerIntent& p : g.peers) {
+    p.keepalive = 3s;
+    p.hold = 9s;
+  }
+  g.peers[0].md5 = Secret("correct-horse");
+  return g;
+}
+
+struct Site {
+  const char* name;
+  const char* local;
+  const char* gateway;
+  std::uint32_t asn;
+  const char* md5;  // line of bird.conf or ""
+  const char* routes4;
+  const char* routes6;
+};
+
+std::string bird_config(const Site& s) {
+  return std::format(R"(router id 198.51.100.{};
+protocol device {{ }}
+protocol static s4 {{ ipv4; {} }}
+protocol static s6 {{ ipv6; {} }}
+protocol bgp gw {{
+  local {} as {}; neighbor {} as 65515; {}
+  hold time 9; keepalive time 3; graceful restart on;
+  connect retry time 1; connect delay time 1; error wait time 1, 2;
+  ipv4 {{ import all; export all; }};
+  ipv6 {{ import all; export all; extended next hop on; }};
+}}
+)",
+                     s.asn % 100, s.routes4, s.routes6, s.local, s.asn, s.gateway, s.md5);
+}
+
+constexpr Site kParis{"paris",
+                      "169.254.21.2",
+                      "169.254.21.1",
+                      65021,
+                      "password \"correct-horse\";",
+                      "route 10.20.0.0/16 blackhole; route 0.0.0.0/0 blackhole; route 10.0.5.0/24 blackhole;"
+                      "route 169.254.99.0/24 blackhole;",
+                      "route 2001:db8:20::/48 blackhole; route ::/0 blackhole;"};
+constexpr Site kBerlin{"berlin",
+                       "169.254.21.6",
+                       "169.254.21.5",
+                       65022,
+                       "",
+                       "route 10.30.0.0/16 blackhole;",
+                       "route 2001:db8:30::/48 blackhole;"};
+
+class FrrTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    gw::test::enter_namespaces({"/run/netns", "/run/frr", "/var/tmp/frr"});
+    scratch_ = std::make_unique<gw::test::Scratch>();
+    gw::test::run("chown frr:frr /run/frr");
+    connect_site(kParis, "tun1");
+    connect_site(kBerlin, "tun2");
+  }
+  static void connect_site(const Site& s, const char* device) {
+    gw::test::run(std::format("ip netns add {0} && ip link add {1} type veth peer name gw0 netns {0}", s.name, device));
+    gw::test::run(
+        std::format("ip addr add {} peer {} dev {} && ip link set {} up", s.gateway, s.local, device, device));
+    gw::test::run(
+        std::format("ip -n {0} link set lo up && ip -n {0} addr add {1} peer {2} dev gw0 && "
+                    "ip -n {0} link set gw0 up",
+                    s.name, s.local, s.gateway));
+  }
+  static void start_bird(const Site& s) {
+    const auto config = scratch_->path() / std::format("{}.conf", s.name);
+    gw::test::write_file(config, bird_config(s));
+    birds_.emplace_back(std::vector<std::string>{"ip", "netns", "exec", s.name, "bird", "-f", "-c", config.string(),
+                                                 "-s", control(s.name)},
+                        scratch_->path() / std::format("{}.log", s.name));
+  }
+  static void TearDownTestSuite() { scratch_.reset(); }
+  static std::string control(std::string_view site) {
+    return (scratch_->path() / std::format("{}.ctl", site)).string();
+  }
+
+  void SetUp() override {
+    std::filesystem::remove("/run/frr/zserv.api");
+    zebra_ = Process({"/usr/lib/frr/zebra", "-P", "0", "-K", "60"}, scratch_->path() / "zebra.log");
+    ASSERT_TRUE(gw::test::eventually([] { return std::filesystem::exists("/run/frr/zserv.api"); }, 10s));
+    for (const Site& site : {kParis, kBerlin}) start_bird(site);
+    ASSERT_TRUE(bmp_.listen(0));
+    intent_ = intent_for(bmp_.port());
+    ASSERT_TRUE(validate(intent_));
+  }
+  void TearDown() override {
+    if (HasFailure()) {
+      std::printf("%s\n%s\n", gw::test::read_file(scratch_->path() / "bgpd.log").c_str(),
+                  gw::test::run("ip route; ip -6 route").c_str());
+      for (const char* site : {"paris", "berlin"}) {
+        std::printf("%s\n", gw::test::run(std::format("birdc -r -s {} 'show route all protocol gw'; birdc -r -s {} "
+                                                      "show protocols all gw; cat {}/{}.log",
+                                                      control(site), control(site), scratch_->path().string(), site))
+                                .c_str());
+      }
+    }
+    vty_.close();
+    bgpd_.end(SIGKILL);
+    zebra_.end(SIGKILL);
+    birds_.clear();
+    // Graceful restart keeps routes: they are no business of the next test.
+    gw::test::run("ip nexthop flush");
+  }
+
+  /// With an empty file: an unconfigured bgpd, as after a first installation.
+  void start_bgpd(const Secret& file) {
+    const auto config = scratch_->path() / "bgpd.conf";
+    gw::test::write_file(config, file.text());
+    std::filesystem::remove("/run/frr/bgpd.vty");
+    bgpd_ = Process({"/usr/lib/frr/bgpd", "-P", "0", "-M", "bmp", "-f", config.string(), "--log",
+                     "file:" + (scratch_->path() / "bgpd.log").string()},
+                    scratch_->path() / "bgpd.out");
+    ASSERT_TRUE(run_until(io_, [&] { return await(io_, vty_.connect("/run/frr/bgpd.vty", 1s)).has_value(); }, 10s));
+  }
+  void configure(Commands commands) {
+    const Status done = await(io_, vty_.configure(std::move(commands), 10s));
+    ASSERT_TRUE(done) << done.error().describe();
+  }
+  std::map<IpAddress, PeerStatus> sessions() {
+    const auto text = await(io_, vty_.show(kShowSummary, 5s));
+    auto peers = text ? parse_summary(*text) : std::map<IpAddress, PeerStatus>{};
+    return peers ? std::move(*peers) : std::map<IpAddress, PeerStatus>{};
+  }
+  bool established(std::size_t count) {
+    const auto all = sessions();
+    return static_cast<std::size_t>(std::ranges::count_if(all, [](const auto& p) { return p.second.established(); })) ==
+           count;
+  }
+  /// Every peer's End-of-RIB, as bgpd counts them.
+  bool all_told() {
+    auto peers = sessions();
+    const auto text = await(io_, vty_.show(kShowNeighbors, 5s));
+    if (!text || !add_neighbors(*text, peers)) return false;
+    return !peers.empty() &&
+           std::ranges::all_of(peers, [](const auto& p) { return p.second.end_of_rib_v4 && p.second.end_of_rib_v6; });
+  }
+  bool site_has(std::string_view site, std::string_view prefix) {
+    const std::string table =
+        gw::test::run(std::format("birdc -r -s {} 'show route protocol gw' || true", control(site)));
+    return table.contains(std::format("{} ", prefix));
+  }
+  static bool kernel_has(std::string_view prefix) {
+    return gw::test::run("ip route show proto bgp; ip -6 route show proto bgp").contains(prefix);
+  }
+  void on_event(const BmpEvent& event) {
+    if (const auto* routes = std::get_if<BmpRoutes>(&event)) {
+      for (const Prefix& p : routes->withdrawn) learned_.erase({routes->peer.address, p});
+      for (const Prefix& p : routes->announced) learned_[{routes->peer.address, p}] = routes->attributes;
+      if (!routes->malformed.empty()) ADD_FAILURE() << routes->malformed;
+    }
+    if (std::holds_alternative<BmpPeerUp>(event)) ++peers_up_;
+    if (const auto* down = std::get_if<BmpPeerDown>(&event)) downs_.push_back(down->text);
+    if (const auto* end = std::get_if<BmpEndOfRib>(&event)) ends_.insert({end->peer.address, end->family});
+  }
+  bool knows(const char* peer, const char* prefix) const { return learned_.contains({ip(peer), net(prefix)}); }
+  bool wait(const std::function<bool()>& condition, std::chrono::milliseconds limit = 15s) {
+    return run_until(io_, condition, limit);
+  }
+  /// Both sites up, everything exchanged.
+  void bring_up() {
+    start_bgpd(render_file(intent_));
+    ASSERT_TRUE(wait([&] { return established(2); }));
+    ASSERT_TRUE(
+        wait([&] { return knows("169.254.21.2", "10.20.0.0/16") && knows("169.254.21.6", "2001:db8:30::/48"); }));
+    ASSERT_TRUE(wait([&] { return site_has("paris", "10.30.0.0/16") && site_has("berlin", "2001:db8:20::/48"); }));
+  }
+
+  static std::unique_ptr<gw::test::Scratch> scratch_;
+  static Process zebra_;
+  static Process bgpd_;
+  static std::vector<Process> birds_;
+  asio::io_context io_{1};
+  VtyClient vty_{io_.get_executor()};
+  BmpServer bmp_{io_.get_executor(),
+                 {.connected = [this](const BmpConnected&) { ++connects_; },
+                  .disconnected = [this](const BmpDisconnected&) { ++disconnects_; },
+                  .event = [this](const BmpEvent& e) { on_event(e); }}};
+  BgpIntent intent_;
+  int connects_ = 0;
+  int disconnects_ = 0;
+  int peers_up_ = 0;
+  std::vector<std::string> downs_;
+  std::map<std::pair<IpAddress, Prefix>, routes::AttributesPtr> learned_;
+  std::set<std::pair<IpAddress, Family>> ends_;
+};
+
+std::unique_ptr<gw::test::Scratch> FrrTest::scratch_;
+Process FrrTest::zebra_;
+Process FrrTest::bgpd_;
+std::vector<Process> FrrTest::birds_;
+
+TEST_F(FrrTest, RoutesOfBothFamiliesGoBothWays) {
+  bring_up();
+  // In: what a site may say is in the kernel, what it may not is not.
+  ASSERT_TRUE(
+      wait([&] { return kernel_has("10.20.0.0/16") && kernel_has("2001:db8:20::/48") && kernel_has("10.30.0.0/16"); }));
+  for (const char* refused : {"10.0.5.0/24", "169.254.99.0/24", "default"})
+    EXPECT_FALSE(kernel_has(refused)) << refused;
+  // Out: the VNet and the other site, never a default, never back.
+  EXPECT_TRUE(wait([&] { return site_has("paris", "10.0.0.0/16") && site_has("paris", "2001:db8:10::/48"); }));
+  EXPECT_FALSE(site_has("berlin", "0.0.0.0/0"));
+  EXPECT_FALSE(site_has("berlin", "10.0.5.0/24"));
+  EXPECT_FALSE(site_has("paris", "10.20.0.0/16"));
+
+  // BMP shows everything before policy; gwd's own policy comes to the same result as FRR's.
+  ASSERT_TRUE(wait([&] { return knows("169.254.21.2", "0.0.0.0/0") && knows("169.254.21.2", "169.254.99.0/24"); }));
+  std::set<std::string> accepted;
+  for (const auto& [key, attributes] : learned_) {
+    if (!routes::check_import(intent_.import, key.second, attributes->as_path)) accepted.insert(key.second.to_string());
+  }
+  EXPECT_EQ(accepted, (std::set<std::string>{"10.20.0.0/16", "10.30.0.0/16", "2001:db8:20::/48", "2001:db8:30::/48"}));
+  const auto& route = *learned_.at({ip("169.254.21.2"), net("10.20.0.0/16")});
+  EXPECT_EQ(route.as_path.to_string(), "65021");
+  EXPECT_EQ(route.next_hop, ip("169.254.21.2"));
+  EXPECT_EQ(route.local_preference, std::nullopt);
+  EXPECT_EQ(peers_up_, 2);
+  EXPECT_TRUE(wait([&] { return all_told(); }));
+
+  // A collector that comes back (gwd restarted) gets everything again, and the End-of-RIBs.
+  const std::uint16_t port = bmp_.port();
+  bmp_.close();
+  const auto known = learned_.size();
+  learned_.clear();
+  BmpServer again(io_.get_executor(),
+                  {.connected = {}, .disconnected = {}, .event = [this](const BmpEvent& e) { on_event(e); }});
+  const Status listening = again.listen(port);
+  ASSERT_TRUE(listening) << listening.error().describe();
+  EXPECT_TRUE(wait([&] { return ends_.size() == 4; })) << ends_.size();
+  EXPECT_EQ(learned_.size(), known);
+}
+
+TEST_F(FrrTest, StatusAndTheCloudsColumns) {
+  bring_up();
+  auto peers = sessions();
+  const auto neighbors = await(io_, vty_.show(kShowNeighbors, 5s));
+  ASSERT_TRUE(neighbors);
+  ASSERT_TRUE(add_neighbors(*neighbors, peers));
+  const PeerStatus& paris = peers.at(ip("169.254.21.2"));
+  EXPECT_EQ(paris.local, ip("169.254.21.1"));
+  EXPECT_EQ(paris.asn, 65021U);
+  EXPECT_GT(paris.messages_received, 0U);
+  EXPECT_EQ(paris.received_v4, 1U);
+  ASSERT_TRUE(wait([&] { return site_has("paris", "2001:db8:10::/48") && site_has("paris", "2001:db8:30::/48"); }));
+  const auto received = await(io_, vty_.show(show_received(paris.peer, Family::kV4), 5s));
+  ASSERT_TRUE(received);
+  const auto rows = parse_routes(*received, paris, Direction::kReceived);
+  ASSERT_TRUE(rows) << *received;
+  EXPECT_EQ(rows->size(), 4U) << "before policy";
+  const auto advertised = await(io_, vty_.show(show_advertised(paris.peer, Family::kV6), 5s));
+  ASSERT_TRUE(advertised);
+  const auto told = parse_routes(*advertised, paris, Direction::kAdvertised);
+  ASSERT_TRUE(told);
+  ASSERT_EQ(told->size(), 2U) << *advertised;
+  EXPECT_EQ((*told)[0].network, net("2001:db8:10::/48"));
+  EXPECT_EQ((*told)[0].origin, "Network");
+  EXPECT_EQ((*told)[1].as_path, "65022");
+}
+
+TEST_F(FrrTest, EveryRenderedCommandIsTakenAndApplyingAgainFlapsNothing) {
+  start_bgpd(Secret(std::string_view("frr defaults traditional\n")));
+  configure(render(intent_));
+  ASSERT_TRUE(wait([&] { return established(2); }));
+  ASSERT_TRUE(wait([&] { return site_has("paris", "10.30.0.0/16"); }));
+  const auto before = gw::test::run("birdc -r -s " + control("paris") + " show protocols gw");
+  downs_.clear();
+  configure(render(intent_));
+  wait([] { return false; }, 1500ms);
+  EXPECT_TRUE(established(2));
+  EXPECT_EQ(gw::test::run("birdc -r -s " + control("paris") + " show protocols gw"), before);  // same "Since"
+  EXPECT_TRUE(downs_.empty());
+  // What is running is what the file says: bgpd's own words, with the password only there.
+  const auto running = await(io_, vty_.show("show running-config", 5s));
+  ASSERT_TRUE(running);
+  for (const char* line : {"bgp route-map delay-timer 0", "neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5",
+                           "bmp monitor ipv6 unicast pre-policy", "bgp graceful-restart preserve-fw-state",
+                           "no bgp network import-check", "bgp graceful-restart select-defer-time 30"}) {
+    EXPECT_TRUE(running->contains(line)) << line << "\n" << *running;
+  }
+}
+
+TEST_F(FrrTest, ADifferenceTouchesOnlyItsPeer) {
+  bring_up();
+  const auto paris = gw::test::run("birdc -r -s " + control("paris") + " show protocols gw");
+  BgpIntent without = intent_for(bmp_.port());
+  without.peers.pop_back();
+  configure(diff(intent_, without));
+  ASSERT_TRUE(wait([&] { return established(1) && sessions().size() == 1; }));
+  ASSERT_TRUE(wait([&] { return !site_has("paris", "10.30.0.0/16") && !downs_.empty(); }));
+  configure(diff(without, intent_));
+  ASSERT_TRUE(wait([&] { return established(2) && site_has("paris", "10.30.0.0/16"); }));
+  EXPECT_EQ(gw::test::run("birdc -r -s " + control("paris") + " show protocols gw"), paris);
+}
+
+TEST_F(FrrTest, PolicyThatChangesIsAppliedByClears) {
+  bring_up();
+  ASSERT_TRUE(wait([&] { return kernel_has("10.20.0.0/16"); }));
+  BgpIntent wider = intent_for(bmp_.port());
+  wider.import.vnet_prefixes.push_back(net("10.20.0.0/16"));
+  configure(diff(intent_, wider));
+  ASSERT_TRUE(await(io_, vty_.run(clears(intent_, wider), 5s)));
+  EXPECT_TRUE(wait([&] { return !kernel_has("10.20.0.0/16"); }));
+  configure(diff(wider, intent_));
+  ASSERT_TRUE(await(io_, vty_.run(clears(wider, intent_), 5s)));
+  EXPECT_TRUE(wait([&] { return kernel_has("10.20.0.0/16"); }));
+  EXPECT_TRUE(established(2));
+}
+
+TEST_F(FrrTest, AWrongMd5KeepsTheSessionDown) {
+  intent_.peers[0].md5 = Secret("battery-staple");
+  start_bgpd(render_file(intent_));
+  ASSERT_TRUE(wait([&] { return established(1); }));
+  wait([] { return false; }, 3s);
+  EXPECT_FALSE(sessions().at(ip("169.254.21.2")).established());
+  configure(diff(intent_, intent_for(bmp_.port())));
+  EXPECT_TRUE(wait([&] { return established(2); }));
+}
+
+TEST_F(FrrTest, KilledBgpdLeavesTheRoutesAndComesBack) {
+  bring_up();
+  ASSERT_TRUE(wait([&] { return kernel_has("10.20.0.0/16") && kernel_has("2001:db8:20::/48") && all_told(); }));
+  bool closed = false;
+  vty_.on_closed([&](const Error&) { closed = true; });
+  ASSERT_TRUE(await(io_, vty_.connect("/run/frr/bgpd.vty", 1s)));
+  bgpd_.end(SIGKILL);
+  ASSERT_TRUE(wait([&] { return closed && disconnects_ == 1; }, 2s));
+  EXPECT_EQ(await(io_, vty_.show("show version", 1s)).error().code, Errc::kClosed);
+  EXPECT_TRUE(kernel_has("10.20.0.0/16"));
+  EXPECT_TRUE(site_has("paris", "10.0.0.0/16")) << "the site keeps our routes stale (RFC 4724)";
+  learned_.clear();
+  ends_.clear();
+  bool site_lost = false;
+  std::chrono::steady_clock::duration gap{};  // in the kernel
+  auto seen = std::chrono::steady_clock::now();
+  start_bgpd(render_file(intent_));
+  ASSERT_TRUE(wait([&] {
+    site_lost = site_lost || !site_has("paris", "10.0.0.0/16");
+    const auto now = std::chrono::steady_clock::now();
+    if (kernel_has("10.20.0.0/16"))
+      seen = now;
+    else
+      gap = std::max(gap, now - seen);
+    return established(2) && all_told() && kernel_has("10.20.0.0/16");
+  }));
+  EXPECT_FALSE(site_lost);
+  // bgpd ends its deferral when the sessions that are up have told all; zebra then sweeps what other sites have not
+  // told yet. gwd and the fast path hold their routes by BMP and are not touched by this.
+  EXPECT_LT(gap, 3s);
+  EXPECT_TRUE(knows("169.254.21.2", "10.20.0.0/16"));
+  EXPECT_TRUE(wait([&] { return connects_ == 2; }));
+}
+
+TEST_F(FrrTest, RefusalsComeWithFrrsWordsAndTheConnectionGoesOn) {
+  start_bgpd(render_file(intent_));
+  Commands commands;
+  commands.emplace_back("router bgp 65515");
+  commands.emplace_back("neighbor nonsense");
+  commands.emplace_back("exit");
+  const Status refused = await(io_, vty_.configure(std::move(commands), 5s));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::kRefused);
+  EXPECT_TRUE(refused.error().message.contains("neighbor nonsense")) << refused.error().message;
+  Commands secret;
+  secret.emplace_back("router bgp 65515");
+  secret.emplace_back("neighbor 169.254.21.2 password ", Secret("two words"));
+  secret.emplace_back("exit");
+  const Status silent = await(io_, vty_.configure(std::move(secret), 5s));
+  ASSERT_FALSE(silent);
+  EXPECT_FALSE(silent.error().message.contains("two words")) << "FRR echoes what it refuses";
+  EXPECT_TRUE(silent.error().message.contains("unknown command")) << silent.error().message;
+  const auto version = await(io_, vty_.show("show version", 5s));
+  ASSERT_TRUE(version) << version.error().describe();
+  EXPECT_TRUE(version->contains("FRRouting"));
+}
+
+TEST_F(FrrTest, AStoppedBgpdIsATimeout) {
+  start_bgpd(render_file(intent_));
+  bgpd_.signal(SIGSTOP);
+  const auto answer = await(io_, vty_.show("show version", 200ms));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, Errc::kTimeout);
+  EXPECT_FALSE(vty_.is_open());
+  bgpd_.signal(SIGCONT);
+  EXPECT_TRUE(wait([&] { return await(io_, vty_.connect("/run/frr/bgpd.vty", 1s)).has_value(); }));
+}
+
+}  // namespace
+}  // namespace gw::bgp
