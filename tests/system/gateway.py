@@ -87,6 +87,7 @@ class Gateway:
         self.socket = self.run_dir / "gwd.sock"
         self.config = self.etc / "gateway.yaml"
         self.write_secrets(lab.sites)
+        self.doc = doc
         self.write(doc)
         self.frr = Frr(lab, "gw", restart=True)
         # As the package's tmpfiles.d would: bgpd reads its configuration as user frr.
@@ -105,7 +106,7 @@ class Gateway:
             path.write_text(other.get(site.name, psk(site)) + "\n")
 
     def write(self, doc: dict) -> Path:
-        self.doc = doc
+        """Into the operator's file; applying it is another matter. `doc` stays the first one."""
         self.config.write_text(yaml.safe_dump(doc, sort_keys=False))
         return self.config
 
@@ -214,7 +215,10 @@ class Gateway:
         return [row for row in self.json("show", "sas").get("sas", []) if row["tunnel"] == tunnel_name(site)]
 
     def drops(self) -> dict[str, int]:
-        rows = self.json("show", "counters").get("drops", [])
+        try:
+            rows = self.json("show", "counters").get("drops", [])
+        except LabError:
+            return {}  # gwd or gw-fastpath is away
         return {row["reason"]: int(row["packets"]) for row in rows if int(row["packets"])}
 
     def metrics(self) -> str:

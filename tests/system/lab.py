@@ -39,6 +39,7 @@ GW_VNET4, GW_VNET6 = "10.0.1.1", "2001:db8:10:1::1"
 VNET_HOST4, VNET_HOST6 = "10.0.1.4", "2001:db8:10:1::4"
 VNET_PREFIXES = ["10.0.0.0/16", "2001:db8:10::/48"]
 GW_ASN = 65515
+RECEIVE_BUFFER = 8 << 20  # bytes
 
 
 class LabError(Exception):
@@ -236,7 +237,7 @@ def command(argv, check=True, timeout: float = 20, stdin: str | None = None) -> 
     except subprocess.TimeoutExpired as late:
         raise LabError(f"{' '.join(argv)}: no end after {timeout:g} s") from late
     if check and done.returncode:
-        raise LabError(f"{' '.join(argv)}: status {done.returncode}: {(done.stderr or done.stdout).strip()[-800:]}")
+        raise LabError(f"{' '.join(argv)}: status {done.returncode}: {(done.stderr or done.stdout).strip()[-4000:]}")
     return done.stdout
 
 
@@ -258,6 +259,7 @@ class Lab:
         self.ns: dict[str, Namespace] = {}
         self.closed = False
         _open_labs.append(self)
+        self._widen_socket_buffers()
         try:
             self._build()
         except BaseException:
@@ -269,6 +271,17 @@ class Lab:
 
     def __exit__(self, *_):
         self.close()
+
+    def _widen_socket_buffers(self):
+        """A site's charon on a busy machine must not lose ESP in its 208 KiB socket: that is no loss of ours.
+
+        The setting belongs to the whole machine; it is put back at the end.
+        """
+        setting = Path("/proc/sys/net/core/rmem_default")
+        before = setting.read_text()
+        if int(before) < RECEIVE_BUFFER:
+            setting.write_text(str(RECEIVE_BUFFER))
+            self.on_close(lambda: setting.write_text(before))
 
     def _build(self):
         for role in ["vnet", "gw", "wan", *(r for s in self.sites for r in (s.name, f"host{s.index}"))]:
@@ -319,9 +332,15 @@ class Lab:
         self.ns[role].ip(f"addr add {v4} dev {device}", f"addr add {v6} dev {device} nodad", *routes)
 
     def spawn(self, role: str, name: str, argv, **options) -> Process:
-        process = Process(self, name, self.ns[role].exec_argv(argv), **options)
+        process = Process(self, name, self.argv(role, name, argv), **options)
         self.processes.append(process)
         return process
+
+    def argv(self, role: str, name: str, argv) -> list[str]:
+        """What carries or counts packets runs before everything else: a compiler beside the tests would
+        otherwise stall it for longer than its buffers hold, and that is a loss of the machine's."""
+        packets = name.startswith(("gw-fastpath", "charon-site", "gw-probe", "echo", "uml"))
+        return (["chrt", "--rr", "1"] if packets else []) + self.ns[role].exec_argv(argv)
 
     def private_dir(self, name: str, owner: str = "root") -> Path:
         path = self.run / name

@@ -93,13 +93,17 @@ class StrongSwanSite:
 
     connection: text that replaces or adds swanctl connection settings ("encap = yes").
     child: the same for the CHILD_SA ("rekey_time = 3s").
+    initiate: starts the tunnel itself. persistent: also when the gateway closed it, as a site must that the
+    gateway may not initiate to.
     """
 
     def __init__(self, lab: Lab, site: Site, *, gateway: str = GW_WAN4, local: str = "", connection: str = "",
-                 child: str = "", secret: str = "", initiate=True, settings: str = ""):
+                 child: str = "", secret: str = "", initiate=True, persistent=False,
+                 settings: str = ""):
         self.lab, self.site, self.gateway = lab, site, gateway
         self.local = local or (site.wan6 if ":" in gateway else site.wan4)
-        self.connection, self.child, self.secret, self.initiate = connection, child, secret or psk(site), initiate
+        self.connection, self.child, self.secret = connection, child, secret or psk(site)
+        self.initiate, self.persistent = initiate, persistent
         # A short IKE retransmission: tests wait for give-ups. raw_esp: protocol 50 where there is no NAT.
         self.settings = settings + " retransmit_timeout = 1.0 \n retransmit_tries = 4 \n retransmit_base = 1.4"
         self.charon: Charon | None = None
@@ -164,7 +168,7 @@ connections {{
       remote_ts = 0.0.0.0/0,::/0
       esp_proposals = {ESP_PROPOSALS}
       dpd_action = {'restart' if self.initiate else 'clear'}
-      close_action = {'start' if self.initiate else 'none'}
+      close_action = {'start' if self.persistent else 'none'}
       start_action = {'start' if self.initiate else 'none'}
       {self.child}
     }} }}

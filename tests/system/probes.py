@@ -52,6 +52,7 @@ class Probes:
     def __init__(self, lab: Lab, sites: list[Site] | None = None):
         self.lab = lab
         self.sites = sites or lab.sites
+        self.evidence = dict  # () -> counters by name; a failed Load shows which grew
         self.serve("vnet", VNET_HOST4, VNET_HOST6)
         for site in self.sites:
             self.serve(f"host{site.index}", site.host4, site.host6)
@@ -63,7 +64,7 @@ class Probes:
 
     def load(self, *sites: Site, rate: int = 1000, families=(4, 6)) -> Load:
         """rate: packets a second of each flow; there are four a site: both directions, v4 and v6."""
-        return Load(self.lab, list(sites) or self.sites, rate, families)
+        return Load(self.lab, list(sites) or self.sites, rate, families, self.evidence)
 
     def reachable(self, site: Site, family: int = 4) -> bool:
         target = site.host4 if family == 4 else site.host6
@@ -75,8 +76,8 @@ class Probes:
 
 
 class Load:
-    def __init__(self, lab: Lab, sites: list[Site], rate: int, families):
-        self.lab, self.rate, self.results = lab, rate, []
+    def __init__(self, lab: Lab, sites: list[Site], rate: int, families, evidence=dict):
+        self.lab, self.rate, self.results, self.evidence = lab, rate, [], evidence
         self.flows = []
         for site in sites:
             for family in families:
@@ -85,8 +86,9 @@ class Load:
                                (f"host{site.index}", vnet, f"{site.name}->vnet v{family}")]
 
     def __enter__(self):
+        self.before = self.evidence()
         self.senders = [(name, subprocess.Popen(
-            self.lab.ns[role].exec_argv([BIN / "gw-probe", "send", "--to", target, PORT, "--rate", self.rate]),
+            self.lab.argv(role, "gw-probe", [BIN / "gw-probe", "send", "--to", target, PORT, "--rate", self.rate]),
             stdout=subprocess.PIPE, text=True)) for role, target, name in self.flows]
         self.started = time.monotonic()
         return self
@@ -105,8 +107,12 @@ class Load:
                 self.results.append(ProbeResult(name, *(values[k] for k in (
                     "sent", "received", "lost", "lost_there", "duplicated", "reordered", "longest_gap_ms",
                     "gap_at_ms", "first_lost"))))
+        after = self.evidence()
+        self.grown = {name: after[name] - self.before.get(name, 0) for name in after
+                      if after[name] != self.before.get(name, 0)}
         with open(self.lab.logs / "probes.log", "a") as log:
             log.writelines(f"{result}\n" for result in self.results)
+            log.write(f"counters that grew: {self.grown}\n")
         if kind is None and len(self.results) != len(self.senders):
             raise LabError("a gw-probe sender gave no result")
 
@@ -116,7 +122,7 @@ class Load:
         bad = [r for r in self.results if r.lost or r.duplicated]
         if thin or bad:
             raise AssertionError("\n  ".join(["packets lost or duplicated:" if bad else "too little load:",
-                                              *(str(r) for r in bad or thin)]))
+                                              *(str(r) for r in bad or thin), f"drop counters that grew: {self.grown}"]))
 
     def longest_gap(self) -> float:
         """Seconds; of all flows."""

@@ -7,16 +7,18 @@ import pytest
 from lab import Site, poll
 from world import World
 
-NATIVE, UDP, RESPONDER = SITES = [Site(1), Site(2), Site(3)]
+NATIVE, UDP, ASKED = SITES = [Site(1), Site(2), Site(3)]
 
 
 @pytest.fixture(scope="module")
 def world():
+    """One IKE SA a site: only one end initiates it. The first two sites rekey every 3 s, the third when told."""
     every_3s = {"child": "rekey_time = 3s \n life_time = 30s \n rand_time = 0s"}
-    vpn = {"site1": every_3s, "site2": every_3s | {"connection": "encap = yes"},
-           # Rekeyed by the gateway's operator or by time there, not by the site.
-           "site3": {"child": "rekey_time = 1h"}}
-    with World("test_rekey", SITES, vpn=vpn, connections={"site2": {"udp_encapsulation": True}}) as ready:
+    vpn = {"site1": every_3s, "site2": every_3s | {"connection": "encap = yes"}, "site3": {"initiate": False}}
+    connections = {"site1": {"initiate": "responder-only"},
+                   "site2": {"initiate": "responder-only", "udp_encapsulation": True},
+                   "site3": {"initiate": "initiator-only"}}
+    with World("test_rekey", SITES, vpn=vpn, connections=connections) as ready:
         yield ready
 
 
@@ -34,19 +36,19 @@ def test_child_rekey_every_3_seconds_under_load_loses_nothing(world, site):
 
 def test_ike_rekey_under_load_loses_nothing(world):
     before = world.offices["site3"].router.session_since()
-    with world.probes.load(RESPONDER, rate=1000) as load:
+    with world.probes.load(ASKED, rate=1000) as load:
         for _ in range(3):
             time.sleep(1)
             world.offices["site3"].vpn.rekey_ike()
         time.sleep(1)
     load.assert_no_loss()
-    assert world.gateway.tunnel_up(RESPONDER)
+    assert world.gateway.tunnel_up(ASKED)
     assert world.offices["site3"].router.uninterrupted_since(before)
 
 
 def test_child_rekey_in_both_directions_at_once_loses_nothing(world):
     """The site rekeys as fast as it can; collisions and leftovers of delayed deletes included."""
-    with world.probes.load(RESPONDER, rate=1000) as load:
+    with world.probes.load(ASKED, rate=1000) as load:
         for _ in range(5):
             world.offices["site3"].vpn.rekey_child()
             time.sleep(0.3)
@@ -57,6 +59,6 @@ def test_child_rekey_in_both_directions_at_once_loses_nothing(world):
 def test_old_sas_are_gone_after_their_delay(world):
     """One inbound and one outbound SA are left once the rekeyed ones' 5 s delay is over."""
     def settled():
-        sas = world.gateway.sas(RESPONDER)
+        sas = world.gateway.sas(ASKED)
         return sorted(sa["direction"] for sa in sas) == ["in", "out"]
     poll("one SA each way", settled, 12, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 
@@ -41,12 +42,15 @@ class World:
                 if not site.uml:
                     self.open_office(site)
             self.probes = Probes(self.lab, [s for s in sites if not s.uml])
+            self.probes.evidence = self.drop_counters
         except BaseException:
             self.close()
             raise
 
     def open_office(self, site: Site) -> Office:
-        options = {"gateway": GW_WAN6 if site in self.outer6 else GW_WAN4} | self.vpn.get(site.name, {})
+        connection = next(c for c in self.gateway.doc["connections"] if c["device"] == f"{site.name}/ce1")
+        options = {"gateway": GW_WAN6 if site in self.outer6 else GW_WAN4,
+                   "persistent": connection.get("initiate") == "responder-only"} | self.vpn.get(site.name, {})
         vpn = StrongSwanSite(self.lab, site, **options)
         router = FrrRouter(self.lab, site) if site in self.frr else Bird(self.lab, site)
         self.offices[site.name] = Office(site, vpn, router)
@@ -68,6 +72,18 @@ class World:
 
     def close(self):
         self.lab.close()
+
+    def drop_counters(self) -> dict[str, int]:
+        """Whoever may have dropped a packet: gw-fastpath by reason, sockets of the sites' charons, interfaces."""
+        counters = {f"gateway {reason}": count for reason, count in (self.gateway.drops() or {}).items()}
+        for role, ns in self.lab.ns.items():
+            for table in ("raw", "raw6", "udp", "udp6"):
+                lines = ns.run("cat", f"/proc/net/{table}").splitlines()[1:]
+                counters[f"{role} {table} sockets"] = sum(int(line.split()[-1]) for line in lines)
+            for link in json.loads(ns.run("ip", "-s", "-j", "link")):
+                for way in ("rx", "tx"):
+                    counters[f"{role} {link['ifname']} {way}"] = link["stats64"][way]["dropped"]
+        return counters
 
     def wait_up(self, site: Site, timeout: float = 30):
         """Until IKE and BGP are up, both ends have each other's routes, and packets pass."""
