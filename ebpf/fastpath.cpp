@@ -121,6 +121,7 @@ class Fastpath {
   asio::posix::stream_descriptor xdp_events_{io_};
   asio::posix::stream_descriptor netlink_{io_};
   unsigned ticks_ = 0;
+  bool routes_due_ = false;
 };
 
 Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
@@ -199,9 +200,10 @@ Status Fastpath::serve(const FastpathOptions& options) {
   watch(notices_, [this] { events_.forward_notices(*base_.worker); });
   watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.wan); });
   watch(netlink_, [this] {
-    if (!paths_.on_readable()) return;
+    if (!paths_.on_readable() || std::exchange(routes_due_, true)) return;
     route_timer_.expires_after(kRouteSettle);
     route_timer_.async_wait([this](const boost::system::error_code& error) {
+      routes_due_ = false;
       if (!error) paths_.refresh_routes();
     });
   });

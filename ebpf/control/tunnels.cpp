@@ -79,7 +79,8 @@ void Tunnels::discard_device(std::uint32_t id, tun::TunDevice device) {
 Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
   GW_TRY_ASSIGN(Obtained obtained, obtain_device(settings));
   GW_TRY(obtained.device.bring_up(settings.mtu));
-  GW_TRY(worker_.watch_tun(t.slot, obtained.device.fd()));
+  const bool waits = obtained.origin == Origin::kAdopted && !t.sending;
+  if (!waits) GW_TRY(worker_.watch_tun(t.slot, obtained.device.fd()));
   auto before = std::exchange(t.device, std::move(obtained.device));
   t.settings = settings;
   tell_worker(settings.id, t);
@@ -90,10 +91,10 @@ Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
   if (auto kept = store_.keep(store_name(settings.id), t.device->fd()); !kept)
     log::warning("tun", "{}", kept.error().describe());
   t.carrier.reset();
-  const bool adopted = obtained.origin == Origin::kAdopted;
-  if (adopted && !t.sending) t.hold_carrier_until = clock_.now() + kAdoptionGrace;
+  t.hold_until.reset();
+  if (waits) t.hold_until = clock_.now() + kAdoptionGrace;
   log::info("tun", "tunnel {} ({}): device {} {}", settings.id, settings.name, settings.device,
-            adopted ? "adopted" : "made");
+            obtained.origin == Origin::kAdopted ? "adopted" : "made");
   return {};
 }
 
@@ -118,6 +119,7 @@ bool Tunnels::remove(std::uint32_t id) {
   if (it == tunnels_.end() || !it->second.settings) return false;
   Tunnel& t = it->second;
   t.settings.reset();
+  t.hold_until.reset();
   auto device = std::exchange(t.device, std::nullopt);
   tell_worker(id, t);
   if (device) {
@@ -161,7 +163,7 @@ void Tunnels::start_sending(std::uint32_t id) {
   const auto it = tunnels_.find(id);
   if (it == tunnels_.end()) return;
   it->second.sending = true;
-  it->second.hold_carrier_until.reset();
+  end_hold(id, it->second);
   apply_carrier(id, it->second);
 }
 
@@ -173,7 +175,7 @@ void Tunnels::stop_sending(std::uint32_t id) {
 }
 
 void Tunnels::apply_carrier(std::uint32_t id, Tunnel& t) {
-  if (!t.settings || !t.device || t.hold_carrier_until) return;
+  if (!t.settings || !t.device || t.hold_until) return;
   const bool wanted = t.sending || t.settings->carrier == CarrierPolicy::kAlways;
   if (wanted == t.carrier) return;
   const tun::Carrier carrier = wanted ? tun::Carrier::kUp : tun::Carrier::kDown;
@@ -186,10 +188,16 @@ void Tunnels::apply_carrier(std::uint32_t id, Tunnel& t) {
   if (on_carrier_) on_carrier_(id, carrier);
 }
 
+void Tunnels::end_hold(std::uint32_t id, Tunnel& t) {
+  if (!std::exchange(t.hold_until, std::nullopt) || !t.device) return;
+  if (auto watched = worker_.watch_tun(t.slot, t.device->fd()); !watched)
+    log::error("tun", "tunnel {}: {}", id, watched.error().describe());
+}
+
 void Tunnels::settle_until(MonoTime deadline) {
   for (auto& [id, t] : tunnels_) {
-    if (!t.hold_carrier_until || *t.hold_carrier_until > deadline) continue;
-    t.hold_carrier_until.reset();
+    if (!t.hold_until || *t.hold_until > deadline) continue;
+    end_hold(id, t);
     apply_carrier(id, t);
   }
 }

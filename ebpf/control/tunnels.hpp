@@ -34,7 +34,7 @@ class Tunnels {
  public:
   /// The largest packet that fits a frame with the outer headers, both ways.
   static constexpr std::uint32_t kMaxMtu = 1690;
-  /// An adopted device keeps its carrier this long for charon to replay its SAs.
+  /// An adopted device waits this long for charon to replay its SAs.
   static constexpr std::chrono::seconds kAdoptionGrace{15};
 
   struct Tunnel {
@@ -44,7 +44,8 @@ class Tunnels {
     std::optional<tun::TunDevice> device;
     bool sending = false;         // an outbound SA is active
     std::optional<bool> carrier;  // as last set; none: not set by this process yet
-    std::optional<MonoTime> hold_carrier_until;
+    /// Just adopted: carrier stays as it is, and packets wait in the device, until an SA can send them.
+    std::optional<MonoTime> hold_until;
     std::uint64_t generation = 0;  // of the control session that last sent it
   };
   using CarrierCallback = std::function<void(std::uint32_t tunnel_id, tun::Carrier carrier)>;
@@ -65,7 +66,7 @@ class Tunnels {
   void start_sending(std::uint32_t id);
   void stop_sending(std::uint32_t id);
 
-  /// Ends the carrier's grace after a restart where its time is over.
+  /// Ends the wait of adopted devices whose time is over.
   void settle_due();
   /// Ends it for all: charon has sent all it has.
   void settle_all();
@@ -93,6 +94,7 @@ class Tunnels {
   Status check_names(const TunnelSettings& settings) const;
   void discard_device(std::uint32_t id, tun::TunDevice device);
   void apply_carrier(std::uint32_t id, Tunnel& tunnel);
+  void end_hold(std::uint32_t id, Tunnel& tunnel);
   void settle_until(MonoTime deadline);
   void tell_worker(std::uint32_t id, const Tunnel& tunnel);
 

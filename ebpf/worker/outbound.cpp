@@ -63,11 +63,12 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
     }
     begin(n, {frame + xsk::kHeadroom, static_cast<std::uint32_t>(length)});
     slots_[n].tunnel = slot;
-    parts_.tunnels[slot].slow_path.add();
-    if (const gw_drop reason = prepare_outbound(burst_[n], slots_[n], Source::kTun); reason != GW_DROP_NONE)
+    if (const gw_drop reason = prepare_outbound(burst_[n], slots_[n], Source::kTun); reason != GW_DROP_NONE) {
       drop(reason, slots_[n]);
-    else
+    } else {
+      parts_.tunnels[slot].slow_path.add();
       ++n;
+    }
   }
   encapsulate_burst(n);
   return read;

@@ -41,6 +41,13 @@ Socket::~Socket() {
   if (handle_) xsk_socket__delete(handle_);
 }
 
+Losses Socket::losses() const {
+  xdp_statistics s{};
+  socklen_t length = sizeof s;
+  if (::getsockopt(fd_, SOL_XDP, XDP_STATISTICS, &s, &length) != 0) return {};
+  return {s.rx_dropped, s.rx_ring_full};
+}
+
 std::size_t Socket::receive(std::span<Descriptor> out) {
   std::uint32_t index = 0;
   const std::uint32_t n = xsk_ring_cons__peek(&rx_, static_cast<std::uint32_t>(out.size()), &index);

@@ -28,6 +28,12 @@ struct Descriptor {
   std::uint32_t length = 0;
 };
 
+/// What the kernel could not hand to us, since the socket was opened.
+struct Losses {
+  std::uint64_t no_frame = 0;   // the fill ring was empty, or the packet larger than a frame
+  std::uint64_t ring_full = 0;  // the receive ring was full
+};
+
 class Socket {
  public:
   /// Binds to the queue; no XDP program is loaded. Zero copy only if asked for.
@@ -37,6 +43,8 @@ class Socket {
   Socket& operator=(const Socket&) = delete;
 
   int fd() const { return fd_; }
+  /// Any thread.
+  Losses losses() const;
 
   /// Takes received packets; their frames are the caller's.
   std::size_t receive(std::span<Descriptor> out);

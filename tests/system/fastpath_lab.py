@@ -25,13 +25,13 @@ sys.path.insert(0, str(TOP / "build" / PRESET / "python"))
 import logging  # noqa: E402
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
-from scapy.all import IP, UDP, Ether, IPv6, Raw  # noqa: E402
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: E402
+from scapy.all import Ether  # noqa: E402
 
 from gw.fastpath.v1 import fastpath_pb2 as pb  # noqa: E402
 
 FASTPATH = TOP / "build" / PRESET / "bin" / "gw-fastpath"
 KEEPER = TOP / "tests" / "system" / "keeper.py"
+SO_RCVBUFFORCE = 33  # not in the socket module
 WAN_MAC, PEER_MAC = "02:00:00:00:01:01", "02:00:00:00:01:02"
 VNET_MAC, HOST_MAC = "02:00:00:00:02:01", "02:00:00:00:02:02"
 
@@ -176,60 +176,6 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
         remote_selectors=[ANY_V4, ANY_V6], fresh=fresh, **more)
 
 
-class PeerSa:
-    """The other end of an SA, independent of our codec: `cryptography`'s AES-GCM by RFC 4106, ESN."""
-
-    def __init__(self, spi, key, src, dst, udp=None):
-        self.spi, self.key, self.src, self.dst, self.udp = spi, key, src, dst, udp
-        self.sequence = 0
-        self.seen_ivs = set()
-
-    def _aead(self):
-        return AESGCM(self.key[:-4])
-
-    def seal(self, inner: bytes, sequence=None, iv=None, next_header=None) -> bytes:
-        """An outer IP packet that carries `inner`."""
-        if sequence is None:
-            self.sequence += 1
-            sequence = self.sequence
-        iv = iv or struct.pack(">Q", 0x1000000 + sequence)
-        pad = -(len(inner) + 2) % 4
-        if next_header is None:
-            next_header = 4 if inner[0] >> 4 == 4 else 41
-        text = inner + bytes(range(1, pad + 1)) + bytes([pad, next_header])
-        aad = struct.pack(">IQ", self.spi, sequence)
-        sealed = self._aead().encrypt(self.key[-4:] + iv, text, aad)
-        esp = struct.pack(">II", self.spi, sequence & 0xffffffff) + iv + sealed
-        ip = IPv6(src=self.src, dst=self.dst) if ":" in self.src else IP(src=self.src, dst=self.dst, flags="DF")
-        if self.udp:
-            return bytes(ip / UDP(sport=self.udp[0], dport=self.udp[1], chksum=0 if ip.version == 4 else None) / Raw(esp))
-        if ip.version == 4:
-            ip.proto = 50
-        else:
-            ip.nh = 50
-        return bytes(ip / Raw(esp))
-
-    def open(self, frame):
-        """(inner packet bytes, sequence, iv) of an outer frame for this SA; asserts that it authenticates."""
-        outer = frame[IPv6] if frame.haslayer(IPv6) else frame[IP]
-        payload = bytes(outer[UDP].payload) if self.udp else bytes(outer.payload)
-        spi, low = struct.unpack(">II", payload[:8])
-        assert spi == self.spi, f"SPI {spi:#x}"
-        iv = payload[8:16]
-        text = self._aead().decrypt(self.key[-4:] + iv, payload[16:], struct.pack(">IQ", spi, low))
-        assert iv not in self.seen_ivs, f"IV {iv.hex()} was used twice"
-        self.seen_ivs.add(iv)
-        return text[:len(text) - 2 - text[-2]], low, iv
-
-    def matches(self, frame):
-        layer = frame.getlayer(IPv6) or frame.getlayer(IP)
-        if layer is None or layer.dst != self.dst:
-            return False
-        if self.udp:
-            return frame.haslayer(UDP) and frame[UDP].dport == self.udp[1]
-        return (layer.nh if layer.version == 6 else layer.proto) == 50
-
-
 class FastpathLab:
     def __init__(self, directory: pathlib.Path, keeper=False):
         self.dir = directory
@@ -297,6 +243,11 @@ class FastpathLab:
         if not self.keeper:
             self.process.wait()
         return pid
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.fastpath_pid()}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rpc(self, role, epoch=1):
         client = Rpc(self.socket, role, epoch)

@@ -1,0 +1,259 @@
+"""gw-fastpath alone, black box: the RPC's rules, SAs and tunnels over their life, restarts with the keeper.
+The topology is drawn in fastpath_lab.py, the peer is in fastpath_peer.py."""
+import os
+import socket
+import struct
+import time
+
+import pytest
+from scapy.all import IP, UDP
+
+import fastpath_lab as lab_module
+from fastpath_lab import add_sa, packed, pb, poll, run
+from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+# --- tunnels and SAs over their life -----------------------------------------------------------------
+
+def test_rekey_moves_traffic_without_loss(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    keys = (os.urandom(36), os.urandom(36))
+    tunnel.ike.ok(add_sa=add_sa(0x5001, PEER4, GW4, keys[0], True))
+    tunnel.ike.ok(add_sa=add_sa(0x5002, GW4, PEER4, keys[1], False))
+    new_in, new_out = PeerSa(0x5001, keys[0], PEER4, GW4), PeerSa(0x5002, keys[1], GW4, PEER4)
+    to_host, to_site = packets(4)
+    tunnel.from_host(to_site)
+    assert tunnel.at_peer(), "the old SA sends until the new one is activated"
+    tunnel.ike.ok(activate_outbound=pb.ActivateOutbound(id=pb.SaId(spi=0x5002, dst=packed(PEER4))))
+    tunnel.from_host(to_site)
+    frame = lab.wan.receive(new_out.matches)
+    assert new_out.open(frame)[0][:1] == b"\x45"
+    tunnel.from_peer(to_host)
+    assert tunnel.at_host(), "the old inbound SA still receives"
+    lab.wan.send(tunnel.frame(new_in.seal(bytes(to_host))))
+    assert tunnel.at_host()
+    tunnel.ike.ok(del_sa=pb.DelSa(id=tunnel.in_id))
+    tunnel.ike.ok(del_sa=pb.DelSa(id=tunnel.out_id))
+    assert tunnel.info().carrier and tunnel.info().active_spi == 0x5002
+
+
+def test_carrier_follows_the_sa(lab):
+    tunnel = Tunnel(lab)
+    assert lab.carrier("tun1")
+    tunnel.ike.ok(del_sa=pb.DelSa(id=tunnel.out_id))
+    assert not lab.carrier("tun1")
+    event = tunnel.control.event("tunnel_state")
+    while event and event.carrier:
+        event = tunnel.control.event("tunnel_state")
+    assert event and event.tunnel_id == 1
+    tunnel.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=1, name="site1", device="tun1", mtu=1400, carrier=pb.CARRIER_ALWAYS))
+    assert lab.carrier("tun1")
+    run("ip", "-n", "fpg", "route", "add", "10.9.0.0/16", "dev", "tun1")
+    tunnel.from_host(IP(src=HOST4, dst=SITE4) / UDP())
+    acquire = tunnel.ike.event("acquire")
+    assert acquire and acquire.tunnel_id == 1 and acquire.dst == packed(SITE4)
+    assert tunnel.drops()["no_outbound_sa"] >= 1
+
+
+def test_expire_events(lab):
+    tunnel = Tunnel(lab, lifetime=pb.Lifetime(soft_packets=3, hard_packets=5))
+    for _ in range(7):
+        tunnel.from_peer(IP(src=SITE4, dst=HOST4) / UDP())
+    soft = tunnel.ike.event("expire")
+    hard = tunnel.ike.event("expire")
+    assert soft and not soft.hard and soft.reason == "packets" and soft.id == tunnel.in_id
+    assert hard and hard.hard
+    assert tunnel.drops()["hard_expired"] == 2
+
+
+def test_nat_rebinding_is_reported_and_moved_only_on_request(lab):
+    tunnel = Tunnel(lab, udp=True)
+    tunnel.warm_up()
+    tunnel.sent.udp = (61000, 4500)
+    tunnel.from_peer(packets(4)[0])
+    assert tunnel.at_host(), "the packet itself is good"
+    mapping = tunnel.ike.event("mapping")
+    assert mapping and mapping.src.port == 61000 and mapping.id == tunnel.in_id
+    tunnel.from_host(packets(4)[1])
+    assert tunnel.at_peer(), "still to the old port"
+    tunnel.ike.ok(update_sa=pb.UpdateSa(id=tunnel.out_id, new_src=pb.Endpoint(address=packed(GW4), port=4500),
+                                        new_dst=pb.Endpoint(address=packed(PEER4), port=61000), udp_encapsulation=True))
+    tunnel.received.udp = (4500, 61000)
+    tunnel.from_host(packets(4)[1])
+    assert tunnel.at_peer()
+
+
+def test_ecmp_spreads_flows_and_keeps_them(lab):
+    first, second = Tunnel(lab), Tunnel(lab, number=2)
+    first.control.ok(update_routes=pb.UpdateRoutes(add=[pb.Route(
+        prefix=packed("10.9.0.0"), prefix_length=16, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[1, 2])]))
+
+    def way(port):
+        lab.wan.drain()
+        first.from_host(IP(src=HOST4, dst=SITE4) / UDP(sport=port, dport=9))
+        frame = lab.wan.receive(lambda f: first.received.matches(f))
+        spi = struct.unpack(">I", bytes(frame[IP].payload)[:4])[0]
+        return 1 if spi == first.out_spi else 2
+
+    before = {port: way(port) for port in range(100, 140)}
+    assert set(before.values()) == {1, 2}
+    first.control.ok(del_tunnel=pb.DelTunnel(tunnel_id=2))
+    assert {way(port) for port in range(100, 140)} == {1}
+    assert run("ip", "-n", "fpg", "link", "show", "tun2", check=False) == ""
+
+
+# --- the RPC's rules ---------------------------------------------------------------------------------
+
+def test_refusals_change_nothing(lab):
+    tunnel = Tunnel(lab)
+    before = tunnel.control.ok(list_sas=pb.ListSas()).sas.sas
+    other_key = add_sa(tunnel.in_spi, PEER4, GW4, os.urandom(36), True)
+    assert tunnel.ike.refused(pb.ALREADY_EXISTS, add_sa=other_key).field == "id"
+    unrecorded = add_sa(0x7777, PEER4, GW4, os.urandom(36), False, fresh=False)
+    tunnel.ike.refused(pb.NEEDS_REKEY, add_sa=unrecorded)
+    assert tunnel.ike.refused(pb.INVALID_ARGUMENT, add_sa=add_sa(0x7778, PEER4, GW4, b"short", True)).field == "key"
+    assert tunnel.control.refused(pb.INVALID_ARGUMENT, add_sa=add_sa(0x7779, PEER4, GW4, os.urandom(36), True)).field == "hello.role"
+    tunnel.ike.refused(pb.NOT_FOUND, del_sa=pb.DelSa(id=pb.SaId(spi=0x9999, dst=packed(GW4))))
+    assert tunnel.ike.refused(pb.INVALID_ARGUMENT, activate_outbound=pb.ActivateOutbound(id=tunnel.in_id)).field == "id"
+    bad_batch = pb.UpdateRoutes(add=[pb.Route(prefix=packed("10.77.0.0"), prefix_length=16, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[1]),
+                                     pb.Route(prefix=packed("10.78.0.0"), prefix_length=16, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[99])])
+    assert tunnel.control.refused(pb.NOT_FOUND, update_routes=bad_batch).field == "add[1].tunnel_ids"
+    prefixes = [r.prefix for r in tunnel.control.ok(list_routes=pb.ListRoutes()).routes.routes]
+    assert packed("10.77.0.0") not in prefixes
+    after = tunnel.control.ok(list_sas=pb.ListSas()).sas.sas
+    assert [(s.id.spi, s.tunnel_id) for s in after] == [(s.id.spi, s.tunnel_id) for s in before]
+    assert "k" * 8 not in lab.log.read_text()
+
+
+def test_frames_that_are_none(lab):
+    client = lab.rpc(pb.ROLE_OBSERVER)
+    client.send_raw(b"\xff\xff\xff not protobuf")
+    assert client.read_frame().response.status.code == pb.MALFORMED
+    client.send_raw(pb.ClientFrame(id=0, list_sas=pb.ListSas()).SerializeToString())
+    assert client.read_frame().response.status.code == pb.MALFORMED
+    client.ok(list_sas=pb.ListSas())  # the connection goes on
+    raw = socket.socket(socket.AF_UNIX)
+    raw.connect(str(lab.socket))
+    raw.sendall(struct.pack(">I", (1 << 20) + 1))
+    raw.settimeout(3)
+    assert raw.recv(10) == b"", "a frame beyond the limit ends the connection"
+    raw.close()
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(str(lab.socket))
+    payload = pb.ClientFrame(id=1, list_sas=pb.ListSas()).SerializeToString()
+    silent.sendall(struct.pack(">I", len(payload)) + payload)
+    silent.settimeout(3)
+    answer = pb.ServerFrame.FromString(silent.recv(1000)[4:])
+    assert answer.response.status.code == pb.MALFORMED, "no Hello first"
+    silent.close()
+    assert oct(os.stat(lab.socket).st_mode & 0o777) == "0o600"
+
+
+def test_sync_done_sweeps_what_was_not_sent_again(lab):
+    tunnel, other = Tunnel(lab), Tunnel(lab, number=2)
+    # charon reconnects and has only tunnel 1's SAs; gwd reconnects and has only tunnel 1.
+    tunnel.ike = lab.rpc(pb.ROLE_IKE, epoch=1)
+    tunnel.add_sas(fresh=False)
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+    assert {s.tunnel_id for s in tunnel.ike.ok(list_sas=pb.ListSas()).sas.sas} == {1}
+    tunnel.control = lab.rpc(pb.ROLE_CONTROL)
+    tunnel.configure()
+    tunnel.control.ok(sync_done=pb.SyncDone())
+    assert [t.tunnel_id for t in tunnel.control.ok(list_tunnels=pb.ListTunnels()).tunnels.tunnels] == [1]
+    assert other.number == 2
+    tunnel.warm_up()
+
+
+def test_orphans_carry_on_until_the_new_sa_has_traffic(lab):
+    tunnel = Tunnel(lab, epoch=1)
+    tunnel.warm_up()
+    charon = lab.rpc(pb.ROLE_IKE, epoch=2)
+    charon.ok(sync_done=pb.SyncDone())
+    tunnel.from_peer(packets(4)[0])
+    assert tunnel.at_host(), "an orphan receives"
+    tunnel.from_host(packets(4)[1])
+    assert tunnel.at_peer(), "and sends"
+    assert all(s.orphan for s in charon.ok(list_sas=pb.ListSas()).sas.sas)
+    keys = (os.urandom(36), os.urandom(36))
+    charon.ok(add_sa=add_sa(0x5001, PEER4, GW4, keys[0], True))
+    charon.ok(add_sa=add_sa(0x5002, GW4, PEER4, keys[1], False))
+    charon.ok(activate_outbound=pb.ActivateOutbound(id=pb.SaId(spi=0x5002, dst=packed(PEER4))))
+    time.sleep(1.5)
+    assert len(charon.ok(list_sas=pb.ListSas()).sas.sas) == 4, "the new SA has proved nothing yet"
+    lab.wan.send(tunnel.frame(PeerSa(0x5001, keys[0], PEER4, GW4).seal(bytes(packets(4)[0]))))
+    assert tunnel.at_host()
+    poll("orphans end", lambda: {s.id.spi for s in charon.ok(list_sas=pb.ListSas()).sas.sas} == {0x5001, 0x5002}, 9)
+
+
+# --- restarts ----------------------------------------------------------------------------------------
+
+def test_kill_and_restart_keeps_carrier_and_never_repeats_an_iv(kept_lab):
+    lab = kept_lab
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    to_host, to_site = packets(4)
+    for _ in range(5):
+        tunnel.from_host(to_site)
+        assert tunnel.at_peer()
+    captured = tunnel.sent.seal(bytes(to_host))
+    lab.wan.send(tunnel.frame(captured))
+    assert tunnel.at_host()
+    changes = run("ip", "netns", "exec", "fpg", "cat", "/sys/class/net/tun1/carrier_changes")
+    last_sequence = max(int.from_bytes(iv, "big") & 0xffffffffff for iv in tunnel.received.seen_ivs)
+
+    old = lab.kill()
+    started = time.monotonic()
+    poll("the keeper starts it again", lambda: lab.fastpath_pid() not in (0, old), 10)
+    lab.wait_ready()
+    # `received` remembers every IV it has seen and refuses a second use.
+    tunnel.ike, tunnel.control = lab.rpc(pb.ROLE_IKE, 1), lab.rpc(pb.ROLE_CONTROL)
+    _, outbound = tunnel.add_sas(fresh=False)
+    assert outbound.add_sa.iv_epoch == 2
+    tunnel.configure()
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+    tunnel.control.ok(sync_done=pb.SyncDone())
+    took = time.monotonic() - started
+    assert took < (2 if lab_module.PRESET == "release" else 20), f"{took:.1f} s"
+
+    assert lab.carrier("tun1")
+    assert run("ip", "netns", "exec", "fpg", "cat", "/sys/class/net/tun1/carrier_changes") == changes, "carrier never moved"
+    sequences = []
+    for _ in range(5):
+        tunnel.from_host(to_site)
+        got = tunnel.at_peer()
+        assert got, "sends again"
+        sequences.append(got[1])
+        assert int.from_bytes(got[2], "big") >> 40 & 0xfffff == 2, "a new epoch"
+    assert sequences == sorted(sequences) and sequences[0] > last_sequence, "the sequence goes on"
+    lab.wan.drain()
+    lab.vnet.drain()
+    lab.wan.send(tunnel.frame(captured))
+    assert tunnel.at_host(0.3) is None, "the replay window survived"
+    tunnel.from_peer(to_host)
+    assert tunnel.at_host()
+
+
+def test_a_tunnel_that_is_gone_takes_its_kept_device_along(kept_lab):
+    lab = kept_lab
+    tunnel = Tunnel(lab)
+    old = lab.kill()
+    poll("the keeper starts it again", lambda: lab.fastpath_pid() not in (0, old), 10)
+    lab.wait_ready()
+    control = lab.rpc(pb.ROLE_CONTROL)
+    assert lab.carrier("tun1"), "kept"
+    control.ok(sync_done=pb.SyncDone())
+    assert run("ip", "-n", "fpg", "link", "show", "tun1", check=False) == ""
+    assert tunnel.number == 1
+
+
+def test_a_reboot_forgets_and_asks_for_rekey(lab):
+    """Without its records (a reboot empties tmpfs) a replayed key is refused, a fresh one taken."""
+    tunnel = Tunnel(lab)
+    lab.kill()
+    run("rm", "-rf", lab.state)
+    lab.start()
+    ike = lab.rpc(pb.ROLE_IKE)
+    ike.refused(pb.NEEDS_REKEY, add_sa=add_sa(tunnel.out_spi, GW4, PEER4, tunnel.keys[1], False, fresh=False))
+    ike.ok(add_sa=add_sa(tunnel.out_spi, GW4, PEER4, os.urandom(36), False))
