@@ -196,19 +196,20 @@ class Gateway:
     def tunnel_up(self, site: Site) -> bool:
         return self.tunnel(site).get("state") == "up"
 
-    def bgp_peer(self, site: Site) -> dict:
-        rows = self.json("show", "bgp").get("peers", [])
-        return next((row for row in rows if row["neighbor"] == site.inner_site), {})
-
     def bgp_established(self, site: Site) -> bool:
         return self.tunnel(site).get("bgp_state") == "Established"
 
     def learned(self, site: Site) -> set[str]:
-        rows = self.json("show", "bgp", "learned", site.inner_site).get("routes", [])
-        return {row["network"] for row in rows}
+        return self._networks("learned", site)
 
     def advertised(self, site: Site) -> set[str]:
-        rows = self.json("show", "bgp", "advertised", site.inner_site).get("routes", [])
+        return self._networks("advertised", site)
+
+    def _networks(self, direction: str, site: Site) -> set[str]:
+        try:
+            rows = self.json("show", "bgp", direction, site.inner_site).get("routes", [])
+        except LabError:
+            return set()  # bgpd or gwd is away
         return {row["network"] for row in rows}
 
     def sas(self, site: Site) -> list[dict]:
