@@ -179,6 +179,7 @@ void Fastpath::tick() {
   timer_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
     sas_.remove_ended_orphans();
+    sas_.end_old_reservations();
     tunnels_.settle_due();
     if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
     tick();

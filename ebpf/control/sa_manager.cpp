@@ -10,6 +10,30 @@ std::string_view describe(esp::Direction d) { return d == esp::Direction::kInbou
 
 }  // namespace
 
+Status SaManager::reserve(const SaKey& key) {
+  if (table_.find(key)) return fail_field("id", std::format("{} is installed", describe(key)), Errc::kAlreadyExists);
+  if (reserved_.size() >= kMaxReservations && !reserved_.contains(key))
+    return fail(Errc::kLimit, std::format("too many reserved SPIs ({})", kMaxReservations));
+  GW_TRY(parts_.wan.add_spi(key.spi, key.dst, 0));
+  reserved_[key] = parts_.clock.now() + kReservation;
+  return {};
+}
+
+/// For XDP the SPI is unknown again, unless the SA has come.
+bool SaManager::end_reservation(const SaKey& key) {
+  if (reserved_.erase(key) == 0) return false;
+  if (!table_.find(key)) parts_.wan.remove_spi(key.spi, key.dst);
+  return true;
+}
+
+void SaManager::end_old_reservations() {
+  const MonoTime now = parts_.clock.now();
+  std::vector<SaKey> old;
+  for (const auto& [key, until] : reserved_)
+    if (until <= now) old.push_back(key);
+  for (const SaKey& key : old) (void)end_reservation(key);
+}
+
 Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t owner_epoch) {
   if (SaEntry* existing = table_.find(request.key())) return claim(*existing, request, owner_epoch);
   GW_TRY_ASSIGN(SaEntry entry, prepare(request, owner_epoch));
@@ -22,6 +46,7 @@ Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t own
   log::info("sa", "added {}: {}, tunnel {}, {}", describe(entry.key), describe(entry.direction), entry.tunnel_id,
             entry.algorithm);
   table_.insert(std::move(entry));
+  (void)end_reservation(request.key());
   return epoch;
 }
 
@@ -138,6 +163,7 @@ Status SaManager::move(const SaMove& m) {
 
 Status SaManager::remove(const SaKey& key) {
   SaEntry* entry = table_.find(key);
+  if (!entry && end_reservation(key)) return {};
   if (!entry) return fail_field("id", std::format("{} is not installed", describe(key)), Errc::kNotFound);
   let_go(*entry);
   const SaEntry gone = *entry;

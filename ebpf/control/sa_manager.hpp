@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,12 @@ class SaManager {
   };
   explicit SaManager(const Parts& parts) : parts_(parts) {}
 
+  /// charon needs half a minute at most to get an answer; then the SA comes, or never.
+  static constexpr std::chrono::seconds kReservation{60};
+  static constexpr std::size_t kMaxReservations = 4096;
+  /// Packets for an inbound SPI that is to come are kept for it. Again: for another minute.
+  Status reserve(const SaKey& key);
+
   /// The IV epoch (outbound; 0 inbound). An SA that is there with the same key only changes its owner and
   /// endpoints. kAlreadyExists, kLimit, kNeedsRekey, kInvalidArgument with the field.
   Result<std::uint32_t> add(const SaRequest& request, std::uint64_t owner_epoch);
@@ -64,6 +71,7 @@ class SaManager {
   void on_confirmed(const SaKey& key) { table_.on_confirmed(key, parts_.clock.now()); }
   /// Every second.
   void remove_ended_orphans();
+  void end_old_reservations();
 
   const SaTable& table() const { return table_; }
   SaTable& table() { return table_; }
@@ -74,9 +82,11 @@ class SaManager {
   Status install(SaEntry& entry, const SaRequest& request);
   Status install_in_worker(const SaEntry& entry, const SaRequest& request);
   void let_go(const SaEntry& entry);
+  bool end_reservation(const SaKey& key);
 
   Parts parts_;
   SaTable table_;
+  std::map<SaKey, MonoTime> reserved_;  // until when
 };
 
 }  // namespace gw::control

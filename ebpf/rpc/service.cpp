@@ -31,6 +31,7 @@ fp::Role owner_of(fp::ClientFrame::BodyCase body) {
     case fp::ClientFrame::kAddSa:
     case fp::ClientFrame::kUpdateSa:
     case fp::ClientFrame::kDelSa:
+    case fp::ClientFrame::kReserveSpi:
     case fp::ClientFrame::kActivateOutbound: return fp::ROLE_IKE;
     case fp::ClientFrame::kPutTunnel:
     case fp::ClientFrame::kDelTunnel:
@@ -84,6 +85,10 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
     case fp::ClientFrame::kDelSa: {
       GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(request.del_sa().id()));
       return parts_.sas.remove(key);
+    }
+    case fp::ClientFrame::kReserveSpi: {
+      GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(request.reserve_spi().id()));
+      return parts_.sas.reserve(key);
     }
     case fp::ClientFrame::kActivateOutbound: {
       GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(request.activate_outbound().id()));

@@ -13,6 +13,13 @@ void DataPath::set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels
 
 void DataPath::install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::InboundSa> sa) {
   inbound_[key] = std::make_unique<Inbound>(std::move(sa), slot);
+  std::array<xsk::Descriptor, kBurst> parked;
+  while (const std::size_t n = parking_.take(key, parked)) from_wan(std::span(parked).first(n));
+}
+
+void DataPath::expire_parked() {
+  read_clock();
+  parking_.expire(now_ms_, [this](const xsk::Descriptor& d) { drop(GW_DROP_UNKNOWN_SPI, {.frame = xsk::frame_of(d.address)}); });
 }
 
 void DataPath::install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa) {

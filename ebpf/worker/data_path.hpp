@@ -21,6 +21,7 @@
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/net/raw_sender.hpp"
 #include "ebpf/worker/counters.hpp"
+#include "ebpf/worker/parking.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/xsk/umem.hpp"
 
@@ -85,6 +86,7 @@ class DataPath {
   void set_tunnel(TunnelSlot slot, const TunnelConfig& config);
   const TunnelConfig& tunnel(TunnelSlot slot) const { return tunnels_[slot].config; }
 
+  /// Packets that were parked for it are delivered at once.
   void install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::InboundSa> sa);
   void install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa);
   /// Gone for good when this returns: no packet uses it any more. An active outbound SA stops being that.
@@ -113,6 +115,9 @@ class DataPath {
   void from_vnet(std::span<const xsk::Descriptor> packets);
   /// Reads up to a burst from the tunnel's device; the number read.
   std::size_t from_tun(TunnelSlot slot);
+  /// Drops what was parked for an SA that did not come.
+  void expire_parked();
+  bool has_parked() const { return !parking_.empty(); }
   /// True once after notices were queued.
   bool take_notified() { return std::exchange(notified_, false); }
 
@@ -151,7 +156,7 @@ class DataPath {
   enum class Source : std::uint8_t { kVnet, kTun };
 
   void begin(std::size_t i, const xsk::Descriptor& d);
-  gw_drop classify(esp::Packet& p, Slot& s);
+  gw_drop classify(esp::Packet& p, Slot& s, SaKey& key);
   void deliver(esp::Packet& p, const Slot& s);
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
   void write_to_tun(const esp::Packet& p, const Slot& s);
@@ -176,6 +181,7 @@ class DataPath {
   boost::unordered_flat_map<SaKey, std::unique_ptr<Outbound>> outbound_;
   boost::unordered_flat_map<IpAddress, Neighbour> neighbours_;
   std::vector<Path> paths_;
+  Parking<SaKey> parking_;
   std::array<esp::Packet, kBurst> burst_;
   std::array<Slot, kBurst> slots_;
   std::uint64_t now_ms_ = 0;

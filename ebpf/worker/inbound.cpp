@@ -45,10 +45,10 @@ bool forwardable(const IpAddress& dst) {
 
 }  // namespace
 
-/// Finds the SA. XDP has checked the headers; the ring may still hold packets of an SA that just went.
-gw_drop DataPath::classify(esp::Packet& p, Slot& s) {
+/// Finds the SA; `key` is what it was looked for by. XDP has checked the headers; unknown are an SA that just
+/// went and one that is about to come.
+gw_drop DataPath::classify(esp::Packet& p, Slot& s, SaKey& key) {
   if (!skip_link_layer(p)) return GW_DROP_TRUNCATED;
-  SaKey key;
   std::uint32_t esp = 0;
   std::uint8_t protocol = 0;
   if (p.length >= 20 && p.data()[0] >> 4 == 4) {
@@ -74,15 +74,17 @@ gw_drop DataPath::classify(esp::Packet& p, Slot& s) {
 }
 
 void DataPath::from_wan(std::span<const xsk::Descriptor> packets) {
+  read_clock();
   std::size_t n = 0;
   for (const xsk::Descriptor& d : packets) {
+    SaKey key;
     begin(n, d);
-    if (const gw_drop reason = classify(burst_[n], slots_[n]); reason != GW_DROP_NONE)
-      drop(reason, slots_[n]);
-    else
+    const gw_drop reason = classify(burst_[n], slots_[n], key);
+    if (reason == GW_DROP_NONE)
       ++n;
+    else if (reason != GW_DROP_UNKNOWN_SPI || !parking_.park(key, d, now_ms_))
+      drop(reason, slots_[n]);
   }
-  read_clock();
   const esp::BurstResult result = codec_.decapsulate(std::span(burst_).first(n), now_ms_);
   for (std::size_t i = 0; i < n; ++i) {
     Inbound& in = *slots_[i].in;

@@ -18,6 +18,7 @@ constexpr std::size_t kCommands = 16;
 // and its answer on the same link usually arrive within that, and an idle gateway still uses no CPU.
 constexpr unsigned kSpinRounds = 20;
 constexpr std::chrono::seconds kStuck{10};
+constexpr int kParkedMs = 100;  // how often parked packets are looked after while nothing else happens
 
 // Epoll user data: tunnel slots are themselves.
 constexpr std::uint64_t kSocketData = std::uint64_t{1} << 32;
@@ -152,7 +153,7 @@ void Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     // Sleeping forever is safe: everything that can bring work wakes epoll. Packets that the kernel could
     // not send yet are tried again after a millisecond.
-    const int timeout = idle < kSpinRounds ? 0 : unsent ? 1 : -1;
+    const int timeout = idle < kSpinRounds ? 0 : unsent ? 1 : data_path_.has_parked() ? kParkedMs : -1;
     std::size_t packets = poll_events(timeout);
     run_commands();
     packets += poll_port(wan_, &DataPath::from_wan);
@@ -160,6 +161,7 @@ void Worker::run() {
     const bool wan_unsent = wan_.maintain();
     const bool vnet_unsent = vnet_.maintain();
     unsent = wan_unsent || vnet_unsent;
+    if (data_path_.has_parked()) data_path_.expire_parked();
     idle = packets > 0 ? 0 : idle + 1;
     if (data_path_.take_notified()) signal_event(notice_event_.get());
   }

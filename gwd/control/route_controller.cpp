@@ -209,13 +209,15 @@ void RouteController::on_end_of_rib(const bgp::BmpEndOfRib& event) {
   const auto it = peers_.find(event.peer.address);
   if (it == peers_.end()) return;
   it->second.end_of_rib.insert(event.family);
-  if (it->second.end_of_rib.size() == 2) sweep_later(it->second, kSettle);
 }
 
 void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
+  peer.sweeping = after == kSettle;
   peer.sweep->expires_after(after);
   peer.sweep->async_wait([this, name = peer.source->name](const boost::system::error_code& error) {
     if (error) return;
+    for (auto& [address, known] : peers_)
+      if (known.source->name == name) known.sweeping = false;
     if (const std::size_t gone = rib_.sweep(name); gone > 0) log::info("routes", "{}: {} stale routes removed", name, gone);
     publish();
   });
@@ -267,13 +269,17 @@ void RouteController::publish(const Prefix& prefix, const routes::BestSet& best)
   forwarding_.set_route(prefix, std::move(entry));
 }
 
+// bgpd's BMP says End-of-RIB at the end of a dump only; what a peer that came up later has said is in the status.
 void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions) {
-  if (complete_ || !bmp_connected_ || sessions.size() < peers_.size()) return;
-  const bool learned = std::ranges::all_of(peers_, [&](const auto& entry) {
-    const auto session = sessions.find(entry.first);
-    return session != sessions.end() && session->second.established() && entry.second.end_of_rib.size() == 2;
-  });
-  if (!learned) return;
+  bool learned = bmp_connected_;
+  for (auto& [address, peer] : peers_) {
+    const auto session = sessions.find(address);
+    const bool told = session != sessions.end() && session->second.established() && peer.up &&
+                      (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
+    learned = learned && told;
+    if (told && rib_.count(peer.source->name).stale > 0 && !std::exchange(peer.sweeping, true)) sweep_later(peer, kSettle);
+  }
+  if (complete_ || !learned) return;
   complete_ = true;
   forwarding_.set_complete();
 }

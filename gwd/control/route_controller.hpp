@@ -72,6 +72,7 @@ class RouteController {
     PeerRoutes routes;
     std::set<Family> end_of_rib;  // of the present session
     bool up = false;              // as BMP says
+    bool sweeping = false;        // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
   };
 

@@ -61,6 +61,8 @@ METHOD(kernel_ipsec_t, get_spi, status_t, private_kernel_gw_ipsec_t* this, host_
     if (candidate < SPI_RESERVED) continue;
     struct gw_session* session = gw_rpc_enter(this->rpc);
     const bool ok = gw_sa_table_reserve(gw_session_sas(session), candidate);
+    const struct gw_sa_id id = {.spi = candidate, .dst = gw_addr_from_host(dst)};
+    if (ok) gw_session_announce_spi(session, &id);
     gw_rpc_leave(this->rpc);
     if (ok) {
       *spi = htonl(candidate);

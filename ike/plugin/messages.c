@@ -162,6 +162,15 @@ struct gw_frame gw_message_update_sa(uint64_t request, const struct gw_sa_id* id
   return pack(&frame);
 }
 
+struct gw_frame gw_message_reserve_spi(uint64_t request, const struct gw_sa_id* id) {
+  SaId key = sa_id_of(id);
+  Gw__Fastpath__V1__ReserveSpi body = GW__FASTPATH__V1__RESERVE_SPI__INIT;
+  body.id = &key;
+  Frame frame = frame_of(request, GW__FASTPATH__V1__CLIENT_FRAME__BODY_RESERVE_SPI);
+  frame.reserve_spi = &body;
+  return pack(&frame);
+}
+
 struct gw_frame gw_message_del_sa(uint64_t request, const struct gw_sa_id* id) {
   SaId key = sa_id_of(id);
   Gw__Fastpath__V1__DelSa body = GW__FASTPATH__V1__DEL_SA__INIT;

@@ -30,6 +30,7 @@ struct gw_frame gw_message_hello(uint64_t request, const struct gw_hello* hello)
 /* Fresh unless some gw-fastpath has acknowledged the SA; hard_seconds is what is left of it at now_ms. */
 struct gw_frame gw_message_add_sa(uint64_t request, const struct gw_sa* sa, uint64_t now_ms);
 struct gw_frame gw_message_update_sa(uint64_t request, const struct gw_sa_id* id, const struct gw_path* path);
+struct gw_frame gw_message_reserve_spi(uint64_t request, const struct gw_sa_id* id);
 struct gw_frame gw_message_del_sa(uint64_t request, const struct gw_sa_id* id);
 struct gw_frame gw_message_activate(uint64_t request, const struct gw_sa_id* id);
 struct gw_frame gw_message_query_sa(uint64_t request, const struct gw_sa_id* id);

@@ -155,6 +155,12 @@ void gw_session_add_sa(struct gw_session* session, struct gw_sa_params* params, 
   }
 }
 
+void gw_session_announce_spi(struct gw_session* session, const struct gw_sa_id* id) {
+  if (!talking(session)) return; /* it is a favour to early packets, not state: never replayed */
+  gw_session_enqueue(session, gw_message_reserve_spi(gw_session_next_id(session), id),
+                     &(struct gw_request){.kind = GW_REQUEST_RESERVE_SPI, .sa = *id});
+}
+
 void gw_session_update_sa(struct gw_session* session, const struct gw_sa_id* id, const struct gw_path* path,
                           struct gw_wait* wait) {
   struct gw_sa* sa = gw_sa_table_find(session->sas, id);
@@ -185,7 +191,7 @@ void gw_session_query_sa(struct gw_session* session, const struct gw_sa_id* id, 
 }
 
 void gw_session_del_sa(struct gw_session* session, const struct gw_sa_id* id) {
-  if (gw_sa_table_remove(session->sas, id) == GW_REMOVED_SA && talking(session)) {
+  if (gw_sa_table_remove(session->sas, id) != GW_REMOVED_NOTHING && talking(session)) {
     gw_session_enqueue(session, gw_message_del_sa(gw_session_next_id(session), id),
                        &(struct gw_request){.kind = GW_REQUEST_DEL_SA, .sa = *id});
   }

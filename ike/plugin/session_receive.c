@@ -157,9 +157,10 @@ static void query_answered(struct gw_session* session, const struct gw_request* 
 }
 
 static void log_refusal(const struct gw_session* session, const struct gw_request* request, const Response* response) {
-  const char* what = request->kind == GW_REQUEST_DEL_SA     ? "delete"
-                     : request->kind == GW_REQUEST_ACTIVATE ? "activate"
-                                                            : "end the replay with";
+  const char* what = request->kind == GW_REQUEST_DEL_SA        ? "delete"
+                     : request->kind == GW_REQUEST_ACTIVATE    ? "activate"
+                     : request->kind == GW_REQUEST_RESERVE_SPI ? "reserve the SPI of"
+                                                               : "end the replay with";
   const Gw__Fastpath__V1__Code code = code_of(response);
   char text[256];
   const bool already_gone = code == GW__FASTPATH__V1__CODE__NOT_FOUND && request->kind == GW_REQUEST_DEL_SA;
@@ -174,6 +175,7 @@ static bool answered(struct gw_session* session, const struct gw_request* reques
     case GW_REQUEST_ADD_SA: add_answered(session, request, response); return true;
     case GW_REQUEST_UPDATE_SA: update_answered(session, request, response); return true;
     case GW_REQUEST_QUERY_SA: query_answered(session, request, response); return true;
+    case GW_REQUEST_RESERVE_SPI:
     case GW_REQUEST_DEL_SA:
     case GW_REQUEST_ACTIVATE:
     case GW_REQUEST_SYNC_DONE: log_refusal(session, request, response); return true;

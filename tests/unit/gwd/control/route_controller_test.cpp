@@ -179,10 +179,13 @@ TEST_F(RouteControllerTest, StaticSitesNeedNoBgp) {
 TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
   std::map<IpAddress, bgp::PeerStatus> sessions;
   for (const char* address : {"169.254.21.2", "169.254.21.6"}) sessions[ip(address)].state = "Established";
-  end_of_rib("169.254.21.2");
+  end_of_rib("169.254.21.2");  // as the end of a BMP dump
   routes.set_sessions(sessions);
   EXPECT_FALSE(forwarding.complete());
-  end_of_rib("169.254.21.6");
+  sessions[ip("169.254.21.6")].end_of_rib_v4 = true;  // as bgpd shows it
+  routes.set_sessions(sessions);
+  EXPECT_FALSE(forwarding.complete());
+  sessions[ip("169.254.21.6")].end_of_rib_v6 = true;
   routes.set_sessions(sessions);
   EXPECT_TRUE(forwarding.complete());
 }

@@ -51,6 +51,7 @@ class Session : public testing::Test {
         return std::format("add {:x} {}", r.add_sa->id->spi, r.add_sa->fresh ? "fresh" : "again");
       case GW__FASTPATH__V1__CLIENT_FRAME__BODY_UPDATE_SA: return std::format("update {:x}", r.update_sa->id->spi);
       case GW__FASTPATH__V1__CLIENT_FRAME__BODY_DEL_SA: return std::format("del {:x}", r.del_sa->id->spi);
+      case GW__FASTPATH__V1__CLIENT_FRAME__BODY_RESERVE_SPI: return std::format("reserve {:x}", r.reserve_spi->id->spi);
       case GW__FASTPATH__V1__CLIENT_FRAME__BODY_ACTIVATE_OUTBOUND:
         return std::format("activate {:x}", r.activate_outbound->id->spi);
       case GW__FASTPATH__V1__CLIENT_FRAME__BODY_QUERY_SA: return std::format("query {:x}", r.query_sa->id->spi);
@@ -275,14 +276,22 @@ TEST_F(Session, DeletionDuringTheReplayDoesNotStallIt) {
   EXPECT_EQ(gw_session_unanswered(session_), 0U);
 }
 
-TEST_F(Session, DeletingAReservationOrAnUnknownSaSendsNothing) {
+TEST_F(Session, AReservationIsAnnouncedAndTakenBackOnce) {
   ready();
   gw_sa_table_reserve(gw_session_sas(session_), 0x1000);
   const gw_sa_id reserved = sa_id(0x1000, kUs);
+  gw_session_announce_spi(session_, &reserved);
+  EXPECT_THAT(sent(), ElementsAre("reserve 1000"));
   gw_session_del_sa(session_, &reserved);
   gw_session_del_sa(session_, &reserved);
-  EXPECT_THAT(sent(), IsEmpty());
+  EXPECT_THAT(sent(), ElementsAre("del 1000"));
   EXPECT_EQ(gw_sa_table_size(gw_session_sas(session_)), 0U);
+}
+
+TEST_F(Session, AReservationIsNoStateToReplay) {
+  const gw_sa_id reserved = sa_id(0x1000, kUs);
+  gw_session_announce_spi(session_, &reserved);
+  EXPECT_THAT(sent(), IsEmpty()) << "gw-fastpath is away";
 }
 
 TEST_F(Session, RefusedMoveGoesBack) {

@@ -1,0 +1,70 @@
+// Packets of an inbound SPI that charon has offered to a peer, but whose SA is not installed yet: the peer
+// may send as soon as it has answered (RFC 7296 1.2), while our charon still works on that answer. Kept for
+// a moment and delivered when the SA comes, so that bringing a tunnel up anew loses nothing. Bounded in
+// places and time; only SPIs reserved over the RPC get here, because XDP drops all others. Worker thread.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ebpf/xsk/socket.hpp"
+
+namespace gw::worker {
+
+template <class Key>
+class Parking {
+ public:
+  /// A quarter of a second at 1,000 packets/s; a sixtieth of the frames.
+  static constexpr std::size_t kPlaces = 256;
+  static constexpr std::size_t kPlacesPerSpi = 128;
+  /// charon needs milliseconds; a second covers a busy machine.
+  static constexpr std::uint64_t kLongestMs = 1000;
+
+  Parking() { parked_.reserve(kPlaces); }
+
+  /// False when full: the caller drops the packet. Otherwise its frame is ours.
+  bool park(const Key& key, const xsk::Descriptor& packet, std::uint64_t now_ms) {
+    const auto same = std::ranges::count(parked_, key, &Entry::key);
+    if (parked_.size() >= kPlaces || static_cast<std::size_t>(same) >= kPlacesPerSpi) return false;
+    parked_.push_back({key, packet, now_ms});
+    return true;
+  }
+
+  /// Moves the oldest packets of `key` out, in order of arrival; how many.
+  std::size_t take(const Key& key, std::span<xsk::Descriptor> out) {
+    std::size_t taken = 0;
+    const auto gone = std::ranges::remove_if(parked_, [&](const Entry& e) {
+      if (taken == out.size() || !(e.key == key)) return false;
+      out[taken++] = e.packet;
+      return true;
+    });
+    parked_.erase(gone.begin(), gone.end());
+    return taken;
+  }
+
+  /// Calls `drop(packet)` for each that has waited too long.
+  template <class Drop>
+  void expire(std::uint64_t now_ms, Drop drop) {
+    const auto late = std::ranges::remove_if(parked_, [&](const Entry& e) {
+      if (now_ms - e.since_ms < kLongestMs) return false;
+      drop(e.packet);
+      return true;
+    });
+    parked_.erase(late.begin(), late.end());
+  }
+
+  bool empty() const { return parked_.empty(); }
+
+ private:
+  struct Entry {
+    Key key;
+    xsk::Descriptor packet;
+    std::uint64_t since_ms = 0;
+  };
+  std::vector<Entry> parked_;  // in order of arrival
+};
+
+}  // namespace gw::worker

@@ -1,0 +1,54 @@
+#include "ebpf/worker/parking.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+
+namespace gw::worker {
+namespace {
+
+using Lot = Parking<int>;
+std::uint64_t address(const xsk::Descriptor& d) { return d.address; }
+
+TEST(Parking, GivesBackInOrderOfArrivalAndOnlyItsOwn) {
+  Lot lot;
+  for (std::uint64_t i = 0; i < 6; ++i) ASSERT_TRUE(lot.park(i % 2 == 0 ? 7 : 8, {i, 100}, 1000));
+  std::array<xsk::Descriptor, 2> out;
+  ASSERT_EQ(lot.take(7, out), 2U);
+  EXPECT_EQ(address(out[0]), 0U);
+  EXPECT_EQ(address(out[1]), 2U);
+  ASSERT_EQ(lot.take(7, out), 1U);
+  EXPECT_EQ(address(out[0]), 4U);
+  EXPECT_EQ(lot.take(7, out), 0U);
+  EXPECT_FALSE(lot.empty());
+  EXPECT_EQ(lot.take(8, out), 2U);
+  EXPECT_EQ(lot.take(8, out), 1U);
+  EXPECT_TRUE(lot.empty());
+}
+
+TEST(Parking, IsBoundedInAllAndPerSpi) {
+  Lot lot;
+  std::size_t parked = 0;
+  while (lot.park(7, {}, 1000)) ++parked;
+  EXPECT_EQ(parked, Lot::kPlacesPerSpi) << "one SPI cannot take all places";
+  while (lot.park(static_cast<int>(parked), {}, 1000)) ++parked;
+  EXPECT_EQ(parked, Lot::kPlaces);
+}
+
+TEST(Parking, WhatWaitedTooLongIsDroppedOnce) {
+  Lot lot;
+  lot.park(7, {1, 0}, 1000);
+  lot.park(7, {2, 0}, 1500);
+  std::vector<std::uint64_t> dropped;
+  const auto drop = [&](const xsk::Descriptor& d) { dropped.push_back(d.address); };
+  lot.expire(1000 + Lot::kLongestMs - 1, drop);
+  EXPECT_TRUE(dropped.empty());
+  lot.expire(1000 + Lot::kLongestMs, drop);
+  EXPECT_EQ(dropped, std::vector<std::uint64_t>{1});
+  lot.expire(1500 + Lot::kLongestMs, drop);
+  EXPECT_EQ(dropped, (std::vector<std::uint64_t>{1, 2}));
+  EXPECT_TRUE(lot.empty());
+}
+
+}  // namespace
+}  // namespace gw::worker
