@@ -243,9 +243,9 @@ asio::awaitable<Status> IkeController::retire(const std::string& name) {
 }
 
 asio::awaitable<Result<IkeController::SasByTunnel>> IkeController::read_sas() {
-  // Not "noblock": it leaves out an SA that is being worked on, and a tunnel in the middle of a rekey would
-  // look down and be initiated once more. Waiting takes as long as one exchange is worked on: milliseconds.
-  auto messages = co_await vici_.stream("list-sas", "list-sa", {}, kCommandTimeout);
+  ike::ViciMessage ask;
+  ask.add("noblock", "yes");  // an SA that is being worked on now is seen the next time
+  auto messages = co_await vici_.stream("list-sas", "list-sa", std::move(ask), kCommandTimeout);
   if (!messages) co_return std::unexpected(messages.error());
   SasByTunnel sas;
   for (const auto& message : *messages) {

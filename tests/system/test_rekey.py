@@ -25,7 +25,7 @@ def world():
 @pytest.mark.parametrize("site", [NATIVE, UDP], ids=["native ESP", "ESP in UDP"])
 def test_child_rekey_every_3_seconds_under_load_loses_nothing(world, site):
     spis = set()
-    with world.probes.load(site, rate=1000) as load:
+    with world.probes.load(site, rate=500) as load:
         end = time.monotonic() + 16
         while time.monotonic() < end:
             spis |= {sa["spi"] for sa in world.gateway.sas(site) if sa["direction"] == "out"}
@@ -36,7 +36,7 @@ def test_child_rekey_every_3_seconds_under_load_loses_nothing(world, site):
 
 def test_ike_rekey_under_load_loses_nothing(world):
     before = world.offices["site3"].router.session_since()
-    with world.probes.load(ASKED, rate=1000) as load:
+    with world.probes.load(ASKED, rate=500) as load:
         for _ in range(3):
             time.sleep(1)
             world.offices["site3"].vpn.rekey_ike()
@@ -48,7 +48,7 @@ def test_ike_rekey_under_load_loses_nothing(world):
 
 def test_child_rekey_in_both_directions_at_once_loses_nothing(world):
     """The site rekeys as fast as it can; collisions and leftovers of delayed deletes included."""
-    with world.probes.load(ASKED, rate=1000) as load:
+    with world.probes.load(ASKED, rate=500) as load:
         for _ in range(5):
             world.offices["site3"].vpn.rekey_child()
             time.sleep(0.3)
