@@ -57,6 +57,24 @@ def test_carrier_follows_the_sa(lab):
     assert tunnel.drops()["no_outbound_sa"] >= 1
 
 
+def test_packets_that_are_faster_than_their_sa(lab):
+    """A reserved SPI's packets wait for AddSa and arrive in order; without AddSa they end as unknown."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    key = os.urandom(36)
+    early = PeerSa(0x5001, key, PEER4, GW4)
+    tunnel.ike.ok(reserve_spi=pb.ReserveSpi(id=pb.SaId(spi=0x5001, dst=packed(GW4))))
+    for i in range(3):
+        lab.wan.send(tunnel.frame(early.seal(bytes(packets(4, bytes([i]))[0]))))
+    assert tunnel.at_host(0.2) is None
+    tunnel.ike.ok(add_sa=add_sa(0x5001, PEER4, GW4, key, True))
+    assert [bytes(tunnel.at_host()[UDP].payload)[0] for _ in range(3)] == [0, 1, 2]
+
+    tunnel.ike.ok(reserve_spi=pb.ReserveSpi(id=pb.SaId(spi=0x5003, dst=packed(GW4))))
+    lab.wan.send(tunnel.frame(PeerSa(0x5003, key, PEER4, GW4).seal(bytes(packets(4)[0]))))
+    poll("counted as unknown", lambda: lab.counters().get("unknown_spi") == 1, 3)
+
+
 def test_expire_events(lab):
     tunnel = Tunnel(lab, lifetime=pb.Lifetime(soft_packets=3, hard_packets=5))
     for _ in range(7):
