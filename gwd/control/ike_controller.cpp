@@ -40,6 +40,12 @@ bool is_installed(const ike::ChildSa& child) {
 
 bool is_up(const ike::IkeSa& sa) { return std::ranges::any_of(sa.children, is_installed); }
 
+std::uint64_t packets_sent(const ike::IkeSa& sa) {
+  std::uint64_t sent = 0;
+  for (const auto& child : sa.children) sent += child.packets_out;
+  return sent;
+}
+
 // What charon holds as SAs does not follow a changed model by itself; timers and BGP do.
 bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
   return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote && a.local_identity == b.local_identity &&
@@ -243,9 +249,9 @@ asio::awaitable<Status> IkeController::retire(const std::string& name) {
 }
 
 asio::awaitable<Result<IkeController::SasByTunnel>> IkeController::read_sas() {
-  ike::ViciMessage ask;
-  ask.add("noblock", "yes");  // an SA that is being worked on now is seen the next time
-  auto messages = co_await vici_.stream("list-sas", "list-sa", std::move(ask), kCommandTimeout);
+  // Not "noblock": it leaves out an SA that is being worked on, just when an event made us look. A tunnel in
+  // that moment would be initiated once more. Waiting takes as long as the work on one message.
+  auto messages = co_await vici_.stream("list-sas", "list-sa", {}, kCommandTimeout);
   if (!messages) co_return std::unexpected(messages.error());
   SasByTunnel sas;
   for (const auto& message : *messages) {
@@ -323,20 +329,36 @@ asio::awaitable<Status> IkeController::drive(const std::string& name, const std:
   co_return Status{};
 }
 
-// Both ends initiated at the same moment: keep the newer IKE_SA, whose CHILD_SA is the one in use.
+// Both ends initiated at the same moment. The IKE_SA that ends is the one we do not send with: the peer drops
+// its SAs when it reads our DELETE, and what we sent with them until then would be lost. The other direction
+// loses nothing: our inbound SA stays until the peer has answered.
 asio::awaitable<Status> IkeController::end_duplicate(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas) {
   if (std::ranges::count_if(sas, is_up) < 2) {
     tunnel.duplicate_since.reset();
     co_return Status{};
   }
-  if (!tunnel.duplicate_since) tunnel.duplicate_since = clock_.now();
+  if (!tunnel.duplicate_since) {
+    tunnel.duplicate_since = clock_.now();
+    tunnel.sent_before.clear();
+    for (const auto& sa : sas) tunnel.sent_before[sa.unique_id] = packets_sent(sa);
+  }
   if (clock_.now() - *tunnel.duplicate_since < tunnel.duplicate_grace) co_return Status{};
   tunnel.duplicate_since.reset();
   tunnel.duplicate_grace = std::min(tunnel.duplicate_grace * 10, kMaxDuplicateGrace);
-  const auto oldest = std::ranges::max_element(sas, {}, [](const auto& sa) { return is_up(sa) ? sa.established_for : std::chrono::seconds(-1); });
-  log::info("ike", "{}: ending the older of two IKE SAs", tunnel.model->name);
+  const ike::IkeSa* idle = nullptr;
+  std::uint64_t least = 0;
+  for (const auto& sa : sas) {
+    if (!is_up(sa)) continue;
+    const std::uint64_t before = tunnel.sent_before.contains(sa.unique_id) ? tunnel.sent_before[sa.unique_id] : 0;
+    const std::uint64_t sent = packets_sent(sa) - std::min(before, packets_sent(sa));
+    // Equally idle: the older one goes.
+    if (idle && (sent > least || (sent == least && sa.unique_id > idle->unique_id))) continue;
+    idle = &sa;
+    least = sent;
+  }
+  log::info("ike", "{}: ending one of two IKE SAs", tunnel.model->name);
   ike::ViciMessage message;
-  message.add("ike-id", std::to_string(oldest->unique_id)).add("timeout", "-1");
+  message.add("ike-id", std::to_string(idle->unique_id)).add("timeout", "-1");
   const auto reply = co_await vici_.command("terminate", std::move(message), kCommandTimeout);
   if (!reply) co_return std::unexpected(reply.error());
   co_return Status{};

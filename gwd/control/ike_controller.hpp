@@ -83,6 +83,7 @@ class IkeController {
     std::chrono::milliseconds retry = kFirstRetry;
     MonoTime next_attempt{};
     std::optional<MonoTime> duplicate_since;
+    std::map<std::uint32_t, std::uint64_t> sent_before;  // packets, by IKE_SA, at duplicate_since
     std::chrono::seconds duplicate_grace = kDuplicateGrace;
   };
   using Tunnels = std::map<std::string, Tunnel, std::less<>>;
