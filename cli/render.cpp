@@ -39,6 +39,14 @@ std::string path_of(const api::RouteCandidate& candidate) {
   return out;
 }
 
+// "best: AS-path length", "not used: AS-path length", "only route".
+std::string why_of(const api::RouteCandidate& candidate) {
+  const std::string& step = candidate.decided_by();
+  std::string why = step.empty() || step == "only route" || candidate.place().empty() ? step : candidate.place() + ": " + step;
+  if (candidate.stale()) why += why.empty() ? "stale" : ", stale";
+  return candidate.stale() ? why + " (kept through a restart)" : why;
+}
+
 }  // namespace
 
 std::string render(const api::StatusReply& reply, const View& view) {
@@ -145,9 +153,7 @@ std::string render(const api::RoutesReply& reply, const View& view) {
   for (const api::EffectiveRoute& route : reply.routes()) {
     std::string prefix = route.prefix();
     for (const api::RouteCandidate& candidate : route.candidates()) {
-      const std::string why = candidate.stale()                ? "stale: kept through a restart"
-                              : candidate.decided_by().empty() ? ""
-                                                               : "loses by " + candidate.decided_by();
+      const std::string why = why_of(candidate);
       table.row({Cell(candidate.best() ? ">" : " ", Colour::kGood), prefix.empty() ? " " : prefix, candidate.source(),
                  candidate.next_hop(), path_of(candidate), candidate.local_preference(), candidate.med(),
                  candidate.weight(), since(candidate.since_unix_ms(), view), why.empty() ? " " : why});

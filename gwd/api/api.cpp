@@ -91,6 +91,7 @@ void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explain
   out.set_weight(attributes.weight);
   out.set_origin(std::string(routes::to_string(attributes.origin)));
   out.set_best(explained.ranked.place != routes::Place::kNotUsed);
+  out.set_place(std::string(routes::to_string(explained.ranked.place)));
   out.set_stale(candidate.stale);
   out.set_decided_by(std::string(routes::to_string(explained.ranked.step)));
 }
@@ -169,6 +170,7 @@ asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
     out.set_name(component.name);
     out.set_connected(component.connected);
     out.set_detail(component.detail);
+    if (component.since) out.set_since_unix_ms(unix_ms(*component.since));
   }
   co_return json_response(reply);
 }

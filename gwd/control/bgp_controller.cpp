@@ -26,13 +26,18 @@ std::string short_version(std::string_view text) { return std::string(text.subst
 
 }  // namespace
 
-BgpController::BgpController(asio::io_context& io, BgpPaths paths)
-    : io_(io), paths_(std::move(paths)), vty_(io.get_executor()), wake_(io) {
+BgpController::BgpController(asio::io_context& io, const Clock& clock, BgpPaths paths)
+    : io_(io), clock_(clock), paths_(std::move(paths)), vty_(io.get_executor()), wake_(io) {
   vty_.on_closed([this](const Error& why) {
     log::warning("bgp", "bgpd went away: {}", why.message);
-    connected_ = false;
+    set_connected(Connected::kNo);
     wake_.wake();
   });
+}
+
+void BgpController::set_connected(Connected now) {
+  const bool connected = now == Connected::kYes;
+  if (std::exchange(connected_, connected) != connected) since_ = clock_.wall();
 }
 
 void BgpController::start() { asio::co_spawn(io_, run(), asio::detached); }
@@ -84,7 +89,7 @@ asio::awaitable<void> BgpController::run() {
       last_reason = done.error().message;
       if (is_fatal(done.error()) || !vty_.is_open()) {
         vty_.close();
-        connected_ = false;
+        set_connected(Connected::kNo);
       }
       co_await wake_.sleep(connected_ ? kPollBusy : kReconnectPause);
       continue;
@@ -102,7 +107,7 @@ asio::awaitable<Status> BgpController::open_session() {
   version_ = version ? short_version(*version) : "FRRouting";
   applied_.reset();  // whatever it has, it gets the whole intent
   sessions_.clear();
-  connected_ = true;
+  set_connected(Connected::kYes);
   log::info("bgp", "connected to {}", version_);
   co_return Status{};
 }

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,7 @@ class BgpController {
   static constexpr std::chrono::milliseconds kPollBusy{500};  // a session is not established
   static constexpr std::chrono::milliseconds kPollQuiet{5000};
 
-  BgpController(boost::asio::io_context& io, BgpPaths paths);
+  BgpController(boost::asio::io_context& io, const Clock& clock, BgpPaths paths);
 
   void start();
   void stop();
@@ -47,6 +48,8 @@ class BgpController {
 
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
+  /// Of the connection, or since it was lost.
+  std::optional<WallTime> since() const { return since_; }
   /// bgpd has taken the whole intent.
   bool in_sync() const { return connected_ && applied_ == wanted_; }
   const std::map<IpAddress, bgp::PeerStatus>& sessions() const { return sessions_; }
@@ -54,6 +57,8 @@ class BgpController {
   boost::asio::awaitable<Result<std::vector<bgp::RouteRow>>> routes(IpAddress peer, bgp::Direction direction);
 
  private:
+  enum class Connected : std::uint8_t { kNo, kYes };
+  void set_connected(Connected now);
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Status> open_session();
   boost::asio::awaitable<Status> apply();
@@ -62,6 +67,7 @@ class BgpController {
   Status write_config_file() const;
 
   boost::asio::io_context& io_;
+  const Clock& clock_;
   BgpPaths paths_;
   bgp::VtyClient vty_;
   LoopWake wake_;
@@ -70,6 +76,7 @@ class BgpController {
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   std::function<void()> sessions_read_;
   std::string version_;
+  std::optional<WallTime> since_;
   bool connected_ = false;
   bool stopping_ = false;
 };

@@ -60,7 +60,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       fastpath_(io, paths_.fastpath, *this),
       forwarding_(io, fastpath_),
       ike_(io, clock, paths_.vici),
-      bgp_(io, paths_.bgp),
+      bgp_(io, clock, paths_.bgp),
       routes_(io, clock, forwarding_) {
   forwarding_.on_tunnel_ready([this](std::uint32_t id) { configure_device(id); });
   bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
@@ -138,10 +138,11 @@ void Gateway::configure_device(std::uint32_t tunnel_id) {
 
 void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
   crypto_backend_ = hello.crypto_backend();
+  fastpath_since_ = clock_.wall();
   forwarding_.resync();
 }
 
-void Gateway::on_fastpath_down(const Error&) {}
+void Gateway::on_fastpath_down(const Error&) { fastpath_since_ = clock_.wall(); }
 
 void Gateway::on_fastpath_event(const fp::Event& event) {
   if (event.has_tunnel_state()) routes_.set_carrier(event.tunnel_state().tunnel_id(), event.tunnel_state());
@@ -149,9 +150,9 @@ void Gateway::on_fastpath_event(const fp::Event& event) {
 
 std::vector<ComponentStatus> Gateway::components() const {
   const auto detail = [](bool connected, const std::string& version) { return connected ? version : std::string("not connected"); };
-  return {{"gw-fastpath", fastpath_.connected(), detail(fastpath_.connected(), "crypto " + crypto_backend_)},
-          {"charon", ike_.connected(), detail(ike_.connected(), ike_.version())},
-          {"bgpd", bgp_.connected(), detail(bgp_.connected(), bgp_.version())}};
+  return {{"gw-fastpath", fastpath_.connected(), detail(fastpath_.connected(), "crypto " + crypto_backend_), fastpath_since_},
+          {"charon", ike_.connected(), detail(ike_.connected(), ike_.version()), ike_.since()},
+          {"bgpd", bgp_.connected(), detail(bgp_.connected(), bgp_.version()), bgp_.since()}};
 }
 
 }  // namespace gw::gwd

@@ -34,6 +34,7 @@ struct ComponentStatus {
   std::string name;
   bool connected = false;
   std::string detail;
+  std::optional<WallTime> since;  // of the connection, or since it was lost
 };
 
 class Gateway final : private FastpathListener {
@@ -81,6 +82,7 @@ class Gateway final : private FastpathListener {
   std::map<std::uint32_t, KernelState> kernel_states_;
   std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
+  std::optional<WallTime> fastpath_since_;
 };
 
 }  // namespace gw::gwd

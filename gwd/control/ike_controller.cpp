@@ -78,9 +78,14 @@ IkeController::IkeController(asio::io_context& io, const Clock& clock, std::stri
   vici_.on_event([this](std::string_view event, const ike::ViciMessage& message) { on_event(event, message); });
   vici_.on_closed([this](const Error& why) {
     log::warning("ike", "charon went away: {}", why.message);
-    connected_ = false;
+    set_connected(Connected::kNo);
     wake_.wake();
   });
+}
+
+void IkeController::set_connected(Connected now) {
+  const bool connected = now == Connected::kYes;
+  if (std::exchange(connected_, connected) != connected) since_ = clock_.wall();
 }
 
 void IkeController::start() { asio::co_spawn(io_, run(), asio::detached); }
@@ -137,7 +142,7 @@ asio::awaitable<void> IkeController::run() {
     if (const auto done = co_await reconcile(); !done && is_fatal(done.error())) {
       log::warning("ike", "charon does not answer: {}", done.error().message);
       vici_.close();
-      connected_ = false;
+      set_connected(Connected::kNo);
       co_await wake_.sleep(kReconnectPause);
       continue;
     }
@@ -159,7 +164,7 @@ asio::awaitable<Status> IkeController::open_session() {
     tunnel.next_attempt = {};
   }
   if (const auto done = co_await unload_strangers(); !done) co_return done;
-  connected_ = true;
+  set_connected(Connected::kYes);
   log::info("ike", "connected to {}", version_);
   co_return Status{};
 }

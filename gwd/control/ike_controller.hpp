@@ -69,10 +69,14 @@ class IkeController {
 
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
+  /// Of the connection, or since it was lost.
+  std::optional<WallTime> since() const { return since_; }
   /// Of any intended tunnel; nullptr otherwise.
   const IkeStatus* status(std::string_view tunnel) const;
 
  private:
+  enum class Connected : std::uint8_t { kNo, kYes };
+  void set_connected(Connected now);
   struct Tunnel {
     TunnelPtr model;  // never null
     IkeStatus status;
@@ -112,6 +116,7 @@ class IkeController {
   ike::RecentLog recent_log_;
   std::string instance_;
   std::string version_;
+  std::optional<WallTime> since_;
   bool connected_ = false;
   bool stopping_ = false;
 };
