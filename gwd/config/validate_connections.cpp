@@ -11,6 +11,9 @@
 namespace gw::config {
 namespace {
 
+// gw-fastpath keeps a packet with its headers in a 2048-byte frame (ebpf/xsk/umem.hpp).
+constexpr std::uint32_t kMaxInnerMtu = 1690;
+
 using std::chrono::seconds;
 
 constexpr seconds kShortestLifetime{1};  // rekey tests; the clouds' 300 s is a warning
@@ -130,12 +133,12 @@ void check_connection(Rules& rules, const Path& path, const v1::Connection& conn
   check_margin(rules, path + ".ike", profile.ike().lifetime(), profile.ike().rekey_margin());
   check_margin(rules, path + ".ipsec", profile.ipsec().lifetime(), profile.ipsec().rekey_margin());
   check_bgp(rules, path, connection);
-  rules.number(path + ".mtu", connection.mtu(), {576, 9000});
+  rules.number(path + ".mtu", connection.mtu(), {576, kMaxInnerMtu});
   if (connection.mtu() >= 576 && connection.mtu() < 1280)
     rules.warning(path + ".mtu", std::format("{} is too small for IPv6 in the tunnel", connection.mtu()),
                   "1280 or more");
   const std::uint64_t mtu = connection.mtu() == 0 ? 1400 : connection.mtu();
-  rules.number(path + ".mss", connection.mss(), {500, mtu < 576 ? 9000 : mtu - 40});  // IPv4 and TCP headers
+  rules.number(path + ".mss", connection.mss(), {500, mtu < 576 ? kMaxInnerMtu - 40 : mtu - 40});  // IPv4 and TCP headers
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ namespace {
 constexpr std::chrono::seconds kRetryPause{1};
 constexpr std::chrono::hours kIdle{1};  // every change wakes the loop
 
+bool breaks_session(const Error& error) { return error.code == Errc::kClosed || error.code == Errc::kTimeout; }
+
 void fill_prefix(fp::Route& route, const Prefix& prefix) {
   route.set_prefix(prefix.address().bytes_string());
   route.set_prefix_length(prefix.length());
@@ -63,6 +65,8 @@ void Forwarding::set_complete() {
 
 void Forwarding::resync() {
   acknowledged_routes_.clear();
+  refused_tunnels_.clear();
+  refused_routes_.clear();
   for (const auto& [id, tunnel] : wanted_tunnels_) dirty_tunnels_.insert(id);
   for (const auto& [prefix, entry] : wanted_routes_) dirty_routes_.insert(prefix);
   sync_done_sent_ = false;
@@ -73,66 +77,113 @@ asio::awaitable<void> Forwarding::run() {
   while (!stopping_) {
     const bool work = !in_sync() || (complete_ && !sync_done_sent_);
     if (!client_.connected() || !work) {
-      co_await wake_.sleep(kIdle);
+      const bool refused = client_.connected() && refused_count() > 0;
+      co_await wake_.sleep(refused ? std::chrono::milliseconds(kRetryRefused) : std::chrono::milliseconds(kIdle));
+      if (refused) retry_refused();
       continue;
     }
     // Tunnels first: a route may name a new one.
     Status ok = co_await push_tunnels();
     if (ok) ok = co_await push_routes();
     if (ok) ok = co_await push_sync_done();
-    if (!ok) {
-      if (ok.error().code != Errc::kClosed) log::warning("fastpath", "forwarding update failed: {}", ok.error().describe());
-      co_await wake_.sleep(kRetryPause);
-    }
+    if (!ok) co_await wake_.sleep(kRetryPause);  // the session is gone; everything is sent again in the next one
   }
+}
+
+void Forwarding::retry_refused() {
+  dirty_tunnels_.merge(refused_tunnels_);
+  dirty_routes_.merge(refused_routes_);
+  refused_tunnels_.clear();
+  refused_routes_.clear();
 }
 
 asio::awaitable<Status> Forwarding::push_tunnels() {
   while (!dirty_tunnels_.empty()) {
-    const std::uint32_t id = *dirty_tunnels_.begin();
-    dirty_tunnels_.erase(dirty_tunnels_.begin());
-    fp::ClientFrame frame;
-    const auto wanted = wanted_tunnels_.find(id);
-    const bool put = wanted != wanted_tunnels_.end();
-    if (put) *frame.mutable_put_tunnel() = wanted->second;
-    else frame.mutable_del_tunnel()->set_tunnel_id(id);
-    const auto reply = co_await client_.request(std::move(frame));
-    if (!reply && !(reply.error().code == Errc::kNotFound && !put)) {
+    const std::uint32_t id = dirty_tunnels_.extract(dirty_tunnels_.begin()).value();
+    if (const auto done = co_await push_tunnel(id); !done) {
       dirty_tunnels_.insert(id);
-      co_return std::unexpected(reply.error());
+      co_return done;
     }
-    if (put && tunnel_ready_) tunnel_ready_(id);
+  }
+  co_return Status{};
+}
+
+// An error only if the session is broken.
+asio::awaitable<Status> Forwarding::push_tunnel(std::uint32_t id) {
+  fp::ClientFrame frame;
+  const auto wanted = wanted_tunnels_.find(id);
+  const bool put = wanted != wanted_tunnels_.end();
+  if (put) *frame.mutable_put_tunnel() = wanted->second;
+  else frame.mutable_del_tunnel()->set_tunnel_id(id);
+  const auto reply = co_await client_.request(std::move(frame));
+  if (!reply && breaks_session(reply.error())) co_return std::unexpected(reply.error());
+  if (!put) co_return Status{};  // refused means that it is not there
+  if (reply) {
+    refused_tunnels_.erase(id);
+    if (tunnel_ready_) tunnel_ready_(id);
+  } else if (refused_tunnels_.insert(id).second) {
+    log::error("fastpath", "tunnel {} was refused: {}", id, reply.error().describe());
   }
   co_return Status{};
 }
 
 asio::awaitable<Status> Forwarding::push_routes() {
   while (!dirty_routes_.empty()) {
-    std::vector<Prefix> batch;
-    fp::ClientFrame frame;
-    auto& update = *frame.mutable_update_routes();
-    while (!dirty_routes_.empty() && batch.size() < kBatch) {
-      batch.push_back(dirty_routes_.extract(dirty_routes_.begin()).value());
-      const Prefix& prefix = batch.back();
-      if (const auto it = wanted_routes_.find(prefix); it != wanted_routes_.end()) {
-        auto& route = *update.add_add();
-        fill_prefix(route, prefix);
-        route.set_kind(it->second.kind);
-        for (const std::uint32_t id : it->second.tunnel_ids) route.add_tunnel_ids(id);
-        if (it->second.gateway) route.set_gateway(it->second.gateway->bytes_string());
-      } else {
-        fill_prefix(*update.add_remove(), prefix);
-      }
-    }
-    const auto reply = co_await client_.request(std::move(frame));
-    if (!reply) {
+    std::vector<Prefix> batch = take_batch();
+    if (const auto done = co_await push_batch(batch); !done) {
       dirty_routes_.insert(batch.begin(), batch.end());
-      co_return std::unexpected(reply.error());
+      co_return done;
     }
-    for (const Prefix& prefix : batch) {
-      if (wanted_routes_.contains(prefix)) acknowledged_routes_.insert(prefix);
-      else acknowledged_routes_.erase(prefix);
+  }
+  co_return Status{};
+}
+
+// Removals first: they make room.
+std::vector<Prefix> Forwarding::take_batch() {
+  std::vector<Prefix> batch;
+  for (const bool removals : {true, false}) {
+    for (auto it = dirty_routes_.begin(); it != dirty_routes_.end() && batch.size() < kBatch;) {
+      if (wanted_routes_.contains(*it) == removals) ++it;
+      else batch.push_back(dirty_routes_.extract(it++).value());
     }
+    if (!batch.empty()) break;
+  }
+  return batch;
+}
+
+// A batch is taken whole or not at all; a refused one is halved until the culprit stands alone. An error only
+// if the session is broken.
+asio::awaitable<Status> Forwarding::push_batch(std::vector<Prefix> batch) {
+  fp::ClientFrame frame;
+  auto& update = *frame.mutable_update_routes();
+  for (const Prefix& prefix : batch) {
+    const auto it = wanted_routes_.find(prefix);
+    if (it == wanted_routes_.end()) {
+      fill_prefix(*update.add_remove(), prefix);
+      continue;
+    }
+    auto& route = *update.add_add();
+    fill_prefix(route, prefix);
+    route.set_kind(it->second.kind);
+    for (const std::uint32_t id : it->second.tunnel_ids) route.add_tunnel_ids(id);
+    if (it->second.gateway) route.set_gateway(it->second.gateway->bytes_string());
+  }
+  const auto reply = co_await client_.request(std::move(frame));
+  if (!reply && breaks_session(reply.error())) co_return std::unexpected(reply.error());
+  if (!reply && batch.size() > 1) {
+    const auto middle = batch.begin() + static_cast<std::ptrdiff_t>(batch.size() / 2);
+    if (const auto done = co_await push_batch({batch.begin(), middle}); !done) co_return done;
+    co_return co_await push_batch({middle, batch.end()});
+  }
+  for (const Prefix& prefix : batch) {
+    if (!reply) {
+      acknowledged_routes_.erase(prefix);
+      if (refused_routes_.insert(prefix).second) log::error("fastpath", "route {} was refused: {}", prefix, reply.error().describe());
+      continue;
+    }
+    refused_routes_.erase(prefix);
+    if (wanted_routes_.contains(prefix)) acknowledged_routes_.insert(prefix);
+    else acknowledged_routes_.erase(prefix);
   }
   co_return Status{};
 }

@@ -1,5 +1,6 @@
 // Keeps gw-fastpath at the intended tunnels and routes: holds what is wanted and what was acknowledged,
-// and sends the difference, whoever of the two restarted. Owner: Gateway; thread: control.
+// and sends the difference, whoever of the two restarted. What gw-fastpath refuses is set aside, reported and
+// tried again later; it never holds up the rest. Owner: Gateway; thread: control.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -29,6 +30,7 @@ class Forwarding {
  public:
   /// Routes in one frame: well below the frame limit, and small enough not to hold the worker up.
   static constexpr std::size_t kBatch = 512;
+  static constexpr std::chrono::seconds kRetryRefused{10};
 
   Forwarding(boost::asio::io_context& io, FastpathClient& client);
 
@@ -58,11 +60,17 @@ class Forwarding {
   bool in_sync() const { return dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
   std::size_t route_count() const { return wanted_routes_.size(); }
+  /// Tunnels and routes that gw-fastpath did not take.
+  std::size_t refused_count() const { return refused_tunnels_.size() + refused_routes_.size(); }
 
  private:
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Status> push_tunnels();
+  boost::asio::awaitable<Status> push_tunnel(std::uint32_t id);
   boost::asio::awaitable<Status> push_routes();
+  boost::asio::awaitable<Status> push_batch(std::vector<Prefix> batch);
+  std::vector<Prefix> take_batch();
+  void retry_refused();
   boost::asio::awaitable<Status> push_sync_done();
 
   boost::asio::io_context& io_;
@@ -74,6 +82,8 @@ class Forwarding {
   std::map<Prefix, ForwardingEntry> wanted_routes_;
   std::set<Prefix> acknowledged_routes_;
   std::set<Prefix> dirty_routes_;
+  std::set<std::uint32_t> refused_tunnels_;
+  std::set<Prefix> refused_routes_;
   bool complete_ = false;
   bool sync_done_sent_ = false;
   bool stopping_ = false;

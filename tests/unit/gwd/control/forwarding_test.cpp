@@ -41,6 +41,7 @@ class RecordingServer {
   std::vector<std::string> log;  // "hello", "put 7", "add 10.0.0.0/16", "remove ...", "done"
   std::vector<fp::ClientFrame> frames;
   fp::Code answer_routes = fp::OK;
+  std::string refuse;  // a route, as `log` has it: whatever batch has it is refused
 
  private:
   asio::awaitable<void> accept() {
@@ -63,8 +64,11 @@ class RecordingServer {
         auto& response = *reply.mutable_response();
         response.set_id(request.id());
         if (request.has_hello()) response.mutable_hello()->set_crypto_backend("test");
-        if (request.has_update_routes() && answer_routes != fp::OK) {
-          response.mutable_status()->set_code(answer_routes);
+        bool refused = request.has_update_routes() && answer_routes != fp::OK;
+        for (const auto& r : request.update_routes().add()) refused = refused || text(r) == refuse;
+        if (request.has_put_tunnel() && request.put_tunnel().mtu() > 1690) refused = true;
+        if (refused) {
+          response.mutable_status()->set_code(answer_routes == fp::OK ? fp::LIMIT : answer_routes);
           response.mutable_status()->set_message("table is full");
           response.mutable_status()->set_field("add[0]");
         }
@@ -75,8 +79,8 @@ class RecordingServer {
       }
     }
   }
+  static std::string text(const fp::Route& r) { return std::format("{}/{}", IpAddress::from_bytes(r.prefix()).value(), r.prefix_length()); }
   void note(const fp::ClientFrame& request) {
-    const auto text = [](const fp::Route& r) { return std::format("{}/{}", IpAddress::from_bytes(r.prefix()).value(), r.prefix_length()); };
     frames.push_back(request);
     if (request.has_hello()) log.push_back("hello");
     if (request.has_put_tunnel()) log.push_back(std::format("put {}", request.put_tunnel().tunnel_id()));
@@ -189,14 +193,44 @@ TEST_F(ForwardingTest, ARestartedFastPathGetsEverythingAgain) {
   EXPECT_EQ(server.log, (Log{"hello", "put 7", "add 10.21.0.0/16", "done"}));
 }
 
-TEST_F(ForwardingTest, ARefusalIsTriedAgainAndNotTakenForDone) {
+TEST_F(ForwardingTest, ARefusedRouteIsNotTakenForDoneAndAChangedOneIsTriedAtOnce) {
   server.answer_routes = fp::LIMIT;
   start();
   forwarding.set_route(pfx("10.21.0.0/16"), {.kind = fp::NEXT_HOP_VNET});
-  ASSERT_TRUE(run_until([&] { return server.log.size() >= 2; }));
+  ASSERT_TRUE(run_until([&] { return forwarding.refused_count() == 1; }));
   EXPECT_FALSE(forwarding.has_route(pfx("10.21.0.0/16")));
   server.answer_routes = fp::OK;
+  forwarding.set_route(pfx("10.21.0.0/16"), via(7));
   EXPECT_TRUE(run_until([&] { return forwarding.has_route(pfx("10.21.0.0/16")); }));
+  EXPECT_EQ(forwarding.refused_count(), 0U);
+}
+
+TEST_F(ForwardingTest, WhatIsRefusedHoldsNothingElseUp) {
+  server.refuse = "10.0.100.0/24";
+  fp::PutTunnel too_big = tunnel(3);
+  too_big.set_mtu(9000);
+  forwarding.set_tunnel(too_big);
+  forwarding.set_tunnel(tunnel(7));
+  for (unsigned i = 0; i < 300; ++i) forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(), via(7));
+  forwarding.set_complete();
+  start();
+  ASSERT_TRUE(run_until([&] { return !server.log.empty() && server.log.back() == "done"; }));
+  EXPECT_EQ(ready, std::vector<std::uint32_t>{7});
+  EXPECT_EQ(forwarding.refused_count(), 2U);
+  EXPECT_FALSE(forwarding.has_route(pfx("10.0.100.0/24")));
+  EXPECT_TRUE(forwarding.has_route(pfx("10.0.99.0/24")));
+  EXPECT_TRUE(forwarding.has_route(pfx("10.1.43.0/24")));
+}
+
+TEST_F(ForwardingTest, RemovalsGoBeforeAdditions) {
+  start();
+  forwarding.set_route(pfx("10.22.0.0/16"), via(7));
+  ASSERT_TRUE(run_until([&] { return forwarding.has_route(pfx("10.22.0.0/16")); }));
+  server.log.clear();
+  forwarding.set_route(pfx("10.21.0.0/16"), via(7));
+  forwarding.remove_route(pfx("10.22.0.0/16"));
+  ASSERT_TRUE(run_until([&] { return forwarding.has_route(pfx("10.21.0.0/16")); }));
+  EXPECT_EQ(server.log, (Log{"remove 10.22.0.0/16", "add 10.21.0.0/16"}));
 }
 
 TEST_F(ForwardingTest, ManyRoutesTravelInBatches) {
