@@ -284,11 +284,10 @@ class Program {
     if (asked != kOk) return asked;
     if (json_) return session_->print_json(reply), kOk;
     warn(reply);
-    if (!reply.changes().empty())
-      surroundings_.out << render_changes(reply, session_->view());
-    else if (done != "confirmed")
-      surroundings_.out << "no changes\n";
-    surroundings_.out << std::format("revision {} {}\n", reply.revision(), done);
+    const bool nothing = reply.changes().empty() && done == "applied" && reply.confirm_seconds() == 0;
+    if (!reply.changes().empty()) surroundings_.out << render_changes(reply, session_->view());
+    surroundings_.out << (nothing ? std::format("no changes: revision {} has it already\n", reply.revision())
+                                  : std::format("revision {} {}\n", reply.revision(), done));
     if (reply.confirm_seconds() != 0)
       surroundings_.out << std::format("gwd goes back in {} unless you say: gwctl confirm\n",
                                        human_duration(seconds(reply.confirm_seconds())));
