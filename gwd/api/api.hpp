@@ -55,13 +55,6 @@ class Api {
   std::vector<Path> paths_;
 };
 
-// Replies from what was read; pure.
-
-/// `tunnels` as gw-fastpath listed them; empty when it is away.
-api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels);
-api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas);
-api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
-
 HttpResponse json_response(const google::protobuf::Message& message, unsigned status = 200);
 HttpResponse error_response(const Error& error, const config::Findings& findings = {});
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "gwd/api/api.hpp"
+#include "gwd/api/replies.hpp"
 
 namespace gw::gwd {
 namespace {

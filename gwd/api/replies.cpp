@@ -1,0 +1,116 @@
+#include "gwd/api/replies.hpp"
+
+#include <algorithm>
+#include <format>
+
+namespace gw::gwd {
+namespace {
+
+std::string hex_spi(std::uint32_t spi) { return std::format("{:08x}", spi); }
+
+std::string address_text(const std::string& bytes) {
+  const auto address = IpAddress::from_bytes(bytes);
+  return address ? address->to_string() : std::string{};
+}
+
+}  // namespace
+
+std::uint64_t unix_ms(WallTime time) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count());
+}
+
+api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels) {
+  api::TunnelsReply reply;
+  if (!gateway.model()) return reply;
+  for (const auto& model : gateway.model()->tunnels) {
+    auto& out = *reply.add_tunnels();
+    out.set_name(model.name);
+    out.set_connection(model.connection);
+    out.set_instance(gateway.model()->instance);
+    out.set_device(model.device);
+    out.set_tunnel_id(model.tunnel_id);
+    out.set_mtu(model.mtu);
+    out.set_local_address(model.local.to_string());
+    out.set_remote_address(model.remote.to_string());
+    out.set_ike_version("IKEv2");
+    if (const IkeStatus* ike = gateway.ike().status(model.name)) {
+      out.set_state(std::string(to_string(ike->state)));
+      out.set_reason(ike->diagnosis.sentence);
+      out.set_fault(std::string(ike::to_string(ike->diagnosis.fault)));
+      out.set_ike_proposal(ike->ike_proposal);
+      out.set_esp_proposal(ike->esp_proposal);
+      out.set_udp_encapsulation(ike->udp_encapsulation);
+      out.set_rekeys(ike->rekeys);
+      if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
+    }
+    if (model.bgp) {
+      const auto& sessions = gateway.bgp().sessions();
+      const auto session = sessions.find(model.bgp->peer);
+      out.set_bgp_state(session == sessions.end() ? "unknown" : session->second.state);
+      out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
+    }
+    const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
+    if (info == tunnels.tunnels().end()) continue;
+    out.set_in_packets(info->in_packets());
+    out.set_in_bytes(info->in_bytes());
+    out.set_out_packets(info->out_packets());
+    out.set_out_bytes(info->out_bytes());
+    std::uint64_t dropped = 0;
+    for (const auto& drop : info->drops()) dropped += drop.packets();
+    out.set_dropped_packets(dropped);
+  }
+  return reply;
+}
+
+api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas) {
+  api::SasReply reply;
+  for (const auto& sa : sas.sas()) {
+    auto& out = *reply.add_sas();
+    out.set_tunnel(std::format("id {}", sa.tunnel_id()));
+    if (gateway.model())
+      for (const auto& tunnel : gateway.model()->tunnels)
+        if (tunnel.tunnel_id == sa.tunnel_id()) out.set_tunnel(tunnel.name);
+    out.set_direction(sa.inbound() ? "in" : "out");
+    out.set_spi(hex_spi(sa.id().spi()));
+    out.set_source(address_text(sa.src().address()));
+    out.set_destination(address_text(sa.dst().address()));
+    out.set_algorithm(sa.algorithm());
+    out.set_esn(sa.esn());
+    out.set_udp_encapsulation(sa.udp_encapsulation());
+    out.set_state(sa.orphan() ? "orphan" : sa.inbound() || sa.active() ? "active" : "standby");
+    out.set_sequence(sa.sequence());
+    out.set_iv_epoch(sa.iv_epoch());
+    out.set_replay_window(sa.replay_window());
+    out.set_packets(sa.counters().packets());
+    out.set_bytes(sa.counters().bytes());
+    out.set_age_seconds(sa.age_ms() / 1000);
+    out.set_last_used_unix_ms(sa.counters().last_used_unix_ms());
+  }
+  return reply;
+}
+
+api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
+  api::BgpPeersReply reply;
+  if (!gateway.model()) return reply;
+  const auto& sessions = gateway.bgp().sessions();
+  for (const auto& tunnel : gateway.model()->tunnels) {
+    if (!tunnel.bgp) continue;
+    auto& out = *reply.add_peers();
+    out.set_neighbor(tunnel.bgp->peer.to_string());
+    out.set_local_address(tunnel.bgp->local.to_string());
+    out.set_asn(tunnel.bgp->peer_asn);
+    out.set_tunnel(tunnel.name);
+    out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(tunnel.name).routes));
+    const auto session = sessions.find(tunnel.bgp->peer);
+    out.set_state(session == sessions.end() ? "Unknown" : session->second.state);
+    if (session == sessions.end()) continue;
+    if (session->second.established()) out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
+    out.set_messages_sent(session->second.messages_sent);
+    out.set_messages_received(session->second.messages_received);
+    out.set_routes_advertised(static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
+    out.set_last_error(session->second.last_error);
+  }
+  return reply;
+}
+
+}  // namespace gw::gwd
