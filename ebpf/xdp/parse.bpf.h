@@ -16,6 +16,7 @@
 #define GW_MAX_VLAN_TAGS 2
 #define GW_IPV4_MORE_FRAGMENTS 0x2000
 #define GW_IPV4_OFFSET_MASK 0x1fff
+#define GW_IPV6_OFFSET_MASK 0xfff8
 
 struct gw_cursor {
   void* pos;
@@ -25,6 +26,14 @@ struct gw_cursor {
 struct gw_vlan_header {
   __be16 tci;
   __be16 type;
+};
+
+// RFC 8200 4.5.
+struct gw_fragment_header {
+  __u8 next_header;
+  __u8 reserved;
+  __be16 offset_flags;
+  __be32 id;
 };
 
 // Whether `bytes` (a constant) are left. The verifier learns it from this comparison.

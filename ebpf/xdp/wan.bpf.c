@@ -2,7 +2,7 @@
 // XDP on the wan port: ESP (protocol 50, and UDP 4500 without the non-ESP marker, RFC 3948) for an
 // installed (SPI, destination) goes to the AF_XDP socket of its rx queue. An SPI that is not installed,
 // for an address of ours, is dropped, counted and reported. All else is the kernel's: IKE, ARP, ND,
-// ICMP, fragments of outer packets, traffic that is not for us.
+// ICMP, traffic that is not for us. Fragments of ESP for us are dropped and counted: nobody reassembles them.
 #include "ebpf/abi/xdp.h"
 #include "ebpf/xdp/parse.bpf.h"
 
@@ -118,14 +118,29 @@ static __always_inline int handle_udp(struct xdp_md* ctx, struct gw_cursor* curs
   return handle_esp(ctx, cursor, flow, payload);
 }
 
+// A fragment, the cursor behind the IP headers. The kernel reassembles those of IKE; ESP it would only answer
+// with "protocol unreachable". Later fragments of ESP in UDP look like any: without the first the kernel
+// forgets them.
+static __always_inline int handle_fragment(struct gw_cursor* cursor, const struct flow* flow, __u8 protocol,
+                                           int first) {
+  int esp = protocol == IPPROTO_ESP;
+  if (protocol == IPPROTO_UDP && first && gw_has(cursor, sizeof(struct udphdr) + sizeof(__be32))) {
+    struct udphdr* udp = cursor->pos;
+    esp = udp->dest == bpf_htons(GW_PORT_NAT_T) && *(__be32*)(udp + 1) != 0;
+  }
+  if (!esp || !is_local(flow)) return verdict(GW_XDP_PASSED, XDP_PASS);
+  return verdict(GW_XDP_DROP_OUTER_FRAGMENT, XDP_DROP);
+}
+
 static __always_inline int handle_ipv4(struct xdp_md* ctx, struct gw_cursor* cursor) {
   __u32 payload = 0;
   struct iphdr* ip = gw_parse_ipv4(cursor, &payload);
-  if (!ip || (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK)))
-    return verdict(GW_XDP_PASSED, XDP_PASS);
+  if (!ip) return verdict(GW_XDP_PASSED, XDP_PASS);
   struct flow flow = {.key.family = 4};
   __builtin_memcpy(flow.key.dst, &ip->daddr, 4);
   __builtin_memcpy(flow.src, &ip->saddr, 4);
+  if (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK))
+    return handle_fragment(cursor, &flow, ip->protocol, !(ip->frag_off & bpf_htons(GW_IPV4_OFFSET_MASK)));
   if (ip->protocol == IPPROTO_ESP) return handle_esp(ctx, cursor, &flow, payload);
   if (ip->protocol == IPPROTO_UDP) return handle_udp(ctx, cursor, &flow, payload);
   return verdict(GW_XDP_PASSED, XDP_PASS);
@@ -140,7 +155,13 @@ static __always_inline int handle_ipv6(struct xdp_md* ctx, struct gw_cursor* cur
   __builtin_memcpy(flow.src, &ip->saddr, 16);
   if (ip->nexthdr == IPPROTO_ESP) return handle_esp(ctx, cursor, &flow, payload);
   if (ip->nexthdr == IPPROTO_UDP) return handle_udp(ctx, cursor, &flow, payload);
-  return verdict(GW_XDP_PASSED, XDP_PASS);  // extension headers, fragments
+  if (ip->nexthdr == IPPROTO_FRAGMENT && gw_has(cursor, sizeof(struct gw_fragment_header))) {
+    struct gw_fragment_header* fragment = cursor->pos;
+    cursor->pos = fragment + 1;
+    return handle_fragment(cursor, &flow, fragment->next_header,
+                           !(fragment->offset_flags & bpf_htons(GW_IPV6_OFFSET_MASK)));
+  }
+  return verdict(GW_XDP_PASSED, XDP_PASS);  // other extension headers
 }
 
 SEC("xdp")
