@@ -159,10 +159,12 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
   // 4
   if (!sa.window().accept(sa.record(), work.sequence)) return GW_DROP_REPLAY;
 
-  // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23).
+  // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23). And
+  // only one in UDP of an SA in UDP: the other encapsulation is accepted, but says nothing about the NAT's port.
   const bool v4 = sa.outer_family() == Family::kV4;
   const std::span<const std::uint8_t> source(packet.data() + (v4 ? 12 : 8), v4 ? 4 : 16);
-  if (!sa.is_source(source, work.source_port) && work.sequence == sa.record().replay_top) [[unlikely]]
+  if (!sa.is_source(source, work.source_port) && work.sequence == sa.record().replay_top && sa.udp() &&
+      work.source_port != 0) [[unlikely]]
     events |= sa.note_source(source, work.source_port);
 
   const gw_drop drop = deliver(packet, sa, work.header, {op.text, op.length});

@@ -65,7 +65,7 @@ enum Event : std::uint8_t {
   kHardPackets = 8,
   kSoftSequence = 16,  // fewer than kExhaustionMargin sequence numbers or IVs are left
   kHardSequence = 32,  // none is left
-  kMapping = 64,       // an authenticated packet came from another address or port: InboundSa::seen_source()
+  kMapping = 64,       // SA in UDP: an authenticated packet came from elsewhere: InboundSa::seen_source()
 };
 
 /// What both directions share: limits, counters and the events that they raise. Each event is raised once.
@@ -158,6 +158,7 @@ class alignas(64) InboundSa : public SaCommon {
   const ReplayWindow& window() const { return window_; }
   Family outer_family() const { return family_; }
   std::span<const std::uint8_t> dst() const { return {dst_.data(), address_bytes(family_)}; }
+  bool udp() const { return src_port_ != 0; }
   bool is_source(std::span<const std::uint8_t> address, std::uint16_t port) const;
   /// The source of the packet that raised kMapping. Owner only.
   Endpoint seen_source() const { return seen_; }
