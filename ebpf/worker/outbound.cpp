@@ -109,6 +109,7 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
 }
 
 void DataPath::encapsulate_burst(std::size_t count) {
+    (void)esp::complete_checksum(p.bytes(), inner->family);
   if (count == 0) return;
   for (std::size_t i = 0; i < count; ++i) slots_[i].inner_bytes = burst_[i].length;
   const esp::BurstResult result = codec_.encapsulate(std::span(burst_).first(count), now_ms_);

@@ -30,6 +30,81 @@ Bytes tcp_packet(Family family, const Bytes& options, std::uint8_t flags = 0x02,
   return p;
 }
 
+std::uint16_t udp_checksum(const Bytes& p, std::size_t l4) {
+  const bool v4 = p[0] >> 4 == 4;
+  Bytes udp(p.begin() + static_cast<std::ptrdiff_t>(l4), p.end());
+  udp[6] = udp[7] = 0;
+  const std::uint64_t sum =
+      (v4 ? sum16(&p[12], 8) : sum16(&p[8], 32)) + sum16(udp.data(), udp.size()) + udp.size() + 17;
+  const auto checksum = static_cast<std::uint16_t>(~fold16(sum));
+  return checksum == 0 ? 0xffff : checksum;
+}
+
+/// What Linux leaves for the card: the pseudo-header's folded sum.
+std::uint16_t partial_checksum(const Bytes& p, std::size_t l4) {
+  const bool v4 = p[0] >> 4 == 4;
+  return fold16((v4 ? sum16(&p[12], 8) : sum16(&p[8], 32)) + p.size() - l4 + (v4 ? p[9] : p[6]));
+}
+
+TEST(Checksum, PartialOnesAreCompleted) {
+  for (const Family f : {Family::kV4, Family::kV6}) {
+    const std::size_t l4 = f == Family::kV4 ? 20 : 40;
+    for (std::size_t size = l4 + 20; size < l4 + 60; ++size) {
+      Bytes tcp = inner_packet({.family = f, .size = size, .protocol = 6});
+      store_be(&tcp[l4 + 16], partial_checksum(tcp, l4));
+      EXPECT_TRUE(complete_checksum(tcp, f));
+      EXPECT_EQ(load_be<std::uint16_t>(&tcp[l4 + 16]), tcp_checksum(tcp, l4)) << size;
+      Bytes udp = inner_packet({.family = f, .size = size, .protocol = 17});
+      store_be(&udp[l4 + 6], partial_checksum(udp, l4));
+      EXPECT_TRUE(complete_checksum(udp, f));
+      EXPECT_EQ(load_be<std::uint16_t>(&udp[l4 + 6]), udp_checksum(udp, l4)) << size;
+    }
+  }
+}
+
+TEST(Checksum, AUdpChecksumOfZeroIsSentAsAllOnes) {  // RFC 768
+  Bytes p = inner_packet({.size = 32, .protocol = 17});
+  store_be(&p[26], partial_checksum(p, 20));
+  store_be(&p[30], std::uint16_t{0});
+  store_be(&p[30], static_cast<std::uint16_t>(~fold16(sum16(&p[20], 12))));
+  EXPECT_TRUE(complete_checksum(p, Family::kV4));
+  EXPECT_EQ(load_be<std::uint16_t>(&p[26]), 0xffff);
+}
+
+TEST(Checksum, EverythingElseIsLeftAlone) {
+  const auto untouched = [](Bytes p, Family f = Family::kV4) {
+    const Bytes before = p;
+    return !complete_checksum(p, f) && p == before;
+  };
+  Bytes udp = inner_packet({.size = 60, .protocol = 17});
+  store_be(&udp[26], udp_checksum(udp, 20));
+  EXPECT_TRUE(untouched(udp)) << "right";
+  udp[26] ^= 1;
+  EXPECT_TRUE(untouched(udp)) << "wrong: the receiver shall see it";
+  store_be(&udp[26], std::uint16_t{0});
+  EXPECT_TRUE(untouched(udp)) << "none";
+
+  store_be(&udp[26], partial_checksum(udp, 20));
+  Bytes fragment = udp;
+  fragment[6] |= 0x20;
+  EXPECT_TRUE(untouched(fragment));
+  Bytes icmp = udp;
+  icmp[9] = 1;
+  EXPECT_TRUE(untouched(icmp));
+  for (std::size_t size = 20; size < 28; ++size)
+    EXPECT_TRUE(untouched(Bytes(udp.begin(), udp.begin() + static_cast<std::ptrdiff_t>(size)))) << "cut at " << size;
+  Bytes by_chance = tcp_packet(Family::kV4, {}, 0x10, 2);
+  store_be(&by_chance[40], std::uint16_t{0});
+  store_be(&by_chance[36], partial_checksum(by_chance, 20));
+  store_be(&by_chance[40], static_cast<std::uint16_t>(
+                               ~fold16(std::uint64_t{partial_checksum(by_chance, 20)} + sum16(&by_chance[20], 22))));
+  ASSERT_EQ(load_be<std::uint16_t>(&by_chance[36]), tcp_checksum(by_chance, 20))
+      << "right, and looks like a partial one";
+  const Bytes before = by_chance;
+  (void)complete_checksum(by_chance, Family::kV4);
+  EXPECT_EQ(by_chance, before);
+}
+
 Bytes mss_option(std::uint16_t mss) {
   return {2, 4, static_cast<std::uint8_t>(mss >> 8), static_cast<std::uint8_t>(mss)};
 }
