@@ -51,6 +51,10 @@ enum gw_drop {
   GW_DROP_NO_FRAME,
   GW_DROP_SHUTDOWN,
 
+  /* routing */
+  GW_DROP_RECURSION,
+  GW_DROP_SPOOFED_SOURCE,
+
   GW_DROP_COUNT
 };
 

@@ -40,6 +40,9 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"handover_full", "The ring to the worker that owns the SA is full."},
     {"no_frame", "No packet buffer was free."},
     {"shutdown", "The packet was in a queue when the program or its port went away."},
+    {"recursion",
+     "The tunnel's own encrypted packet was routed back into the tunnel: the route to the peer leads there."},
+    {"spoofed_source", "A site sent a packet from an address of ours, of the VNet, or of no machine at all."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

@@ -155,9 +155,11 @@ class DataPath {
   };
   enum class Source : std::uint8_t { kVnet, kTun };
 
+  gw_next_hop& hop_to(const IpAddress& dst) const { return parts_.fib.next_hops[fib::lookup(parts_.fib, dst)]; }
   void begin(std::size_t i, const xsk::Descriptor& d);
   gw_drop classify(esp::Packet& p, Slot& s, SaKey& key);
   void deliver(esp::Packet& p, const Slot& s);
+  bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
   void write_to_tun(const esp::Packet& p, const Slot& s);
   gw_drop choose_tunnel(esp::Packet& p, Slot& s);

@@ -34,6 +34,11 @@ bool skip_link_layer(esp::Packet& p) {
   return false;
 }
 
+IpAddress inner_src(const esp::Packet& p) {
+  if (p.data()[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(p.data() + 12));
+  return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 8, 16));
+}
+
 IpAddress inner_dst(const esp::Packet& p) {
   if (p.data()[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(p.data() + 16));
   return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 24, 16));
@@ -41,6 +46,12 @@ IpAddress inner_dst(const esp::Packet& p) {
 
 bool forwardable(const IpAddress& dst) {
   return !dst.is_multicast() && !dst.is_link_local() && !dst.is_loopback() && !dst.is_unspecified();
+}
+
+/// Addresses that no packet comes from: RFC 1812 5.3.7, RFC 4291 2.5 to 2.7.
+bool nobody(const IpAddress& src) {
+  if (src.is_multicast() || src.is_loopback() || src.is_unspecified()) return true;
+  return src.is_v4() && (src.v4() >> 24 == 0 || src.v4() >= 0xe0000000);  // 0/8; 240/4 and broadcast
 }
 
 }  // namespace
@@ -106,13 +117,25 @@ void DataPath::deliver(esp::Packet& p, const Slot& s) {
   // Both directions of a TCP handshake cross the tunnel: the peer's SYN tells our hosts what to send.
   (void)esp::clamp_mss(p.bytes(), family, tunnel.mss);
   parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
+  if (is_spoofed(inner_src(p), inner_dst(p))) return drop(GW_DROP_SPOOFED_SOURCE, s);
   if (!forward_to_vnet(p, s)) write_to_tun(p, s);
+}
+
+/// No site may speak for us or for the VNet, whatever the SA's selectors say (RFC 1812 5.3.8).
+bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst) const {
+  // Of the link: BGP between the tunnel's own ends (169.254/16, fe80::/10), neighbour discovery, multicast
+  // reports (also from the unspecified address, RFC 4862 5.4.2). For us, never to be forwarded (RFC 3927 2.7).
+  if (src.is_link_local() || (src.is_v6() && src.is_unspecified()))
+    return !dst.is_multicast() && hop_to(dst).kind != GW_NEXT_HOP_LOCAL;
+  if (nobody(src)) return true;
+  const std::uint32_t kind = hop_to(src).kind;
+  return kind == GW_NEXT_HOP_LOCAL || kind == GW_NEXT_HOP_VNET;
 }
 
 /// The fast way, if the forwarding table says vnet and the neighbour is known. False: nothing was done.
 bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   const IpAddress dst = inner_dst(p);
-  gw_next_hop& hop = parts_.fib.next_hops[fib::lookup(parts_.fib, dst)];
+  gw_next_hop& hop = hop_to(dst);
   if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst) || p.length > parts_.vnet.mtu()) return false;
   IpAddress next = dst;
   if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));

@@ -29,6 +29,24 @@ Addresses addresses_of(const esp::Packet& p) {
           IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 24, 16))};
 }
 
+/// ESP of this SA's tunnel between this SA's endpoints, in UDP or not. IKE on the same ports has a zero marker
+/// where the SPI is (RFC 3948 2.2).
+bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
+  const auto header = sa.header();
+  const std::uint8_t* h = p.data();
+  const bool v4 = sa.outer_family() == Family::kV4;
+  if (h[0] >> 4 != header[0] >> 4 || h[v4 ? 9 : 6] != header[v4 ? 9 : 6]) return false;
+  const std::size_t addresses = v4 ? 12 : 8;
+  const std::size_t transport = v4 ? 20 : 40;
+  if (std::memcmp(h + addresses, &header[addresses], transport - addresses) != 0) return false;
+  if (!sa.udp()) return true;
+  constexpr std::size_t kPortsBytes = 4;
+  constexpr std::size_t kMarkerAt = 8;
+  if (p.length < transport + kMarkerAt + 4 || (v4 && h[0] != 0x45)) return false;
+  return std::memcmp(h + transport, &header[transport], kPortsBytes) == 0 &&
+         load_be<std::uint32_t>(h + transport + kMarkerAt) != 0;
+}
+
 }  // namespace
 
 void DataPath::from_vnet(std::span<const xsk::Descriptor> packets) {
@@ -76,7 +94,7 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
 
 /// The tunnel of a packet from the vnet port. XDP asked the same table a moment ago.
 gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s) {
-  gw_next_hop& hop = parts_.fib.next_hops[fib::lookup(parts_.fib, addresses_of(p).dst)];
+  gw_next_hop& hop = hop_to(addresses_of(p).dst);
   if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;
   const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), family_of(p)));
   if (slot >= tunnels_.size()) return GW_DROP_NO_TUNNEL;
@@ -91,6 +109,7 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   p.length = inner->total_length;
   if (source == Source::kVnet) {
     if (const gw_drop reason = choose_tunnel(p, s); reason != GW_DROP_NONE) return reason;
+    (void)esp::complete_checksum(p.bytes(), inner->family);
   } else if (addresses_of(p).dst.is_multicast()) {
     return GW_DROP_NOT_FORWARDABLE;  // neighbour discovery and reports of the device itself
   }
@@ -99,6 +118,7 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
     acquire(s.tunnel, p);
     return GW_DROP_NO_OUTBOUND_SA;
   }
+  if (source == Source::kTun && is_output_of(*tunnel.active->sa, p)) return GW_DROP_RECURSION;
   if (p.length > tunnel.config.mtu) return GW_DROP_TOO_BIG;
   (void)esp::clamp_mss(p.bytes(), inner->family, tunnel.config.mss);
   // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
@@ -109,7 +129,6 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
 }
 
 void DataPath::encapsulate_burst(std::size_t count) {
-    (void)esp::complete_checksum(p.bytes(), inner->family);
   if (count == 0) return;
   for (std::size_t i = 0; i < count; ++i) slots_[i].inner_bytes = burst_[i].length;
   const esp::BurstResult result = codec_.encapsulate(std::span(burst_).first(count), now_ms_);

@@ -7,11 +7,11 @@ import subprocess
 import time
 
 import pytest
-from scapy.all import ICMP, IP, TCP, UDP, Ether, IPv6, Raw
+from scapy.all import ICMP, IP, TCP, UDP, Ether, ICMPv6EchoReply, ICMPv6EchoRequest, IPv6, Raw
 
 import fastpath_lab as lab_module
 from fastpath_lab import HOST_MAC, PEER_MAC, VNET_MAC, WAN_MAC, add_sa, packed, pb, poll, run
-from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, lab, packets  # noqa: F401 (lab is a fixture)
+from fastpath_peer import GW4, HOST4, HOST6, PEER4, SITE4, SITE6, PeerSa, Tunnel, lab, packets  # noqa: F401 (lab is a fixture)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -91,6 +91,36 @@ def test_mss_is_clamped_both_ways(lab):
     assert IP(bytes(got))[TCP].chksum == checksum
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_partial_checksums_of_local_senders_are_completed(lab, version):
+    """veth and virtio within a machine: the sender's kernel leaves TCP's and UDP's checksum to a card that is not there."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    run("ip", "netns", "exec", "fpv", "ethtool", "-K", "vnet0", "tx", "on")
+    site, via, family = (SITE4, "10.1.0.1", socket.AF_INET) if version == 4 else (SITE6, "fd00:1::1", socket.AF_INET6)
+    run("ip", "-n", "fpv", "route", "add", site, "via", via)
+    with open("/run/netns/fpv") as ns, open("/proc/self/ns/net") as own:
+        os.setns(ns.fileno(), os.CLONE_NEWNET)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        os.setns(own.fileno(), os.CLONE_NEWNET)
+    udp.sendto(b"left to the card", (site, 5000))
+    tcp.setblocking(False)
+    tcp.connect_ex((site, 5001))
+    seen = set()
+    while seen != {UDP, TCP}:
+        got = tunnel.at_peer()
+        assert got, f"only {seen} arrived"
+        inner = got[0]
+        layer = UDP if inner.haslayer(UDP) else TCP
+        checksum = inner[layer].chksum
+        del inner[layer].chksum
+        assert type(inner)(bytes(inner))[layer].chksum == checksum
+        seen.add(layer)
+    udp.close()
+    tcp.close()
+
+
 # --- what must not pass ------------------------------------------------------------------------------
 
 def test_replay_bad_icv_unknown_spi(lab):
@@ -148,37 +178,42 @@ def test_ike_and_keepalives_are_not_esp(lab):
     charon.close()
 
 
-# --- the outside ---------------------------------------------------------------------------------------
+SPOOFED = [  # sources that no site may send from, and why
+    ("10.1.0.1", "the gateway"), ("10.1.0.99", "a VNet host"), ("127.0.0.1", "loopback"), ("0.0.0.0", "nobody"),
+    ("224.1.1.1", "multicast"), ("240.0.0.1", "reserved"), ("169.254.7.7", "link-local, not for us"), ("192.0.2.1", "the gateway's outside"),
+    ("fd00:1::1", "the gateway"), ("fd00:1::99", "a VNet host"), ("::1", "loopback"), ("::", "nobody"), ("ff0e::1", "multicast"),
+    ("fe80::7", "link-local, not for us")]
 
-def test_next_hop_changes_are_followed(lab):
-    """A new MAC of the peer (fail-over there) and a route by a gateway: the outer packets follow."""
+
+def test_a_site_cannot_speak_for_the_vnet_or_the_gateway(lab):
     tunnel = Tunnel(lab)
     tunnel.warm_up()
-    new_mac = "02:00:00:00:01:99"
-    run("ip", "-n", "fpg", "neigh", "replace", PEER4, "lladdr", new_mac, "dev", "wan", "nud", "permanent")
-
-    def goes_to(mac):
-        lab.wan.drain()
-        tunnel.from_host(packets(4)[1])
-        frame = lab.wan.receive(tunnel.received.matches, 0.5)
-        return frame is not None and frame.dst == mac
-    poll("outer packets to the new MAC", lambda: goes_to(new_mac))
-    run("ip", "-n", "fpg", "neigh", "add", "192.0.2.77", "lladdr", "02:00:00:00:01:77", "dev", "wan", "nud", "permanent")
-    run("ip", "-n", "fpg", "route", "add", f"{PEER4}/32", "via", "192.0.2.77", "dev", "wan")
-    poll("outer packets to the gateway", lambda: goes_to("02:00:00:00:01:77"))
+    for source, why in SPOOFED:
+        for dst4, dst6 in ((HOST4, HOST6), ("10.1.0.77", "fd00:1::77")):  # the fast way; by the kernel
+            inner = IPv6(src=source, dst=dst6) if ":" in source else IP(src=source, dst=dst4)
+            tunnel.from_peer(inner / UDP(sport=1, dport=2))
+        assert tunnel.at_host(0.1, src=(source,)) is None, why
+    assert tunnel.drops() == {"spoofed_source": 2 * len(SPOOFED)}
 
 
-def test_an_unresolved_peer_gets_its_packets_by_the_kernel(lab):
-    """A peer that answers no ARP until later: the first packets wait in the kernel and are not lost."""
-    run("ip", "-n", "fpw", "addr", "del", f"{PEER4}/24", "dev", "wan0")
+def test_link_local_ends_of_a_tunnel_talk(lab):
+    """BGP in the tunnel: between addresses of 169.254/16, or fe80::."""
     tunnel = Tunnel(lab)
-    run("ip", "-n", "fpg", "route", "add", "10.9.0.0/16", "dev", "tun1")
-    time.sleep(1.2)  # the link watch of the device
-    tunnel.from_host(packets(4, b"early")[1])
-    run("ip", "-n", "fpw", "addr", "add", f"{PEER4}/24", "dev", "wan0")
-    got = tunnel.at_peer(5)
-    assert got and bytes(got[0][UDP].payload) == b"early"
+    for address in ("169.254.21.1/30", "fe80::21:1/64"):
+        run("ip", "-n", "fpg", "addr", "add", address, "dev", "tun1", *(["nodad"] if ":" in address else []))
+    tunnel.warm_up()
+    tunnel.from_peer(IP(src="169.254.21.2", dst="169.254.21.1") / ICMP(id=7, seq=1) / Raw(b"ping"))
+    got = tunnel.at_peer()
+    assert got and got[0].src == "169.254.21.1" and got[0][ICMP].type == 0
+    tunnel.from_peer(IPv6(src="fe80::21:2", dst="fe80::21:1") / ICMPv6EchoRequest(id=7, seq=1))
+    got = poll("an answer to the IPv6 ping", tunnel.at_peer)
+    while not got[0].haslayer(ICMPv6EchoReply):  # the device's own multicast reports
+        got = tunnel.at_peer()
+    assert got[0].src == "fe80::21:1"
+    assert tunnel.drops() == {}
 
+
+# --- load, and its absence ------------------------------------------------------------------------------
 
 def test_idle_uses_no_cpu(lab):
     tunnel = Tunnel(lab)
