@@ -12,6 +12,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "base/log.hpp"
 #include "ebpf/abi/fib.h"
@@ -122,6 +123,7 @@ class Fastpath {
   asio::posix::stream_descriptor netlink_{io_};
   unsigned ticks_ = 0;
   bool routes_due_ = false;
+  std::optional<Error> failure_;
 };
 
 Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
@@ -138,7 +140,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(auto umem, xsk::Umem::create((wan_queues + vnet_queues) * kFramesPerSocket));
   GW_TRY_ASSIGN(PortSockets wan_port, open_port(wan_link, "wan", wan, *umem));
   GW_TRY_ASSIGN(PortSockets vnet_port, open_port(vnet_link, "vnet", vnet, *umem));
-  GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open());
+  GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(o.wan));
   log::info("esp", "crypto: {}", crypto->name());
   GW_TRY_ASSIGN(auto worker,
                 worker::Worker::start({std::move(umem), std::move(wan_port.sockets), std::move(vnet_port.sockets),
@@ -192,7 +194,12 @@ Status Fastpath::serve(const FastpathOptions& options) {
                          if (auto done = base_.wan.set_local(addresses); !done)
                            log::error("xdp", "{}", done.error().describe());
                        },
-                       [this](const net::Link& link) { base_.vnet.set_mac(link.mac); }}));
+                       [this](const net::Link& link) { base_.vnet.set_mac(link.mac); },
+                       // The sockets are gone with the interface: a restart binds new ones.
+                       [this](const Error& error) {
+                         failure_ = error;
+                         io_.stop();
+                       }}));
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
 
   notices_.assign(base_.worker->notice_fd());
@@ -221,6 +228,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
   // Not ours to close: their owners do.
   for (auto* fd : {&notices_, &xdp_events_, &netlink_}) (void)fd->release();
   server_.stop();
+  if (failure_) return std::unexpected(*failure_);
   return {};
 }
 

@@ -1,6 +1,7 @@
 #include "ebpf/control/paths.hpp"
 
 #include <algorithm>
+#include <format>
 
 #include "base/log.hpp"
 #include "base/wire.hpp"
@@ -12,8 +13,8 @@ Paths::Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor m
 
 Status Paths::start(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
-  GW_TRY(netlink_.link(names_.wan));
-  GW_TRY(netlink_.link(names_.vnet));
+  GW_TRY_ASSIGN(wan_, netlink_.link(names_.wan));
+  GW_TRY_ASSIGN(vnet_, netlink_.link(names_.vnet));
   resync();
   return {};
 }
@@ -25,13 +26,22 @@ void Paths::resync() {
   refresh_routes();
 }
 
+/// False: the interface is not the one that our sockets are bound to.
+bool Paths::refresh(net::Link& link, const std::string& name) {
+  auto now = netlink_.link(name);
+  if (now && now->ifindex != link.ifindex)
+    now = fail(Errc::kNotFound, std::format("interface '{}' was removed and made again", name));
+  if (now) {
+    link = *now;
+    return true;
+  }
+  log::error("net", "{}", now.error().describe());
+  if (now.error().code == Errc::kNotFound && callbacks_.port_lost) callbacks_.port_lost(now.error());
+  return false;
+}
+
 void Paths::read_links() {
-  auto wan = netlink_.link(names_.wan);
-  auto vnet = netlink_.link(names_.vnet);
-  for (const auto* link : {&wan, &vnet})
-    if (!*link) log::error("net", "{}", link->error().describe());
-  if (wan) wan_ = *wan;
-  if (vnet) vnet_ = *vnet;
+  if (!refresh(wan_, names_.wan) || !refresh(vnet_, names_.vnet)) return;
   worker_.call([&](worker::DataPath&) {
     worker_.wan().set_link(wan_);
     worker_.vnet().set_link(vnet_);
@@ -110,7 +120,7 @@ worker::PathIndex Paths::acquire(const net::Flow& flow) {
     index = free_.back();
     free_.pop_back();
   }
-  paths_[index] = {flow, 1, std::nullopt, std::nullopt};
+  paths_[index] = {.flow = flow, .references = 1};
   by_flow_[flow] = index;
   resolve(index);
   return index;
@@ -130,10 +140,17 @@ void Paths::refresh_routes() {
     if (paths_[i].references > 0) resolve(i);
 }
 
-/// Asks the kernel for the way. Only what leaves by the wan port can take the fast way.
+/// Asks the kernel for the way. ESP leaves by the wan port even when the best route does not: one that leads
+/// into a tunnel (a peer's prefix learned through it) would make the tunnel carry itself.
 void Paths::resolve(worker::PathIndex index) {
   Path& path = paths_[index];
   auto hop = netlink_.route(path.flow);
+  const bool detour = hop && hop->ifindex != wan_.ifindex;
+  if (detour) hop = netlink_.route_by(path.flow, wan_.ifindex);
+  if (detour && !path.detour)
+    log::warning("net", "the route to {} does not leave by {}: ESP is sent by {} all the same, IKE is not",
+                 path.flow.dst, names_.wan, names_.wan);
+  path.detour = detour;
   path.hop.reset();
   if (hop && hop->ifindex == wan_.ifindex) path.hop = *hop;
   publish(index);

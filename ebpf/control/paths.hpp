@@ -24,10 +24,12 @@ struct PortNames {
 
 class Paths {
  public:
-  /// Called with what changed: our addresses; the vnet port's link (its MAC is XDP's filter).
+  /// Called with what changed: our addresses; the vnet port's link (its MAC is XDP's filter). port_lost: an
+  /// interface was removed, and our sockets with it, even if one of that name is there again.
   struct Callbacks {
     std::function<void(std::span<const IpAddress>)> local_addresses;
     std::function<void(const net::Link&)> vnet_link;
+    std::function<void(const Error&)> port_lost;
   };
 
   Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names);
@@ -50,11 +52,13 @@ class Paths {
   struct Path {
     net::Flow flow;
     std::size_t references = 0;
-    std::optional<net::NeighbourKey> hop;  // none: no route, or not out of the wan port
+    std::optional<net::NeighbourKey> hop;  // none: no route out of the wan port
     std::optional<worker::EthernetHeader> header;
+    bool detour = false;  // the best route leaves by another interface
   };
 
   void read_links();
+  bool refresh(net::Link& link, const std::string& name);
   void read_addresses();
   void read_neighbours();
   void resync();

@@ -200,7 +200,7 @@ Result<std::vector<Neighbour>> Netlink::neighbours() {
   return all;
 }
 
-Result<NeighbourKey> Netlink::route(const Flow& flow) {
+Result<NeighbourKey> Netlink::route_by(const Flow& flow, int ifindex) {
   rtmsg body{};
   body.rtm_family = family_of(flow.dst);
   body.rtm_dst_len = static_cast<unsigned char>(address_bits(flow.dst.family()));
@@ -208,6 +208,11 @@ Result<NeighbourKey> Netlink::route(const Flow& flow) {
   auto request = message({RTM_GETROUTE, NLM_F_ACK}, body);
   append_attribute(request, RTA_DST, flow.dst.bytes());
   append_attribute(request, RTA_SRC, flow.src.bytes());
+  if (ifindex != 0) {
+    std::array<std::uint8_t, sizeof ifindex> oif{};
+    std::memcpy(oif.data(), &ifindex, sizeof ifindex);
+    append_attribute(request, RTA_OIF, oif);
+  }
   std::optional<NeighbourKey> found;
   GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
     const auto route = body_of<rtmsg>(payload);

@@ -56,7 +56,9 @@ class Netlink {
   Result<std::vector<IpAddress>> local_addresses();
   Result<std::vector<Neighbour>> neighbours();
   /// Interface and next hop (the gateway, or dst itself on link); kNotFound when there is no way.
-  Result<NeighbourKey> route(const Flow& flow);
+  Result<NeighbourKey> route(const Flow& flow) { return route_by(flow, 0); }
+  /// The same among the routes that leave by one interface. IPv4 without such a route: dst is taken as on link.
+  Result<NeighbourKey> route_by(const Flow& flow, int ifindex);
   /// Tells the kernel that we use the entry: it resolves or confirms it (NTF_USE).
   Status use(const NeighbourKey& neighbour);
 

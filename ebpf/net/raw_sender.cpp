@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <format>
 
 namespace gw::net {
 namespace {
@@ -13,19 +14,27 @@ namespace {
 constexpr int IPV6_HDRINCL = 36;
 #endif
 
-Result<Fd> open_raw(int family, int level, int option) {
+struct HeaderOption {
+  int level;
+  int name;
+};
+
+Result<Fd> open_raw(int family, HeaderOption own_header, const std::string& wan) {
   Fd fd(::socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW));
   if (!fd) return fail_errno("opening a raw IP socket");
   const int on = 1;
-  if (::setsockopt(fd.get(), level, option, &on, sizeof on) != 0) return fail_errno("raw IP socket with own header");
+  if (::setsockopt(fd.get(), own_header.level, own_header.name, &on, sizeof on) != 0)
+    return fail_errno("raw IP socket with own header");
+  if (::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, wan.data(), static_cast<socklen_t>(wan.size())) != 0)
+    return fail_errno(std::format("binding a raw IP socket to {}", wan));
   return fd;
 }
 
 }  // namespace
 
-Result<RawSender> RawSender::open() {
-  GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, IPPROTO_IP, IP_HDRINCL));
-  GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, IPPROTO_IPV6, IPV6_HDRINCL));
+Result<RawSender> RawSender::open(const std::string& wan) {
+  GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, {IPPROTO_IP, IP_HDRINCL}, wan));
+  GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, {IPPROTO_IPV6, IPV6_HDRINCL}, wan));
   return RawSender(std::move(v4), std::move(v6));
 }
 

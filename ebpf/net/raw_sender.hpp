@@ -1,9 +1,11 @@
 // Sends finished IP packets through the kernel, which finds the way and resolves the neighbour: the slow
-// way out for ESP whose next hop's MAC is not known yet. Worker thread.
+// way out for ESP whose next hop's MAC is not known yet. Always by the wan interface, whatever the routes
+// say: a route to a peer that leads into a tunnel must not make that tunnel carry itself. Worker thread.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/fd.hpp"
 #include "base/result.hpp"
@@ -12,7 +14,8 @@ namespace gw::net {
 
 class RawSender {
  public:
-  static Result<RawSender> open();
+  /// `wan`: the interface by which everything leaves.
+  static Result<RawSender> open(const std::string& wan);
   /// A packet from its IP header on; the IPv4 checksum and id are filled in by the kernel. False: the
   /// kernel refused it (no route, too big, queue full); the caller counts the drop.
   bool send(std::span<const std::uint8_t> packet);
