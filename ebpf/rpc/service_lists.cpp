@@ -81,7 +81,8 @@ void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, f
   out.set_last_in_unix_ms(c.last_in_ms.get());
   out.set_last_out_unix_ms(c.last_out_ms.get());
   out.set_slow_path_packets(c.slow_path.get());
-  add_drops(c.drops, *out.mutable_drops());
+  add_drops(c.in_drops, *out.mutable_drops());
+  add_drops(c.out_drops, *out.mutable_out_drops());
 }
 
 void Service::list_tunnels(fp::TunnelList& out) const {
@@ -106,7 +107,10 @@ void Service::list_ports(fp::PortList& out) const {
 }
 
 void Service::counters(fp::Counters& out) const {
-  for (const worker::TunnelCounters& tunnel : parts_.worker.tunnels()) add_drops(tunnel.drops, *out.mutable_drops());
+  for (const worker::TunnelCounters& tunnel : parts_.worker.tunnels()) {
+    add_drops(tunnel.in_drops, *out.mutable_drops());
+    add_drops(tunnel.out_drops, *out.mutable_drops());
+  }
   const worker::WorkerCounters& w = parts_.worker.counters();
   add_drops(w.drops, *out.mutable_drops());
   add_drops(parts_.wan.counters(), *out.mutable_drops());

@@ -106,9 +106,14 @@ void DataPath::begin(std::size_t i, const xsk::Descriptor& d) {
 }
 
 void DataPath::drop(gw_drop reason, const Slot& s) {
-  DropCounters& drops = s.tunnel == kNoTunnel ? parts_.counters.drops : parts_.tunnels[s.tunnel].drops;
-  drops[reason].add();
-  parts_.umem.give(s.frame);
+  if (s.tunnel == kNoTunnel) return drop(reason, s.frame, parts_.counters.drops);
+  TunnelCounters& tunnel = parts_.tunnels[s.tunnel];
+  drop(reason, s.frame, s.in != nullptr ? tunnel.in_drops : tunnel.out_drops);
+}
+
+void DataPath::drop(gw_drop reason, xsk::FrameAddress frame, DropCounters& counted) {
+  counted[reason].add();
+  parts_.umem.give(frame);
 }
 
 void DataPath::count_out(TunnelSlot tunnel, std::uint32_t inner_bytes) {
@@ -127,13 +132,13 @@ void DataPath::count_in(TunnelSlot tunnel, std::uint32_t inner_bytes) {
 void DataPath::flush_wan() {
   const auto [sent, lost] = parts_.wan.flush();
   for (const Outgoing& o : sent) count_out(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, {.frame = xsk::frame_of(o.packet.address), .tunnel = o.tunnel});
+  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].out_drops);
 }
 
 void DataPath::flush_vnet() {
   const auto [sent, lost] = parts_.vnet.flush();
   for (const Outgoing& o : sent) count_in(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, {.frame = xsk::frame_of(o.packet.address), .tunnel = o.tunnel});
+  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].in_drops);
 }
 
 /// Once a burst.

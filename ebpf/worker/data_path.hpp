@@ -172,6 +172,7 @@ class DataPath {
   void count_in(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void read_clock();
   void drop(gw_drop reason, const Slot& s);
+  void drop(gw_drop reason, xsk::FrameAddress frame, DropCounters& counted);
   void notify(Notice notice);
   void report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen);
   void acquire(TunnelSlot slot, const esp::Packet& p);

@@ -57,6 +57,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
     out.set_out_bytes(info->out_bytes());
     std::uint64_t dropped = 0;
     for (const auto& drop : info->drops()) dropped += drop.packets();
+    for (const auto& drop : info->out_drops()) dropped += drop.packets();
     out.set_dropped_packets(dropped);
   }
   return reply;

@@ -1,6 +1,7 @@
 """The other end of a tunnel, for the tests of gw-fastpath alone: ESP by a second implementation
 (python-cryptography), and a tunnel as charon and gwd would make it. See fastpath_lab.py."""
 import os
+from collections import Counter
 import struct
 
 import pytest
@@ -134,8 +135,15 @@ class Tunnel:
         return next(t for t in self.control.ok(list_tunnels=pb.ListTunnels()).tunnels.tunnels if t.tunnel_id == self.number)
 
     def drops(self):
-        """Without the device's own router solicitations and multicast reports, which come when they like."""
-        return {d.reason: d.packets for d in self.info().drops if d.reason != "not_forwardable"}
+        """Both directions, without the device's own router solicitations and multicast reports, which come when they like."""
+        info = self.info()
+        counts = Counter()
+        for drop in [*info.drops, *info.out_drops]:
+            counts[drop.reason] += drop.packets
+        return {reason: count for reason, count in counts.items() if reason != "not_forwardable"}
+
+    def out_drops(self):
+        return {d.reason for d in self.info().out_drops}
 
     def warm_up(self):
         """Until both fast ways are open: neighbours known on both sides."""

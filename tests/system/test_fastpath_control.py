@@ -55,6 +55,7 @@ def test_carrier_follows_the_sa(lab):
     acquire = tunnel.ike.event("acquire")
     assert acquire and acquire.tunnel_id == 1 and acquire.dst == packed(SITE4)
     assert tunnel.drops()["no_outbound_sa"] >= 1
+    assert "no_outbound_sa" in tunnel.out_drops()
 
 
 def test_packets_that_are_faster_than_their_sa(lab):
