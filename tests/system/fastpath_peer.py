@@ -1,8 +1,8 @@
 """The other end of a tunnel, for the tests of gw-fastpath alone: ESP by a second implementation
 (python-cryptography), and a tunnel as charon and gwd would make it. See fastpath_lab.py."""
 import os
-from collections import Counter
 import struct
+from collections import Counter
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
