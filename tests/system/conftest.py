@@ -20,7 +20,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: runs with --full only")
-    lab_module.exit_on_sigterm()
+    lab_module.unwind_on_signals()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -140,7 +140,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the lab running until Ctrl-C")
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="size of the copied file (1024)")
     options = parser.parse_args()
-    lab_module.exit_on_sigterm()
+    lab_module.unwind_on_signals()
     site = Site(1)
     step("Building the lab: namespaces, gw-fastpath, charon, FRR, gwd; the site's charon and BIRD")
     try:

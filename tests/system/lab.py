@@ -386,6 +386,12 @@ def _close_all():
         lab.close()
 
 
-def exit_on_sigterm():
-    """SIGTERM then unwinds like Ctrl-C, so that context managers and atexit run."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def unwind_on_signals():
+    """The first SIGINT or SIGTERM unwinds, so that context managers and atexit run; later ones are ignored,
+    for one Ctrl-C arrives twice: from the terminal, and handed on by ./dev."""
+    def unwind(*_):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, unwind)
