@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from dataclasses import dataclass
 
@@ -234,5 +233,3 @@ if __name__ == "__main__":
 
     role, where, amount = sys.argv[1], sys.argv[2], int(sys.argv[3])
     print(json.dumps(_sink(where, amount) if role == "sink" else _source(where, amount)))
-    sys.stdout.flush()
-    threading.Event()

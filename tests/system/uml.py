@@ -17,7 +17,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab import GW_WAN4, TOP, Lab, LabError, Site, command, poll
+from lab import GW_WAN4, Lab, LabError, Site, command
 from peers import CRYPTO, ESP_PROPOSALS_ESN, IKE_PROPOSALS, Bird, psk
 
 HERE = Path(__file__).resolve().parent
