@@ -29,6 +29,17 @@ Addresses addresses_of(const esp::Packet& p) {
           IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 24, 16))};
 }
 
+bool is_broadcast(const IpAddress& a) { return a.is_v4() && a.v4() == 0xffffffff; }
+
+/// Router solicitations and multicast reports of the tunnel device itself: ICMPv6, after a hop-by-hop header or
+/// not, to ff02::/16. There is no such link to keep up, and no healthy gateway should count them as drops.
+bool is_upkeep_of_link(const esp::Packet& p) {
+  constexpr std::uint8_t kHopByHop = 0;
+  constexpr std::uint8_t kIcmpV6 = 58;
+  const std::uint8_t* h = p.data();
+  return p.length >= 40 && h[0] >> 4 == 6 && (h[6] == kIcmpV6 || h[6] == kHopByHop) && h[24] == 0xff && h[25] == 0x02;
+}
+
 /// ESP of this SA's tunnel between this SA's endpoints, in UDP or not. IKE on the same ports has a zero marker
 /// where the SPI is (RFC 3948 2.2).
 bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
@@ -80,6 +91,10 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
       break;
     }
     begin(n, {frame + xsk::kHeadroom, static_cast<std::uint32_t>(length)});
+    if (is_upkeep_of_link(burst_[n])) {
+      parts_.umem.give(slots_[n].frame);
+      continue;
+    }
     slots_[n].tunnel = slot;
     if (const gw_drop reason = prepare_outbound(burst_[n], slots_[n], Source::kTun); reason != GW_DROP_NONE) {
       drop(reason, slots_[n]);
@@ -110,8 +125,8 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   if (source == Source::kVnet) {
     if (const gw_drop reason = choose_tunnel(p, s); reason != GW_DROP_NONE) return reason;
     (void)esp::complete_checksum(p.bytes(), inner->family);
-  } else if (addresses_of(p).dst.is_multicast()) {
-    return GW_DROP_NOT_FORWARDABLE;  // neighbour discovery and reports of the device itself
+  } else if (const IpAddress dst = addresses_of(p).dst; dst.is_multicast() || is_broadcast(dst)) {
+    return GW_DROP_NOT_FORWARDABLE;
   }
   Tunnel& tunnel = tunnels_[s.tunnel];
   if (!tunnel.active) {

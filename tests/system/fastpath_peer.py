@@ -135,12 +135,12 @@ class Tunnel:
         return next(t for t in self.control.ok(list_tunnels=pb.ListTunnels()).tunnels.tunnels if t.tunnel_id == self.number)
 
     def drops(self):
-        """Both directions, without the device's own router solicitations and multicast reports, which come when they like."""
+        """Both directions."""
         info = self.info()
         counts = Counter()
         for drop in [*info.drops, *info.out_drops]:
             counts[drop.reason] += drop.packets
-        return {reason: count for reason, count in counts.items() if reason != "not_forwardable"}
+        return dict(counts)
 
     def out_drops(self):
         return {d.reason for d in self.info().out_drops}

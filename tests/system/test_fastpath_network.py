@@ -99,6 +99,32 @@ def test_a_tunnels_own_esp_is_not_encrypted_again(lab, udp):
     raw.close()
 
 
+def test_what_the_device_says_to_its_link_stays_here(lab):
+    """Broadcast and multicast are refused; the device's own router solicitations and reports are not even drops."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    with open("/run/netns/fpg") as ns, open("/proc/self/ns/net") as own:
+        os.setns(ns.fileno(), os.CLONE_NEWNET)
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender6 = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        os.setns(own.fileno(), os.CLONE_NEWNET)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    for s in (sender, sender6):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"tun1")
+    out = tunnel.info().out_packets
+    sender.sendto(b"x", ("255.255.255.255", 67))
+    sender.sendto(b"x", ("224.0.0.5", 5000))
+    poll("refused", lambda: tunnel.drops() == {"not_forwardable": 2})
+    # Joining a group makes the kernel report it: MLD by the device, at once.
+    index = int(run("ip", "netns", "exec", "fpg", "cat", "/sys/class/net/tun1/ifindex"))
+    sender6.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, "ff02::4242") + struct.pack("@I", index))
+    time.sleep(0.5)
+    assert tunnel.drops() == {"not_forwardable": 2}
+    assert tunnel.info().out_packets == out
+    sender.close()
+    sender6.close()
+
+
 @pytest.mark.parametrize("port", ["wan", "vnet"])
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "made_again"])
 def test_ends_when_a_port_is_removed(lab, port, again):
