@@ -82,6 +82,7 @@ std::size_t choose(std::span<const Candidate> all, MedScope scope) {
     groups[scope == MedScope::kAlways ? 0 : all[i].attributes->as_path.neighbour_as()].push_back(i);
   }
   std::vector<std::size_t> winners;
+  winners.reserve(groups.size());
   for (const auto& [as, members] : groups) winners.push_back(best_of(all, members, MedRule::kCompare));
   return best_of(all, winners, MedRule::kSkip);
 }

@@ -94,6 +94,7 @@ std::vector<Change> Rib::drain_changes() {
     Entry& entry = it->second;
     BestSet now = best_of(entry);
     std::vector<Path> paths;
+    paths.reserve(now.paths.size());
     for (const Candidate& c : now.paths) paths.push_back({c.source->name, c.attributes->next_hop});
     const bool changed = paths != entry.published;
     entry.published = std::move(paths);
@@ -117,6 +118,7 @@ std::vector<Explanation> Rib::explain(const Prefix& prefix) const {
   if (it == table_.end()) return {};
   const Decision d = decide(it->second.candidates, options_);
   std::vector<Explanation> out;
+  out.reserve(d.ranked.size());
   for (std::size_t i = 0; i < d.ranked.size(); ++i) out.push_back({it->second.candidates[i], d.ranked[i]});
   // A route that lost at a later step came closer.
   std::ranges::stable_sort(out, [](const Explanation& a, const Explanation& b) {
