@@ -55,7 +55,7 @@ class Codec {
   void encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result);
   void decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result);
   gw_drop prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events);
-  gw_drop prepare_decap(Packet& packet, Work& work, CryptoOp& op);
+  gw_drop prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events);
   gw_drop finish_decap(const Work& work, const CryptoOp& op, std::uint64_t now_ms, std::uint8_t& events);
 
   CryptoBackend& backend_;

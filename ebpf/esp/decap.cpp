@@ -107,10 +107,13 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::
 
 }  // namespace
 
-gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op) {
-  const InboundSa& sa = *packet.in;
+gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
+  InboundSa& sa = *packet.in;
   // 1
-  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;
+  if (sa.hard_expired()) {
+    events |= sa.check_limits();  // reached in an earlier process, or its notice was lost: IKE has to know
+    return GW_DROP_HARD_EXPIRED;
+  }
   const std::span<const std::uint8_t> bytes = packet.bytes();
   Outer outer;
   gw_drop drop = sa.outer_family() == Family::kV4 ? parse_outer_v4(bytes, sa, outer) : parse_outer_v6(bytes, sa, outer);
@@ -176,7 +179,7 @@ void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
   std::size_t n = 0;
   for (Packet& p : packets) {
     if (p.drop != GW_DROP_NONE) continue;
-    p.drop = prepare_decap(p, work_[n], ops_[n]);
+    p.drop = prepare_decap(p, work_[n], ops_[n], result.events);
     if (p.drop == GW_DROP_NONE)
       ++n;
     else

@@ -93,7 +93,10 @@ void fill_op(CryptoOp& op, const OutboundSa& sa, const Reservation& numbers, std
 gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
   OutboundSa& sa = *packet.out;
   // 1
-  if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;
+  if (sa.hard_expired()) {
+    events |= sa.check_limits();  // reached in an earlier process, or its notice was lost: IKE has to know
+    return GW_DROP_HARD_EXPIRED;
+  }
   // 2
   const auto inner = check_inner(packet.bytes());
   if (!inner) return GW_DROP_MALFORMED_INNER;

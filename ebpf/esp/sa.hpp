@@ -80,6 +80,8 @@ class SaCommon {
 
   /// Events raised since the last call. Owner only.
   std::uint8_t take_events() { return std::exchange(pending_, std::uint8_t{0}); }
+  /// These could not be told: they are raised again while they hold. Owner only.
+  void not_told(std::uint8_t events) { raised_ &= static_cast<std::uint8_t>(~events); }
 
   // For the codec:
   bool hard_expired() const {

@@ -19,7 +19,8 @@ void DataPath::install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::I
 
 void DataPath::expire_parked() {
   read_clock();
-  parking_.expire(now_ms_, [this](const xsk::Descriptor& d) { drop(GW_DROP_UNKNOWN_SPI, {.frame = xsk::frame_of(d.address)}); });
+  parking_.expire(now_ms_,
+                  [this](const xsk::Descriptor& d) { drop(GW_DROP_UNKNOWN_SPI, {.frame = xsk::frame_of(d.address)}); });
 }
 
 void DataPath::install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa) {
@@ -147,13 +148,16 @@ void DataPath::read_clock() {
   now_ms_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wall).count());
 }
 
-void DataPath::notify(Notice notice) {
-  if (!parts_.notices.push(std::move(notice))) parts_.counters.notices_lost.add();
+bool DataPath::notify(Notice notice) {
+  const bool queued = parts_.notices.push(std::move(notice));
+  if (!queued) parts_.counters.notices_lost.add();
   notified_ = true;
+  return queued;
 }
 
 void DataPath::report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen) {
-  if (const std::uint8_t events = sa.take_events(); events != 0) notify(SaNotice{key, events, seen});
+  const std::uint8_t events = sa.take_events();
+  if (events != 0 && !notify(SaNotice{key, events, seen})) sa.not_told(events);
 }
 
 }  // namespace gw::worker

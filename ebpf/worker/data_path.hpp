@@ -173,7 +173,8 @@ class DataPath {
   void read_clock();
   void drop(gw_drop reason, const Slot& s);
   void drop(gw_drop reason, xsk::FrameAddress frame, DropCounters& counted);
-  void notify(Notice notice);
+  /// False: the queue to the control thread is full; counted.
+  bool notify(Notice notice);
   void report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen);
   void acquire(TunnelSlot slot, const esp::Packet& p);
 

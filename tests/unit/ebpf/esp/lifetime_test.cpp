@@ -79,5 +79,27 @@ TEST(Lifetime, GoesOnWithTheRecordOfAnEarlierProcess) {
   EXPECT_EQ(send(second, GW_DROP_HARD_EXPIRED), 0);
 }
 
+TEST(Lifetime, AnSaThatBeginsBehindItsHardLimitSaysSoOnce) {
+  SaPair pair({.out_lifetime = {.hard_packets = 3}, .in_lifetime = {.hard_packets = 3}});
+  const Bytes sealed = pair.seal(inner_packet({}));
+  pair.out_record.packets = 3;
+  pair.in_record.packets = 3;
+  EXPECT_EQ(send(pair, GW_DROP_HARD_EXPIRED), kHardPackets);
+  EXPECT_EQ(send(pair, GW_DROP_HARD_EXPIRED), 0);
+  const auto opened = pair.open(sealed);
+  EXPECT_EQ(opened.drop, GW_DROP_HARD_EXPIRED);
+  EXPECT_EQ(opened.result.events, kHardPackets);
+  EXPECT_EQ(pair.open(sealed).result.events, 0);
+}
+
+TEST(Lifetime, AnEventThatCouldNotBeToldIsRaisedAgain) {
+  SaPair pair({.out_lifetime = {.soft_packets = 1, .hard_packets = 2}});
+  EXPECT_EQ(send(pair, GW_DROP_NONE), kSoftPackets);
+  pair.outbound->not_told(kSoftPackets);
+  EXPECT_EQ(send(pair, GW_DROP_NONE), kSoftPackets | kHardPackets);
+  pair.outbound->not_told(kHardPackets);
+  EXPECT_EQ(send(pair, GW_DROP_HARD_EXPIRED), kHardPackets);
+}
+
 }  // namespace
 }  // namespace gw::esp::test
