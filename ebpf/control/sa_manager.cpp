@@ -35,10 +35,15 @@ void SaManager::end_old_reservations() {
 }
 
 Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t owner_epoch) {
-  if (SaEntry* existing = table_.find(request.key())) return claim(*existing, request, owner_epoch);
+  SaEntry* existing = table_.find(request.key());
+  if (!existing) {  // it may have moved while its client was away: the key tells, not the destination
+    const auto fingerprint = parts_.store.fingerprint(request.parameters.key.bytes());
+    existing = table_.find_key({request.parameters.spi, request.direction, fingerprint});
+  }
+  if (existing) return claim(*existing, request, owner_epoch);
   GW_TRY_ASSIGN(SaEntry entry, prepare(request, owner_epoch));
   if (auto installed = install(entry, request); !installed) {
-    parts_.store.detach(*entry.record);
+    parts_.store.abandon(*entry.record);
     parts_.tunnels.release_slot(entry.tunnel_id);
     return std::unexpected(std::move(installed).error());
   }

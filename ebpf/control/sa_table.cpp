@@ -14,6 +14,16 @@ SaEntry* SaTable::find(const SaKey& key) {
   return it == entries_.end() ? nullptr : &it->second;
 }
 
+SaEntry* SaTable::find_key(const KeyIdentity& identity) {
+  // Ordered by SPI first; few SAs, usually one, have the same.
+  for (auto it = entries_.lower_bound({identity.spi, IpAddress{}}); it != entries_.end(); ++it) {
+    SaEntry& e = it->second;
+    if (e.key.spi != identity.spi) break;
+    if (e.direction == identity.direction && e.fingerprint == identity.fingerprint) return &e;
+  }
+  return nullptr;
+}
+
 void SaTable::move(const SaKey& from, const SaKey& to) {
   if (from == to) return;
   auto node = entries_.extract(from);

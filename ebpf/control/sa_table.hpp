@@ -51,6 +51,13 @@ class SaTable {
 
   SaEntry& insert(SaEntry entry);
   SaEntry* find(const SaKey& key);
+  struct KeyIdentity {
+    std::uint32_t spi = 0;
+    esp::Direction direction = esp::Direction::kInbound;
+    esp::Fingerprint fingerprint{};
+  };
+  /// Wherever it goes to.
+  SaEntry* find_key(const KeyIdentity& identity);
   void erase(const SaKey& key) { entries_.erase(key); }
   void move(const SaKey& from, const SaKey& to);
   std::size_t size() const { return entries_.size(); }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <format>
@@ -53,6 +54,7 @@ Result<std::unique_ptr<RuntimeStore>> RuntimeStore::open(const std::string& path
     GW_TRY(store->replace_file(capacity, usable.error().message));
     return store;
   }
+  GW_TRY(store->allocate(capacity));
   GW_TRY(store->map(capacity));
   if (const Status loaded = store->load(); !loaded) GW_TRY(store->replace_file(capacity, loaded.error().message));
   return store;
@@ -73,13 +75,21 @@ Status RuntimeStore::replace_file(std::uint32_t capacity, std::string why) {
   StoreSalt salt;
   if (RAND_bytes(salt.data(), static_cast<int>(salt.size())) != 1)
     return fail(Errc::kIo, "the system gives no random numbers");
-  if (::ftruncate(fd_.get(), 0) != 0 || ::ftruncate(fd_.get(), static_cast<off_t>(store_bytes(capacity))) != 0)
-    return fail_errno(std::format("cannot size {}", path_));
+  if (::ftruncate(fd_.get(), 0) != 0) return fail_errno(std::format("cannot empty {}", path_));
+  GW_TRY(allocate(capacity));
   if (::fchmod(fd_.get(), 0600) != 0) return fail_errno(std::format("cannot protect {}", path_));
   GW_TRY(map(capacity));
   const StoreHeader h = make_header(capacity, salt);
   std::memcpy(memory_, &h, sizeof h);
   return {};
+}
+
+// Memory behind every page from the start: touching a page that a full file system cannot give is SIGBUS.
+Status RuntimeStore::allocate(std::uint32_t capacity) {
+  const std::size_t bytes = store_bytes(capacity);
+  const int error = ::posix_fallocate(fd_.get(), 0, static_cast<off_t>(bytes));
+  if (error == 0) return {};
+  return fail_errno(std::format("cannot allocate {} KiB for {}", bytes / 1024, path_), error);
 }
 
 Status RuntimeStore::map(std::uint32_t capacity) {
@@ -99,7 +109,8 @@ Status RuntimeStore::load() {
       continue;
     }
     GW_TRY_ASSIGN(const RecordId id, read_identity(r));
-    if (r.state != kInUse || !index_.emplace(Key{id.direction, id.fingerprint}, Entry{i, false}).second)
+    if (r.state != kInUse ||
+        !index_.emplace(Key{id.direction, id.fingerprint}, Entry{i, false, Origin::kResumed}).second)
       return fail(Errc::kMalformed, "two records are of one key");
   }
   return {};
@@ -140,6 +151,7 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
     write_identity(r, id);
     publish();
     it->second.attached = true;
+    it->second.origin = Origin::kResumed;
     return &r;
   }
   RuntimeRecord trial{};
@@ -151,7 +163,7 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
   publish();
   store_field(r.state, std::uint32_t{kInUse});  // last: a process killed before this leaves a free slot
   publish();
-  index_.emplace(key, Entry{i, true});
+  index_.emplace(key, Entry{i, true, Origin::kBegun});
   return &r;
 }
 
@@ -164,6 +176,15 @@ void RuntimeStore::rebind(RuntimeRecord& record, const IpAddress& dst) {
 void RuntimeStore::detach(RuntimeRecord& record) {
   for (auto& [key, entry] : index_)
     if (entry.slot == slot_of(record)) entry.attached = false;
+}
+
+void RuntimeStore::abandon(RuntimeRecord& record) {
+  const auto it = std::ranges::find(index_, slot_of(record), [](const auto& item) { return item.second.slot; });
+  if (it == index_.end()) return;
+  if (it->second.origin == Origin::kBegun)
+    release(record);
+  else
+    it->second.attached = false;
 }
 
 void RuntimeStore::release(RuntimeRecord& record) {

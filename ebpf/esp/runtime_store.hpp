@@ -19,9 +19,9 @@ namespace gw::esp {
 
 class RuntimeStore {
  public:
-  /// Opens or makes `path` (mode 0600, sparse) with `capacity` slots. A damaged file, another version or
-  /// geometry is replaced by an empty one: its keys are then unrecorded, which is safe. Fails with kLimit
-  /// while another process has it, kIo otherwise.
+  /// Opens or makes `path` (mode 0600, all its pages allocated) with `capacity` slots. A damaged file, another version
+  /// or geometry is replaced by an empty one: its keys are then unrecorded, which is safe. Fails with kLimit while
+  /// another process has it, kIo otherwise.
   static Result<std::unique_ptr<RuntimeStore>> open(const std::string& path, std::uint32_t capacity);
   ~RuntimeStore();
   RuntimeStore(const RuntimeStore&) = delete;
@@ -42,6 +42,9 @@ class RuntimeStore {
   void rebind(RuntimeRecord& record, const IpAddress& dst);
   /// The SA is gone from this process but its key may come back (orphans): the record stays.
   void detach(RuntimeRecord& record);
+  /// What adopt() gave was never used, the SA could not be installed: a record just begun goes, one that was
+  /// resumed stays as with detach().
+  void abandon(RuntimeRecord& record);
   /// The SA was deleted: its key will never be used again, the slot is free. Only after the worker let go.
   void release(RuntimeRecord& record);
 
@@ -52,6 +55,7 @@ class RuntimeStore {
 
  private:
   RuntimeStore() = default;
+  Status allocate(std::uint32_t capacity);
   Status map(std::uint32_t capacity);
   Status replace_file(std::uint32_t capacity, std::string why);
   Status load();
@@ -60,9 +64,11 @@ class RuntimeStore {
   RuntimeRecord& slot(std::uint32_t i) const;
   std::uint32_t slot_of(const RuntimeRecord& record) const;
 
+  enum class Origin : std::uint8_t { kBegun, kResumed };
   struct Entry {
     std::uint32_t slot;
     bool attached;
+    Origin origin;  // of the last adopt()
   };
   // The epoch belongs to the key, so the key alone finds its record; SPI and destination are attributes.
   using Key = std::pair<Direction, Fingerprint>;

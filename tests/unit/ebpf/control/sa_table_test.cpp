@@ -38,6 +38,20 @@ TEST_F(SaTableTest, NothingEndsWhileItsDaemonLives) {
   EXPECT_TRUE(ended().empty());
 }
 
+TEST_F(SaTableTest, AnSaIsFoundByItsKeyWhereverItGoesTo) {
+  const SaKey in = add(1000, esp::Direction::kInbound, kOldCharon);
+  const SaKey out = add(1000, esp::Direction::kOutbound, kOldCharon);
+  add(1001, esp::Direction::kOutbound, kOldCharon);
+  table_.find(out)->fingerprint = {7};
+  EXPECT_EQ(table_.find_key({1000, esp::Direction::kInbound, {}})->key, in);
+  EXPECT_EQ(table_.find_key({1000, esp::Direction::kOutbound, {7}})->key, out);
+  table_.move(out, {1000, IpAddress::parse("2001:db8::9").value()});
+  EXPECT_EQ(table_.find_key({1000, esp::Direction::kOutbound, {7}})->key.dst, IpAddress::parse("2001:db8::9").value());
+  EXPECT_EQ(table_.find_key({1000, esp::Direction::kOutbound, {8}}), nullptr) << "another key";
+  EXPECT_EQ(table_.find_key({1001, esp::Direction::kInbound, {}}), nullptr) << "another direction";
+  EXPECT_EQ(table_.find_key({999, esp::Direction::kInbound, {}}), nullptr);
+}
+
 TEST_F(SaTableTest, OrphansGoOnUntilTheNewSaHasReceivedTraffic) {
   const SaKey old_in = add(1000, esp::Direction::kInbound, kOldCharon);
   const SaKey old_out = add(1001, esp::Direction::kOutbound, kOldCharon);
