@@ -101,7 +101,7 @@ Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
 Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
   GW_TRY(check_names(settings));
   GW_TRY_ASSIGN(Tunnel* const t, hold(settings.id));
-  if (t->device && t->device->name() == settings.device) {
+  if (t->device && t->device->name() == settings.device && t->device->exists()) {
     GW_TRY(t->device->bring_up(settings.mtu));
     t->settings = settings;
     tell_worker(settings.id, *t);

@@ -26,6 +26,12 @@ void set_sysctl(const std::string& path, const char* value) {
   if (!file.flush()) log::debug("tun", "cannot write {}", path);  // a kernel without IPv6, or a read-only /proc
 }
 
+std::string read_sysctl(const std::string& path) {
+  std::string value;
+  std::ifstream(path) >> value;
+  return value;
+}
+
 }  // namespace
 
 Result<TunDevice> TunDevice::open(const std::string& name) {
@@ -54,6 +60,11 @@ Result<TunDevice> TunDevice::adopt(Fd fd) {
   return TunDevice(std::move(fd), r.ifr_name);
 }
 
+bool TunDevice::exists() const {
+  ifreq r{};
+  return ::ioctl(fd_.get(), TUNGETIFF, &r) == 0;
+}
+
 Status TunDevice::bring_up(std::uint32_t mtu) {
   Fd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!control) return fail_errno("opening a socket for interface settings");
@@ -67,8 +78,10 @@ Status TunDevice::bring_up(std::uint32_t mtu) {
   // negotiates IPv6 routes. Nothing on the other side wants router solicitations.
   set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/router_solicitations", "0");
   // A decrypted packet was checked against the SA's selectors; strict reverse path filtering would drop
-  // what arrives over one of several equal tunnels.
-  set_sysctl("/proc/sys/net/ipv4/conf/" + name_ + "/rp_filter", "0");
+  // what arrives over one of several equal tunnels. The kernel takes the larger of "all" and the device's
+  // value: where "all" is strict (1, common hardening), only loose (2) ends that.
+  const bool strict = read_sysctl("/proc/sys/net/ipv4/conf/all/rp_filter") == "1";
+  set_sysctl("/proc/sys/net/ipv4/conf/" + name_ + "/rp_filter", strict ? "2" : "0");
   r.ifr_flags = static_cast<short>(r.ifr_flags | IFF_UP);
   if (::ioctl(control.get(), SIOCSIFFLAGS, &r) != 0) return fail_errno(std::format("bringing '{}' up", name_));
   return {};
@@ -81,6 +94,7 @@ Status TunDevice::set_carrier(Carrier carrier) {
 }
 
 void TunDevice::destroy(TunDevice device) {
+  if (!device.exists()) return;  // somebody was faster
   if (::ioctl(device.fd(), TUNSETPERSIST, 0) != 0) log::warning("tun", "cannot remove '{}'", device.name());
 }
 

@@ -23,6 +23,8 @@ class TunDevice {
 
   const std::string& name() const { return name_; }
   int fd() const { return fd_.get(); }
+  /// False: somebody deleted the interface; this descriptor will never see a packet again.
+  bool exists() const;
 
   /// Bytes; the device is brought up as well.
   Status bring_up(std::uint32_t mtu);
