@@ -14,8 +14,10 @@
 namespace gw {
 
 inline constexpr std::size_t kMaxFrameBytes = std::size_t{1} << 20;
+/// gw-fastpath's answers: its lists of routes and SAs are the long ones.
+inline constexpr std::size_t kMaxAnswerBytes = std::size_t{32} << 20;
 
-/// Appends length and payload to `out`. The payload is at most kMaxFrameBytes.
+/// Appends length and payload to `out`. The payload is at most what the reader at the other end takes.
 void append_frame(std::string& out, std::string_view payload);
 
 class FrameReader {

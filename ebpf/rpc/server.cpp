@@ -50,6 +50,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
   const Client& client() const { return client_; }
 
   void send(const fp::ServerFrame& frame) {
+    if (!open()) return;
     if (unsent_.size() + sending_.size() > kMaxUnsent) {
       log::warning("rpc", "{} does not read; disconnected", client_.name);
       return close();
@@ -57,6 +58,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
     append_frame(unsent_, frame.SerializeAsString());
     write();
   }
+  bool open() const { return socket_.is_open(); }
 
  private:
   asio::awaitable<void> read() {
@@ -64,7 +66,10 @@ class Server::Session : public std::enable_shared_from_this<Session> {
     std::array<std::uint8_t, 16384> buffer;
     for (;;) {
       const auto [error, n] = co_await socket_.async_read_some(asio::buffer(buffer), kAwait);
-      if (error) break;
+      if (error || !open()) {
+        wipe(buffer.data(), n);
+        break;
+      }
       reader.feed(std::span(buffer).first(n));
       wipe(buffer.data(), n);
       if (!take_frames(reader)) break;
@@ -83,6 +88,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       }
       if (!*payload) return true;
       on_frame(**payload);
+      if (!open()) return false;
     }
   }
 
@@ -95,6 +101,8 @@ class Server::Session : public std::enable_shared_from_this<Session> {
     else
       *answer.mutable_response() = answer_to(request);
     if (request.has_add_sa()) wipe(*request.mutable_add_sa()->mutable_key());
+    if (answer.ByteSizeLong() > kMaxAnswerBytes)
+      *answer.mutable_response() = refusal(request.id(), fp::LIMIT, "the answer is larger than a frame");
     send(answer);
   }
 
@@ -106,6 +114,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       return refusal(request.id(), fp::MALFORMED, "the first request is Hello");
     fp::Response response = server_.handler_.handle(client_, request);
     response.set_id(request.id());
+    if (request.has_hello() && response.status().code() == fp::OK) server_.end_predecessors(*this);
     return response;
   }
 
@@ -177,6 +186,18 @@ void Server::stop() {
   for (const auto& session : sessions_) session->close();
   std::error_code gone;
   if (!path_.empty()) std::filesystem::remove(std::exchange(path_, {}), gone);
+}
+
+// There is one charon and one gwd. What an older connection of theirs still has in its buffer was written
+// before they gave it up; carried out now it would come after what they sent since.
+void Server::end_predecessors(const Session& session) {
+  const fp::Role role = session.client().role;
+  if (role != fp::ROLE_IKE && role != fp::ROLE_CONTROL) return;
+  for (const auto& other : sessions_) {
+    if (other.get() == &session || !other->open() || other->client().role != role) continue;
+    log::warning("rpc", "{} has connected again; its older connection is closed", session.client().name);
+    other->close();
+  }
 }
 
 void Server::publish(const fp::Event& event, std::initializer_list<fp::Role> roles) {

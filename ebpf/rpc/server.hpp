@@ -51,6 +51,7 @@ class Server {
  private:
   class Session;
   boost::asio::awaitable<void> accept();
+  void end_predecessors(const Session& session);
 
   boost::asio::io_context& io_;
   Handler& handler_;

@@ -1,12 +1,12 @@
 #include "gwd/control/fastpath_client.hpp"
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <array>
 #include <random>
 #include <utility>
 
@@ -33,7 +33,9 @@ Errc to_errc(fp::Code code) {
   }
 }
 
-Error make_error(Errc code, std::string message) { return Error{code, std::move(message), {}, std::source_location::current()}; }
+Error make_error(Errc code, std::string message) {
+  return Error{code, std::move(message), {}, std::source_location::current()};
+}
 
 }  // namespace
 
@@ -83,9 +85,10 @@ asio::awaitable<void> FastpathClient::run() {
 asio::awaitable<Error> FastpathClient::session() {
   const auto [connect_error] = co_await socket_.async_connect(path_, kAwait);
   if (connect_error)
-    co_return make_error(Errc::kClosed, std::format("gw-fastpath does not answer on {}: {}", path_, connect_error.message()));
+    co_return make_error(Errc::kClosed,
+                         std::format("gw-fastpath does not answer on {}: {}", path_, connect_error.message()));
   bool hello_sent = false;
-  FrameReader frames;
+  FrameReader frames{kMaxAnswerBytes};
   std::array<std::uint8_t, 65536> buffer;
   for (;;) {
     if (!std::exchange(hello_sent, true)) {
@@ -101,7 +104,8 @@ asio::awaitable<Error> FastpathClient::session() {
           asio::detached);
     }
     const auto [error, bytes] = co_await socket_.async_read_some(asio::buffer(buffer), kAwait);
-    if (error) co_return make_error(Errc::kClosed, std::format("gw-fastpath closed the connection: {}", error.message()));
+    if (error)
+      co_return make_error(Errc::kClosed, std::format("gw-fastpath closed the connection: {}", error.message()));
     frames.feed(std::span(buffer).first(bytes));
     for (;;) {
       const auto frame = frames.next();
@@ -146,7 +150,8 @@ asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame fr
   if (!*pending->result) co_return std::unexpected(std::move(*pending->result).error());
   const fp::Status& status = (*pending->result)->status();
   if (status.code() != fp::OK)
-    co_return std::unexpected(Error{to_errc(status.code()), status.message(), status.field(), std::source_location::current()});
+    co_return std::unexpected(
+        Error{to_errc(status.code()), status.message(), status.field(), std::source_location::current()});
   co_return std::move(**pending->result);
 }
 
