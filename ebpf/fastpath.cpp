@@ -2,9 +2,14 @@
 // XDP events -> events to clients; timers.
 #include "ebpf/fastpath.hpp"
 
+#include <linux/magic.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
+#include <algorithm>
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -13,6 +18,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <thread>
 
 #include "base/log.hpp"
 #include "ebpf/abi/fib.h"
@@ -41,6 +47,8 @@ constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
 constexpr auto kTick = 1s;
 // Half of the shortest time after which the kernel calls a neighbour stale (base_reachable_time / 2 = 15 s).
 constexpr unsigned kFreshenTicks = 10;
+constexpr int kReopenTries = 20;
+constexpr auto kReopenPause = 50ms;
 constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
 
 fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops}; }
@@ -50,26 +58,97 @@ struct PortSockets {
   rpc::PortFacts facts;
 };
 
+struct PortPlace {
+  net::Link link;
+  std::string side;
+};
+
 /// Program on the interface, a socket on each of its queues, the sockets in the program's map.
 template <class Program>
-Result<PortSockets> open_port(const net::Link& link, std::string side, Program& program, xsk::Umem& umem) {
+Result<PortSockets> open_port(const PortPlace& place, Program& program, xsk::Umem& umem,
+                              const xsk::CopyChoice& choice) {
+  const net::Link& link = place.link;
   PortSockets port;
-  port.facts = {link.name, std::move(side), {}, false, 0};
+  port.facts = {link.name, place.side, {}, false, choice.reason, 0};
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
-  const bool zero_copy = xsk::offers_zero_copy(link.ifindex);
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
-    auto socket = zero_copy ? xsk::Socket::open(umem, {link.name, queue}, xsk::CopyMode::kZeroCopy)
-                            : Result<std::unique_ptr<xsk::Socket>>{};
-    port.facts.zero_copy = zero_copy && socket.has_value();
-    if (!zero_copy || !socket) socket = xsk::Socket::open(umem, {link.name, queue}, xsk::CopyMode::kCopy);
-    if (!socket) return std::unexpected(std::move(socket).error());
-    GW_TRY(program.set_socket(queue, (*socket)->fd()));
-    port.sockets.push_back(std::move(*socket));
+    GW_TRY_ASSIGN(auto socket, xsk::Socket::open(umem, {link.name, queue}, choice.mode));
+    GW_TRY(program.set_socket(queue, socket->fd()));
+    port.sockets.push_back(std::move(socket));
   }
-  log::info("port", "{} is the {} port: XDP {}, {} queue(s), {}", link.name, port.facts.side,
-            port.facts.attachment.mode, port.facts.queues, port.facts.zero_copy ? "zero copy" : "copy mode");
+  port.facts.zero_copy =
+      std::ranges::all_of(port.sockets, [](const auto& s) { return s->mode() == xsk::CopyMode::kZeroCopy; });
   return port;
+}
+
+struct Ports {
+  std::unique_ptr<xsk::Umem> umem;  // outlives the sockets
+  PortSockets wan;
+  PortSockets vnet;
+};
+struct PortPrograms {
+  xdp::WanProgram& wan;
+  xdp::VnetProgram& vnet;
+};
+struct PortPlaces {
+  PortPlace wan;
+  PortPlace vnet;
+};
+
+Result<Ports> open_ports_as(const PortPlaces& places, const PortPrograms& programs, const xsk::CopyChoice& choice) {
+  GW_TRY_ASSIGN(const std::uint32_t wan_queues, xsk::rx_queues(places.wan.link.name));
+  GW_TRY_ASSIGN(const std::uint32_t vnet_queues, xsk::rx_queues(places.vnet.link.name));
+  Ports ports;
+  GW_TRY_ASSIGN(ports.umem, xsk::Umem::create((wan_queues + vnet_queues) * kFramesPerSocket));
+  GW_TRY_ASSIGN(ports.wan, open_port(places.wan, programs.wan, *ports.umem, choice));
+  GW_TRY_ASSIGN(ports.vnet, open_port(places.vnet, programs.vnet, *ports.umem, choice));
+  return ports;
+}
+
+/// All ports in one mode. A driver may offer zero copy and then refuse it (queue settings, MTU): then all
+/// are opened once more, in copy mode.
+Result<Ports> open_ports(const PortPlaces& places, const PortPrograms& programs) {
+  const auto offer = [](const net::Link& link) {
+    const bool zero_copy = xsk::offers_zero_copy(link.ifindex);
+    return xsk::PortOffer{link.name, zero_copy ? xsk::CopyMode::kZeroCopy : xsk::CopyMode::kCopy};
+  };
+  const xsk::CopyChoice choice = xsk::choose_copy_mode(std::array{offer(places.wan.link), offer(places.vnet.link)});
+  auto ports = open_ports_as(places, programs, choice);
+  if (!ports && choice.mode == xsk::CopyMode::kZeroCopy) {
+    const std::string why = std::format("zero copy was refused: {}", ports.error().describe());
+    log::warning("port", "{}; all ports use copy mode", why);
+    // The kernel frees the queues of closed sockets a little later (xp_release_deferred); until then EBUSY.
+    for (int tries = 0; !ports && tries < kReopenTries; ++tries) {
+      std::this_thread::sleep_for(kReopenPause);
+      ports = open_ports_as(places, programs, {xsk::CopyMode::kCopy, why});
+    }
+  }
+  if (!ports) return ports;
+  for (const rpc::PortFacts* f : {&ports->wan.facts, &ports->vnet.facts})
+    log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({})", f->interface, f->side, f->attachment.mode,
+              f->queues, f->zero_copy ? "zero copy" : "copy mode", f->copy_reason);
+  return ports;
+}
+
+/// Keys and clear packets stay out of core files and of other processes of this user. What systemd-coredump
+/// gets by a pipe ignores the limit, hence both.
+Status refuse_dumps() {
+  const rlimit none{0, 0};
+  if (::setrlimit(RLIMIT_CORE, &none) != 0) return fail_errno("switching core files off");
+  if (::prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno("making the process undumpable");
+  return {};
+}
+
+/// The records must not survive a reboot: a disk that was rolled back brings back an older IV epoch, and
+/// with it nonces that were used.
+Status check_volatile(const std::string& dir) {
+  struct statfs fs{};
+  if (::statfs(dir.c_str(), &fs) != 0) return fail_errno(std::format("looking at the state directory {}", dir));
+  if (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC) return {};
+  return fail_field("state-dir", std::format("{} is not on tmpfs: a volume that is rolled back would repeat nonces; "
+                                             "choose a directory below /run",
+                                             dir));
 }
 
 Result<std::unique_ptr<esp::RuntimeStore>> open_store(const FastpathOptions& options) {
@@ -77,6 +156,7 @@ Result<std::unique_ptr<esp::RuntimeStore>> open_store(const FastpathOptions& opt
   std::filesystem::create_directories(options.state_dir, error);
   if (error)
     return fail(Errc::kIo, std::format("making the state directory {}: {}", options.state_dir, error.message()));
+  if (options.state_place == StatePlace::kVolatile) GW_TRY(check_volatile(options.state_dir));
   (void)::chmod(options.state_dir.c_str(), 0700);
   GW_TRY_ASSIGN(auto store, esp::RuntimeStore::open(options.state_dir + "/runtime", options.max_sas * 2));
   if (!store->replaced().empty()) log::warning("sa", "the runtime records were replaced: {}", store->replaced());
@@ -135,18 +215,14 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(auto store, open_store(o));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(o.max_sas));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load({}));
-  GW_TRY_ASSIGN(const std::uint32_t wan_queues, xsk::rx_queues(o.wan));
-  GW_TRY_ASSIGN(const std::uint32_t vnet_queues, xsk::rx_queues(o.vnet));
-  GW_TRY_ASSIGN(auto umem, xsk::Umem::create((wan_queues + vnet_queues) * kFramesPerSocket));
-  GW_TRY_ASSIGN(PortSockets wan_port, open_port(wan_link, "wan", wan, *umem));
-  GW_TRY_ASSIGN(PortSockets vnet_port, open_port(vnet_link, "vnet", vnet, *umem));
+  GW_TRY_ASSIGN(Ports ports, open_ports({{wan_link, "wan"}, {vnet_link, "vnet"}}, {wan, vnet}));
   GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(o.wan));
   log::info("esp", "crypto: {}", crypto->name());
-  GW_TRY_ASSIGN(auto worker,
-                worker::Worker::start({std::move(umem), std::move(wan_port.sockets), std::move(vnet_port.sockets),
-                                       std::move(raw), std::move(crypto), as_memory(vnet.fib()), o.max_tunnels},
-                                      clock));
-  return Base{std::move(wan),    std::move(vnet),    std::move(store),  {wan_port.facts, vnet_port.facts},
+  GW_TRY_ASSIGN(auto worker, worker::Worker::start(
+                                 {std::move(ports.umem), std::move(ports.wan.sockets), std::move(ports.vnet.sockets),
+                                  std::move(raw), std::move(crypto), as_memory(vnet.fib()), o.max_tunnels},
+                                 clock));
+  return Base{std::move(wan),    std::move(vnet),    std::move(store),  {ports.wan.facts, ports.vnet.facts},
               std::move(worker), std::move(netlink), std::move(monitor)};
 }
 
@@ -235,6 +311,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
 }  // namespace
 
 Status run_fastpath(const FastpathOptions& options) {
+  GW_TRY(refuse_dumps());
   xdp::quiet_libbpf();
   GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options));
   return fastpath->serve(options);

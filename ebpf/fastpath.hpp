@@ -11,11 +11,17 @@
 
 namespace gw {
 
+enum class StatePlace : std::uint8_t {
+  kVolatile,  // tmpfs or ramfs, else refused
+  kAnywhere,  // for tests on a machine without: whatever survives a reboot can repeat nonces
+};
+
 struct FastpathOptions {
   std::string wan;
   std::string vnet;
   std::string socket = "/run/gw/fastpath.sock";
   std::string state_dir = "/run/gw/fastpath";
+  StatePlace state_place = StatePlace::kVolatile;
   std::uint32_t instance = 0;
   esp::BackendChoice crypto = esp::BackendChoice::kAuto;
   std::uint32_t max_tunnels = 500;

@@ -20,6 +20,9 @@ int main(int argc, char** argv) {
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")
       ->capture_default_str();
+  app.add_flag_callback(
+      "--state-on-disk-for-tests", [&] { options.state_place = gw::StatePlace::kAnywhere; },
+      "accept a --state-dir that is not on tmpfs: it can repeat nonces after a power loss or a rolled back volume");
   app.add_option("--instance", options.instance, "number of this instance")
       ->check(CLI::Range(0, 15))
       ->capture_default_str();

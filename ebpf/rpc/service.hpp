@@ -21,6 +21,7 @@ struct PortFacts {
   std::string side;  // "wan" or "vnet"
   xdp::Attachment attachment;
   bool zero_copy = false;
+  std::string copy_reason;  // why this, or why not
   std::uint32_t queues = 0;
 };
 

@@ -99,8 +99,7 @@ void Service::list_ports(fp::PortList& out) const {
     info.set_attach_mode(port.attachment.mode);
     info.set_zero_copy(port.zero_copy);
     info.set_queues(port.queues);
-    std::string reason =
-        port.zero_copy ? "the driver offers zero-copy AF_XDP" : "the driver offers no zero-copy AF_XDP";
+    std::string reason = port.copy_reason;
     if (!port.attachment.reason.empty()) reason += "; " + port.attachment.reason;
     info.set_reason(reason);
   }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <format>
 
 #include "base/fd.hpp"
 
@@ -29,6 +30,17 @@ Result<std::uint32_t> rx_queues(const std::string& interface) {
 bool offers_zero_copy(int ifindex) {
   LIBBPF_OPTS(bpf_xdp_query_opts, options);
   return bpf_xdp_query(ifindex, 0, &options) == 0 && (options.feature_flags & NETDEV_XDP_ACT_XSK_ZEROCOPY) != 0;
+}
+
+CopyChoice choose_copy_mode(std::span<const PortOffer> ports) {
+  std::string without;
+  for (const PortOffer& port : ports) {
+    if (port.best == CopyMode::kZeroCopy) continue;
+    if (!without.empty()) without += " and ";
+    without += port.interface;
+  }
+  if (without.empty()) return {CopyMode::kZeroCopy, "all ports offer zero-copy AF_XDP"};
+  return {CopyMode::kCopy, std::format("no zero-copy AF_XDP on {}; the ports share their packet buffers", without)};
 }
 
 }  // namespace gw::xsk

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "base/result.hpp"
+#include "ebpf/xsk/socket.hpp"
 
 namespace gw::xsk {
 
@@ -13,5 +15,17 @@ Result<std::uint32_t> rx_queues(const std::string& interface);
 
 /// Whether the driver offers zero-copy AF_XDP.
 bool offers_zero_copy(int ifindex);
+
+struct PortOffer {
+  std::string interface;
+  CopyMode best = CopyMode::kCopy;  // that its driver offers
+};
+struct CopyChoice {
+  CopyMode mode = CopyMode::kCopy;
+  std::string reason;  // for an operator
+};
+/// One choice for all ports: they share a UMEM, and the kernel binds every socket of a UMEM in the mode of
+/// the first one, whatever the socket asks for. Zero copy only if all offer it. Pure.
+CopyChoice choose_copy_mode(std::span<const PortOffer> ports);
 
 }  // namespace gw::xsk

@@ -48,6 +48,13 @@ Losses Socket::losses() const {
   return {s.rx_dropped, s.rx_ring_full};
 }
 
+CopyMode Socket::mode() const {
+  xdp_options options{};
+  socklen_t length = sizeof options;
+  const bool told = ::getsockopt(fd_, SOL_XDP, XDP_OPTIONS, &options, &length) == 0;
+  return told && (options.flags & XDP_OPTIONS_ZEROCOPY) ? CopyMode::kZeroCopy : CopyMode::kCopy;
+}
+
 std::size_t Socket::receive(std::span<Descriptor> out) {
   std::uint32_t index = 0;
   const std::uint32_t n = xsk_ring_cons__peek(&rx_, static_cast<std::uint32_t>(out.size()), &index);

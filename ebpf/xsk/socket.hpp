@@ -45,6 +45,8 @@ class Socket {
   int fd() const { return fd_; }
   /// Any thread.
   Losses losses() const;
+  /// What the kernel made of the mode that was asked for.
+  CopyMode mode() const;
 
   /// Takes received packets; their frames are the caller's.
   std::size_t receive(std::span<Descriptor> out);

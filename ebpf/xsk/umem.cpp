@@ -9,6 +9,7 @@ Result<std::unique_ptr<Umem>> Umem::create(std::uint32_t frames) {
   const std::size_t bytes = std::size_t{frames} * kFrameBytes;
   void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (at == MAP_FAILED) return fail_errno("allocating packet buffers");
+  (void)::madvise(at, bytes, MADV_DONTDUMP);  // clear packets are nothing for a core file
   umem->memory_ = {static_cast<std::uint8_t*>(at), bytes};
   umem->free_.reserve(frames);
   for (std::uint32_t i = frames; i-- > 0;) umem->free_.push_back(FrameAddress{i} * kFrameBytes);
