@@ -177,8 +177,9 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False):
+    def __init__(self, directory: pathlib.Path, keeper=False, options=()):
         self.dir = directory
+        self.options = [str(o) for o in options]
         self.socket = directory / "fastpath.sock"
         self.log = directory / "gw-fastpath.log"
         self.state = pathlib.Path(f"/run/gw-test-{os.getpid()}-{directory.name}")
@@ -211,7 +212,7 @@ class FastpathLab:
     def start(self):
         command = ["ip", "netns", "exec", "fpg"] + ([sys.executable, str(KEEPER)] if self.keeper else [])
         command += [str(FASTPATH), "--wan", "wan", "--vnet", "vnet", "--socket", str(self.socket), "--state-dir", str(self.state),
-                    "--log-level", "debug"]
+                    "--log-level", "debug", *self.options]
         self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
         self.wait_ready()
 

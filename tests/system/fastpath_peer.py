@@ -72,7 +72,8 @@ class PeerSa:
 class Tunnel:
     """A tunnel with one SA pair, as charon and gwd would make it, and the peer's two ends."""
 
-    def __init__(self, lab, v6=False, udp=False, key_bits=256, number=1, epoch=1, keys=None, fresh=True, **more):
+    def __init__(self, lab, v6=False, udp=False, key_bits=256, number=1, epoch=1, keys=None, fresh=True, like=None, **more):
+        """`like`: another tunnel of the same charon and gwd; each has one connection."""
         self.lab, self.number = lab, number
         self.gw, self.peer = (GW6, PEER6) if v6 else (GW4, PEER4)
         self.keys = keys or (os.urandom(key_bits // 8 + 4), os.urandom(key_bits // 8 + 4))
@@ -80,8 +81,8 @@ class Tunnel:
         self.in_spi, self.out_spi = IN_SPI + 16 * number, OUT_SPI + 16 * number
         self.sent = PeerSa(self.in_spi, self.keys[0], self.peer, self.gw, (4500, 4500) if udp else None)
         self.received = PeerSa(self.out_spi, self.keys[1], self.gw, self.peer, (4500, 4500) if udp else None)
-        self.ike = lab.rpc(pb.ROLE_IKE, epoch)
-        self.control = lab.rpc(pb.ROLE_CONTROL)
+        self.ike = like.ike if like else lab.rpc(pb.ROLE_IKE, epoch)
+        self.control = like.control if like else lab.rpc(pb.ROLE_CONTROL)
         self.configure()
         self.add_sas(fresh, **more)
 

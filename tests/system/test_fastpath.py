@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -247,9 +248,23 @@ def test_a_thousand_packets_in_one_go(lab):
 
 
 def test_one_line_errors(tmp_path):
-    def fails_with(*arguments):
-        done = subprocess.run([lab_module.FASTPATH, "--socket", tmp_path / "s", "--state-dir", tmp_path / "d", *arguments],
+    def fails_with(*arguments, state=tmp_path / "d"):
+        done = subprocess.run([lab_module.FASTPATH, "--socket", tmp_path / "s", "--state-dir", state, *arguments],
                               capture_output=True, text=True, timeout=30)
         assert done.returncode != 0
         return done.stderr.strip().splitlines()[-1]
     assert fails_with("--wan", "nosuch0", "--vnet", "lo") == "gw-fastpath: interface 'nosuch0' does not exist"
+    with tempfile.TemporaryDirectory(dir=lab_module.TOP / "build") as disk:
+        assert "tmpfs" not in run("stat", "-f", "-c", "%T", disk)
+        assert fails_with("--wan", "lo", "--vnet", "lo", state=disk) == (
+            f"gw-fastpath: state-dir: {disk} is not on tmpfs: a volume that is rolled back would repeat nonces; "
+            "choose a directory below /run")
+        assert "tmpfs" not in fails_with("--wan", "lo", "--vnet", "lo", "--state-on-disk-for-tests", state=disk)
+    small = tmp_path / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=64k", "none", small)
+    try:
+        line = fails_with("--wan", "lo", "--vnet", "lo", state=small)
+        assert line.startswith("gw-fastpath: cannot allocate ") and line.endswith("No space left on device")
+    finally:
+        run("umount", small)

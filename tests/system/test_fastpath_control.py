@@ -1,6 +1,7 @@
 """gw-fastpath alone, black box: the RPC's rules, SAs and tunnels over their life, restarts with the keeper.
 The topology is drawn in fastpath_lab.py, the peer is in fastpath_peer.py."""
 import os
+import signal
 import socket
 import struct
 import time
@@ -9,7 +10,7 @@ import pytest
 from scapy.all import IP, UDP
 
 import fastpath_lab as lab_module
-from fastpath_lab import add_sa, packed, pb, poll, run
+from fastpath_lab import FastpathLab, add_sa, packed, pb, poll, run
 from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -105,7 +106,8 @@ def test_nat_rebinding_is_reported_and_moved_only_on_request(lab):
 
 
 def test_ecmp_spreads_flows_and_keeps_them(lab):
-    first, second = Tunnel(lab), Tunnel(lab, number=2)
+    first = Tunnel(lab)
+    second = Tunnel(lab, number=2, like=first)
     first.control.ok(update_routes=pb.UpdateRoutes(add=[pb.Route(
         prefix=packed("10.9.0.0"), prefix_length=16, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[1, 2])]))
 
@@ -121,6 +123,53 @@ def test_ecmp_spreads_flows_and_keeps_them(lab):
     first.control.ok(del_tunnel=pb.DelTunnel(tunnel_id=2))
     assert {way(port) for port in range(100, 140)} == {1}
     assert run("ip", "-n", "fpg", "link", "show", "tun2", check=False) == ""
+
+
+def test_an_sa_that_moved_while_its_client_was_away_is_claimed(lab):
+    """UpdateSa was lost with the connection; the replay has the new address."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    run("ip", "-n", "fpw", "addr", "add", "192.0.2.3/24", "dev", "wan0")
+    tunnel.ike = lab.rpc(pb.ROLE_IKE, epoch=1)
+    tunnel.peer = tunnel.received.dst = tunnel.sent.src = "192.0.2.3"
+    tunnel.add_sas(fresh=False)
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+    sas = tunnel.ike.ok(list_sas=pb.ListSas()).sas.sas
+    assert {s.id.spi: (s.dst.address, s.iv_epoch) for s in sas} == {
+        tunnel.in_spi: (packed(GW4), 0), tunnel.out_spi: (packed("192.0.2.3"), 1)}, "moved, not made again"
+    to_host, to_site = packets(4)
+    tunnel.from_peer(to_host)
+    assert tunnel.at_host()
+    poll("the new address is used", lambda: tunnel.from_host(to_site) or tunnel.at_peer(0.3), 10)
+    assert tunnel.ike.event("mapping", 0.2) is None
+    other_key = add_sa(tunnel.out_spi, GW4, PEER4, os.urandom(36), False)
+    tunnel.ike.ok(add_sa=other_key)  # another key with this SPI to another peer is another SA
+
+
+def test_a_device_that_somebody_deleted_is_made_again(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    run("ip", "-n", "fpg", "link", "del", "tun1")
+    tunnel.configure()
+    assert lab.carrier("tun1"), "made again, and its SA is there"
+    lab.wan.drain()
+    run("ip", "-n", "fpg", "route", "add", "10.66.0.0/16", "dev", "tun1")
+
+    def read():
+        tunnel.from_host(IP(src=HOST4, dst="10.66.0.1") / UDP())
+        got = tunnel.at_peer(0.5)
+        return got and got[0].dst == "10.66.0.1"
+    poll("packets that the kernel routes into it are sent", read)
+
+
+def test_strict_reverse_path_filtering_does_not_reach_tunnel_devices(lab):
+    def rp_filter(device):
+        return run("ip", "netns", "exec", "fpg", "sysctl", "-n", f"net.ipv4.conf.{device}.rp_filter").strip()
+    tunnel = Tunnel(lab)
+    assert rp_filter("tun1") == "0"
+    run("ip", "netns", "exec", "fpg", "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+    Tunnel(lab, number=2, like=tunnel)
+    assert rp_filter("tun2") == "2", "the larger of this and 'all' counts; 2 is loose"
 
 
 # --- the RPC's rules ---------------------------------------------------------------------------------
@@ -171,7 +220,8 @@ def test_frames_that_are_none(lab):
 
 
 def test_sync_done_sweeps_what_was_not_sent_again(lab):
-    tunnel, other = Tunnel(lab), Tunnel(lab, number=2)
+    tunnel = Tunnel(lab)
+    other = Tunnel(lab, number=2, like=tunnel)
     # charon reconnects and has only tunnel 1's SAs; gwd reconnects and has only tunnel 1.
     tunnel.ike = lab.rpc(pb.ROLE_IKE, epoch=1)
     tunnel.add_sas(fresh=False)
@@ -204,6 +254,74 @@ def test_orphans_carry_on_until_the_new_sa_has_traffic(lab):
     lab.wan.send(tunnel.frame(PeerSa(0x5001, keys[0], PEER4, GW4).seal(bytes(packets(4)[0]))))
     assert tunnel.at_host()
     poll("orphans end", lambda: {s.id.spi for s in charon.ok(list_sas=pb.ListSas()).sas.sas} == {0x5001, 0x5002}, 9)
+
+
+def test_a_hello_ends_the_older_connection_of_its_role(lab):
+    tunnel = Tunnel(lab)
+    observers = [lab.rpc(pb.ROLE_OBSERVER), lab.rpc(pb.ROLE_OBSERVER)]
+    old = {pb.ROLE_IKE: tunnel.ike, pb.ROLE_CONTROL: tunnel.control}
+    new = {role: lab.rpc(role) for role in old}
+    for role, client in old.items():
+        with pytest.raises(OSError):  # closed, or reset if it had not read everything
+            client.call(list_sas=pb.ListSas())
+        new[role].ok(list_sas=pb.ListSas())
+    for observer in observers:
+        observer.ok(list_sas=pb.ListSas())
+
+
+def test_what_the_older_connection_had_sent_is_not_carried_out(lab):
+    """gw-fastpath stalls, charon connects again: all of it is read in one go."""
+    tunnel = Tunnel(lab)
+    os.kill(lab.fastpath_pid(), signal.SIGSTOP)
+    try:
+        hello = pb.ClientFrame(id=1, hello=pb.Hello(version=1, role=pb.ROLE_IKE, name="again", epoch=1)).SerializeToString()
+        again = socket.socket(socket.AF_UNIX)
+        again.connect(str(lab.socket))
+        again.sendall(struct.pack(">I", len(hello)) + hello)
+        late = [pb.ClientFrame(id=9000 + i, add_sa=add_sa(0x7000 + i, GW4, PEER4, os.urandom(36), False)).SerializeToString()
+                for i in range(300)]
+        tunnel.ike.socket.sendall(b"".join(struct.pack(">I", len(frame)) + frame for frame in late))
+    finally:
+        os.kill(lab.fastpath_pid(), signal.SIGCONT)
+    again.settimeout(5)
+    assert again.recv(4096)
+    count = len(tunnel.control.ok(list_sas=pb.ListSas()).sas.sas)
+    time.sleep(0.3)
+    assert len(tunnel.control.ok(list_sas=pb.ListSas()).sas.sas) == count < 2 + len(late), "nothing after the new Hello"
+    again.close()
+
+
+def test_refused_sas_leave_nothing_behind(tmp_path):
+    small = FastpathLab(tmp_path, options=("--max-sas", 2))  # 4 records
+    try:
+        ike = small.rpc(pb.ROLE_IKE)
+        for i in range(10):
+            bad = add_sa(0x7000 + i, GW4, PEER4, os.urandom(36), False, udp=True, ports=(4500, 0))
+            assert ike.refused(pb.INVALID_ARGUMENT, add_sa=bad).field == "dst"
+        ike.ok(add_sa=add_sa(0x8000, GW4, PEER4, os.urandom(36), False))
+    finally:
+        assert small.close() == 0
+
+
+def test_keys_and_packets_stay_out_of_core_files(lab):
+    pid = lab.fastpath_pid()
+    with open(f"/proc/{pid}/limits") as limits:
+        core = next(line for line in limits if line.startswith("Max core file size"))
+    assert core.split()[4:6] == ["0", "0"]
+    with open(f"/proc/{pid}/smaps") as smaps:
+        flags, sizes = [], []
+        for line in smaps:
+            if line.startswith("Size:"):
+                sizes.append(int(line.split()[1]))
+            elif line.startswith("VmFlags:"):
+                flags.append(line.split()[1:])
+    assert any("dd" in f and size >= 3 * 2048 * 2 * 2 for f, size in zip(flags, sizes)), "the UMEM is not dumped"
+
+
+def test_ports_say_what_the_kernel_does(lab):
+    for port in lab.rpc(pb.ROLE_OBSERVER).ok(list_ports=pb.ListPorts()).ports.ports:
+        assert not port.zero_copy
+        assert port.reason.startswith("no zero-copy AF_XDP on wan and vnet; the ports share their packet buffers")
 
 
 # --- restarts ----------------------------------------------------------------------------------------
@@ -265,6 +383,21 @@ def test_a_tunnel_that_is_gone_takes_its_kept_device_along(kept_lab):
     control.ok(sync_done=pb.SyncDone())
     assert run("ip", "-n", "fpg", "link", "show", "tun1", check=False) == ""
     assert tunnel.number == 1
+
+
+def test_an_sa_that_had_expired_says_so_after_the_restart(lab):
+    tunnel = Tunnel(lab, lifetime=pb.Lifetime(hard_packets=2))
+    for _ in range(2):
+        tunnel.from_peer(packets(4)[0])
+    assert tunnel.ike.event("expire").hard
+    lab.kill()
+    lab.start()
+    tunnel.ike, tunnel.control = lab.rpc(pb.ROLE_IKE), lab.rpc(pb.ROLE_CONTROL)
+    tunnel.configure()
+    tunnel.add_sas(fresh=False, lifetime=pb.Lifetime(hard_packets=2))
+    tunnel.from_peer(packets(4)[0])
+    expire = tunnel.ike.event("expire")
+    assert expire and expire.hard and expire.id == tunnel.in_id
 
 
 def test_a_reboot_forgets_and_asks_for_rekey(lab):
