@@ -34,6 +34,11 @@ void FrameReader::feed(std::span<const std::uint8_t> bytes) {
 }
 
 Result<std::optional<std::string_view>> FrameReader::next() {
+  if (consumed_ != 0 && consumed_ == buffer_.size()) {  // the last payload may hold a key, and the next one be far
+    wipe(buffer_.data(), buffer_.size());
+    buffer_.clear();
+    consumed_ = 0;
+  }
   const std::string_view rest = std::string_view(buffer_).substr(consumed_);
   if (rest.size() < 4) return std::nullopt;
   const std::size_t length = load_be<std::uint32_t>(rest.data());

@@ -154,6 +154,8 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
     it->second.origin = Origin::kResumed;
     return &r;
   }
+  if (id.direction == Direction::kOutbound && spent_.contains(id.fingerprint))
+    return fail(Errc::kNeedsRekey, "this process has sent with the key in an SA that was deleted");
   RuntimeRecord trial{};
   GW_TRY(begin_record(trial, id.direction, options));  // refuse before a slot is taken
   GW_TRY_ASSIGN(const std::uint32_t i, take_slot());
@@ -182,13 +184,25 @@ void RuntimeStore::abandon(RuntimeRecord& record) {
   const auto it = std::ranges::find(index_, slot_of(record), [](const auto& item) { return item.second.slot; });
   if (it == index_.end()) return;
   if (it->second.origin == Origin::kBegun)
-    release(record);
+    free_slot(it->second.slot);
   else
     it->second.attached = false;
 }
 
 void RuntimeStore::release(RuntimeRecord& record) {
   const std::uint32_t i = slot_of(record);
+  const auto it = std::ranges::find(index_, i, [](const auto& item) { return item.second.slot; });
+  if (it != index_.end() && it->first.first == Direction::kOutbound && spent_.insert(it->first.second).second)
+    spent_order_.push_back(it->first.second);
+  if (spent_order_.size() > kSpentKeys) {
+    spent_.erase(spent_order_.front());
+    spent_order_.pop_front();
+  }
+  free_slot(i);
+}
+
+void RuntimeStore::free_slot(std::uint32_t i) {
+  RuntimeRecord& record = slot(i);
   std::erase_if(index_, [&](const auto& item) { return item.second.slot == i; });
   store_field(record.state, std::uint32_t{kFree});  // first: a half-wiped record is never found again
   publish();

@@ -4,8 +4,10 @@
 // written by the worker that owns the SA. The file is locked: a second process is refused.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,7 +36,8 @@ class RuntimeStore {
   Fingerprint fingerprint(std::span<const std::uint8_t> key_and_nonce_salt) const;
 
   /// The record to use for this SA, ready for OutboundSa/InboundSa::create; recorded before this returns.
-  /// kNeedsRekey: a replayed key without record, or its epochs are used up. kAlreadyExists: the key is in
+  /// kNeedsRekey: a replayed key without record, its epochs are used up, or it is an outbound key that was
+  /// released before (whatever the client says about it). kAlreadyExists: the key is in
   /// use by an SA of this process (release or detach that first). kLimit: no free slot.
   Result<RuntimeRecord*> adopt(const RecordId& id, const AdoptOptions& options);
 
@@ -60,6 +63,7 @@ class RuntimeStore {
   Status replace_file(std::uint32_t capacity, std::string why);
   Status load();
   Result<std::uint32_t> take_slot();
+  void free_slot(std::uint32_t i);
   StoreHeader& header() const;
   RuntimeRecord& slot(std::uint32_t i) const;
   std::uint32_t slot_of(const RuntimeRecord& record) const;
@@ -74,6 +78,10 @@ class RuntimeStore {
   using Key = std::pair<Direction, Fingerprint>;
   std::map<Key, Entry> index_;
   std::vector<std::uint32_t> free_;  // slots below high_water that are free
+  // Outbound keys that were released: a client that offers one as fresh is wrong. 16 bytes a key.
+  static constexpr std::size_t kSpentKeys = 65536;
+  std::set<Fingerprint> spent_;
+  std::deque<Fingerprint> spent_order_;
   std::string path_;
   std::string replaced_;
   Fd fd_;

@@ -174,6 +174,15 @@ TEST_F(RuntimeStoreTest, EveryPageIsThereFromTheStart) {
   EXPECT_GE(allocated(), store_bytes(1000));
 }
 
+TEST_F(RuntimeStoreTest, AReleasedOutboundKeyIsNeverFreshAgain) {
+  auto store = open();
+  store->release(*store->adopt(id(*store, 1), kFresh).value());
+  EXPECT_EQ(store->adopt(id(*store, 1), kFresh).error().code, Errc::kNeedsRekey);
+  store->release(*store->adopt(id(*store, 1, Direction::kInbound), kFresh).value());
+  EXPECT_TRUE(store->adopt(id(*store, 1, Direction::kInbound), kFresh)) << "receiving makes no nonces";
+  EXPECT_TRUE(store->adopt(id(*store, 2), kFresh));
+}
+
 TEST_F(RuntimeStoreTest, AbandonTakesOnlyWhatWasJustBegun) {
   auto store = open(4);
   for (int i = 0; i < 20; ++i) store->abandon(*store->adopt(id(*store, 1), kFresh).value());
