@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <tuple>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
@@ -58,7 +59,7 @@ void print(const gwd::ConfigFailure& failure) {
   std::fprintf(stderr, "gwd: %s\n", failure.error.describe().c_str());
 }
 
-// Listens where the configuration says; a change of the address takes effect at the next start.
+// Listens where the configuration says.
 Status listen_metrics(gwd::TcpHttpServer& server, const config::GatewayModel& model) {
   const auto address = asio::ip::make_address(model.metrics_address);
   return server.listen({address, model.metrics_port});
@@ -99,7 +100,12 @@ int run(const Options& options) {
                         .bmp_port = options.bmp_port},
                        std::move(*kernel));
   gwd::ConfigService config(io, clock, std::move(*store), options.instance);
-  config.on_activate([&](gwd::ModelPtr model) { gateway.apply(std::move(model)); });
+  config.on_activate([&](gwd::ModelPtr model) {
+    const gwd::ModelPtr before = gateway.model();
+    if (before && std::tie(before->metrics_address, before->metrics_port) != std::tie(model->metrics_address, model->metrics_port))
+      log::warning("metrics", "management.metrics takes effect when gwd starts again");
+    gateway.apply(std::move(model));
+  });
   gwd::Api api(gateway, config, clock);
   gwd::UnixHttpServer api_server(io, [&](gwd::HttpRequest request) { return api.handle(std::move(request)); });
   gwd::MetricsEndpoint metrics(gateway, clock, [&] { return config.running_revision(); });

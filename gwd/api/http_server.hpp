@@ -33,7 +33,7 @@ struct HttpResponse {
 using HttpHandler = std::function<boost::asio::awaitable<HttpResponse>(HttpRequest)>;
 
 struct HttpLimits {
-  std::size_t body_bytes = std::size_t{4} << 20;  // a configuration of 10,000 connections is about 3 MiB
+  std::size_t body_bytes = std::size_t{10} << 20;  // the largest document (4 MiB), escaped
   std::size_t connections = 64;
   std::chrono::seconds idle{30};
 };

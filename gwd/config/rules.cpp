@@ -139,4 +139,14 @@ void Rules::secret_file(const Path& path, const std::string& file, std::size_t m
           std::format("at most {}", max_bytes));
 }
 
+// FRR's command line takes a word.
+void Rules::one_word(const Path& path, const std::string& file) {
+  if (file.empty() || faulty(path) || options_.secret_files == ValidateOptions::SecretFiles::kIgnore) return;
+  const auto secret = read_secret_file(resolve_path(file, options_.base_dir));
+  const auto printable = [](char c) { return c > ' ' && c <= '~'; };
+  if (secret && !std::ranges::all_of(secret->text(), printable))
+    error(path, std::format("the secret in {} has blanks or characters that BGP passwords cannot have", resolve_path(file, options_.base_dir)),
+          "one word of printable ASCII");
+}
+
 }  // namespace gw::config

@@ -66,6 +66,8 @@ class Rules {
   void transform(const Path& path, const std::string& value, std::span<const Transform> known);
   /// The file of a secret of at most `max_bytes`; nothing is done for an empty name.
   void secret_file(const Path& path, const std::string& file, std::size_t max_bytes);
+  /// The secret in `file` has no blanks.
+  void one_word(const Path& path, const std::string& file);
 
  private:
   void add(Severity severity, const Path& path, std::string message, std::string expected);

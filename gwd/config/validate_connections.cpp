@@ -118,6 +118,7 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
                 "at most a third of `hold`");
   rules.number(own + ".max_routes", bgp.max_routes(), {1, 1'000'000});
   rules.secret_file(own + ".md5_file", bgp.md5_file(), kMaxMd5Bytes);
+  rules.one_word(own + ".md5_file", bgp.md5_file());
 }
 
 void check_connection(Rules& rules, const Path& path, const v1::Connection& connection) {

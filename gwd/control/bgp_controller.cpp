@@ -21,6 +21,14 @@ namespace {
 
 bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.code == Errc::kTimeout; }
 
+// What parse_summary does not give.
+void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
+  to.local = from.local;
+  to.last_error = from.last_error;
+  to.end_of_rib_v4 = from.end_of_rib_v4;
+  to.end_of_rib_v6 = from.end_of_rib_v6;
+}
+
 // "FRRouting 10.3 (gw-a) on Linux(6.12.0)." -> "FRRouting 10.3"
 std::string short_version(std::string_view text) { return std::string(text.substr(0, text.find(" ("))); }
 
@@ -155,9 +163,15 @@ asio::awaitable<Status> BgpController::read_sessions() {
   if (!summary) co_return std::unexpected(summary.error());
   auto sessions = bgp::parse_summary(*summary);
   if (!sessions) co_return std::unexpected(sessions.error());
-  const auto neighbours = co_await vty_.show(bgp::kShowNeighbors, kShowTimeout);
-  if (!neighbours) co_return std::unexpected(neighbours.error());
-  if (const auto added = bgp::add_neighbors(*neighbours, *sessions); !added) co_return added;
+  const bool same = std::ranges::equal(*sessions, sessions_, [](const auto& a, const auto& b) { return a.first == b.first && a.second.state == b.second.state; });
+  if (same && clock_.now() < next_details_) {
+    for (auto& [address, session] : *sessions) keep_details(sessions_.at(address), session);
+  } else {
+    const auto neighbours = co_await vty_.show(bgp::kShowNeighbors, kShowTimeout);
+    if (!neighbours) co_return std::unexpected(neighbours.error());
+    if (const auto added = bgp::add_neighbors(*neighbours, *sessions); !added) co_return added;
+    next_details_ = clock_.now() + kDetails;
+  }
   sessions_ = std::move(*sessions);
   co_return Status{};
 }

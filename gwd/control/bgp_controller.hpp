@@ -36,6 +36,8 @@ class BgpController {
   static constexpr std::chrono::milliseconds kReconnectPause{100};
   static constexpr std::chrono::milliseconds kPollBusy{500};  // a session is not established
   static constexpr std::chrono::milliseconds kPollQuiet{5000};
+  /// The details (5 kB a neighbour) are read when a session changed its state, and this often.
+  static constexpr std::chrono::seconds kDetails{5};
 
   BgpController(boost::asio::io_context& io, const Clock& clock, BgpPaths paths);
 
@@ -74,6 +76,7 @@ class BgpController {
   BgpIntentPtr wanted_;
   BgpIntentPtr applied_;
   std::map<IpAddress, bgp::PeerStatus> sessions_;
+  MonoTime next_details_{};
   std::function<void()> sessions_read_;
   std::string version_;
   std::optional<WallTime> since_;
