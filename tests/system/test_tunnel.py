@@ -60,6 +60,18 @@ def test_traffic_both_ways_both_families_without_loss(world):
     load.assert_no_loss()
 
 
+def test_sites_reach_each_other_through_the_gateway(world):
+    """Out of one tunnel, into another: decrypted and encrypted again, never in the clear between."""
+    def reaches(target):
+        try:
+            world.lab.ns["host1"].run("ping", "-c", "3", "-i", "0.2", "-W", "1", target)
+            return True
+        except LabError:
+            return False
+    for target in (SIX.host4, SIX.host6, NATTED.host4, NATTED.host6):
+        poll(f"host1 reaches {target}", lambda target=target: reaches(target), 10, 0.5)
+
+
 def test_traffic_is_encrypted_and_decrypted_by_the_fast_path(world):
     before = world.gateway.tunnel(PLAIN)
     with world.probes.load(PLAIN, rate=200, families=(4,)):
