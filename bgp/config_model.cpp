@@ -4,7 +4,6 @@
 #include "bgp/config_model.hpp"
 
 #include <algorithm>
-#include <array>
 #include <format>
 #include <map>
 #include <set>
@@ -15,7 +14,6 @@ namespace gw::bgp {
 namespace {
 
 enum class Block : std::uint8_t { kGlobal, kRouter, kBmp, kIpv4, kIpv6 };
-constexpr std::array kBlocks{Block::kGlobal, Block::kRouter, Block::kBmp, Block::kIpv4, Block::kIpv6};
 
 struct Setting {
   Block block;
