@@ -1,4 +1,5 @@
 // A daemon's vty replies, and bgpd's JSON in them.
+#include <map>
 #include <string_view>
 
 #include "bgp/summary.hpp"
@@ -13,6 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!reply || !*reply) break;
   }
   if (auto sessions = gw::bgp::parse_summary(text)) (void)gw::bgp::add_neighbors(text, *sessions);
+  std::map<gw::IpAddress, gw::bgp::PeerStatus> peers;  // a reply about neighbors is no summary
+  (void)gw::bgp::add_neighbors(text, peers);
   (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kReceived);
   (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kAdvertised);
   return 0;

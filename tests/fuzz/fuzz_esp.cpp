@@ -1,0 +1,178 @@
+// A packet for an inbound SA, as it comes off the wire (raw) or with a peer's authentic but hostile content
+// (sealed), and a packet that a host sends into a tunnel (inner). First byte: kind and SA; see below.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/wire.hpp"
+#include "ebpf/esp/checksum.hpp"
+#include "ebpf/esp/codec.hpp"
+#include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/rewrite.hpp"
+
+namespace gw::esp {
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+// The first byte of an input: what the rest is, and for which SA.
+enum Kind : std::uint8_t { kRaw = 0, kSealed = 1, kInner = 2, kKindMask = 3 };
+constexpr std::uint8_t kOuterV6 = 4;
+constexpr std::uint8_t kInUdp = 8;
+constexpr std::uint8_t kLongSequence = 16;
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+// The program's OpenSSL allocates at first use: one backend for all inputs. Anything else is made anew, so that an
+// input always does the same.
+CryptoBackend& backend() {
+  static const auto made = make_backend(BackendChoice::kAuto).value();
+  return *made;
+}
+
+SaParameters parameters(std::uint8_t how) {
+  const auto ip = [](const char* text) { return IpAddress::parse(text).value(); };
+  const bool v6 = (how & kOuterV6) != 0;
+  SaParameters p;
+  p.spi = 0xc0ffee01;
+  p.src = {ip(v6 ? "2001:db8:f::10" : "203.0.113.10"), 4500};
+  p.dst = {ip(v6 ? "2001:db8:e::20" : "198.51.100.20"), 4500};
+  p.encapsulation = (how & kInUdp) != 0 ? Encapsulation::kUdp : Encapsulation::kNative;
+  p.sequence_mode = (how & kLongSequence) != 0 ? SequenceMode::kExtended : SequenceMode::k32Bit;
+  p.key = Secret(Bytes(36, 0x11));
+  // IPv4: anything. IPv6: UDP to ports of one network, so that selectors look into the packet.
+  p.local = {{ip("0.0.0.0"), ip("255.255.255.255")}, {ip("2001:db8:1::"), ip("2001:db8:1::ffff"), 17, 1000, 2000}};
+  p.remote = {{ip("0.0.0.0"), ip("255.255.255.255")}, {ip("::"), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}};
+  return p;
+}
+
+void write_ip_length(Bytes& wire, Family family) {
+  if (family == Family::kV6) {
+    store_be(&wire[4], static_cast<std::uint16_t>(wire.size() - 40));
+    return;
+  }
+  store_be(&wire[2], static_cast<std::uint16_t>(wire.size()));
+  store_be(&wire[10], std::uint16_t{0});
+  store_be(&wire[10], static_cast<std::uint16_t>(~fold16(sum16(wire.data(), 20))));
+}
+
+// What only the peer can make: `text` (inner packet, padding, trailer) under the SA's key. `ecn` is the outer mark.
+Bytes seal(const OutboundSa& sa, std::uint8_t ecn, std::span<const std::uint8_t> text) {
+  constexpr std::uint64_t kSequence = 7;
+  const auto header = sa.header();
+  Bytes wire(header.begin(), header.end());
+  wire.resize(header.size() + kSequenceAndIvBytes + text.size() + kIcvBytes);
+  std::uint8_t* esp = &wire[header.size() - 4];  // header() ends with the SPI
+  store_be(esp + 4, static_cast<std::uint32_t>(kSequence));
+  std::ranges::copy(text, esp + 16);
+
+  CryptoOp op{};
+  op.key = sa.key();
+  op.text = esp + 16;
+  op.length = static_cast<std::uint32_t>(text.size());
+  op.icv = op.text + op.length;
+  const std::uint32_t salt = sa.salt_be();
+  std::memcpy(op.nonce.data(), &salt, sizeof salt);
+  std::memcpy(op.nonce.data() + 4, esp + 8, 8);
+  const bool extended = sa.sequence_mode() == SequenceMode::kExtended;
+  store_be(op.aad.data(), sa.spi());
+  if (extended)
+    store_be(op.aad.data() + 4, kSequence);
+  else
+    store_be(op.aad.data() + 4, static_cast<std::uint32_t>(kSequence));
+  op.aad_length = extended ? 12 : 8;
+  backend().encrypt({&op, 1});
+
+  const Family family = sa.outer_family();
+  if (sa.udp()) {
+    const std::size_t udp = family == Family::kV4 ? 20 : 40;
+    store_be(&wire[udp + 4], static_cast<std::uint16_t>(wire.size() - udp));
+  }
+  if (family == Family::kV4)
+    wire[1] = ecn & 3;
+  else
+    wire[1] = static_cast<std::uint8_t>((ecn & 3) << 4);
+  write_ip_length(wire, family);
+  return wire;
+}
+
+// What forwarding does to a packet that check_inner() accepted.
+void forward(std::span<std::uint8_t> packet, const InnerHeader& header) {
+  const Family family = header.family;
+  const Flow flow = parse_flow(packet, family);
+  require(flow.l4_offset <= packet.size());
+  (void)flow_hash(packet, family);
+  (void)complete_checksum(packet, family);
+  (void)clamp_mss(packet, family, 1350);
+  (void)decrement_ttl(packet, family);
+  const auto after = check_inner(packet);  // IPv4: the header's checksum was kept right
+  require(after && after->header_length == header.header_length && after->total_length == header.total_length);
+}
+
+void decapsulate(const SaParameters& p, std::span<const std::uint8_t> wire) {
+  RuntimeRecord record{};
+  const auto sa = InboundSa::create(p, backend(), record).value();
+  // Exactly as large as the packet: AddressSanitizer sees every byte too far.
+  const auto memory = std::make_unique<std::uint8_t[]>(wire.size());
+  std::ranges::copy(wire, memory.get());
+  Packet packet{.base = memory.get(), .capacity = static_cast<std::uint32_t>(wire.size())};
+  packet.length = packet.capacity;
+  packet.in = sa.get();
+  Codec codec(backend());
+  const BurstResult result = codec.decapsulate({&packet, 1}, 1000);
+  require(result.passed + result.dropped == 1);
+  require((packet.drop == GW_DROP_NONE) == (result.passed == 1));
+  if (packet.drop == GW_DROP_ICV) require(record.replay_top == 0 && record.packets == 0);
+  if (packet.drop != GW_DROP_NONE) return;
+  require(packet.offset + packet.length <= packet.capacity);
+  const auto inner = check_inner(packet.bytes());
+  require(inner && inner->total_length == packet.length);
+  forward(packet.bytes(), *inner);
+}
+
+void fuzz_sealed(const SaParameters& p, std::uint8_t ecn, std::span<const std::uint8_t> text) {
+  RuntimeRecord record{};
+  require(begin_outbound(record, 0).has_value());
+  const auto sa = OutboundSa::create(p, backend(), record).value();
+  decapsulate(p, seal(*sa, ecn, text));
+}
+
+// `keep_checksum` 0: an IPv4 header's checksum is made right, or hardly any input would get past it.
+void fuzz_inner(std::uint8_t keep_checksum, std::span<const std::uint8_t> bytes) {
+  const auto memory = std::make_unique<std::uint8_t[]>(bytes.size());
+  std::ranges::copy(bytes, memory.get());
+  const std::span packet(memory.get(), bytes.size());
+  const std::size_t header_bytes = packet.empty() ? 0 : (packet[0] & 0xfU) * 4;
+  if (keep_checksum == 0 && header_bytes >= 20 && header_bytes <= packet.size() && packet[0] >> 4 == 4) {
+    store_be(&packet[10], std::uint16_t{0});
+    store_be(&packet[10], static_cast<std::uint16_t>(~fold16(sum16(packet.data(), header_bytes))));
+  }
+  const auto header = check_inner(packet);
+  if (!header) return;
+  require(header->header_length <= header->total_length && header->total_length <= packet.size());
+  forward(packet.first(header->total_length), *header);
+}
+
+}  // namespace
+}  // namespace gw::esp
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  constexpr std::size_t kMaxBytes = 9000;  // a jumbo frame; sealed, it still fits an IP packet
+  if (size < 2 || size > kMaxBytes) return 0;
+  const auto p = gw::esp::parameters(data[0]);
+  const std::span rest(data + 2, size - 2);
+  switch (data[0] & gw::esp::kKindMask) {
+    case gw::esp::kRaw: gw::esp::decapsulate(p, std::span(data + 1, size - 1)); break;
+    case gw::esp::kSealed:
+      if (rest.size() >= 2) gw::esp::fuzz_sealed(p, data[1], rest);
+      break;
+    default: gw::esp::fuzz_inner(data[1], rest); break;
+  }
+  return 0;
+}
