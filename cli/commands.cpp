@@ -78,10 +78,16 @@ class Program {
     while (!deepest->get_subcommands().empty()) deepest = deepest->get_subcommands().front();
     const std::string help = std::format("{} --help", command_line(*deepest));
     const std::vector<std::string> unknown = app_.remaining(true);
-    if (unknown.empty()) return usage(std::format("{} (see {})", error.what(), help));
     std::string known;
     for (const CLI::App* sub : deepest->get_subcommands([](const CLI::App*) { return true; }))
       known += (known.empty() ? "" : ", ") + sub->get_name();
+    const auto is = [&error](CLI::ExitCodes code) { return error.get_exit_code() == static_cast<int>(code); };
+    if (unknown.empty() && is(CLI::ExitCodes::RequiredError))
+      return usage(std::format("'{}' needs one of {} (see {})", command_line(*deepest), known, help));
+    const std::string_view what = error.what();
+    if (unknown.empty() && is(CLI::ExitCodes::ArgumentMismatch) && what.ends_with(" missing"))
+      return usage(std::format("{} needs a value (see {})", what.substr(0, what.find(':')), help));
+    if (unknown.empty()) return usage(std::format("{} (see {})", what, help));
     return usage(std::format("unknown word '{}' ({}see {})", unknown.front(),
                              known.empty() ? "" : "expected " + known + "; ", help));
   }

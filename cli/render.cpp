@@ -15,7 +15,7 @@ std::string since(std::uint64_t unix_ms, const View& view) {
 Colour state_colour(std::string_view state) {
   if (state == "up" || state == "Established" || state == "active") return Colour::kGood;
   if (state == "connecting" || state == "standby") return Colour::kWarning;
-  if (state == "disabled" || state.empty()) return Colour::kDim;
+  if (state == "disabled" || state == "Disabled" || state.empty()) return Colour::kDim;
   return Colour::kBad;
 }
 
@@ -83,8 +83,8 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
     table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
                tunnel.device(), esp_of(tunnel), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
                tunnel.dropped_packets(), state(tunnel.bgp_state()), tunnel.routes_received()});
-    if (tunnel.state() == "up" || (tunnel.reason().empty() && tunnel.fault().empty())) continue;
-    table.note(tunnel.fault().empty() ? tunnel.reason() : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
+    if (tunnel.reason().empty()) continue;
+    table.note(tunnel.fault().empty() || tunnel.fault() == "NoFault" ? tunnel.reason() : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
   }
   return or_nothing(table, "no tunnels", view);
 }
@@ -232,7 +232,7 @@ bool all_up(const api::TunnelsReply& reply) {
 }
 
 bool all_up(const api::BgpPeersReply& reply) {
-  return std::ranges::all_of(reply.peers(), [](const api::BgpPeer& p) { return p.state() == "Established"; });
+  return std::ranges::all_of(reply.peers(), [](const api::BgpPeer& p) { return p.state() == "Established" || p.state() == "Disabled"; });
 }
 
 }  // namespace gw::cli

@@ -9,6 +9,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/utf8.hpp"
+
 namespace gw::cli {
 namespace {
 
@@ -100,6 +102,7 @@ Exit Session::read_document(const std::string& file, api::ConfigRequest& into) c
     return failed(std::format("it has {} bytes, more than {}", size, kMaxDocumentBytes));
   std::stringstream text;
   text << stream.rdbuf();
+  if (!is_utf8(text.view())) return failed("it is not text in UTF-8");
   into.set_document(text.str());
   into.set_file(path.string());
   return kOk;

@@ -220,7 +220,9 @@ class Loader {
     const bool plain =
         !value.quoted && digits.find_first_not_of("0123456789") == std::string_view::npos && !digits.empty();
     if (!plain) {
-      complain(value.at, path, std::format("'{}' is not a number", shortened(text)), expected);
+      const bool only_quoted = value.quoted && digits.find_first_not_of("0123456789") == std::string_view::npos;
+      complain(value.at, path,
+               std::format("'{}' is {}", shortened(text), only_quoted ? "text because of its quotes" : "not a number"), expected);
       return std::nullopt;
     }
     if (digits.size() > 1 && digits[0] == '0') {

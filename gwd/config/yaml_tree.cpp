@@ -8,6 +8,7 @@
 #include <format>
 #include <sstream>
 
+#include "base/utf8.hpp"
 #include "gwd/config/yaml_loader.hpp"
 
 namespace gw::config {
@@ -101,24 +102,6 @@ class Builder final : public YAML::EventHandler {
   std::size_t count_ = 0;
 };
 
-// Length of the UTF-8 sequence that starts `text`, 0 if it is none (RFC 3629: no surrogates, no overlong).
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const auto tail = [&](std::size_t i) { return (byte(i) & 0xc0U) == 0x80U; };
-  const unsigned b0 = byte(0);
-  if (b0 < 0x80) return 1;
-  if (b0 >= 0xc2 && b0 <= 0xdf && tail(1)) return 2;
-  if ((b0 & 0xf0U) == 0xe0 && tail(1) && tail(2)) {
-    const unsigned code = ((b0 & 0x0fU) << 12U) | ((byte(1) & 0x3fU) << 6U);
-    return code < 0x800 || (code >= 0xd800 && code < 0xe000) ? 0 : 3;
-  }
-  if (b0 >= 0xf0 && b0 <= 0xf4 && tail(1) && tail(2) && tail(3)) {
-    const unsigned code = ((b0 & 0x07U) << 18U) | ((byte(1) & 0x3fU) << 12U);
-    return code < 0x10000 || code > 0x10ffff ? 0 : 4;
-  }
-  return 0;
-}
-
 // What yaml-cpp would accept or report badly: bytes that are no text, and tabs as indentation.
 bool check_text(std::string_view text, Findings& findings) {
   const auto complain = [&](Position at, std::string message, std::string expected) {
@@ -183,7 +166,10 @@ std::optional<Node> parse_yaml(std::string_view text, Findings& findings) {
     complain(stop.at, stop.message, stop.expected);
     return std::nullopt;
   } catch (const YAML::Exception& e) {
-    complain(position(e.mark), std::format("not valid YAML: {}", e.msg), "");
+    // Nearly always a forgotten colon or a key in the wrong column.
+    const bool in_map = std::string_view(e.msg).contains("map");
+    complain(position(e.mark), std::format("not valid YAML: {}", e.msg),
+             in_map ? "`key: value`, keys of one mapping in the same column" : "");
     return std::nullopt;
   } catch (const std::exception& e) {  // yaml-cpp throws std exceptions on some malformed input
     complain({}, std::format("not valid YAML: {}", e.what()), "");

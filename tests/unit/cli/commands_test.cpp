@@ -233,6 +233,15 @@ TEST_F(Commands, UsageIsExit2AndNothingIsSent) {
   }
 }
 
+TEST_F(Commands, WhatIsMissingIsNamed) {
+  run({"show"});
+  EXPECT_THAT(err(), StartsWith("gwctl: 'gwctl show' needs one of tunnels, sas, bgp, "));
+  run({"apply", "-f"});
+  EXPECT_EQ(err(), "gwctl: --file needs a value (see gwctl apply --help)\n");
+  EXPECT_EQ(run({"apply", "-f", file("version: 1 # h\xfc" "b\n")}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("it is not text in UTF-8"));
+}
+
 TEST_F(Commands, EveryHelpHasExamples) {
   for (const std::vector<std::string>& words : {std::vector<std::string>{},
                                                 {"status"},

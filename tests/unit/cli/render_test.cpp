@@ -36,6 +36,15 @@ TEST(Render, Tunnels) {
   EXPECT_TRUE(all_up(from_json<api::TunnelsReply>(R"({"tunnels": [{"state": "up"}, {"state": "disabled"}]})")));
 }
 
+TEST(Render, ATunnelThatIsUpAndCarriesNoRoutesSaysWhyADisabledOneSaysNothing) {
+  const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
+    {"name": "a", "state": "up", "fault": "NoFault", "reason": "no routes: BGP is Idle"}, {"name": "b", "state": "disabled", "fault": "NoFault"}]})");
+  const std::string text = render(reply, kView);
+  EXPECT_NE(text.find("\n    no routes: BGP is Idle\nb "), std::string::npos) << text;
+  EXPECT_EQ(text.find("NoFault"), std::string::npos) << text;
+  EXPECT_TRUE(all_up(from_json<api::BgpPeersReply>(R"({"peers": [{"state": "Established"}, {"state": "Disabled"}]})")));
+}
+
 TEST(Render, BgpPeersHaveTheCloudsColumns) {
   const auto reply = from_json<api::BgpPeersReply>(R"({"peers": [
     {"neighbor": "169.254.21.2", "asn": 65021, "state": "Established", "connected_seconds": 7500, "routes_received": 4, "messages_sent": 10,
