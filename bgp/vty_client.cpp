@@ -163,7 +163,7 @@ awaitable<void> VtyClient::Connection::write_loop() {
 
 awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands commands, milliseconds timeout) {
   const auto self = shared_from_this();
-  if (!open_) co_return fail(Errc::kClosed, "not connected to FRR");
+  if (!open_) co_return fail(Errc::kClosed, "bgpd (FRR) does not answer: systemctl status frr, journalctl -u frr");
   if (commands.empty()) co_return std::vector<VtyReply>{};
   std::size_t size = 0;
   for (const Command& c : commands) size += c.text.size() + c.secret.size() + 1;
@@ -227,7 +227,7 @@ awaitable<Status> VtyClient::connect(std::string path, milliseconds timeout) {
 
 awaitable<Result<std::vector<VtyReply>>> VtyClient::run(Commands commands, milliseconds timeout) {
   const auto connection = connection_;
-  if (!connection) co_return fail(Errc::kClosed, "not connected to FRR");
+  if (!connection) co_return fail(Errc::kClosed, "bgpd (FRR) does not answer: systemctl status frr, journalctl -u frr");
   co_return co_await connection->run(std::move(commands), timeout);
 }
 

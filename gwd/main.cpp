@@ -100,6 +100,7 @@ int run(const Options& options) {
                         .bmp_port = options.bmp_port},
                        std::move(*kernel));
   gwd::ConfigService config(io, clock, std::move(*store), options.instance);
+  config.check_against({.has_interface = gwd::KernelNet::has_interface, .has_address = gwd::KernelNet::has_address});
   config.on_activate([&](gwd::ModelPtr model) {
     const gwd::ModelPtr before = gateway.model();
     if (before && std::tie(before->metrics_address, before->metrics_port) != std::tie(model->metrics_address, model->metrics_port))

@@ -87,6 +87,11 @@ constexpr std::array kCauses{
         "peer not responding", Fault::kPeerReachability,
         "{remote} does not answer: check its address, the route to it, and that UDP 500 and 4500 from {local} are let "
         "through on the way"},
+    // charon gives up after minutes only; the operator is told at the first retransmission.
+    Cause{
+        "retransmit ", Fault::kPeerReachability,
+        "{remote} does not answer: check its address, the route to it, and that UDP 500 and 4500 from {local} are let "
+        "through on the way"},
     Cause{"error writing to socket: Network is unreachable", Fault::kPeerReachability,
           "this gateway has no route to {remote}: check the routes of the wan interface"},
     Cause{"error writing to socket", Fault::kPeerReachability,

@@ -13,6 +13,22 @@ std::string address_text(const std::string& bytes) {
   return address ? address->to_string() : std::string{};
 }
 
+// IKE's last word says little while gw-fastpath or charon itself is away.
+void explain_absence(api::Tunnel& out, const Gateway& gateway) {
+  if (out.state() == to_string(TunnelState::kDisabled)) return;
+  if (!gateway.fastpath().connected()) {
+    out.set_state(std::string(to_string(TunnelState::kDown)));
+    out.clear_up_since_unix_ms();
+    out.set_reason(std::format("nothing passes: gw-fastpath {}", kFastpathAway));
+  } else if (!gateway.ike().connected()) {
+    const bool up = out.state() == to_string(TunnelState::kUp);
+    out.set_reason(std::format("{}: charon {}", up ? "goes on until its SAs are due for rekeying" : "cannot be brought up", kCharonAway));
+  } else {
+    return;
+  }
+  out.set_fault(std::string(ike::to_string(ike::Fault::kServiceNotRunning)));
+}
+
 }  // namespace
 
 std::uint64_t unix_ms(WallTime time) {
@@ -43,10 +59,15 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       out.set_rekeys(ike->rekeys);
       if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
     }
+    explain_absence(out, gateway);
     if (model.bgp) {
       const auto& sessions = gateway.bgp().sessions();
       const auto session = sessions.find(model.bgp->peer);
-      out.set_bgp_state(session == sessions.end() ? "unknown" : session->second.state);
+      const bool known = session != sessions.end() && gateway.bgp().connected();
+      out.set_bgp_state(model.disabled ? "Disabled" : known ? session->second.state : "Unknown");
+      if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
+        out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(), session->second.state,
+                                   session->second.last_error.empty() ? "no answer yet" : session->second.last_error));
       out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
@@ -103,6 +124,15 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     out.set_tunnel(tunnel.name);
     out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(tunnel.name).routes));
     const auto session = sessions.find(tunnel.bgp->peer);
+    if (tunnel.disabled) {
+      out.set_state("Disabled");
+      continue;
+    }
+    if (!gateway.bgp().connected()) {
+      out.set_state("Unknown");
+      out.set_last_error(std::format("bgpd {}", kBgpdAway));
+      continue;
+    }
     out.set_state(session == sessions.end() ? "Unknown" : session->second.state);
     if (session == sessions.end()) continue;
     if (session->second.established()) out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));

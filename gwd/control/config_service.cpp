@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include "base/log.hpp"
@@ -89,15 +90,42 @@ ConfigResult<ConfigOutcome> ConfigService::reload(const std::string& file) {
   return apply({*text, file}, {.comment = "SIGHUP"});
 }
 
+// Asked of what an operator gives us only: a start or a way back has to work whatever the machine looks like.
+ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& file) const {
+  config::Findings findings;
+  const auto check = [&](std::string_view side, const std::string& interface) {
+    if (!machine_.has_interface || machine_.has_interface(interface)) return;
+    findings.push_back({config::Severity::kError, file, {}, std::format("gateway.instances[{}].{}.interface", next.model->instance, side),
+                        std::format("this machine has no interface '{}'", interface), "one that `ip link` shows"});
+  };
+  check("wan", next.model->wan_interface);
+  check("vnet", next.model->vnet_interface);
+  // Addresses may come later, from the other instance or a cloud: a warning.
+  std::set<IpAddress> endpoints;
+  for (const auto& tunnel : next.model->tunnels) endpoints.insert(tunnel.local);
+  for (const IpAddress& address : endpoints)
+    if (machine_.has_address && !machine_.has_address(address))
+      next.warnings.push_back({config::Severity::kWarning, file, {}, std::format("gateway.instances[{}].wan.endpoints", next.model->instance),
+                               std::format("this machine does not have address {} now: its tunnels stay down", address.to_string()),
+                               "one that `ip address` shows"});
+  if (findings.empty()) return {};
+  const auto count = findings.size();
+  findings.insert(findings.end(), next.warnings.begin(), next.warnings.end());
+  return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", count, count == 1 ? "" : "s", file)), std::move(findings));
+}
+
 ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& document) const {
-  const auto compiled = compile(document);
+  auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
+  if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
   return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->warnings};
 }
 
 ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document, const ApplyOptions& options) {
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
+  if (options.origin == config::Origin::kApply)
+    if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
   ConfigOutcome outcome{.changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
   if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0) {
     outcome.revision = running_number_;

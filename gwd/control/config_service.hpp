@@ -57,6 +57,13 @@ class ConfigService {
 
   ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store, std::string instance);
 
+  /// What this machine has; asked before an operator's document is applied. Empty functions: not asked.
+  struct Machine {
+    std::function<bool(const std::string& interface)> has_interface;
+    std::function<bool(const IpAddress& address)> has_address;
+  };
+  void check_against(Machine machine) { machine_ = std::move(machine); }
+
   void on_activate(Activate activate) { activate_ = std::move(activate); }
 
   /// Runs the revision that was running, or `file` on a machine that has none yet.
@@ -92,6 +99,7 @@ class ConfigService {
     ModelPtr model;
   };
   ConfigResult<Valid> compile(const ConfigDocument& document) const;
+  ConfigResult<void> check_machine(Valid& next, const std::string& file) const;
   std::vector<std::string> changes_to(const Valid& next) const;
   void activate(Valid next, std::uint32_t number);
   void arm_confirm_timer();
@@ -102,6 +110,7 @@ class ConfigService {
   config::RevisionStore store_;
   std::string instance_;
   Activate activate_;
+  Machine machine_;
   boost::asio::steady_timer confirm_timer_;
   std::optional<Valid> running_;
   std::uint32_t running_number_ = 0;

@@ -149,10 +149,9 @@ void Gateway::on_fastpath_event(const fp::Event& event) {
 }
 
 std::vector<ComponentStatus> Gateway::components() const {
-  const auto detail = [](bool connected, const std::string& version) { return connected ? version : std::string("not connected"); };
-  return {{"gw-fastpath", fastpath_.connected(), detail(fastpath_.connected(), "crypto " + crypto_backend_), fastpath_since_},
-          {"charon", ike_.connected(), detail(ike_.connected(), ike_.version()), ike_.since()},
-          {"bgpd", bgp_.connected(), detail(bgp_.connected(), bgp_.version()), bgp_.since()}};
+  return {{"gw-fastpath", fastpath_.connected(), fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway), fastpath_since_},
+          {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), ike_.since()},
+          {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), bgp_.since()}};
 }
 
 }  // namespace gw::gwd

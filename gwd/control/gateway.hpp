@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "base/clock.hpp"
 #include "gwd/control/bgp_controller.hpp"
@@ -29,6 +30,11 @@ struct GatewayPaths {
   std::uint16_t bmp_port = 0;  // 0: any free one
 };
 
+/// What to tell the operator while one of them is away.
+inline constexpr std::string_view kFastpathAway = "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
+inline constexpr std::string_view kCharonAway = "does not answer: systemctl status strongswan, journalctl -u strongswan";
+inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status frr, journalctl -u frr";
+
 /// A program that gwd works with, as `gwctl status` shows it.
 struct ComponentStatus {
   std::string name;
@@ -48,6 +54,7 @@ class Gateway final : private FastpathListener {
   /// Null before the first apply().
   const ModelPtr& model() const { return model_; }
   FastpathClient& fastpath() { return fastpath_; }
+  const FastpathClient& fastpath() const { return fastpath_; }
   const IkeController& ike() const { return ike_; }
   BgpController& bgp() { return bgp_; }
   const BgpController& bgp() const { return bgp_; }

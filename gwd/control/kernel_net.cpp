@@ -1,12 +1,15 @@
 #include "gwd/control/kernel_net.hpp"
 
+#include <ifaddrs.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include <array>
 #include <cstring>
+#include <memory>
 
 namespace gw::gwd {
 namespace {
@@ -111,6 +114,27 @@ Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view 
     if (err == EADDRNOTAVAIL || err == ESRCH || err == ENODEV) return fail(Errc::kNotFound, std::format("{}: {}", what, strerror(err)));
     return fail_errno(what, err);
   }
+}
+
+bool KernelNet::has_interface(const std::string& name) { return ::if_nametoindex(name.c_str()) != 0; }
+
+bool KernelNet::has_address(const IpAddress& address) {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) return true;
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(first, ::freeifaddrs);
+  for (const ifaddrs* one = first; one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr) continue;
+    std::string_view bytes;
+    if (one->ifa_addr->sa_family == AF_INET)
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr), sizeof(in_addr)};
+    else if (one->ifa_addr->sa_family == AF_INET6)
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr), sizeof(in6_addr)};
+    else
+      continue;
+    const auto found = IpAddress::from_bytes(bytes);
+    if (found && *found == address) return true;
+  }
+  return false;
 }
 
 Status KernelNet::add_address(const TunnelAddress& address) {

@@ -29,6 +29,10 @@ class KernelNet {
  public:
   static Result<KernelNet> open();
 
+  static bool has_interface(const std::string& name);
+  /// On any interface; yes when the kernel cannot be asked.
+  static bool has_address(const IpAddress& address);
+
   /// Adds or replaces; the device must exist (kNotFound if not).
   Status add_address(const TunnelAddress& address);
   /// An absent address is no error.

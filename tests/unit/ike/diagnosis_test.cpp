@@ -29,6 +29,7 @@ TEST(Diagnosis, Table) {
       {"IDr payload missing", Fault::kIkePolicyMismatch, "its own log"},
       {"received TS_UNACCEPTABLE notify, no CHILD_SA built", Fault::kTrafficSelectorMismatch, "0.0.0.0/0"},
       {"traffic selectors 10.0.0.0/16 === 10.1.0.0/16 unacceptable", Fault::kTrafficSelectorMismatch, "compare them"},
+      {"retransmit 1 of request with message ID 0", Fault::kPeerReachability, "UDP 500 and 4500"},
       {"giving up after 4 retransmits", Fault::kPeerReachability, "UDP 500 and 4500"},
       {"establishing IKE_SA failed, peer not responding", Fault::kPeerReachability, "does not answer"},
       {"error writing to socket: Network is unreachable", Fault::kPeerReachability, "no route"},

@@ -2,6 +2,7 @@
 // and that a faulty document changes nothing.
 #include "gwd/control/config_service.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -109,6 +110,26 @@ TEST_F(ConfigServiceTest, TheSameDocumentIsNoNewRevisionButANewSecretIs) {
   ASSERT_EQ(changed->changes.size(), 1U);
   EXPECT_NE(changed->changes[0].find("connections[paris-ce1].secret"), std::string::npos);
   EXPECT_EQ(changed->changes[0].find("marlin"), std::string::npos) << "a secret in a diff";
+}
+
+TEST_F(ConfigServiceTest, AnInterfaceThatIsNotThereIsRefusedAndAMissingAddressAWarning) {
+  bool interface = false;
+  bool address = false;
+  service->check_against({.has_interface = [&](const std::string&) { return interface; }, .has_address = [&](const IpAddress&) { return address; }});
+  const auto refused = service->apply({document(1400), file()}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().findings.front().describe(), ::testing::HasSubstr("gateway.instances[gw-a].wan.interface: this machine has no interface '"));
+  EXPECT_FALSE(service->validate({document(1400), file()}));
+  EXPECT_TRUE(activated.empty());
+  EXPECT_TRUE(service->apply({document(1400), file()}, {.origin = config::Origin::kStart})) << "a start has to work";
+  interface = true;
+  const auto warned = service->apply({document(1300), file()}, {});
+  ASSERT_TRUE(warned);
+  ASSERT_FALSE(warned->warnings.empty());
+  EXPECT_THAT(warned->warnings.back().message, ::testing::HasSubstr("this machine does not have address"));
+  const auto before = warned->warnings.size();
+  address = true;
+  EXPECT_EQ(service->validate({document(1400), file()})->warnings.size(), before - 1);
 }
 
 TEST_F(ConfigServiceTest, UnconfirmedGoesBackByItself) {
