@@ -53,7 +53,8 @@ std::string render(const api::StatusReply& reply, const View& view) {
   std::string out =
       std::format("{} / {}, gwd {}, up {}\n", printable(reply.gateway()), printable(reply.instance()),
                   printable(reply.version()), human_duration(std::chrono::seconds(reply.uptime_seconds())));
-  out += reply.revision() == 0 ? "no configuration applied\n" : std::format("revision {}\n", reply.revision());
+  out += reply.revision() == 0 ? "no configuration runs" + (reply.config_error().empty() ? "" : ": " + printable(reply.config_error())) + "\n"
+                               : std::format("revision {}\n", reply.revision());
   if (reply.pending_confirm_seconds() != 0)
     out += paint(std::format("not confirmed: returns to the previous revision in {} (gwctl confirm)",
                              human_duration(std::chrono::seconds(reply.pending_confirm_seconds()))),

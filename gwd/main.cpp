@@ -39,7 +39,7 @@ struct Options {
   std::string log_level = "info";
 };
 
-constexpr int kExitConfig = 1;
+constexpr std::uint16_t kDefaultMetricsPort = 9620;
 constexpr int kExitStart = 3;
 
 log::Level to_level(const std::string& name) {
@@ -59,10 +59,10 @@ void print(const gwd::ConfigFailure& failure) {
   std::fprintf(stderr, "gwd: %s\n", failure.error.describe().c_str());
 }
 
-// Listens where the configuration says.
-Status listen_metrics(gwd::TcpHttpServer& server, const config::GatewayModel& model) {
-  const auto address = asio::ip::make_address(model.metrics_address);
-  return server.listen({address, model.metrics_port});
+// Where the configuration says, or (while there is none) at the default.
+Status listen_metrics(gwd::TcpHttpServer& server, const gwd::ModelPtr& model) {
+  if (!model) return server.listen({asio::ip::address_v4::loopback(), kDefaultMetricsPort});
+  return server.listen({asio::ip::make_address(model->metrics_address), model->metrics_port});
 }
 
 // bgpd reads its file there as user frr; the database beside it is 0600.
@@ -113,12 +113,10 @@ int run(const Options& options) {
   gwd::TcpHttpServer metrics_server(io, [&](gwd::HttpRequest request) { return metrics.handle(std::move(request)); });
 
   if (const auto ok = gateway.start(); !ok) return stop_with(kExitStart, ok.error());
-  if (const auto started = config.start(options.config); !started) {
-    print(started.error());
-    return kExitConfig;
-  }
+  // A faulty document must not lock the operator out: without one gwd serves its API, and waits for `gwctl apply`.
+  if (const auto started = config.start(options.config); !started) print(started.error());
   if (const auto ok = api_server.listen({options.run_dir + "/gwd.sock"}); !ok) return stop_with(kExitStart, ok.error());
-  if (const auto ok = listen_metrics(metrics_server, *gateway.model()); !ok) return stop_with(kExitStart, ok.error());
+  if (const auto ok = listen_metrics(metrics_server, gateway.model()); !ok) return stop_with(kExitStart, ok.error());
 
   asio::signal_set reload(io, SIGHUP);
   std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error, int) {
@@ -141,7 +139,7 @@ int run(const Options& options) {
     gateway.stop();
     io.stop();
   });
-  log::info("gwd", "gwd {} runs instance {}", gwd::kVersion, gateway.model()->instance);
+  log::info("gwd", "gwd {} runs {}", gwd::kVersion, gateway.model() ? "instance " + gateway.model()->instance : "without a configuration");
   io.run();
   return 0;
 }

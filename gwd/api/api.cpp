@@ -153,6 +153,7 @@ asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
   }
   reply.set_version(std::string(kVersion));
   reply.set_revision(config_.running_revision());
+  reply.set_config_error(config_.start_error());
   reply.set_pending_confirm_seconds(static_cast<std::uint32_t>(config_.confirm_left().count()));
   reply.set_uptime_seconds(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count()));
   for (const auto& component : gateway_.components()) {

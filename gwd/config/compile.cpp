@@ -11,11 +11,12 @@ Compiled compile(const CompileInput& input) {
   Document document = load_document(input.text, input.file);
   ValidateOptions options;
   options.base_dir = base_dir;
+  if (input.secrets == UnreadableSecrets::kFaultTunnel) options.secret_files = ValidateOptions::SecretFiles::kIgnore;
   Compiled out;
   out.findings = validate(document, options);
   out.config = std::move(document.config);
   if (has_errors(out.findings)) return out;
-  auto model = resolve(out.config, {.instance = input.instance, .base_dir = base_dir});
+  auto model = resolve(out.config, {.instance = input.instance, .base_dir = base_dir, .secrets = input.secrets});
   if (model) {
     out.model = std::move(*model);
   } else {

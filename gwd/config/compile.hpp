@@ -24,6 +24,7 @@ struct CompileInput {
   std::string_view text;
   std::string file;
   std::string instance;
+  UnreadableSecrets secrets = UnreadableSecrets::kRefuse;
 };
 
 Compiled compile(const CompileInput& input);

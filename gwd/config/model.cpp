@@ -73,8 +73,24 @@ Status resolve_profile(const v1::Profile& profile, TunnelModel& tunnel) {
   return {};
 }
 
+// Reads the secrets of one tunnel; in the forgiving mode a lost one is the tunnel's fault and not the document's.
+class SecretReader {
+ public:
+  SecretReader(const ResolveOptions& options, std::string& fault) : options_(options), fault_(fault) {}
+  Result<Secret> read(const std::string& file) {
+    auto secret = read_secret_file(resolve_path(file, options_.base_dir));
+    if (secret || options_.secrets == UnreadableSecrets::kRefuse) return secret;
+    fault_ = secret.error().message;
+    return Secret();
+  }
+
+ private:
+  const ResolveOptions& options_;
+  std::string& fault_;
+};
+
 Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& pair, std::uint32_t peer_asn,
-                                const std::string& base_dir) {
+                                SecretReader secrets) {
   BgpSettings out;
   out.local = pair.local;
   out.peer = pair.peer;
@@ -88,7 +104,8 @@ Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& p
     GW_TRY_ASSIGN(out.keepalive, whole_seconds(bgp.keepalive()));
   }
   if (!bgp.md5_file().empty()) {
-    GW_TRY_ASSIGN(out.md5, read_secret_file(resolve_path(bgp.md5_file(), base_dir)));
+    GW_TRY_ASSIGN(out.md5, secrets.read(bgp.md5_file()));
+    out.md5_unreadable = out.md5.empty();
   }
   out.graceful_restart = !bgp.no_graceful_restart();
   out.max_routes = bgp.max_routes() == 0 ? kDefaultMaxRoutes : bgp.max_routes();
@@ -117,7 +134,7 @@ Status resolve_addresses(const TunnelSlot& slot, TunnelModel& tunnel) {
 }
 
 Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& slot, std::uint32_t id,
-                                   const std::string& base_dir) {
+                                   const ResolveOptions& options) {
   const v1::Connection& connection = *slot.connection;
   TunnelModel tunnel;
   tunnel.name = slot.name;
@@ -127,7 +144,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   tunnel.tunnel_id = id;
   tunnel.device = std::format("tun{}", id);
   GW_TRY(resolve_addresses(slot, tunnel));
-  GW_TRY_ASSIGN(tunnel.psk, read_secret_file(resolve_path(connection.secret().psk_file(), base_dir)));
+  GW_TRY_ASSIGN(tunnel.psk, SecretReader(options, tunnel.fault).read(connection.secret().psk_file()));
   GW_TRY(resolve_profile(effective_profile(config, connection), tunnel));
   tunnel.initiate = resolve_initiate(connection.initiate());
   tunnel.udp_encapsulation = connection.udp_encapsulation();
@@ -138,7 +155,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   return tunnel;
 }
 
-Status resolve_tunnels(const v1::Config& config, const std::string& base_dir, GatewayModel& model) {
+Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, GatewayModel& model) {
   const std::vector<TunnelSlot> slots = tunnel_slots(config);
   std::vector<std::string> names;
   for (const TunnelSlot& slot : slots) names.push_back(slot.name);
@@ -148,12 +165,12 @@ Status resolve_tunnels(const v1::Config& config, const std::string& base_dir, Ga
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const TunnelSlot& slot = slots[i];
     if (slot.instance->name() != model.instance) continue;
-    auto tunnel = resolve_tunnel(config, slot, ids[i], base_dir);
+    auto tunnel = resolve_tunnel(config, slot, ids[i], options);
     if (!tunnel) return std::unexpected(std::move(tunnel).error().with_context(slot.name));
     if (slot.remote.site->asn() != 0) {
       const auto pair = pairs.find(slot.name);
       if (pair == pairs.end()) return fail(Errc::kLimit, std::format("{}: no inner addresses for BGP", slot.name));
-      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(), base_dir);
+      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(), SecretReader(options, tunnel->fault));
       if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
       tunnel->bgp = std::move(*bgp);
     }
@@ -218,7 +235,7 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
                 parse_metrics_address(metrics.empty() ? kDefaultMetrics : std::string_view(metrics)));
   model.metrics_address = listen.address.to_string();
   model.metrics_port = listen.port;
-  GW_TRY(resolve_tunnels(config, options.base_dir, model));
+  GW_TRY(resolve_tunnels(config, options, model));
   return model;
 }
 

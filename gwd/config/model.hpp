@@ -54,6 +54,7 @@ struct BgpSettings {
   std::chrono::seconds keepalive{};
   std::chrono::seconds hold{};
   Secret md5;  // empty: none
+  bool md5_unreadable = false;  // see TunnelModel::fault
   bool graceful_restart = true;
   std::uint32_t max_routes = 0;
   friend bool operator==(const BgpSettings&, const BgpSettings&) = default;
@@ -79,6 +80,7 @@ struct TunnelModel {
   Initiate initiate = Initiate::kDefault;
   bool udp_encapsulation = false;
   bool disabled = false;
+  std::string fault;  // why a secret could not be read (UnreadableSecrets::kFaultTunnel); empty: none
   std::uint32_t mtu = 0;  // inner
   std::uint32_t mss = 0;
   std::vector<Prefix> static_prefixes;  // the site's
@@ -110,9 +112,13 @@ struct GatewayModel {
   friend bool operator==(const GatewayModel&, const GatewayModel&) = default;
 };
 
+/// kFaultTunnel is for going on with what was running: one lost file must not take the other tunnels down.
+enum class UnreadableSecrets : std::uint8_t { kRefuse, kFaultTunnel };
+
 struct ResolveOptions {
   std::string instance;  // whose model; empty: the only one of a document with one instance
   std::string base_dir = "/etc/gw";
+  UnreadableSecrets secrets = UnreadableSecrets::kRefuse;
 };
 
 /// `config` must have passed validate(); reads the secret files again.

@@ -33,8 +33,8 @@ ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, co
 
 void ConfigService::stop() { confirm_timer_.cancel(); }
 
-ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document) const {
-  config::Compiled compiled = config::compile({document.text, document.file, instance_});
+ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document, config::UnreadableSecrets secrets) const {
+  config::Compiled compiled = config::compile({document.text, document.file, instance_, secrets});
   if (!compiled.model) {
     const auto errors = std::ranges::count_if(compiled.findings, [](const auto& f) { return f.severity == config::Severity::kError; });
     return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
@@ -60,11 +60,20 @@ std::vector<std::string> ConfigService::changes_to(const Valid& next) const {
 void ConfigService::activate(Valid next, std::uint32_t number) {
   running_ = std::move(next);
   running_number_ = number;
+  start_error_.clear();
+  for (const auto& tunnel : running_->model->tunnels)
+    if (!tunnel.fault.empty()) log::error("config", "{}: {}", tunnel.name, tunnel.fault);
   activate_(running_->model);
   arm_confirm_timer();
 }
 
 ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
+  auto outcome = start_with(file);
+  if (!outcome) start_error_ = outcome.error().error.describe();
+  return outcome;
+}
+
+ConfigResult<ConfigOutcome> ConfigService::start_with(const std::string& file) {
   const auto stored = store_.running();
   if (!stored) return refuse(stored.error());
   if (!*stored) {
@@ -73,7 +82,8 @@ ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
     if (!text) return refuse(text.error());
     return apply({*text, file}, {.origin = config::Origin::kStart});
   }
-  auto compiled = compile({(*stored)->document, (*stored)->file});
+  // What was running goes on, whatever has become of one site's key file.
+  auto compiled = compile({(*stored)->document, (*stored)->file}, config::UnreadableSecrets::kFaultTunnel);
   if (!compiled) return refuse(std::move(compiled.error().error).with_context(std::format("revision {}", (*stored)->number)), compiled.error().findings);
   if (const auto text = read_file(file); text && *text != (*stored)->document)
     log::warning("config", "{} differs from the running revision {}; `gwctl diff -f {}` shows how, `gwctl apply` takes it", file,

@@ -87,18 +87,22 @@ class ConfigService {
   Result<std::vector<config::Revision>> revisions() const { return store_.list(); }
   Result<std::optional<config::Revision>> running() const { return store_.running(); }
   std::uint32_t running_revision() const { return running_number_; }
+  /// Why nothing runs after start(); empty when something does.
+  const std::string& start_error() const { return start_error_; }
   /// Time left to confirm, 0 when nothing is pending.
   std::chrono::seconds confirm_left() const;
   void stop();
 
  private:
+  ConfigResult<ConfigOutcome> start_with(const std::string& file);
   /// A document without errors.
   struct Valid {
     config::v1::Config config;
     config::Findings warnings;
     ModelPtr model;
   };
-  ConfigResult<Valid> compile(const ConfigDocument& document) const;
+  ConfigResult<Valid> compile(const ConfigDocument& document,
+                              config::UnreadableSecrets secrets = config::UnreadableSecrets::kRefuse) const;
   ConfigResult<void> check_machine(Valid& next, const std::string& file) const;
   std::vector<std::string> changes_to(const Valid& next) const;
   void activate(Valid next, std::uint32_t number);
@@ -114,6 +118,7 @@ class ConfigService {
   boost::asio::steady_timer confirm_timer_;
   std::optional<Valid> running_;
   std::uint32_t running_number_ = 0;
+  std::string start_error_;
 };
 
 }  // namespace gw::gwd

@@ -44,7 +44,7 @@ BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_
     peer.md5 = tunnel.bgp->md5.clone();
     peer.max_routes = tunnel.bgp->max_routes;
     peer.graceful_restart = tunnel.bgp->graceful_restart;
-    peer.disabled = tunnel.disabled;
+    peer.disabled = tunnel.disabled || tunnel.bgp->md5_unreadable;
     intent->peers.push_back(std::move(peer));
   }
   intent->networks.assign(networks.begin(), networks.end());

@@ -46,16 +46,17 @@ std::uint64_t packets_sent(const ike::IkeSa& sa) {
   return sent;
 }
 
-// What charon holds as SAs does not follow a changed model by itself; timers and BGP do.
+// What charon holds as SAs does not follow a changed model by itself; timers and BGP do. A key that could not be
+// read is no other key.
 bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
   return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote && a.local_identity == b.local_identity &&
-         a.remote_identity == b.remote_identity && a.psk == b.psk && a.ike.proposals == b.ike.proposals &&
+         a.remote_identity == b.remote_identity && (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
          a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window && a.udp_encapsulation == b.udp_encapsulation;
 }
 
 bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {
   return same_sas(a, b) && a.ike == b.ike && a.esp == b.esp && a.dpd_delay == b.dpd_delay && a.initiate == b.initiate &&
-         a.disabled == b.disabled;
+         a.disabled == b.disabled && a.fault == b.fault;
 }
 
 // Only a statement about the stream itself ends the session; a refused command is logged and goes on.
@@ -204,7 +205,12 @@ asio::awaitable<Status> IkeController::reconcile() {
 asio::awaitable<Status> IkeController::load(const std::string& name) {
   auto it = tunnels_.find(name);
   if (it == tunnels_.end() || it->second.loaded) co_return Status{};
+  if (!it->second.model->fault.empty()) co_return Status{};  // what charon may still have of it goes on
   it->second.loaded = true;  // set before waiting: a change meanwhile clears it again
+  if (it->second.model->disabled) {
+    it->second.reestablish = false;
+    co_return co_await retire(name);
+  }
   const ike::TunnelIntent intent = to_intent(*it->second.model);
   auto connection = ike::render_connection(intent);
   auto secret = ike::render_secret(intent);
@@ -249,7 +255,7 @@ asio::awaitable<Status> IkeController::retire(const std::string& name) {
   const auto ended = co_await vici_.command("terminate", ike::render_terminate(name), kCommandTimeout);
   for (const auto* reply : {&forgotten, &ended})
     if (!*reply && is_fatal(reply->error())) co_return std::unexpected(reply->error());
-  log::info("ike", "{}: removed", name);
+  log::info("ike", "{}: taken out of charon", name);
   co_return Status{};
 }
 
@@ -293,6 +299,9 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
       recent_log_.clear(tunnel.model->name);
       tunnel.retry = kFirstRetry;
     }
+  } else if (!tunnel.model->fault.empty()) {
+    status.state = TunnelState::kDown;
+    status.diagnosis = {ike::Fault::kAuthentication, tunnel.model->fault, {}};
   } else {
     status.state = sas.empty() ? TunnelState::kDown : TunnelState::kConnecting;
     const ike::Diagnosis diagnosis = recent_log_.diagnose(

@@ -90,6 +90,27 @@ TEST_F(ConfigServiceTest, TheFirstStartTakesTheFileLaterOnesTheRunningRevision) 
   EXPECT_EQ(running_mtu(), 1400U);
 }
 
+TEST_F(ConfigServiceTest, ALostKeyFileTakesOnlyItsTunnelDown) {
+  ASSERT_TRUE(apply(1400));
+  fs::remove(dir / "paris.psk");
+  EXPECT_FALSE(apply(1300)) << "a new document is refused";
+  open();
+  ASSERT_TRUE(service->start(file())) << "what was running goes on";
+  EXPECT_NE(activated.back()->tunnels.at(0).fault.find("paris.psk"), std::string::npos);
+  write_psk("swordfish");
+  ASSERT_TRUE(apply(1400));
+  EXPECT_EQ(activated.back()->tunnels.at(0).fault, "");
+}
+
+TEST_F(ConfigServiceTest, AFaultyFirstDocumentIsToldAndCanBeReplaced) {
+  std::ofstream(file()) << "version: 1\ngateway: 7\n";
+  EXPECT_FALSE(service->start(file()));
+  EXPECT_NE(service->start_error(), "");
+  EXPECT_TRUE(activated.empty());
+  ASSERT_TRUE(apply(1400));
+  EXPECT_EQ(service->start_error(), "");
+}
+
 TEST_F(ConfigServiceTest, OneFaultChangesNothing) {
   ASSERT_TRUE(apply(1400));
   const auto bad = service->apply({document(1300) + "    dpdd: {}\n", file()}, {});
