@@ -42,7 +42,8 @@ Result<std::optional<std::string_view>> FrameReader::next() {
   const std::string_view rest = std::string_view(buffer_).substr(consumed_);
   if (rest.size() < 4) return std::nullopt;
   const std::size_t length = load_be<std::uint32_t>(rest.data());
-  if (length > max_payload_) return fail(Errc::kLimit, std::format("frame of {} bytes, the limit is {}", length, max_payload_));
+  if (length > max_payload_)
+    return fail(Errc::kLimit, std::format("frame of {} bytes, the limit is {}", length, max_payload_));
   if (rest.size() - 4 < length) return std::nullopt;
   consumed_ += 4 + length;
   return rest.substr(4, length);

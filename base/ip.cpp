@@ -27,7 +27,8 @@ Result<std::pair<IpAddress, unsigned>> split(std::string_view text) {
   unsigned length = 0;
   const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
   if (ec != std::errc() || end != digits.data() + digits.size() || length > address_bits(address.family()))
-    return fail(Errc::kMalformed, std::format("'{}' is not a prefix length: 0 to {}", digits, address_bits(address.family())));
+    return fail(Errc::kMalformed,
+                std::format("'{}' is not a prefix length: 0 to {}", digits, address_bits(address.family())));
   return std::pair(address, length);
 }
 
@@ -52,8 +53,10 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
 
 Result<IpAddress> IpAddress::from_bytes(std::span<const std::uint8_t> bytes) {
   IpAddress a;
-  if (bytes.size() == 16) a.family_ = Family::kV6;
-  else if (bytes.size() != 4) return fail(Errc::kMalformed, std::format("an IP address has 4 or 16 bytes, not {}", bytes.size()));
+  if (bytes.size() == 16)
+    a.family_ = Family::kV6;
+  else if (bytes.size() != 4)
+    return fail(Errc::kMalformed, std::format("an IP address has 4 or 16 bytes, not {}", bytes.size()));
   std::ranges::copy(bytes, a.bytes_.begin());
   return a;
 }

@@ -109,7 +109,9 @@ struct std::hash<gw::Prefix> {
 };
 template <>
 struct std::formatter<gw::IpAddress> : std::formatter<std::string> {
-  auto format(const gw::IpAddress& a, auto& ctx) const { return std::formatter<std::string>::format(a.to_string(), ctx); }
+  auto format(const gw::IpAddress& a, auto& ctx) const {
+    return std::formatter<std::string>::format(a.to_string(), ctx);
+  }
 };
 template <>
 struct std::formatter<gw::Prefix> : std::formatter<std::string> {

@@ -24,7 +24,10 @@ spdlog::level::level_enum to_spdlog(Level level) {
 class JournalPriority final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& msg, const std::tm&, spdlog::memory_buf_t& out) override {
-    const char digit = msg.level >= spdlog::level::err ? '3' : msg.level == spdlog::level::warn ? '4' : msg.level == spdlog::level::info ? '6' : '7';
+    const char digit = msg.level >= spdlog::level::err    ? '3'
+                       : msg.level == spdlog::level::warn ? '4'
+                       : msg.level == spdlog::level::info ? '6'
+                                                          : '7';
     out.push_back('<');
     out.push_back(digit);
     out.push_back('>');
@@ -35,7 +38,8 @@ class JournalPriority final : public spdlog::custom_flag_formatter {
 }  // namespace
 
 void init(std::string_view program, Level threshold) {
-  auto logger = std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   if (std::getenv("JOURNAL_STREAM") != nullptr)
     formatter->add_flag<JournalPriority>('*').set_pattern("%*%v");

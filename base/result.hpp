@@ -55,7 +55,8 @@ inline std::unexpected<Error> fail(Errc code, std::string message,
 }
 
 /// A fault in one named field of the input.
-inline std::unexpected<Error> fail_field(std::string_view field, std::string message, Errc code = Errc::kInvalidArgument,
+inline std::unexpected<Error> fail_field(std::string_view field, std::string message,
+                                         Errc code = Errc::kInvalidArgument,
                                          std::source_location where = std::source_location::current()) {
   return std::unexpected(Error{code, std::move(message), std::string(field), where});
 }
@@ -67,17 +68,15 @@ std::unexpected<Error> fail_errno(std::string_view what, int err = errno,
 }  // namespace gw
 
 // GW_TRY(expr): returns the error of a Status/Result from the enclosing function.
-#define GW_TRY(...)                                                                                \
-  do {                                                                                             \
-    if (auto gw_try_result = (__VA_ARGS__); !gw_try_result)                                        \
-      return std::unexpected(std::move(gw_try_result).error());                                    \
+#define GW_TRY(...)                                                                                                   \
+  do {                                                                                                                \
+    if (auto gw_try_result = (__VA_ARGS__); !gw_try_result) return std::unexpected(std::move(gw_try_result).error()); \
   } while (false)
 
 // GW_TRY_ASSIGN(auto x, expr): x = value, or return the error. One a line.
 #define GW_TRY_CAT2(a, b) a##b
 #define GW_TRY_CAT(a, b) GW_TRY_CAT2(a, b)
-#define GW_TRY_ASSIGN(decl, ...)                                                                   \
-  auto GW_TRY_CAT(gw_try_, __LINE__) = (__VA_ARGS__);                                              \
-  if (!GW_TRY_CAT(gw_try_, __LINE__))                                                              \
-    return std::unexpected(std::move(GW_TRY_CAT(gw_try_, __LINE__)).error());                      \
+#define GW_TRY_ASSIGN(decl, ...)                                                                                \
+  auto GW_TRY_CAT(gw_try_, __LINE__) = (__VA_ARGS__);                                                           \
+  if (!GW_TRY_CAT(gw_try_, __LINE__)) return std::unexpected(std::move(GW_TRY_CAT(gw_try_, __LINE__)).error()); \
   decl = std::move(*GW_TRY_CAT(gw_try_, __LINE__))

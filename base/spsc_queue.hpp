@@ -17,7 +17,8 @@ class SpscQueue {
  public:
   /// Holds at least `capacity` elements (rounded up to a power of two).
   explicit SpscQueue(std::size_t capacity)
-      : mask_(std::bit_ceil(capacity < 2 ? 2 : capacity) - 1), slots_(std::make_unique<std::optional<T>[]>(mask_ + 1)) {}
+      : mask_(std::bit_ceil(capacity < 2 ? 2 : capacity) - 1),
+        slots_(std::make_unique<std::optional<T>[]>(mask_ + 1)) {}
 
   /// False when full: the caller counts the drop or tries again; `value` is then untouched.
   bool push(T&& value) {

@@ -11,8 +11,10 @@ namespace gw {
 
 template <std::unsigned_integral T>
 constexpr T host_to_be(T v) {
-  if constexpr (sizeof(T) == 1 || std::endian::native == std::endian::big) return v;
-  else return std::byteswap(v);
+  if constexpr (sizeof(T) == 1 || std::endian::native == std::endian::big)
+    return v;
+  else
+    return std::byteswap(v);
 }
 template <std::unsigned_integral T>
 constexpr T be_to_host(T v) {

@@ -42,7 +42,8 @@ std::string path_of(const api::RouteCandidate& candidate) {
 // "best: AS-path length", "not used: AS-path length", "only route".
 std::string why_of(const api::RouteCandidate& candidate) {
   const std::string& step = candidate.decided_by();
-  std::string why = step.empty() || step == "only route" || candidate.place().empty() ? step : candidate.place() + ": " + step;
+  std::string why =
+      step.empty() || step == "only route" || candidate.place().empty() ? step : candidate.place() + ": " + step;
   if (candidate.stale()) why += why.empty() ? "stale" : ", stale";
   return candidate.stale() ? why + " (kept through a restart)" : why;
 }
@@ -53,7 +54,8 @@ std::string render(const api::StatusReply& reply, const View& view) {
   std::string out =
       std::format("{} / {}, gwd {}, up {}\n", printable(reply.gateway()), printable(reply.instance()),
                   printable(reply.version()), human_duration(std::chrono::seconds(reply.uptime_seconds())));
-  out += reply.revision() == 0 ? "no configuration runs" + (reply.config_error().empty() ? "" : ": " + printable(reply.config_error())) + "\n"
+  out += reply.revision() == 0 ? "no configuration runs" +
+                                     (reply.config_error().empty() ? "" : ": " + printable(reply.config_error())) + "\n"
                                : std::format("revision {}\n", reply.revision());
   if (reply.pending_confirm_seconds() != 0)
     out += paint(std::format("not confirmed: returns to the previous revision in {} (gwctl confirm)",
@@ -85,7 +87,9 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                tunnel.device(), esp_of(tunnel), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
                tunnel.dropped_packets(), state(tunnel.bgp_state()), tunnel.routes_received()});
     if (tunnel.reason().empty()) continue;
-    table.note(tunnel.fault().empty() || tunnel.fault() == "NoFault" ? tunnel.reason() : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
+    table.note(tunnel.fault().empty() || tunnel.fault() == "NoFault"
+                   ? tunnel.reason()
+                   : std::format("{} ({})", tunnel.reason(), tunnel.fault()));
   }
   return or_nothing(table, "no tunnels", view);
 }
@@ -233,7 +237,8 @@ bool all_up(const api::TunnelsReply& reply) {
 }
 
 bool all_up(const api::BgpPeersReply& reply) {
-  return std::ranges::all_of(reply.peers(), [](const api::BgpPeer& p) { return p.state() == "Established" || p.state() == "Disabled"; });
+  return std::ranges::all_of(
+      reply.peers(), [](const api::BgpPeer& p) { return p.state() == "Established" || p.state() == "Disabled"; });
 }
 
 }  // namespace gw::cli

@@ -69,7 +69,8 @@ Status listen_metrics(gwd::TcpHttpServer& server, const gwd::ModelPtr& model) {
 Status make_frr_dir(const std::string& path) {
   if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) return fail_errno(std::format("cannot create {}", path));
   const group* frr = getgrnam("frr");
-  if (frr != nullptr && ::chown(path.c_str(), 0, frr->gr_gid) != 0) return fail_errno(std::format("cannot give {} to group frr", path));
+  if (frr != nullptr && ::chown(path.c_str(), 0, frr->gr_gid) != 0)
+    return fail_errno(std::format("cannot give {} to group frr", path));
   if (::chmod(path.c_str(), 0750) != 0) return fail_errno(std::format("cannot set the mode of {}", path));
   return {};
 }
@@ -78,7 +79,8 @@ Result<config::RevisionStore> open_store(const Options& options) {
   std::error_code error;
   std::filesystem::create_directories(options.state_dir, error);
   if (error) return fail(Errc::kIo, std::format("cannot create {}: {}", options.state_dir, error.message()));
-  if (::chmod(options.state_dir.c_str(), 0751) != 0) return fail_errno(std::format("cannot set the mode of {}", options.state_dir));
+  if (::chmod(options.state_dir.c_str(), 0751) != 0)
+    return fail_errno(std::format("cannot set the mode of {}", options.state_dir));
   GW_TRY(make_frr_dir(options.state_dir + "/frr"));
   std::filesystem::create_directories(options.run_dir, error);
   if (error) return fail(Errc::kIo, std::format("cannot create {}: {}", options.run_dir, error.message()));
@@ -103,7 +105,8 @@ int run(const Options& options) {
   config.check_against({.has_interface = gwd::KernelNet::has_interface, .has_address = gwd::KernelNet::has_address});
   config.on_activate([&](gwd::ModelPtr model) {
     const gwd::ModelPtr before = gateway.model();
-    if (before && std::tie(before->metrics_address, before->metrics_port) != std::tie(model->metrics_address, model->metrics_port))
+    if (before && std::tie(before->metrics_address, before->metrics_port) !=
+                      std::tie(model->metrics_address, model->metrics_port))
       log::warning("metrics", "management.metrics takes effect when gwd starts again");
     gateway.apply(std::move(model));
   });
@@ -119,7 +122,8 @@ int run(const Options& options) {
   if (const auto ok = listen_metrics(metrics_server, gateway.model()); !ok) return stop_with(kExitStart, ok.error());
 
   asio::signal_set reload(io, SIGHUP);
-  std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error, int) {
+  std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error,
+                                                                             int) {
     if (error) return;
     if (const auto done = config.reload(options.config); !done) {
       log::error("config", "SIGHUP: {}; revision {} goes on", done.error().error.describe(), config.running_revision());
@@ -139,7 +143,8 @@ int run(const Options& options) {
     gateway.stop();
     io.stop();
   });
-  log::info("gwd", "gwd {} runs {}", gwd::kVersion, gateway.model() ? "instance " + gateway.model()->instance : "without a configuration");
+  log::info("gwd", "gwd {} runs {}", gwd::kVersion,
+            gateway.model() ? "instance " + gateway.model()->instance : "without a configuration");
   io.run();
   return 0;
 }
@@ -150,13 +155,15 @@ int main(int argc, char** argv) {
   CLI::App app{"gwd - control daemon of the VPN gateway"};
   Options options;
   app.add_option("--config", options.config, "gateway.yaml")->capture_default_str();
-  app.add_option("--instance", options.instance, "which of the document's instances this machine is (not needed with one)");
+  app.add_option("--instance", options.instance,
+                 "which of the document's instances this machine is (not needed with one)");
   app.add_option("--state-dir", options.state_dir, "revisions, bgpd's configuration")->capture_default_str();
   app.add_option("--run-dir", options.run_dir, "where gwd.sock is made")->capture_default_str();
   app.add_option("--vici", options.vici, "charon's VICI socket")->capture_default_str();
   app.add_option("--fastpath", options.fastpath, "gw-fastpath's socket")->capture_default_str();
   app.add_option("--frr-dir", options.frr_dir, "folder of FRR's vty sockets")->capture_default_str();
-  app.add_option("--bmp-port", options.bmp_port, "loopback port for bgpd's BMP; 0: any free one")->capture_default_str();
+  app.add_option("--bmp-port", options.bmp_port, "loopback port for bgpd's BMP; 0: any free one")
+      ->capture_default_str();
   app.add_option("--log-level", options.log_level, "debug, info, warning, error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));

@@ -133,13 +133,15 @@ void DataPath::count_in(TunnelSlot tunnel, std::uint32_t inner_bytes) {
 void DataPath::flush_wan() {
   const auto [sent, lost] = parts_.wan.flush();
   for (const Outgoing& o : sent) count_out(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].out_drops);
+  for (const Outgoing& o : lost)
+    drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].out_drops);
 }
 
 void DataPath::flush_vnet() {
   const auto [sent, lost] = parts_.vnet.flush();
   for (const Outgoing& o : sent) count_in(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost) drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].in_drops);
+  for (const Outgoing& o : lost)
+    drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].in_drops);
 }
 
 /// Once a burst.

@@ -28,7 +28,9 @@ unsigned http_status(Errc code) {
   }
 }
 
-Error make_error(Errc code, std::string message) { return Error{code, std::move(message), {}, std::source_location::current()}; }
+Error make_error(Errc code, std::string message) {
+  return Error{code, std::move(message), {}, std::source_location::current()};
+}
 
 void fill_finding(api::Finding& out, const config::Finding& finding) {
   out.set_file(finding.file);
@@ -55,7 +57,8 @@ Result<Message> parse_body(const HttpRequest& request) {
   Message message;
   if (request.body.empty()) return message;
   const auto status = google::protobuf::util::JsonStringToMessage(request.body, &message);
-  if (!status.ok()) return fail(Errc::kMalformed, std::format("the request body is not the expected JSON: {}", status.ToString()));
+  if (!status.ok())
+    return fail(Errc::kMalformed, std::format("the request body is not the expected JSON: {}", status.ToString()));
   return message;
 }
 
@@ -93,7 +96,8 @@ HttpResponse json_response(const google::protobuf::Message& message, unsigned st
   options.preserve_proto_field_names = true;
   options.always_print_primitive_fields = true;
   HttpResponse response{.status = status};
-  if (!google::protobuf::util::MessageToJsonString(message, &response.body, options).ok()) return {500, "text/plain", "cannot print the reply\n"};
+  if (!google::protobuf::util::MessageToJsonString(message, &response.body, options).ok())
+    return {500, "text/plain", "cannot print the reply\n"};
   response.body += '\n';
   return response;
 }
@@ -140,7 +144,8 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
     if (path.method == request.method) co_return co_await path.handler(request);
   }
   HttpResponse response = error_response(
-      make_error(Errc::kNotFound, path_known ? std::format("{} is not for {}", request.path, request.method) : std::format("no such path: {}", request.path)));
+      make_error(Errc::kNotFound, path_known ? std::format("{} is not for {}", request.path, request.method)
+                                             : std::format("no such path: {}", request.path)));
   if (path_known) response.status = 405;
   co_return response;
 }
@@ -155,7 +160,8 @@ asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
   reply.set_revision(config_.running_revision());
   reply.set_config_error(config_.start_error());
   reply.set_pending_confirm_seconds(static_cast<std::uint32_t>(config_.confirm_left().count()));
-  reply.set_uptime_seconds(static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count()));
+  reply.set_uptime_seconds(
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count()));
   for (const auto& component : gateway_.components()) {
     auto& out = *reply.add_components();
     out.set_name(component.name);
@@ -181,7 +187,9 @@ asio::awaitable<HttpResponse> Api::sas(const HttpRequest&) {
   co_return json_response(make_sas_reply(gateway_, listed->sas()));
 }
 
-asio::awaitable<HttpResponse> Api::bgp_peers(const HttpRequest&) { co_return json_response(make_bgp_peers_reply(gateway_)); }
+asio::awaitable<HttpResponse> Api::bgp_peers(const HttpRequest&) {
+  co_return json_response(make_bgp_peers_reply(gateway_));
+}
 
 // Of one peer, or of all of them one after the other.
 asio::awaitable<HttpResponse> Api::bgp_routes(const HttpRequest& request, bgp::Direction direction) {
@@ -294,8 +302,9 @@ HttpResponse Api::validate(const HttpRequest& request) {
 HttpResponse Api::apply(const HttpRequest& request) {
   const auto body = parse_body<api::ConfigRequest>(request);
   if (!body) return error_response(body.error());
-  return config_response(config_.apply({body->document(), body->file()},
-                                       {.confirm_within = std::chrono::seconds(body->confirm_seconds()), .comment = body->comment()}));
+  return config_response(
+      config_.apply({body->document(), body->file()},
+                    {.confirm_within = std::chrono::seconds(body->confirm_seconds()), .comment = body->comment()}));
 }
 
 HttpResponse Api::rollback(const HttpRequest& request) {

@@ -59,7 +59,8 @@ Result<HttpRequest> parse_target(std::string_view target) {
     rest.remove_prefix(std::min(rest.size(), pair.size() + 1));
     const std::size_t equals = pair.find('=');
     GW_TRY_ASSIGN(const std::string key, percent_decode(pair.substr(0, equals)));
-    GW_TRY_ASSIGN(const std::string value, percent_decode(equals == std::string_view::npos ? "" : pair.substr(equals + 1)));
+    GW_TRY_ASSIGN(const std::string value,
+                  percent_decode(equals == std::string_view::npos ? "" : pair.substr(equals + 1)));
     request.query[key] = value;
   }
   return request;

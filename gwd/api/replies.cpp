@@ -22,7 +22,8 @@ void explain_absence(api::Tunnel& out, const Gateway& gateway) {
     out.set_reason(std::format("nothing passes: gw-fastpath {}", kFastpathAway));
   } else if (!gateway.ike().connected()) {
     const bool up = out.state() == to_string(TunnelState::kUp);
-    out.set_reason(std::format("{}: charon {}", up ? "goes on until its SAs are due for rekeying" : "cannot be brought up", kCharonAway));
+    out.set_reason(std::format(
+        "{}: charon {}", up ? "goes on until its SAs are due for rekeying" : "cannot be brought up", kCharonAway));
   } else {
     return;
   }
@@ -32,7 +33,8 @@ void explain_absence(api::Tunnel& out, const Gateway& gateway) {
 }  // namespace
 
 std::uint64_t unix_ms(WallTime time) {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count());
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count());
 }
 
 api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels) {
@@ -66,7 +68,8 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       const bool known = session != sessions.end() && gateway.bgp().connected();
       out.set_bgp_state(model.disabled ? "Disabled" : known ? session->second.state : "Unknown");
       if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
-        out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(), session->second.state,
+        out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(),
+                                   session->second.state,
                                    session->second.last_error.empty() ? "no answer yet" : session->second.last_error));
       out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
     }
@@ -135,10 +138,12 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     }
     out.set_state(session == sessions.end() ? "Unknown" : session->second.state);
     if (session == sessions.end()) continue;
-    if (session->second.established()) out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
+    if (session->second.established())
+      out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
     out.set_messages_sent(session->second.messages_sent);
     out.set_messages_received(session->second.messages_received);
-    out.set_routes_advertised(static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
+    out.set_routes_advertised(
+        static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
     out.set_last_error(session->second.last_error);
   }
   return reply;

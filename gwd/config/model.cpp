@@ -170,7 +170,8 @@ Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, 
     if (slot.remote.site->asn() != 0) {
       const auto pair = pairs.find(slot.name);
       if (pair == pairs.end()) return fail(Errc::kLimit, std::format("{}: no inner addresses for BGP", slot.name));
-      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(), SecretReader(options, tunnel->fault));
+      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(),
+                             SecretReader(options, tunnel->fault));
       if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
       tunnel->bgp = std::move(*bgp);
     }

@@ -53,7 +53,7 @@ struct BgpSettings {
   std::uint32_t peer_asn = 0;
   std::chrono::seconds keepalive{};
   std::chrono::seconds hold{};
-  Secret md5;  // empty: none
+  Secret md5;                   // empty: none
   bool md5_unreadable = false;  // see TunnelModel::fault
   bool graceful_restart = true;
   std::uint32_t max_routes = 0;
@@ -80,7 +80,7 @@ struct TunnelModel {
   Initiate initiate = Initiate::kDefault;
   bool udp_encapsulation = false;
   bool disabled = false;
-  std::string fault;  // why a secret could not be read (UnreadableSecrets::kFaultTunnel); empty: none
+  std::string fault;      // why a secret could not be read (UnreadableSecrets::kFaultTunnel); empty: none
   std::uint32_t mtu = 0;  // inner
   std::uint32_t mss = 0;
   std::vector<Prefix> static_prefixes;  // the site's

@@ -145,7 +145,9 @@ void Rules::one_word(const Path& path, const std::string& file) {
   const auto secret = read_secret_file(resolve_path(file, options_.base_dir));
   const auto printable = [](char c) { return c > ' ' && c <= '~'; };
   if (secret && !std::ranges::all_of(secret->text(), printable))
-    error(path, std::format("the secret in {} has blanks or characters that BGP passwords cannot have", resolve_path(file, options_.base_dir)),
+    error(path,
+          std::format("the secret in {} has blanks or characters that BGP passwords cannot have",
+                      resolve_path(file, options_.base_dir)),
           "one word of printable ASCII");
 }
 

@@ -139,7 +139,8 @@ void check_connection(Rules& rules, const Path& path, const v1::Connection& conn
     rules.warning(path + ".mtu", std::format("{} is too small for IPv6 in the tunnel", connection.mtu()),
                   "1280 or more");
   const std::uint64_t mtu = connection.mtu() == 0 ? 1400 : connection.mtu();
-  rules.number(path + ".mss", connection.mss(), {500, mtu < 576 ? kMaxInnerMtu - 40 : mtu - 40});  // IPv4 and TCP headers
+  rules.number(path + ".mss", connection.mss(),
+               {500, mtu < 576 ? kMaxInnerMtu - 40 : mtu - 40});  // IPv4 and TCP headers
 }
 
 }  // namespace

@@ -222,7 +222,8 @@ class Loader {
     if (!plain) {
       const bool only_quoted = value.quoted && digits.find_first_not_of("0123456789") == std::string_view::npos;
       complain(value.at, path,
-               std::format("'{}' is {}", shortened(text), only_quoted ? "text because of its quotes" : "not a number"), expected);
+               std::format("'{}' is {}", shortened(text), only_quoted ? "text because of its quotes" : "not a number"),
+               expected);
       return std::nullopt;
     }
     if (digits.size() > 1 && digits[0] == '0') {

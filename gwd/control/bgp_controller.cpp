@@ -77,7 +77,8 @@ Status BgpController::write_config_file() const {
     if (wrote < 0) return fail_errno(std::format("cannot write {}", temporary));
     rest.remove_prefix(static_cast<std::size_t>(wrote));
   }
-  if (::rename(temporary.c_str(), paths_.config_file.c_str()) != 0) return fail_errno(std::format("cannot write {}", paths_.config_file));
+  if (::rename(temporary.c_str(), paths_.config_file.c_str()) != 0)
+    return fail_errno(std::format("cannot write {}", paths_.config_file));
   return {};
 }
 
@@ -126,13 +127,15 @@ asio::awaitable<Status> BgpController::apply() {
   const bool whole = !applied_ || applied_->asn != target->asn;
   bgp::Commands commands;
   if (applied_ && whole) commands.push_back(std::format("no router bgp {}", applied_->asn));
-  for (auto& command : whole ? bgp::render(*target) : bgp::diff(*applied_, *target)) commands.push_back(std::move(command));
+  for (auto& command : whole ? bgp::render(*target) : bgp::diff(*applied_, *target))
+    commands.push_back(std::move(command));
   const std::size_t count = commands.size();
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
   if (!whole) {
     auto clears = bgp::clears(*applied_, *target);
     if (!clears.empty())
-      if (const auto done = co_await vty_.run(std::move(clears), kConfigureTimeout); !done) co_return std::unexpected(done.error());
+      if (const auto done = co_await vty_.run(std::move(clears), kConfigureTimeout); !done)
+        co_return std::unexpected(done.error());
   } else if (const auto done = co_await remove_strangers(); !done) {
     co_return done;
   }
@@ -163,7 +166,9 @@ asio::awaitable<Status> BgpController::read_sessions() {
   if (!summary) co_return std::unexpected(summary.error());
   auto sessions = bgp::parse_summary(*summary);
   if (!sessions) co_return std::unexpected(sessions.error());
-  const bool same = std::ranges::equal(*sessions, sessions_, [](const auto& a, const auto& b) { return a.first == b.first && a.second.state == b.second.state; });
+  const bool same = std::ranges::equal(*sessions, sessions_, [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second.state == b.second.state;
+  });
   if (same && clock_.now() < next_details_) {
     for (auto& [address, session] : *sessions) keep_details(sessions_.at(address), session);
   } else {
@@ -181,7 +186,8 @@ asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddr
   if (session == sessions_.end()) co_return fail(Errc::kNotFound, std::format("no BGP peer {}", peer));
   std::vector<bgp::RouteRow> rows;
   for (const Family family : {Family::kV4, Family::kV6}) {
-    const std::string command = direction == bgp::Direction::kReceived ? bgp::show_received(peer, family) : bgp::show_advertised(peer, family);
+    const std::string command =
+        direction == bgp::Direction::kReceived ? bgp::show_received(peer, family) : bgp::show_advertised(peer, family);
     const auto text = co_await vty_.show(command, kShowTimeout);
     if (!text) co_return std::unexpected(text.error());
     auto part = bgp::parse_routes(*text, session->second, direction);

@@ -16,7 +16,9 @@ std::unexpected<ConfigFailure> refuse(Error error, config::Findings findings = {
   return std::unexpected(ConfigFailure{std::move(error), std::move(findings)});
 }
 
-Error make_error(Errc code, std::string message) { return Error{code, std::move(message), {}, std::source_location::current()}; }
+Error make_error(Errc code, std::string message) {
+  return Error{code, std::move(message), {}, std::source_location::current()};
+}
 
 Result<std::string> read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -28,19 +30,24 @@ Result<std::string> read_file(const std::string& path) {
 
 }  // namespace
 
-ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store, std::string instance)
+ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store,
+                             std::string instance)
     : io_(io), clock_(clock), store_(std::move(store)), instance_(std::move(instance)), confirm_timer_(io) {}
 
 void ConfigService::stop() { confirm_timer_.cancel(); }
 
-ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document, config::UnreadableSecrets secrets) const {
+ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document,
+                                                          config::UnreadableSecrets secrets) const {
   config::Compiled compiled = config::compile({document.text, document.file, instance_, secrets});
   if (!compiled.model) {
-    const auto errors = std::ranges::count_if(compiled.findings, [](const auto& f) { return f.severity == config::Severity::kError; });
-    return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
+    const auto errors =
+        std::ranges::count_if(compiled.findings, [](const auto& f) { return f.severity == config::Severity::kError; });
+    return refuse(make_error(Errc::kInvalidArgument,
+                             std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
                   std::move(compiled.findings));
   }
-  return Valid{std::move(compiled.config), std::move(compiled.findings), std::make_shared<const config::GatewayModel>(std::move(*compiled.model))};
+  return Valid{std::move(compiled.config), std::move(compiled.findings),
+               std::make_shared<const config::GatewayModel>(std::move(*compiled.model))};
 }
 
 // The document's differences, and the secrets whose files hold something else now.
@@ -50,7 +57,8 @@ std::vector<std::string> ConfigService::changes_to(const Valid& next) const {
   for (const auto& tunnel : next.model->tunnels) {
     const auto* before = running_->model->find_tunnel(tunnel.name);
     if (before == nullptr) continue;
-    if (!(before->psk == tunnel.psk)) changes.push_back(std::format("~ connections[{}].secret: the file holds another key", tunnel.connection));
+    if (!(before->psk == tunnel.psk))
+      changes.push_back(std::format("~ connections[{}].secret: the file holds another key", tunnel.connection));
     if (before->bgp && tunnel.bgp && !(before->bgp->md5 == tunnel.bgp->md5))
       changes.push_back(std::format("~ connections[{}].bgp.md5_file: the file holds another key", tunnel.connection));
   }
@@ -84,9 +92,12 @@ ConfigResult<ConfigOutcome> ConfigService::start_with(const std::string& file) {
   }
   // What was running goes on, whatever has become of one site's key file.
   auto compiled = compile({(*stored)->document, (*stored)->file}, config::UnreadableSecrets::kFaultTunnel);
-  if (!compiled) return refuse(std::move(compiled.error().error).with_context(std::format("revision {}", (*stored)->number)), compiled.error().findings);
+  if (!compiled)
+    return refuse(std::move(compiled.error().error).with_context(std::format("revision {}", (*stored)->number)),
+                  compiled.error().findings);
   if (const auto text = read_file(file); text && *text != (*stored)->document)
-    log::warning("config", "{} differs from the running revision {}; `gwctl diff -f {}` shows how, `gwctl apply` takes it", file,
+    log::warning("config",
+                 "{} differs from the running revision {}; `gwctl diff -f {}` shows how, `gwctl apply` takes it", file,
                  (*stored)->number, file);
   log::info("config", "going on with revision {}", (*stored)->number);
   ConfigOutcome outcome{.revision = (*stored)->number, .warnings = compiled->warnings};
@@ -105,8 +116,12 @@ ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& 
   config::Findings findings;
   const auto check = [&](std::string_view side, const std::string& interface) {
     if (!machine_.has_interface || machine_.has_interface(interface)) return;
-    findings.push_back({config::Severity::kError, file, {}, std::format("gateway.instances[{}].{}.interface", next.model->instance, side),
-                        std::format("this machine has no interface '{}'", interface), "one that `ip link` shows"});
+    findings.push_back({config::Severity::kError,
+                        file,
+                        {},
+                        std::format("gateway.instances[{}].{}.interface", next.model->instance, side),
+                        std::format("this machine has no interface '{}'", interface),
+                        "one that `ip link` shows"});
   };
   check("wan", next.model->wan_interface);
   check("vnet", next.model->vnet_interface);
@@ -115,13 +130,18 @@ ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& 
   for (const auto& tunnel : next.model->tunnels) endpoints.insert(tunnel.local);
   for (const IpAddress& address : endpoints)
     if (machine_.has_address && !machine_.has_address(address))
-      next.warnings.push_back({config::Severity::kWarning, file, {}, std::format("gateway.instances[{}].wan.endpoints", next.model->instance),
-                               std::format("this machine does not have address {} now: its tunnels stay down", address.to_string()),
-                               "one that `ip address` shows"});
+      next.warnings.push_back(
+          {config::Severity::kWarning,
+           file,
+           {},
+           std::format("gateway.instances[{}].wan.endpoints", next.model->instance),
+           std::format("this machine does not have address {} now: its tunnels stay down", address.to_string()),
+           "one that `ip address` shows"});
   if (findings.empty()) return {};
   const auto count = findings.size();
   findings.insert(findings.end(), next.warnings.begin(), next.warnings.end());
-  return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", count, count == 1 ? "" : "s", file)), std::move(findings));
+  return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", count, count == 1 ? "" : "s", file)),
+                std::move(findings));
 }
 
 ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& document) const {
@@ -136,7 +156,8 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
   if (!compiled) return std::unexpected(compiled.error());
   if (options.origin == config::Origin::kApply)
     if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
-  ConfigOutcome outcome{.changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
+  ConfigOutcome outcome{
+      .changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
   if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0) {
     outcome.revision = running_number_;
     return outcome;
@@ -151,8 +172,8 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
   const auto number = store_.commit(revision);
   if (!number) return refuse(number.error());
   outcome.revision = *number;
-  log::info("config", "revision {} ({}): {} change{}", *number, config::to_string(options.origin), outcome.changes.size(),
-            outcome.changes.size() == 1 ? "" : "s");
+  log::info("config", "revision {} ({}): {} change{}", *number, config::to_string(options.origin),
+            outcome.changes.size(), outcome.changes.size() == 1 ? "" : "s");
   activate(std::move(*compiled), *number);
   return outcome;
 }
@@ -167,8 +188,8 @@ ConfigResult<ConfigOutcome> ConfigService::confirm() {
 ConfigResult<ConfigOutcome> ConfigService::rollback(std::uint32_t number) {
   const auto target = number == 0 ? store_.before_running() : store_.get(number);
   if (!target) return refuse(target.error());
-  return apply({target->document, target->file},
-               {.comment = std::format("rollback to revision {}", target->number), .origin = config::Origin::kRollback});
+  return apply({target->document, target->file}, {.comment = std::format("rollback to revision {}", target->number),
+                                                  .origin = config::Origin::kRollback});
 }
 
 ConfigResult<ConfigOutcome> ConfigService::diff(const DiffRange& range) const {
@@ -205,15 +226,19 @@ void ConfigService::roll_back_unconfirmed() {
   const auto pending = store_.pending();
   if (!pending || !*pending) return;
   const std::uint32_t previous = (*pending)->previous;
-  log::warning("config", "revision {} was not confirmed in time, going back to revision {}", (*pending)->revision, previous);
+  log::warning("config", "revision {} was not confirmed in time, going back to revision {}", (*pending)->revision,
+               previous);
   const auto target = store_.get(previous);
   if (!target) {
     log::error("config", "cannot go back: {}", target.error().describe());
     return;
   }
   const auto done = apply({target->document, target->file},
-                          {.comment = std::format("revision {} was not confirmed", (*pending)->revision), .origin = config::Origin::kAutoRollback});
-  if (!done) log::error("config", "going back to revision {} failed, revision {} goes on: {}", previous, running_number_, done.error().error.describe());
+                          {.comment = std::format("revision {} was not confirmed", (*pending)->revision),
+                           .origin = config::Origin::kAutoRollback});
+  if (!done)
+    log::error("config", "going back to revision {} failed, revision {} goes on: {}", previous, running_number_,
+               done.error().error.describe());
 }
 
 }  // namespace gw::gwd

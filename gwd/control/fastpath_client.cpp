@@ -132,7 +132,9 @@ asio::awaitable<Status> FastpathClient::say_hello() {
 }
 
 asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame frame) {
-  if (!connected_) co_return fail(Errc::kClosed, "gw-fastpath does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath");
+  if (!connected_)
+    co_return fail(Errc::kClosed,
+                   "gw-fastpath does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath");
   const std::uint64_t id = next_id_++;
   frame.set_id(id);
   append_frame(outgoing_, frame.SerializeAsString());

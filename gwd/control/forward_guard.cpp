@@ -88,7 +88,8 @@ Status install_forward_guard(const GuardPorts& ports) {
   int status = 0;
   waitpid(child, &status, 0);
   if (late) return fail(Errc::kTimeout, std::format("{} did not end within {} ms", kNft, kTimeoutMs));
-  if (!wrote || !WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Errc::kIo, std::format("nft refused the forward guard: {}", *words));
+  if (!wrote || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    return fail(Errc::kIo, std::format("nft refused the forward guard: {}", *words));
   return {};
 }
 

@@ -113,8 +113,10 @@ asio::awaitable<Status> Forwarding::push_tunnel(std::uint32_t id) {
   fp::ClientFrame frame;
   const auto wanted = wanted_tunnels_.find(id);
   const bool put = wanted != wanted_tunnels_.end();
-  if (put) *frame.mutable_put_tunnel() = wanted->second;
-  else frame.mutable_del_tunnel()->set_tunnel_id(id);
+  if (put)
+    *frame.mutable_put_tunnel() = wanted->second;
+  else
+    frame.mutable_del_tunnel()->set_tunnel_id(id);
   const auto reply = co_await client_.request(std::move(frame));
   if (!reply && breaks_session(reply.error())) co_return std::unexpected(reply.error());
   if (!put) co_return Status{};  // refused means that it is not there
@@ -143,8 +145,10 @@ std::vector<Prefix> Forwarding::take_batch() {
   std::vector<Prefix> batch;
   for (const bool removals : {true, false}) {
     for (auto it = dirty_routes_.begin(); it != dirty_routes_.end() && batch.size() < kBatch;) {
-      if (wanted_routes_.contains(*it) == removals) ++it;
-      else batch.push_back(dirty_routes_.extract(it++).value());
+      if (wanted_routes_.contains(*it) == removals)
+        ++it;
+      else
+        batch.push_back(dirty_routes_.extract(it++).value());
     }
     if (!batch.empty()) break;
   }
@@ -178,12 +182,15 @@ asio::awaitable<Status> Forwarding::push_batch(std::vector<Prefix> batch) {
   for (const Prefix& prefix : batch) {
     if (!reply) {
       acknowledged_routes_.erase(prefix);
-      if (refused_routes_.insert(prefix).second) log::error("fastpath", "route {} was refused: {}", prefix, reply.error().describe());
+      if (refused_routes_.insert(prefix).second)
+        log::error("fastpath", "route {} was refused: {}", prefix, reply.error().describe());
       continue;
     }
     refused_routes_.erase(prefix);
-    if (wanted_routes_.contains(prefix)) acknowledged_routes_.insert(prefix);
-    else acknowledged_routes_.erase(prefix);
+    if (wanted_routes_.contains(prefix))
+      acknowledged_routes_.insert(prefix);
+    else
+      acknowledged_routes_.erase(prefix);
   }
   co_return Status{};
 }

@@ -67,7 +67,8 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
 }
 
 Status Gateway::start() {
-  if (auto ok = routes_.listen(paths_.bmp_port); !ok) return std::unexpected(std::move(ok).error().with_context("BMP listener"));
+  if (auto ok = routes_.listen(paths_.bmp_port); !ok)
+    return std::unexpected(std::move(ok).error().with_context("BMP listener"));
   fastpath_.start();
   forwarding_.start();
   ike_.start();
@@ -85,7 +86,8 @@ void Gateway::stop() {
 
 Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
   KernelState state;
-  if (tunnel.bgp) state.address = TunnelAddress{tunnel.device, tunnel.bgp->local, tunnel.bgp->peer};
+  if (tunnel.bgp)
+    state.address = TunnelAddress{tunnel.device, tunnel.bgp->local, tunnel.bgp->peer};
   else
     for (const Prefix& prefix : tunnel.static_prefixes) state.routes.insert({prefix, tunnel.device});
   return state;
@@ -95,8 +97,10 @@ void Gateway::apply(ModelPtr next) {
   const config::GatewayModel& model = *next;
   // Before anything can attract traffic.
   if (const GuardPorts ports{model.wan_interface, model.vnet_interface}; guarded_ != ports) {
-    if (const auto done = install_forward_guard(ports); done) guarded_ = ports;
-    else log::error("kernel", "{}", done.error().describe());
+    if (const auto done = install_forward_guard(ports); done)
+      guarded_ = ports;
+    else
+      log::error("kernel", "{}", done.error().describe());
   }
   std::map<std::uint32_t, KernelState> kernel_states;
   for (const auto& tunnel : model.tunnels) {
@@ -131,7 +135,8 @@ void Gateway::configure_device(std::uint32_t tunnel_id) {
   const auto it = kernel_states_.find(tunnel_id);
   if (it == kernel_states_.end()) return;
   if (it->second.address)
-    if (const auto done = kernel_.add_address(*it->second.address); !done) log::error("kernel", "{}", done.error().describe());
+    if (const auto done = kernel_.add_address(*it->second.address); !done)
+      log::error("kernel", "{}", done.error().describe());
   for (const auto& route : it->second.routes)
     if (const auto done = kernel_.add_route(route); !done) log::error("kernel", "{}", done.error().describe());
 }
@@ -149,7 +154,8 @@ void Gateway::on_fastpath_event(const fp::Event& event) {
 }
 
 std::vector<ComponentStatus> Gateway::components() const {
-  return {{"gw-fastpath", fastpath_.connected(), fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway), fastpath_since_},
+  return {{"gw-fastpath", fastpath_.connected(),
+           fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway), fastpath_since_},
           {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), ike_.since()},
           {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), bgp_.since()}};
 }

@@ -31,8 +31,10 @@ struct GatewayPaths {
 };
 
 /// What to tell the operator while one of them is away.
-inline constexpr std::string_view kFastpathAway = "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
-inline constexpr std::string_view kCharonAway = "does not answer: systemctl status strongswan, journalctl -u strongswan";
+inline constexpr std::string_view kFastpathAway =
+    "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
+inline constexpr std::string_view kCharonAway =
+    "does not answer: systemctl status strongswan, journalctl -u strongswan";
 inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status frr, journalctl -u frr";
 
 /// A program that gwd works with, as `gwctl status` shows it.

@@ -35,7 +35,8 @@ ike::TunnelIntent to_intent(const config::TunnelModel& model) {
 }
 
 bool is_installed(const ike::ChildSa& child) {
-  return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "REKEYED" || child.state == "UPDATING";
+  return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "REKEYED" ||
+         child.state == "UPDATING";
 }
 
 bool is_up(const ike::IkeSa& sa) { return std::ranges::any_of(sa.children, is_installed); }
@@ -49,9 +50,11 @@ std::uint64_t packets_sent(const ike::IkeSa& sa) {
 // What charon holds as SAs does not follow a changed model by itself; timers and BGP do. A key that could not be
 // read is no other key.
 bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
-  return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote && a.local_identity == b.local_identity &&
-         a.remote_identity == b.remote_identity && (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
-         a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window && a.udp_encapsulation == b.udp_encapsulation;
+  return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote &&
+         a.local_identity == b.local_identity && a.remote_identity == b.remote_identity &&
+         (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
+         a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window &&
+         a.udp_encapsulation == b.udp_encapsulation;
 }
 
 bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {
@@ -107,7 +110,8 @@ void IkeController::set_model(const ModelPtr& whole) {
       tunnel = std::move(before->second);
       tunnels_.erase(before);
       const bool unchanged = same_connection(*tunnel.model, model);
-      tunnel.reestablish = tunnel.reestablish || !same_sas(*tunnel.model, model) || (model.disabled && !tunnel.model->disabled);
+      tunnel.reestablish =
+          tunnel.reestablish || !same_sas(*tunnel.model, model) || (model.disabled && !tunnel.model->disabled);
       tunnel.model = TunnelPtr(whole, &model);
       if (unchanged) continue;
       tunnel.loaded = false;
@@ -197,7 +201,9 @@ asio::awaitable<Status> IkeController::reconcile() {
   static const std::vector<ike::IkeSa> kNone;
   for (const auto& name : names) {
     const auto found = sas->find(name);
-    if (const auto done = co_await drive(name, found == sas->end() ? kNone : found->second); !done && is_fatal(done.error())) co_return done;
+    if (const auto done = co_await drive(name, found == sas->end() ? kNone : found->second);
+        !done && is_fatal(done.error()))
+      co_return done;
   }
   co_return Status{};
 }
@@ -206,7 +212,7 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
   auto it = tunnels_.find(name);
   if (it == tunnels_.end() || it->second.loaded) co_return Status{};
   if (!it->second.model->fault.empty()) co_return Status{};  // what charon may still have of it goes on
-  it->second.loaded = true;  // set before waiting: a change meanwhile clears it again
+  it->second.loaded = true;                                  // set before waiting: a change meanwhile clears it again
   if (it->second.model->disabled) {
     it->second.reestablish = false;
     co_return co_await retire(name);
@@ -215,8 +221,10 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
   auto connection = ike::render_connection(intent);
   auto secret = ike::render_secret(intent);
   Status done;
-  if (!connection) done = std::unexpected(connection.error());
-  else if (!secret) done = std::unexpected(secret.error());
+  if (!connection)
+    done = std::unexpected(connection.error());
+  else if (!secret)
+    done = std::unexpected(secret.error());
   if (done) {
     const auto loaded = co_await vici_.command("load-shared", std::move(*secret), kCommandTimeout);
     if (!loaded) done = std::unexpected(loaded.error());
@@ -230,7 +238,9 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
   if (!done) {
     if (is_fatal(done.error())) it->second.loaded = false;
     log::error("ike", "{}: charon did not take the connection: {}", name, done.error().describe());
-    it->second.status.diagnosis = {ike::Fault::kIkePolicyMismatch, std::format("charon did not take the connection: {}", done.error().describe()), {}};
+    it->second.status.diagnosis = {ike::Fault::kIkePolicyMismatch,
+                                   std::format("charon did not take the connection: {}", done.error().describe()),
+                                   {}};
     co_return done;
   }
   if (std::exchange(it->second.reestablish, false)) {
@@ -291,7 +301,8 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
     status.state = TunnelState::kUp;
     status.diagnosis = {};
     status.ike_proposal = up->proposal;
-    status.esp_proposal = child->encryption + (child->dh_group.empty() ? "" : "/" + child->dh_group) + (child->esn ? "/ESN" : "");
+    status.esp_proposal =
+        child->encryption + (child->dh_group.empty() ? "" : "/" + child->dh_group) + (child->esn ? "/ESN" : "");
     status.udp_encapsulation = child->udp_encapsulation;
     if (!status.up_since) status.up_since = clock_.wall() - up->established_for;
     if (before != TunnelState::kUp) {
@@ -304,8 +315,9 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
     status.diagnosis = {ike::Fault::kAuthentication, tunnel.model->fault, {}};
   } else {
     status.state = sas.empty() ? TunnelState::kDown : TunnelState::kConnecting;
-    const ike::Diagnosis diagnosis = recent_log_.diagnose(
-        {tunnel.model->name, tunnel.model->local.to_string(), tunnel.model->remote.to_string(), tunnel.model->remote_identity});
+    const ike::Diagnosis diagnosis =
+        recent_log_.diagnose({tunnel.model->name, tunnel.model->local.to_string(), tunnel.model->remote.to_string(),
+                              tunnel.model->remote_identity});
     // "charon does not say why" is worth showing when an attempt has failed, not while one is under way.
     const bool known = diagnosis.fault != ike::Fault::kNoFault && diagnosis.fault != ike::Fault::kUnknown;
     const bool unexplained = diagnosis.fault == ike::Fault::kUnknown && sas.empty() && tunnel.retry > kFirstRetry;

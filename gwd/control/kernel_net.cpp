@@ -90,7 +90,8 @@ Result<KernelNet> KernelNet::open() {
   Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   if (!fd) return fail_errno("netlink socket");
   const timeval timeout{kAckTimeoutSeconds, 0};
-  if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) return fail_errno("netlink time-out");
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)
+    return fail_errno("netlink time-out");
   return KernelNet(std::move(fd));
 }
 
@@ -111,7 +112,8 @@ Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view 
     std::memcpy(&code, reply.data() + NLMSG_HDRLEN, sizeof code);
     if (code.error == 0) return {};
     const int err = -code.error;
-    if (err == EADDRNOTAVAIL || err == ESRCH || err == ENODEV) return fail(Errc::kNotFound, std::format("{}: {}", what, strerror(err)));
+    if (err == EADDRNOTAVAIL || err == ESRCH || err == ENODEV)
+      return fail(Errc::kNotFound, std::format("{}: {}", what, strerror(err)));
     return fail_errno(what, err);
   }
 }
@@ -126,9 +128,11 @@ bool KernelNet::has_address(const IpAddress& address) {
     if (one->ifa_addr == nullptr) continue;
     std::string_view bytes;
     if (one->ifa_addr->sa_family == AF_INET)
-      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr), sizeof(in_addr)};
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr),
+               sizeof(in_addr)};
     else if (one->ifa_addr->sa_family == AF_INET6)
-      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr), sizeof(in6_addr)};
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr),
+               sizeof(in6_addr)};
     else
       continue;
     const auto found = IpAddress::from_bytes(bytes);
@@ -145,7 +149,8 @@ Status KernelNet::add_address(const TunnelAddress& address) {
 Status KernelNet::remove_address(const TunnelAddress& address) {
   auto request = address_request(address, RTM_DELADDR, 0);
   if (!request) return {};  // the device is gone, and its addresses with it
-  const Status done = transact(&*request, request->header.nlmsg_len, std::format("remove {} from {}", address.local, address.device));
+  const Status done =
+      transact(&*request, request->header.nlmsg_len, std::format("remove {} from {}", address.local, address.device));
   return !done && means_absent(done.error()) ? Status{} : done;
 }
 

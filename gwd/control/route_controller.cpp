@@ -64,7 +64,8 @@ void RouteController::set_model(const config::GatewayModel& model) {
     ids_[tunnel.name] = tunnel.tunnel_id;
     if (!tunnel.bgp) continue;
     const auto before = peers_.find(tunnel.bgp->peer);
-    if (before != peers_.end() && before->second.source->name == tunnel.name && before->second.source->peer_asn == tunnel.bgp->peer_asn) {
+    if (before != peers_.end() && before->second.source->name == tunnel.name &&
+        before->second.source->peer_asn == tunnel.bgp->peer_asn) {
       Peer& peer = peers[tunnel.bgp->peer] = std::move(before->second);
       peer.max_routes = tunnel.bgp->max_routes;
       peers_.erase(before);
@@ -95,7 +96,8 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
   std::map<std::string, std::set<Prefix>, std::less<>> wanted;
   wanted[std::string(kVnetSource)] = {model.vnet_prefixes.begin(), model.vnet_prefixes.end()};
   for (const auto& tunnel : model.tunnels)
-    if (!tunnel.bgp && !tunnel.disabled) wanted[static_source(tunnel.name)] = {tunnel.static_prefixes.begin(), tunnel.static_prefixes.end()};
+    if (!tunnel.bgp && !tunnel.disabled)
+      wanted[static_source(tunnel.name)] = {tunnel.static_prefixes.begin(), tunnel.static_prefixes.end()};
   for (const auto& [source, prefixes] : local_) {
     const auto now = wanted.find(source);
     for (const Prefix& prefix : prefixes)
@@ -105,13 +107,15 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
     const auto kind = source == kVnetSource ? routes::SourceKind::kVnet : routes::SourceKind::kStaticSite;
     const routes::Candidate candidate = local_candidate(kind, source, clock_.now());
     for (const Prefix& prefix : prefixes)
-      if (const auto before = local_.find(source); before == local_.end() || !before->second.contains(prefix)) rib_.upsert(prefix, candidate);
+      if (const auto before = local_.find(source); before == local_.end() || !before->second.contains(prefix))
+        rib_.upsert(prefix, candidate);
   }
   local_ = std::move(wanted);
 }
 
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
-  const bool changed = state.carrier() ? without_carrier_.erase(tunnel_id) > 0 : without_carrier_.insert(tunnel_id).second;
+  const bool changed =
+      state.carrier() ? without_carrier_.erase(tunnel_id) > 0 : without_carrier_.insert(tunnel_id).second;
   if (!changed) return;
   for (auto& [address, peer] : peers_) {
     if (peer.up || !bmp_connected_ || has_carrier(peer)) continue;
@@ -149,10 +153,14 @@ void RouteController::handle(const bgp::BmpDisconnected&) {
 }
 
 void RouteController::handle(const bgp::BmpEvent& event) {
-  if (const auto* up = std::get_if<bgp::BmpPeerUp>(&event)) on_peer_up(*up);
-  else if (const auto* down = std::get_if<bgp::BmpPeerDown>(&event)) on_peer_down(*down);
-  else if (const auto* change = std::get_if<bgp::BmpRoutes>(&event)) on_routes(*change);
-  else if (const auto* end = std::get_if<bgp::BmpEndOfRib>(&event)) on_end_of_rib(*end);
+  if (const auto* up = std::get_if<bgp::BmpPeerUp>(&event))
+    on_peer_up(*up);
+  else if (const auto* down = std::get_if<bgp::BmpPeerDown>(&event))
+    on_peer_down(*down);
+  else if (const auto* change = std::get_if<bgp::BmpRoutes>(&event))
+    on_routes(*change);
+  else if (const auto* end = std::get_if<bgp::BmpEndOfRib>(&event))
+    on_end_of_rib(*end);
   publish();
   check_complete();
 }
@@ -191,7 +199,8 @@ void RouteController::on_routes(const bgp::BmpRoutes& event) {
   if (it == peers_.end()) return;
   Peer& peer = it->second;
   const std::string& name = peer.source->name;
-  if (!event.malformed.empty()) log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name, event.malformed);
+  if (!event.malformed.empty())
+    log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name, event.malformed);
   for (const Prefix& prefix : event.withdrawn) rib_.withdraw(prefix, name);
   for (const Prefix& prefix : event.announced) {
     if (const auto refusal = routes::check_import(import_, prefix, event.attributes->as_path)) {
@@ -218,7 +227,8 @@ void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
     if (error) return;
     for (auto& [address, known] : peers_)
       if (known.source->name == name) known.sweeping = false;
-    if (const std::size_t gone = rib_.sweep(name); gone > 0) log::info("routes", "{}: {} stale routes removed", name, gone);
+    if (const std::size_t gone = rib_.sweep(name); gone > 0)
+      log::info("routes", "{}: {} stale routes removed", name, gone);
     publish();
   });
 }
@@ -228,15 +238,19 @@ void RouteController::update_limit(Peer& peer) {
   const routes::LimitState now = routes::check_limit(routes, peer.max_routes);
   if (std::exchange(peer.routes.limit, now) == now) return;
   if (now == routes::LimitState::kNear)
-    log::warning("routes", "{}: {} routes, the limit is {} (RouteLimitNear)", peer.source->name, routes, peer.max_routes);
+    log::warning("routes", "{}: {} routes, the limit is {} (RouteLimitNear)", peer.source->name, routes,
+                 peer.max_routes);
   else if (now == routes::LimitState::kReached)
-    log::error("routes", "{}: {} routes, the limit of {} is reached; bgpd drops the session", peer.source->name, routes, peer.max_routes);
+    log::error("routes", "{}: {} routes, the limit of {} is reached; bgpd drops the session", peer.source->name, routes,
+               peer.max_routes);
 }
 
 void RouteController::publish() {
   for (const routes::Change& change : rib_.drain_changes()) {
-    if (change.best) publish(change.prefix, *change.best);
-    else forwarding_.remove_route(change.prefix);
+    if (change.best)
+      publish(change.prefix, *change.best);
+    else
+      forwarding_.remove_route(change.prefix);
   }
 }
 
@@ -258,7 +272,8 @@ void RouteController::publish(const Prefix& prefix, const routes::BestSet& best)
     if (path.source->kind == routes::SourceKind::kStaticSite) tunnel.remove_prefix(static_source({}).size());
     if (const auto id = ids_.find(tunnel); id != ids_.end()) all.push_back(id->second);
   }
-  std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids), [&](std::uint32_t id) { return !without_carrier_.contains(id); });
+  std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids),
+                       [&](std::uint32_t id) { return !without_carrier_.contains(id); });
   if (entry.tunnel_ids.empty()) entry.tunnel_ids = std::move(all);
   if (entry.tunnel_ids.empty()) {
     forwarding_.remove_route(prefix);
@@ -277,7 +292,8 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     const bool told = session != sessions.end() && session->second.established() && peer.up &&
                       (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
     learned = learned && told;
-    if (told && rib_.count(peer.source->name).stale > 0 && !std::exchange(peer.sweeping, true)) sweep_later(peer, kSettle);
+    if (told && rib_.count(peer.source->name).stale > 0 && !std::exchange(peer.sweeping, true))
+      sweep_later(peer, kSettle);
   }
   if (complete_ || !learned) return;
   complete_ = true;

@@ -95,8 +95,8 @@ class RouteController {
   boost::asio::steady_timer learning_;
   routes::Rib rib_;
   routes::ImportPolicy import_;
-  std::map<IpAddress, Peer> peers_;                         // by session address
-  std::map<std::string, std::uint32_t, std::less<>> ids_;   // tunnel name -> id
+  std::map<IpAddress, Peer> peers_;                             // by session address
+  std::map<std::string, std::uint32_t, std::less<>> ids_;       // tunnel name -> id
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
   std::set<std::uint32_t> without_carrier_;
   std::optional<IpAddress> vnet_next_hop_;

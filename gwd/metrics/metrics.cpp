@@ -49,7 +49,8 @@ class Families {
 };
 
 void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::TunnelInfo* info, double bandwidth) {
-  const Labels labels{{"connection", tunnel.connection()}, {"remote_ip", tunnel.remote_address()}, {"instance", tunnel.instance()}};
+  const Labels labels{
+      {"connection", tunnel.connection()}, {"remote_ip", tunnel.remote_address()}, {"instance", tunnel.instance()}};
   const bool up = tunnel.state() == "up";
   out.gauge({"gw_tunnel_up", "1 when the tunnel has an installed CHILD_SA"}, labels, up ? 1 : 0);
   out.gauge({"mmsa_count", "IKE SAs (main mode, in the cloud's words)"}, labels, up ? 1 : 0);
@@ -71,13 +72,16 @@ void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::Tu
   };
   out.counter({"tunnel_ingress_packet_drop_count", "Packets from the tunnel that were dropped"}, labels, in);
   out.counter({"tunnel_egress_packet_drop_count", "Packets for the tunnel that were dropped"}, labels, sent);
-  out.counter({"tunnel_ingress_packet_drop_ts_mismatch", "Packets from the tunnel outside its traffic selectors"}, labels, mismatch(info->drops()));
-  out.counter({"tunnel_egress_packet_drop_ts_mismatch", "Packets for the tunnel outside its traffic selectors"}, labels, mismatch(info->out_drops()));
+  out.counter({"tunnel_ingress_packet_drop_ts_mismatch", "Packets from the tunnel outside its traffic selectors"},
+              labels, mismatch(info->drops()));
+  out.counter({"tunnel_egress_packet_drop_ts_mismatch", "Packets for the tunnel outside its traffic selectors"}, labels,
+              mismatch(info->out_drops()));
 }
 
 void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::string& instance) {
   const Labels labels{{"peer", peer.neighbor()}, {"tunnel", peer.tunnel()}, {"instance", instance}};
-  out.gauge({"bgp_peer_status", "1 when the BGP session is established"}, labels, peer.state() == "Established" ? 1 : 0);
+  out.gauge({"bgp_peer_status", "1 when the BGP session is established"}, labels,
+            peer.state() == "Established" ? 1 : 0);
   out.gauge({"bgp_routes_learned", "Routes accepted from the peer"}, labels, peer.routes_received());
   out.gauge({"bgp_routes_advertised", "Routes told to the peer"}, labels, peer.routes_advertised());
 }
@@ -106,14 +110,19 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
     add_tunnel(out, tunnel, info == list.end() ? nullptr : &*info, bandwidth);
   }
   for (const auto& peer : snapshot.peers.peers()) add_peer(out, peer, instance);
-  out.gauge({"average_bandwidth", "Bits per second of all tunnels since the previous scrape"}, {{"instance", instance}}, total);
-  out.gauge({"vnet_address_prefix_count", "Prefixes of the VNet"}, {{"instance", instance}}, static_cast<double>(snapshot.vnet_prefixes));
+  out.gauge({"average_bandwidth", "Bits per second of all tunnels since the previous scrape"}, {{"instance", instance}},
+            total);
+  out.gauge({"vnet_address_prefix_count", "Prefixes of the VNet"}, {{"instance", instance}},
+            static_cast<double>(snapshot.vnet_prefixes));
   out.gauge({"gw_routes", "Prefixes with a route"}, {{"instance", instance}}, static_cast<double>(snapshot.routes));
-  out.gauge({"gw_config_revision", "Running revision of the configuration"}, {{"instance", instance}}, snapshot.revision);
+  out.gauge({"gw_config_revision", "Running revision of the configuration"}, {{"instance", instance}},
+            snapshot.revision);
   for (const auto& component : snapshot.components)
-    out.gauge({"gw_component_up", "1 when gwd is connected to the program"}, {{"component", component.name}, {"instance", instance}}, component.connected ? 1 : 0);
+    out.gauge({"gw_component_up", "1 when gwd is connected to the program"},
+              {{"component", component.name}, {"instance", instance}}, component.connected ? 1 : 0);
   for (const auto& drop : snapshot.counters.drops())
-    out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"}, {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
+    out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"},
+                {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
   return out.text();
 }
 

@@ -7,7 +7,9 @@
 namespace gw {
 namespace {
 
-std::span<const std::uint8_t> bytes(std::string_view s) { return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()}; }
+std::span<const std::uint8_t> bytes(std::string_view s) {
+  return {reinterpret_cast<const std::uint8_t*>(s.data()), s.size()};
+}
 
 std::vector<std::string> drain(FrameReader& r) {
   std::vector<std::string> out;

@@ -27,8 +27,10 @@ TEST(SpscQueue, TwoThreadsKeepOrder) {
   SpscQueue<int> q(64);
   std::jthread producer([&] {
     for (int i = 0; i < kCount;)
-      if (int v = i; q.push(std::move(v))) ++i;
-      else std::this_thread::yield();
+      if (int v = i; q.push(std::move(v)))
+        ++i;
+      else
+        std::this_thread::yield();
   });
   for (int expected = 0; expected < kCount;) {
     if (const auto v = q.pop()) {

@@ -238,7 +238,10 @@ TEST_F(Commands, WhatIsMissingIsNamed) {
   EXPECT_THAT(err(), StartsWith("gwctl: 'gwctl show' needs one of tunnels, sas, bgp, "));
   run({"apply", "-f"});
   EXPECT_EQ(err(), "gwctl: --file needs a value (see gwctl apply --help)\n");
-  EXPECT_EQ(run({"apply", "-f", file("version: 1 # h\xfc" "b\n")}), kUsage);
+  EXPECT_EQ(run({"apply", "-f",
+                 file("version: 1 # h\xfc"
+                      "b\n")}),
+            kUsage);
   EXPECT_THAT(err(), HasSubstr("it is not text in UTF-8"));
 }
 

@@ -75,11 +75,12 @@ TEST(Render, RoutesSayWhyTheOthersLose) {
       from_json<api::RoutesReply>(R"({"routes": [{"prefix": "10.20.0.0/16", "in_fastpath": true, "candidates": [
     {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "local_preference": 100, "best": true, "place": "best", "decided_by": "AS-path length", "since_unix_ms": 1699999990000},
     {"source": "paris-ce2/gw-a", "next_hop": "169.254.21.6", "as_path": [65021, 65021], "local_preference": 100, "place": "not used", "decided_by": "AS-path length"}]}]})");
-  EXPECT_EQ(render(reply, kView),
-            "   Prefix        Source          NextHop       AsPath       LocPref  Med  Weight  Age  Why\n"
-            ">  10.20.0.0/16  paris-ce1/gw-a  169.254.21.2  65021            100    0       0  10s  best: AS-path length\n"
-            "                 paris-ce2/gw-a  169.254.21.6  65021 65021      100    0       0    -  not used: AS-path "
-            "length\n");
+  EXPECT_EQ(
+      render(reply, kView),
+      "   Prefix        Source          NextHop       AsPath       LocPref  Med  Weight  Age  Why\n"
+      ">  10.20.0.0/16  paris-ce1/gw-a  169.254.21.2  65021            100    0       0  10s  best: AS-path length\n"
+      "                 paris-ce2/gw-a  169.254.21.6  65021 65021      100    0       0    -  not used: AS-path "
+      "length\n");
 }
 
 TEST(Render, StatusShowsWhatWaitsForAConfirmation) {

@@ -375,9 +375,10 @@ TEST_F(Validate, AnMd5KeyIsBoundedByTheKernel) {
                   dir_.file("long.md5"))));
   dir_.write("two.md5", "two words");
   EXPECT_THAT(findings(with(kDocument, "ipsec: {", "bgp: { md5_file: two.md5 }\n    ipsec: {")),
-              ElementsAre(std::format("g.yaml:24:22: connections[0].bgp.md5_file: the secret in {} has blanks or characters that BGP "
-                                      "passwords cannot have (expected one word of printable ASCII)",
-                                      dir_.file("two.md5"))));
+              ElementsAre(std::format(
+                  "g.yaml:24:22: connections[0].bgp.md5_file: the secret in {} has blanks or characters that BGP "
+                  "passwords cannot have (expected one word of printable ASCII)",
+                  dir_.file("two.md5"))));
 }
 
 TEST_F(Validate, TheRangeOfInnerAddressesIsBounded) {

@@ -150,7 +150,9 @@ INSTANTIATE_TEST_SUITE_P(
               "g.yaml:3:1: a second document begins here (expected one document a file (no '---' in between))"},
         Fault{"vnet:\n\tnext_hop: 10.0.0.1\n", "g.yaml:2:1: tab used for indentation (expected spaces)"},
         Fault{"vnet: [ 1, 2\n", "g.yaml:2:1: not valid YAML: end of sequence flow not found"},
-        Fault{"a: b: c\n", "g.yaml:1:5: not valid YAML: illegal map value (expected `key: value`, keys of one mapping in the same column)"},
+        Fault{"a: b: c\n",
+              "g.yaml:1:5: not valid YAML: illegal map value (expected `key: value`, keys of one mapping in the same "
+              "column)"},
         Fault{"version: \"\xff\"\n",
               "g.yaml:1:11: the file is not text: invalid UTF-8 (expected a YAML document in UTF-8)"},
         Fault{"version: \x01\n", "g.yaml:1:10: control character 0x01 (expected text)"},

@@ -35,7 +35,8 @@ class ConfigServiceTest : public ::testing::Test {
   void open() {
     service.reset();
     activated.clear();
-    service = std::make_unique<ConfigService>(io, clock, config::RevisionStore::open((dir / "gwd.db").string()).value(), "gw-a");
+    service = std::make_unique<ConfigService>(io, clock, config::RevisionStore::open((dir / "gwd.db").string()).value(),
+                                              "gw-a");
     service->on_activate([this](ModelPtr model) { activated.push_back(std::move(model)); });
   }
   std::string file() const { return (dir / "gateway.yaml").string(); }
@@ -61,7 +62,9 @@ connections:
 )",
                        mtu);
   }
-  ConfigResult<ConfigOutcome> apply(int mtu, ApplyOptions options = {}) { return service->apply({document(mtu), file()}, options); }
+  ConfigResult<ConfigOutcome> apply(int mtu, ApplyOptions options = {}) {
+    return service->apply({document(mtu), file()}, options);
+  }
   std::uint32_t running_mtu() const { return activated.back()->tunnels.at(0).mtu; }
   void run(std::chrono::milliseconds time) {
     io.restart();
@@ -136,10 +139,12 @@ TEST_F(ConfigServiceTest, TheSameDocumentIsNoNewRevisionButANewSecretIs) {
 TEST_F(ConfigServiceTest, AnInterfaceThatIsNotThereIsRefusedAndAMissingAddressAWarning) {
   bool interface = false;
   bool address = false;
-  service->check_against({.has_interface = [&](const std::string&) { return interface; }, .has_address = [&](const IpAddress&) { return address; }});
+  service->check_against({.has_interface = [&](const std::string&) { return interface; },
+                          .has_address = [&](const IpAddress&) { return address; }});
   const auto refused = service->apply({document(1400), file()}, {});
   ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().findings.front().describe(), ::testing::HasSubstr("gateway.instances[gw-a].wan.interface: this machine has no interface '"));
+  EXPECT_THAT(refused.error().findings.front().describe(),
+              ::testing::HasSubstr("gateway.instances[gw-a].wan.interface: this machine has no interface '"));
   EXPECT_FALSE(service->validate({document(1400), file()}));
   EXPECT_TRUE(activated.empty());
   EXPECT_TRUE(service->apply({document(1400), file()}, {.origin = config::Origin::kStart})) << "a start has to work";

@@ -79,7 +79,9 @@ class RecordingServer {
       }
     }
   }
-  static std::string text(const fp::Route& r) { return std::format("{}/{}", IpAddress::from_bytes(r.prefix()).value(), r.prefix_length()); }
+  static std::string text(const fp::Route& r) {
+    return std::format("{}/{}", IpAddress::from_bytes(r.prefix()).value(), r.prefix_length());
+  }
   void note(const fp::ClientFrame& request) {
     frames.push_back(request);
     if (request.has_hello()) log.push_back("hello");
@@ -211,7 +213,8 @@ TEST_F(ForwardingTest, WhatIsRefusedHoldsNothingElseUp) {
   too_big.set_mtu(9000);
   forwarding.set_tunnel(too_big);
   forwarding.set_tunnel(tunnel(7));
-  for (unsigned i = 0; i < 300; ++i) forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(), via(7));
+  for (unsigned i = 0; i < 300; ++i)
+    forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(), via(7));
   forwarding.set_complete();
   start();
   ASSERT_TRUE(run_until([&] { return !server.log.empty() && server.log.back() == "done"; }));
@@ -235,7 +238,9 @@ TEST_F(ForwardingTest, RemovalsGoBeforeAdditions) {
 
 TEST_F(ForwardingTest, ManyRoutesTravelInBatches) {
   start();
-  for (unsigned i = 0; i < 1200; ++i) forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(), {.kind = fp::NEXT_HOP_VNET});
+  for (unsigned i = 0; i < 1200; ++i)
+    forwarding.set_route(Prefix::make(IpAddress::from_v4(0x0a000000 + (i << 8)), 24).value(),
+                         {.kind = fp::NEXT_HOP_VNET});
   ASSERT_TRUE(run_until([&] { return forwarding.has_route(pfx("10.4.175.0/24")); }));
   std::size_t frames = 0;
   for (const auto& frame : server.frames) {

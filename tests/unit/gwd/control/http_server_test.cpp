@@ -57,7 +57,8 @@ class ServerTest : public ::testing::Test {
     if (::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return "no send";
     std::string answer;
     char buffer[4096];
-    for (ssize_t n; (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;) answer.append(buffer, static_cast<std::size_t>(n));
+    for (ssize_t n; (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;)
+      answer.append(buffer, static_cast<std::size_t>(n));
     return answer;
   }
 
@@ -76,12 +77,13 @@ class ServerTest : public ::testing::Test {
 
 TEST_F(ServerTest, AnswersAndKeepsOthersOut) {
   serve();
-  const std::string answer = exchange("POST /v1/x?a=1 HTTP/1.1\r\nHost: gwd\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+  const std::string answer =
+      exchange("POST /v1/x?a=1 HTTP/1.1\r\nHost: gwd\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
   EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << answer;
   EXPECT_EQ(seen_.method, "POST");
   EXPECT_EQ(seen_.path, "/v1/x");
   EXPECT_EQ(seen_.body, "hello");
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat(path_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 07, 0U) << "others may talk to gwd";
 }

@@ -41,7 +41,9 @@ class RouteControllerTest : public ::testing::Test, public FastpathListener {
   }
   bgp::BmpPeer peer(std::string_view address) const { return {ip(address), 65021, ip("10.21.0.1")}; }
   void up(std::string_view address) { routes.handle(bgp::BmpEvent(bgp::BmpPeerUp{peer(address), ip("169.254.21.1")})); }
-  void down(std::string_view address, std::uint8_t reason) { routes.handle(bgp::BmpEvent(bgp::BmpPeerDown{peer(address), reason, "text"})); }
+  void down(std::string_view address, std::uint8_t reason) {
+    routes.handle(bgp::BmpEvent(bgp::BmpPeerDown{peer(address), reason, "text"}));
+  }
   void announce(std::string_view address, std::string_view prefix, std::vector<std::uint32_t> path = {65021}) {
     auto attributes = std::make_shared<routes::Attributes>();
     attributes->next_hop = ip(address);
@@ -52,7 +54,8 @@ class RouteControllerTest : public ::testing::Test, public FastpathListener {
     routes.handle(bgp::BmpEvent(bgp::BmpRoutes{peer(address), nullptr, {}, {pfx(prefix)}, ""}));
   }
   void end_of_rib(std::string_view address) {
-    for (const Family family : {Family::kV4, Family::kV6}) routes.handle(bgp::BmpEvent(bgp::BmpEndOfRib{peer(address), family}));
+    for (const Family family : {Family::kV4, Family::kV6})
+      routes.handle(bgp::BmpEvent(bgp::BmpEndOfRib{peer(address), family}));
   }
   void carrier(std::uint32_t id, bool has) {
     fp::TunnelState state;
