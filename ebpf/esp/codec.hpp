@@ -3,7 +3,7 @@
 // either has its new offset and length, or a drop reason; packets that had one before are left alone.
 //
 // Encapsulation, numbered as in encap.cpp:         Decapsulation, numbered as in decap.cpp:
-//  1 hard lifetime                                   1 hard lifetime, outer header, SPI
+//  1 hard lifetime                                   1 hard lifetime, length, SPI
 //  2 inner header, traffic selectors                 2 sequence number (ESN inferred), replay check
 //  3 room and size                                   3 decrypt, verify ICV (whole burst)
 //  4 reserve sequence number and IV                  4 replay check again, advance the window
@@ -40,15 +40,14 @@ class Codec {
 
   /// Every packet's `out` is set and `offset` is at the inner IP header. `now_ms`: Unix time, for last_used.
   BurstResult encapsulate(std::span<Packet> packets, std::uint64_t now_ms);
-  /// Every packet's `in` is set and `offset` is at the outer IP header.
+  /// Every packet's `in` is set, `offset` is at the ESP header (SPI), and traffic class and source are those of
+  /// the outer header, wherever that was: nothing before the ESP header is read.
   BurstResult decapsulate(std::span<Packet> packets, std::uint64_t now_ms);
 
  private:
   struct Work {
     Packet* packet;
     std::uint64_t sequence;     // inbound
-    std::uint32_t header;       // inbound: bytes from the outer IP header to the ciphertext
-    std::uint16_t source_port;  // inbound, UDP; 0 native
     std::uint32_t inner_bytes;  // outbound: for the counters
   };
 

@@ -11,58 +11,7 @@
 namespace gw::esp {
 namespace {
 
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint8_t kProtocolFragment = 44;
-constexpr std::uint8_t kProtocolEsp = 50;
 constexpr std::uint32_t kEspAndIvBytes = 16;
-
-struct Outer {
-  std::uint32_t header = 0;  // bytes before what the protocol carries
-  std::uint32_t total = 0;   // of the IP packet, at most the bytes there are
-  std::uint8_t protocol = 0;
-};
-
-gw_drop parse_outer_v4(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer) {
-  if (p.size() < 20) return GW_DROP_TRUNCATED;
-  outer.header = (p[0] & 0xfU) * 4;
-  outer.total = load_be<std::uint16_t>(&p[2]);
-  if (p[0] >> 4 != 4 || outer.header < 20 || outer.total < outer.header) return GW_DROP_MALFORMED_OUTER;
-  if (outer.total > p.size()) return GW_DROP_TRUNCATED;
-  if (!ipv4_checksum_ok(p.data(), outer.header)) return GW_DROP_MALFORMED_OUTER;
-  if ((load_be<std::uint16_t>(&p[6]) & 0x3fff) != 0) return GW_DROP_OUTER_FRAGMENT;
-  if (std::memcmp(&p[16], sa.dst().data(), 4) != 0) return GW_DROP_MALFORMED_OUTER;
-  outer.protocol = p[9];
-  return GW_DROP_NONE;
-}
-
-// Extension headers before ESP are legal and sent by nobody: refused but for the fragment's own reason.
-gw_drop parse_outer_v6(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer) {
-  if (p.size() < 40) return GW_DROP_TRUNCATED;
-  outer.header = 40;
-  outer.total = 40U + load_be<std::uint16_t>(&p[4]);
-  if (p[0] >> 4 != 6) return GW_DROP_MALFORMED_OUTER;
-  if (outer.total > p.size()) return GW_DROP_TRUNCATED;
-  if (std::memcmp(&p[24], sa.dst().data(), 16) != 0) return GW_DROP_MALFORMED_OUTER;
-  outer.protocol = p[6];
-  return outer.protocol == kProtocolFragment ? GW_DROP_OUTER_FRAGMENT : GW_DROP_NONE;
-}
-
-// RFC 3948 2.1. The UDP checksum is not looked at: the ICV covers what matters, and 0 is what is sent.
-gw_drop parse_udp(std::span<const std::uint8_t> p, const InboundSa& sa, Outer& outer, std::uint16_t& source_port) {
-  if (outer.total - outer.header < 8) return GW_DROP_TRUNCATED;
-  const std::uint8_t* udp = &p[outer.header];
-  source_port = load_be<std::uint16_t>(udp);
-  const std::uint32_t length = load_be<std::uint16_t>(udp + 4);
-  if (source_port == 0 || load_be<std::uint16_t>(udp + 2) != sa.udp_port()) return GW_DROP_MALFORMED_OUTER;
-  if (length < 8 || length > outer.total - outer.header) return GW_DROP_MALFORMED_OUTER;
-  outer.total = outer.header + length;
-  outer.header += 8;
-  return GW_DROP_NONE;
-}
-
-std::uint8_t outer_ecn(const std::uint8_t* p) {
-  return static_cast<std::uint8_t>((p[0] >> 4 == 4 ? p[1] : p[1] >> 4) & kEcnMask);
-}
 
 // RFC 6040 4.2 into the inner header. False: drop.
 bool apply_ecn(std::uint8_t* inner, Family family, std::uint8_t from_outer) {
@@ -81,7 +30,7 @@ bool apply_ecn(std::uint8_t* inner, Family family, std::uint8_t from_outer) {
 }
 
 // Steps 5 to 7: everything about an authentic packet's content. Leaves the packet at its inner header.
-gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::span<const std::uint8_t> text) {
+gw_drop deliver(Packet& packet, const InboundSa& sa, std::span<const std::uint8_t> text) {
   // 5
   const std::size_t pad = text[text.size() - 2];
   const std::uint8_t next_header = text.back();
@@ -99,10 +48,9 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::uint32_t header, std::
     return GW_DROP_TS_MISMATCH;
 
   // 7
-  const std::uint8_t ecn = outer_ecn(packet.data());
-  packet.offset += header;
+  packet.offset += kEspAndIvBytes;
   packet.length = inner->total_length;
-  return apply_ecn(packet.data(), inner->family, ecn) ? GW_DROP_NONE : GW_DROP_ECN;
+  return apply_ecn(packet.data(), inner->family, packet.traffic_class & kEcnMask) ? GW_DROP_NONE : GW_DROP_ECN;
 }
 
 }  // namespace
@@ -114,19 +62,8 @@ gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint
     events |= sa.check_limits();  // reached in an earlier process, or its notice was lost: IKE has to know
     return GW_DROP_HARD_EXPIRED;
   }
-  const std::span<const std::uint8_t> bytes = packet.bytes();
-  Outer outer;
-  gw_drop drop = sa.outer_family() == Family::kV4 ? parse_outer_v4(bytes, sa, outer) : parse_outer_v6(bytes, sa, outer);
-  if (drop != GW_DROP_NONE) return drop;
-  work.source_port = 0;
-  if (outer.protocol == kProtocolUdp) {
-    if (drop = parse_udp(bytes, sa, outer, work.source_port); drop != GW_DROP_NONE) return drop;
-  } else if (outer.protocol != kProtocolEsp) {
-    return GW_DROP_MALFORMED_OUTER;
-  }
-  const std::uint32_t size = outer.total - outer.header;
-  if (size < kEspAndIvBytes + kTrailerBytes + kIcvBytes) return GW_DROP_TRUNCATED;
-  std::uint8_t* esp = packet.data() + outer.header;
+  if (packet.length < kEspAndIvBytes + kTrailerBytes + kIcvBytes) return GW_DROP_TRUNCATED;
+  std::uint8_t* esp = packet.data();
   if (load_be<std::uint32_t>(esp) != sa.spi()) return GW_DROP_UNKNOWN_SPI;
 
   // 2
@@ -146,11 +83,10 @@ gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint
   }
   op.key = sa.key();
   op.text = esp + kEspAndIvBytes;
-  op.length = size - kEspAndIvBytes - static_cast<std::uint32_t>(kIcvBytes);
+  op.length = packet.length - kEspAndIvBytes - static_cast<std::uint32_t>(kIcvBytes);
   op.icv = op.text + op.length;
   work.packet = &packet;
   work.sequence = *sequence;
-  work.header = outer.header + kEspAndIvBytes;
   return GW_DROP_NONE;
 }
 
@@ -164,13 +100,11 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
 
   // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23). And
   // only one in UDP of an SA in UDP: the other encapsulation is accepted, but says nothing about the NAT's port.
-  const bool v4 = sa.outer_family() == Family::kV4;
-  const std::span<const std::uint8_t> source(packet.data() + (v4 ? 12 : 8), v4 ? 4 : 16);
-  if (!sa.is_source(source, work.source_port) && work.sequence == sa.record().replay_top && sa.udp() &&
-      work.source_port != 0) [[unlikely]]
-    events |= sa.note_source(source, work.source_port);
+  if (packet.source_port != 0 && sa.udp() && !sa.is_source(packet.source, packet.source_port) &&
+      work.sequence == sa.record().replay_top) [[unlikely]]
+    events |= sa.note_source(packet.source, packet.source_port);
 
-  const gw_drop drop = deliver(packet, sa, work.header, {op.text, op.length});
+  const gw_drop drop = deliver(packet, sa, {op.text, op.length});
   sa.count(drop == GW_DROP_NONE ? packet.length : op.length, now_ms);
   return drop;
 }

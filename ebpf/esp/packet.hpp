@@ -21,14 +21,18 @@ inline constexpr std::uint32_t kMaxTailroom = 24;
 struct Packet {
   std::uint8_t* base = nullptr;  // first byte that may be written
   std::uint32_t capacity = 0;    // bytes from base
-  std::uint32_t offset = 0;      // of the IP header: inner before encapsulation, outer after; and back
-  std::uint32_t length = 0;      // bytes of the IP packet
+  std::uint32_t offset = 0;      // encapsulation: of the inner IP header before, the outer one after;
+                                 // decapsulation: of the ESP header before, the inner IP header after
+  std::uint32_t length = 0;      // bytes from there to the end of the packet
   gw_drop drop = GW_DROP_NONE;   // set: the packet is skipped by every step from then on
   union {                        // which SA, set by the caller's lookup
     OutboundSa* out = nullptr;
     InboundSa* in;
   };
-  std::uint64_t cookie = 0;  // the caller's (frame address, tunnel); never read here
+  // Inbound, from whoever parsed the outer header (strip_outer, or a socket's kernel):
+  const std::uint8_t* source = nullptr;  // outer source address, network order, of the SA's outer family
+  std::uint16_t source_port = 0;         // UDP, host order; 0: native ESP
+  std::uint8_t traffic_class = 0;        // outer TOS or traffic class
 
   std::uint8_t* data() const { return base + offset; }
   std::span<std::uint8_t> bytes() const { return {data(), length}; }

@@ -138,24 +138,22 @@ Status InboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encaps
   family_ = src.address.family();
   std::memcpy(src_.data(), src.address.bytes().data(), src.address.bytes().size());
   std::memcpy(dst_.data(), dst.address.bytes().data(), dst.address.bytes().size());
-  const bool udp = encapsulation == Encapsulation::kUdp;
-  src_port_ = udp ? src.port : 0;
-  udp_port_ = udp ? dst.port : kNatTraversalPort;
+  src_port_ = encapsulation == Encapsulation::kUdp ? src.port : 0;
   seen_ = src;
   raised_ &= static_cast<std::uint8_t>(~kMapping);
   return {};
 }
 
-bool InboundSa::is_source(std::span<const std::uint8_t> address, std::uint16_t port) const {
+bool InboundSa::is_source(const std::uint8_t* address, std::uint16_t port) const {
   // Constant lengths: two compares instead of a call, for every packet.
-  const bool same = family_ == Family::kV4 ? std::memcmp(address.data(), src_.data(), 4) == 0
-                                           : std::memcmp(address.data(), src_.data(), 16) == 0;
+  const bool same =
+      family_ == Family::kV4 ? std::memcmp(address, src_.data(), 4) == 0 : std::memcmp(address, src_.data(), 16) == 0;
   return same && port == src_port_;
 }
 
-std::uint8_t InboundSa::note_source(std::span<const std::uint8_t> address, std::uint16_t port) {
-  auto parsed = address.size() == 4 ? IpAddress::from_v4(load_be<std::uint32_t>(address.data()))
-                                    : IpAddress::from_v6(address.first<16>());
+std::uint8_t InboundSa::note_source(const std::uint8_t* address, std::uint16_t port) {
+  const IpAddress parsed = family_ == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(address))
+                                                  : IpAddress::from_v6(std::span<const std::uint8_t, 16>(address, 16));
   const Endpoint seen{parsed, port};
   if (seen != seen_) raised_ &= static_cast<std::uint8_t>(~kMapping);  // moved again: tell again
   seen_ = seen;

@@ -21,7 +21,6 @@
 
 namespace gw::esp {
 
-inline constexpr std::uint16_t kNatTraversalPort = 4500;  // RFC 3948
 inline constexpr std::uint32_t kSequenceAndIvBytes = 12;
 inline constexpr std::uint32_t kTrailerBytes = 2;  // pad length, next header
 
@@ -161,20 +160,17 @@ class alignas(64) InboundSa : public SaCommon {
   Family outer_family() const { return family_; }
   std::span<const std::uint8_t> dst() const { return {dst_.data(), address_bytes(family_)}; }
   bool udp() const { return src_port_ != 0; }
-  bool is_source(std::span<const std::uint8_t> address, std::uint16_t port) const;
+  /// `address`: of outer_family(), network order.
+  bool is_source(const std::uint8_t* address, std::uint16_t port) const;
   /// The source of the packet that raised kMapping. Owner only.
   Endpoint seen_source() const { return seen_; }
-  std::uint8_t note_source(std::span<const std::uint8_t> address, std::uint16_t port);
-  /// Host order; where UDP-encapsulated packets of this SA arrive, whether it asks for encapsulation or not
-  /// (RFC 7296 2.23: either form is accepted at any time).
-  std::uint16_t udp_port() const { return udp_port_; }
+  std::uint8_t note_source(const std::uint8_t* address, std::uint16_t port);
 
  private:
   explicit InboundSa(const SaParameters& p) : window_(p.replay_window, p.sequence_mode) {}
   ReplayWindow window_;
   Family family_ = Family::kV4;
   std::uint16_t src_port_ = 0;
-  std::uint16_t udp_port_ = kNatTraversalPort;
   std::array<std::uint8_t, 16> src_{};
   std::array<std::uint8_t, 16> dst_{};
   Endpoint seen_;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/wire.hpp"
+#include "ebpf/esp/outer.hpp"
 #include "ebpf/esp/rewrite.hpp"
 #include "ebpf/worker/data_path.hpp"
 
@@ -16,8 +17,6 @@ constexpr std::uint16_t kTypeIpv4 = 0x0800;
 constexpr std::uint16_t kTypeIpv6 = 0x86dd;
 constexpr std::uint16_t kTypeVlan = 0x8100;
 constexpr std::uint16_t kTypeVlanProvider = 0x88a8;
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint32_t kUdpBytes = 8;
 
 /// Skips Ethernet and VLAN tags; false if the frame ends first.
 bool skip_link_layer(esp::Packet& p) {
@@ -56,26 +55,15 @@ bool nobody(const IpAddress& src) {
 
 }  // namespace
 
-/// Finds the SA; `key` is what it was looked for by. XDP has checked the headers; unknown are an SA that just
-/// went and one that is about to come.
+/// Finds the SA; `key` is what it was looked for by. Unknown are an SA that just went and one that is about to come.
 gw_drop DataPath::classify(esp::Packet& p, Slot& s, SaKey& key) {
   if (!skip_link_layer(p)) return GW_DROP_TRUNCATED;
-  std::uint32_t esp = 0;
-  std::uint8_t protocol = 0;
-  if (p.length >= 20 && p.data()[0] >> 4 == 4) {
-    esp = (p.data()[0] & 0xfu) * 4;
-    protocol = p.data()[9];
-    key.dst = inner_dst(p);
-  } else if (p.length >= 40 && p.data()[0] >> 4 == 6) {
-    esp = 40;
-    protocol = p.data()[6];
-    key.dst = inner_dst(p);
-  } else {
-    return GW_DROP_TRUNCATED;
-  }
-  if (protocol == kProtocolUdp) esp += kUdpBytes;
-  if (p.length < esp + sizeof key.spi) return GW_DROP_TRUNCATED;
-  key.spi = load_be<std::uint32_t>(p.data() + esp);
+  esp::OuterHeader outer;
+  if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
+  const std::uint8_t* dst = outer.destination;
+  key.dst = outer.family == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(dst))
+                                        : IpAddress::from_v6(std::span<const std::uint8_t, 16>(dst, 16));
+  key.spi = outer.spi;
   const auto it = inbound_.find(key);
   if (it == inbound_.end()) return GW_DROP_UNKNOWN_SPI;
   s.in = it->second.get();

@@ -12,6 +12,7 @@
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/outer.hpp"
 #include "ebpf/esp/rewrite.hpp"
 
 namespace gw::esp {
@@ -123,6 +124,10 @@ void decapsulate(const SaParameters& p, std::span<const std::uint8_t> wire) {
   std::ranges::copy(wire, memory.get());
   Packet packet{.base = memory.get(), .capacity = static_cast<std::uint32_t>(wire.size())};
   packet.length = packet.capacity;
+  OuterHeader outer;
+  if (strip_outer(packet, outer) != GW_DROP_NONE) return;
+  require(packet.offset + packet.length <= packet.capacity && packet.length >= 4);
+  if (outer.family != sa->outer_family()) return;
   packet.in = sa.get();
   Codec codec(backend());
   const BurstResult result = codec.decapsulate({&packet, 1}, 1000);

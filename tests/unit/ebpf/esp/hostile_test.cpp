@@ -94,12 +94,13 @@ TEST(Hostile, OuterHeaderContradictions) {
   const Outer v6{Family::kV6, Encapsulation::kNative};
   const Row rows[] = {
       {"family of another SA", v4, [](Bytes& p) { p[0] = 0x65; }, GW_DROP_MALFORMED_OUTER},
+      {"version 5", v4, [](Bytes& p) { p[0] = 0x55; }, GW_DROP_MALFORMED_OUTER},
       {"header length 16", v4, [](Bytes& p) { p[0] = 0x44; }, GW_DROP_MALFORMED_OUTER},
       {"total below header", v4, [](Bytes& p) { p[2] = 0, p[3] = 19; }, GW_DROP_MALFORMED_OUTER},
       {"checksum", v4, [](Bytes& p) { p[10] ^= 1; }, GW_DROP_MALFORMED_OUTER},
       {"more fragments", v4, [](Bytes& p) { p[6] |= 0x20, fix_ipv4_checksum(p.data()); }, GW_DROP_OUTER_FRAGMENT},
       {"fragment offset", v4, [](Bytes& p) { p[7] = 9, fix_ipv4_checksum(p.data()); }, GW_DROP_OUTER_FRAGMENT},
-      {"destination", v4, [](Bytes& p) { p[19] ^= 1, fix_ipv4_checksum(p.data()); }, GW_DROP_MALFORMED_OUTER},
+      {"destination", v4, [](Bytes& p) { p[19] ^= 1, fix_ipv4_checksum(p.data()); }, GW_DROP_UNKNOWN_SPI},
       {"protocol", v4, [](Bytes& p) { p[9] = 6, fix_ipv4_checksum(p.data()); }, GW_DROP_MALFORMED_OUTER},
       {"SPI", v4, [](Bytes& p) { p[23] ^= 1; }, GW_DROP_UNKNOWN_SPI},
       {"UDP port", udp, [](Bytes& p) { p[23] ^= 1; }, GW_DROP_MALFORMED_OUTER},
@@ -109,7 +110,7 @@ TEST(Hostile, OuterHeaderContradictions) {
       {"UDP keepalive length", udp, [](Bytes& p) { p[24] = 0, p[25] = 9; }, GW_DROP_TRUNCATED},
       {"fragment header", v6, [](Bytes& p) { p[6] = 44; }, GW_DROP_OUTER_FRAGMENT},
       {"hop-by-hop header", v6, [](Bytes& p) { p[6] = 0; }, GW_DROP_MALFORMED_OUTER},
-      {"destination", v6, [](Bytes& p) { p[39] ^= 1; }, GW_DROP_MALFORMED_OUTER},
+      {"destination", v6, [](Bytes& p) { p[39] ^= 1; }, GW_DROP_UNKNOWN_SPI},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.what);

@@ -62,7 +62,7 @@ TEST_P(KnownAnswers, DecapsulationGivesTheInnerPacket) {
     record.replay_top = k.sequence - 1;  // tells ESN its high half
     const auto sa = InboundSa::create(parameters_of(k), *crypto, record).value();
     Buffer b(unhex(k.wire), 0, 0);
-    b.packet.in = sa.get();
+    ASSERT_EQ(receive(b.packet, *sa), GW_DROP_NONE);
     const BurstResult r = codec.decapsulate({&b.packet, 1}, 5);
     EXPECT_EQ(r.passed, 1U);
     EXPECT_EQ(b.packet.drop, GW_DROP_NONE);

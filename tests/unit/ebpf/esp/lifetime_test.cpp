@@ -49,7 +49,7 @@ TEST(Lifetime, HardLimitIsExactWithinABurstBothWays) {
   EXPECT_EQ(out.passed, 8U);
   EXPECT_EQ(out.events, kHardPackets);
   packets.resize(8);
-  for (Packet& p : packets) p.in = pair.inbound.get();
+  for (Packet& p : packets) ASSERT_EQ(receive(p, *pair.inbound), GW_DROP_NONE);
   const BurstResult in = pair.decap.decapsulate(packets, 1);
   EXPECT_EQ(in.passed, 5U);
   EXPECT_EQ(in.dropped, 3U);

@@ -167,7 +167,7 @@ TEST(ReplayOfPackets, DuplicatesWithinOneBurst) {
   buffers.reserve(5);
   for (int i = 0; i < 5; ++i) {
     buffers.emplace_back(wire, 0U, 0U);
-    buffers.back().packet.in = pair.inbound.get();
+    ASSERT_EQ(receive(buffers.back().packet, *pair.inbound), GW_DROP_NONE);
     packets.push_back(buffers.back().packet);
   }
   const BurstResult r = pair.decap.decapsulate(packets, 1);

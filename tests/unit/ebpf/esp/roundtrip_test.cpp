@@ -86,7 +86,9 @@ TEST(Bursts, OfSeveralSasAnyLengthInOrder) {
       packets.push_back(buffers.back().packet);
     }
     EXPECT_EQ(a.encap.encapsulate(packets, 1).passed, n);
-    for (std::size_t i = 0; i < n; ++i) packets[i].in = i % 3 == 0 ? b.inbound.get() : a.inbound.get();
+    for (std::size_t i = 0; i < n; ++i) {
+      ASSERT_EQ(receive(packets[i], i % 3 == 0 ? *b.inbound : *a.inbound), GW_DROP_NONE);
+    }
     EXPECT_EQ(a.decap.decapsulate(packets, 1).passed, n);
     for (std::size_t i = 0; i < n; ++i)
       EXPECT_EQ(Bytes(packets[i].bytes().begin(), packets[i].bytes().end()), plain[i]) << i << " of " << n;

@@ -14,6 +14,7 @@
 #include "ebpf/abi/drop_names.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/codec.hpp"
+#include "ebpf/esp/outer.hpp"
 
 namespace gw {
 inline void PrintTo(gw_drop d, std::ostream* os) { *os << drop_info(d).name; }
@@ -162,6 +163,16 @@ inline SaParameters parameters(const PairOptions& o) {
   return p;
 }
 
+/// What a port does with a packet off the wire before the codec gets it: outer header, lookup of the one SA.
+inline gw_drop receive(Packet& packet, InboundSa& sa) {
+  OuterHeader outer;
+  if (const gw_drop drop = strip_outer(packet, outer); drop != GW_DROP_NONE) return drop;
+  const bool found = outer.family == sa.outer_family() && outer.spi == sa.spi() &&
+                     std::memcmp(outer.destination, sa.dst().data(), sa.dst().size()) == 0;
+  packet.in = &sa;
+  return found ? GW_DROP_NONE : GW_DROP_UNKNOWN_SPI;
+}
+
 /// An outbound SA and the inbound SA at its other end, with records of their own.
 struct SaPair {
   explicit SaPair(const PairOptions& o)
@@ -195,7 +206,7 @@ struct SaPair {
   };
   Opened open(std::span<const std::uint8_t> wire) {
     Buffer b(wire, 0, 0);
-    b.packet.in = inbound.get();
+    b.packet.drop = receive(b.packet, *inbound);
     const BurstResult r = decap.decapsulate({&b.packet, 1}, 2000);
     return {b.packet.drop, b.bytes(), r};
   }
