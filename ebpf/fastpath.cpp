@@ -33,6 +33,7 @@
 #include "ebpf/worker/worker.hpp"
 #include "ebpf/xdp/programs.hpp"
 #include "ebpf/xsk/device.hpp"
+#include "ebpf/xsk/port.hpp"
 #include "ebpf/xsk/umem.hpp"
 
 namespace gw {
@@ -53,8 +54,23 @@ constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
 
 fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops}; }
 
-struct PortSockets {
-  std::vector<std::unique_ptr<xsk::Socket>> sockets;
+/// Packet buffers of the process and their registration with AF_XDP; outlives the sockets.
+struct Buffers {
+  std::unique_ptr<worker::FrameMemory> memory;
+  std::unique_ptr<worker::FramePool> pool;
+  std::unique_ptr<xsk::Umem> umem;
+
+  static Result<Buffers> create(std::uint32_t frames) {
+    Buffers b;
+    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(frames));
+    b.pool = std::make_unique<worker::FramePool>(*b.memory);
+    GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory));
+    return b;
+  }
+};
+
+struct OpenPort {
+  std::unique_ptr<worker::Port> port;
   rpc::PortFacts facts;
 };
 
@@ -65,27 +81,28 @@ struct PortPlace {
 
 /// Program on the interface, a socket on each of its queues, the sockets in the program's map.
 template <class Program>
-Result<PortSockets> open_port(const PortPlace& place, Program& program, xsk::Umem& umem,
-                              const xsk::CopyChoice& choice) {
+Result<OpenPort> open_port(const PortPlace& place, Program& program, Buffers& buffers, const xsk::CopyChoice& choice) {
   const net::Link& link = place.link;
-  PortSockets port;
+  OpenPort port;
+  std::vector<std::unique_ptr<xsk::Socket>> sockets;
   port.facts = {link.name, place.side, {}, false, choice.reason, 0};
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
-    GW_TRY_ASSIGN(auto socket, xsk::Socket::open(umem, {link.name, queue}, choice.mode));
+    GW_TRY_ASSIGN(auto socket, xsk::Socket::open(*buffers.umem, *buffers.pool, {link.name, queue}, choice.mode));
     GW_TRY(program.set_socket(queue, socket->fd()));
-    port.sockets.push_back(std::move(socket));
+    sockets.push_back(std::move(socket));
   }
   port.facts.zero_copy =
-      std::ranges::all_of(port.sockets, [](const auto& s) { return s->mode() == xsk::CopyMode::kZeroCopy; });
+      std::ranges::all_of(sockets, [](const auto& s) { return s->mode() == xsk::CopyMode::kZeroCopy; });
+  port.port = std::make_unique<xsk::XskPort>(std::move(sockets), *buffers.pool);
   return port;
 }
 
 struct Ports {
-  std::unique_ptr<xsk::Umem> umem;  // outlives the sockets
-  PortSockets wan;
-  PortSockets vnet;
+  Buffers buffers;
+  OpenPort wan;
+  OpenPort vnet;
 };
 struct PortPrograms {
   xdp::WanProgram& wan;
@@ -100,9 +117,9 @@ Result<Ports> open_ports_as(const PortPlaces& places, const PortPrograms& progra
   GW_TRY_ASSIGN(const std::uint32_t wan_queues, xsk::rx_queues(places.wan.link.name));
   GW_TRY_ASSIGN(const std::uint32_t vnet_queues, xsk::rx_queues(places.vnet.link.name));
   Ports ports;
-  GW_TRY_ASSIGN(ports.umem, xsk::Umem::create((wan_queues + vnet_queues) * kFramesPerSocket));
-  GW_TRY_ASSIGN(ports.wan, open_port(places.wan, programs.wan, *ports.umem, choice));
-  GW_TRY_ASSIGN(ports.vnet, open_port(places.vnet, programs.vnet, *ports.umem, choice));
+  GW_TRY_ASSIGN(ports.buffers, Buffers::create((wan_queues + vnet_queues) * kFramesPerSocket));
+  GW_TRY_ASSIGN(ports.wan, open_port(places.wan, programs.wan, ports.buffers, choice));
+  GW_TRY_ASSIGN(ports.vnet, open_port(places.vnet, programs.vnet, ports.buffers, choice));
   return ports;
 }
 
@@ -175,6 +192,7 @@ class Fastpath {
     xdp::VnetProgram vnet;
     std::unique_ptr<esp::RuntimeStore> store;
     std::vector<rpc::PortFacts> facts;
+    Buffers buffers;
     std::unique_ptr<worker::Worker> worker;
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
@@ -219,11 +237,11 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(o.wan));
   log::info("esp", "crypto: {}", crypto->name());
   GW_TRY_ASSIGN(auto worker, worker::Worker::start(
-                                 {std::move(ports.umem), std::move(ports.wan.sockets), std::move(ports.vnet.sockets),
+                                 {std::move(ports.buffers.pool), std::move(ports.wan.port), std::move(ports.vnet.port),
                                   std::move(raw), std::move(crypto), as_memory(vnet.fib()), o.max_tunnels},
                                  clock));
-  return Base{std::move(wan),    std::move(vnet),    std::move(store),  {ports.wan.facts, ports.vnet.facts},
-              std::move(worker), std::move(netlink), std::move(monitor)};
+  return Base{std::move(wan),           std::move(vnet),   std::move(store),   {ports.wan.facts, ports.vnet.facts},
+              std::move(ports.buffers), std::move(worker), std::move(netlink), std::move(monitor)};
 }
 
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {

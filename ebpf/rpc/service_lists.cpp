@@ -22,13 +22,11 @@ void add_drops(const xdp::Counters& counters, DropList& out) {
       add_drop(name, counters[i], out);
 }
 
-/// What the kernel counted between XDP and our rings.
-void add_drops(std::span<const std::unique_ptr<xsk::Socket>> sockets, DropList& out) {
-  for (const auto& socket : sockets) {
-    const xsk::Losses losses = socket->losses();
-    add_drop(drop_info(GW_DROP_NO_FRAME).name, losses.no_frame, out);
-    add_drop(drop_info(GW_DROP_HANDOVER_FULL).name, losses.ring_full, out);
-  }
+/// What the kernel counted between the interface and us.
+void add_drops(const worker::Port& port, DropList& out) {
+  const worker::Losses losses = port.losses();
+  add_drop(drop_info(GW_DROP_NO_FRAME).name, losses.no_frame, out);
+  add_drop(drop_info(GW_DROP_HANDOVER_FULL).name, losses.ring_full, out);
 }
 
 }  // namespace
@@ -114,8 +112,8 @@ void Service::counters(fp::Counters& out) const {
   add_drops(w.drops, *out.mutable_drops());
   add_drops(parts_.wan.counters(), *out.mutable_drops());
   add_drops(parts_.vnet.counters(), *out.mutable_drops());
-  add_drops(parts_.worker.wan().sockets(), *out.mutable_drops());
-  add_drops(parts_.worker.vnet().sockets(), *out.mutable_drops());
+  add_drops(parts_.worker.wan(), *out.mutable_drops());
+  add_drops(parts_.worker.vnet(), *out.mutable_drops());
   out.set_wan_rx_packets(parts_.worker.wan().rx_packets.get());
   out.set_wan_tx_packets(parts_.worker.wan().tx_packets.get());
   out.set_vnet_rx_packets(parts_.worker.vnet().rx_packets.get());

@@ -13,14 +13,21 @@ void DataPath::set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels
 
 void DataPath::install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::InboundSa> sa) {
   inbound_[key] = std::make_unique<Inbound>(std::move(sa), slot);
-  std::array<xsk::Descriptor, kBurst> parked;
-  while (const std::size_t n = parking_.take(key, parked)) from_wan(std::span(parked).first(n));
+  std::array<Parked, kBurst> parked;
+  while (const std::size_t n = parking_.take(key, parked)) {
+    Burst burst;
+    burst.count = n;
+    for (std::size_t i = 0; i < n; ++i) {
+      burst.packets[i] = parked[i].packet;
+      burst.meta[i] = parked[i].meta;
+    }
+    from_wan(burst);
+  }
 }
 
 void DataPath::expire_parked() {
   read_clock();
-  parking_.expire(now_ms_,
-                  [this](const xsk::Descriptor& d) { drop(GW_DROP_UNKNOWN_SPI, {.frame = xsk::frame_of(d.address)}); });
+  parking_.expire(now_ms_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
 }
 
 void DataPath::install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa) {
@@ -95,26 +102,15 @@ DataPath::Used DataPath::take_used() {
 
 // --- shared by both directions ---------------------------------------------------------------------
 
-/// Sets up burst entry i for a received frame; the packet begins at its Ethernet header.
-void DataPath::begin(std::size_t i, const xsk::Descriptor& d) {
-  const xsk::FrameAddress frame = xsk::frame_of(d.address);
-  slots_[i] = {.frame = frame};
-  burst_[i] = {};
-  burst_[i].base = parts_.umem.at(frame);
-  burst_[i].capacity = xsk::kFrameBytes;
-  burst_[i].offset = static_cast<std::uint32_t>(d.address - frame);
-  burst_[i].length = d.length;
-}
-
 void DataPath::drop(gw_drop reason, const Slot& s) {
   if (s.tunnel == kNoTunnel) return drop(reason, s.frame, parts_.counters.drops);
   TunnelCounters& tunnel = parts_.tunnels[s.tunnel];
   drop(reason, s.frame, s.in != nullptr ? tunnel.in_drops : tunnel.out_drops);
 }
 
-void DataPath::drop(gw_drop reason, xsk::FrameAddress frame, DropCounters& counted) {
+void DataPath::drop(gw_drop reason, FrameAddress frame, DropCounters& counted) {
   counted[reason].add();
-  parts_.umem.give(frame);
+  parts_.frames.give(frame);
 }
 
 void DataPath::count_out(TunnelSlot tunnel, std::uint32_t inner_bytes) {
@@ -131,17 +127,21 @@ void DataPath::count_in(TunnelSlot tunnel, std::uint32_t inner_bytes) {
 }
 
 void DataPath::flush_wan() {
-  const auto [sent, lost] = parts_.wan.flush();
-  for (const Outgoing& o : sent) count_out(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost)
-    drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].out_drops);
+  for (const Outgoing& o : parts_.wan.flush()) {
+    if (o.lost == GW_DROP_NONE)
+      count_out(o.tunnel, o.inner_bytes);
+    else
+      drop(o.lost, o.frame, parts_.tunnels[o.tunnel].out_drops);
+  }
 }
 
 void DataPath::flush_vnet() {
-  const auto [sent, lost] = parts_.vnet.flush();
-  for (const Outgoing& o : sent) count_in(o.tunnel, o.inner_bytes);
-  for (const Outgoing& o : lost)
-    drop(GW_DROP_TX_FULL, xsk::frame_of(o.packet.address), parts_.tunnels[o.tunnel].in_drops);
+  for (const Outgoing& o : parts_.vnet.flush()) {
+    if (o.lost == GW_DROP_NONE)
+      count_in(o.tunnel, o.inner_bytes);
+    else
+      drop(o.lost, o.frame, parts_.tunnels[o.tunnel].in_drops);
+  }
 }
 
 /// Once a burst.

@@ -1,6 +1,6 @@
-// The packet path of one worker: what happens to a burst between two rings. wan -> decapsulate -> vnet
-// port or tunnel device; vnet port or tunnel device -> encapsulate -> wan. Owns the SAs, the tunnels' and
-// neighbours' tables; reads the forwarding table. Every packet ends in a ring, a device, the kernel, or
+// The packet path of one worker: what happens to a burst between two ports, of whatever kind. wan -> decapsulate
+// -> vnet port or tunnel device; vnet port or tunnel device -> encapsulate -> wan. Owns the SAs, the tunnels' and
+// neighbours' tables; reads the forwarding table. Every packet ends in a port, a device, the kernel, or
 // a drop counter. Worker thread; the control thread changes it through Worker::call().
 #pragma once
 
@@ -23,16 +23,8 @@
 #include "ebpf/worker/counters.hpp"
 #include "ebpf/worker/parking.hpp"
 #include "ebpf/worker/port.hpp"
-#include "ebpf/xsk/umem.hpp"
 
 namespace gw::worker {
-
-struct SaKey {
-  std::uint32_t spi = 0;
-  IpAddress dst;
-  friend auto operator<=>(const SaKey&, const SaKey&) = default;
-};
-std::size_t hash_value(const SaKey& key);
 
 /// The way to a peer; an index into the worker's table, given out by the control thread.
 using PathIndex = std::uint32_t;
@@ -68,7 +60,7 @@ using Notice = std::variant<SaNotice, Confirmed, NoOutboundSa>;
 class DataPath {
  public:
   struct Parts {
-    xsk::Umem& umem;
+    FramePool& frames;
     Port& wan;
     Port& vnet;
     net::RawSender& raw;
@@ -111,8 +103,9 @@ class DataPath {
   Used take_used();
 
   // --- packets (worker thread) ---
-  void from_wan(std::span<const xsk::Descriptor> packets);
-  void from_vnet(std::span<const xsk::Descriptor> packets);
+  /// The burst is worked off in place.
+  void from_wan(Burst& burst);
+  void from_vnet(Burst& burst);
   /// Reads up to a burst from the tunnel's device; the number read.
   std::size_t from_tun(TunnelSlot slot);
   /// Drops what was parked for an SA that did not come.
@@ -147,7 +140,7 @@ class DataPath {
   };
   /// What a packet of the burst belongs to, beside esp::Packet.
   struct Slot {
-    xsk::FrameAddress frame = 0;
+    FrameAddress frame = kBorrowed;
     TunnelSlot tunnel = kNoTunnel;
     Inbound* in = nullptr;
     Outbound* out = nullptr;
@@ -156,15 +149,15 @@ class DataPath {
   enum class Source : std::uint8_t { kVnet, kTun };
 
   gw_next_hop& hop_to(const IpAddress& dst) const { return parts_.fib.next_hops[fib::lookup(parts_.fib, dst)]; }
-  void begin(std::size_t i, const xsk::Descriptor& d);
-  gw_drop classify(esp::Packet& p, Slot& s, SaKey& key);
+  gw_drop find_sa(esp::Packet& p, PacketMeta& meta, Slot& s);
+  bool park(const esp::Packet& p, const PacketMeta& meta);
   void deliver(esp::Packet& p, const Slot& s);
   bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
   void write_to_tun(const esp::Packet& p, const Slot& s);
-  gw_drop choose_tunnel(esp::Packet& p, Slot& s);
+  gw_drop choose_tunnel(const esp::Packet& p, Slot& s);
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
-  void encapsulate_burst(std::size_t count);
+  void encapsulate(std::span<esp::Packet> packets);
   void transmit(esp::Packet& p, const Slot& s);
   void flush_wan();
   void flush_vnet();
@@ -172,7 +165,7 @@ class DataPath {
   void count_in(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void read_clock();
   void drop(gw_drop reason, const Slot& s);
-  void drop(gw_drop reason, xsk::FrameAddress frame, DropCounters& counted);
+  void drop(gw_drop reason, FrameAddress frame, DropCounters& counted);
   /// False: the queue to the control thread is full; counted.
   bool notify(Notice notice);
   void report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen);
@@ -185,8 +178,12 @@ class DataPath {
   boost::unordered_flat_map<SaKey, std::unique_ptr<Outbound>> outbound_;
   boost::unordered_flat_map<IpAddress, Neighbour> neighbours_;
   std::vector<Path> paths_;
-  Parking<SaKey> parking_;
-  std::array<esp::Packet, kBurst> burst_;
+  struct Parked {
+    esp::Packet packet;
+    PacketMeta meta;
+  };
+  Parking<SaKey, Parked> parking_;
+  Burst from_tun_;
   std::array<Slot, kBurst> slots_;
   std::uint64_t now_ms_ = 0;
   bool notified_ = false;

@@ -55,16 +55,20 @@ bool nobody(const IpAddress& src) {
 
 }  // namespace
 
-/// Finds the SA; `key` is what it was looked for by. Unknown are an SA that just went and one that is about to come.
-gw_drop DataPath::classify(esp::Packet& p, Slot& s, SaKey& key) {
-  if (!skip_link_layer(p)) return GW_DROP_TRUNCATED;
-  esp::OuterHeader outer;
-  if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
-  const std::uint8_t* dst = outer.destination;
-  key.dst = outer.family == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(dst))
-                                        : IpAddress::from_v6(std::span<const std::uint8_t, 16>(dst, 16));
-  key.spi = outer.spi;
-  const auto it = inbound_.find(key);
+/// Takes off what is in front of the ESP header and finds the SA; the key that it was looked for by stays in
+/// `meta`. Unknown are an SA that just went and one that is about to come.
+gw_drop DataPath::find_sa(esp::Packet& p, PacketMeta& meta, Slot& s) {
+  if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) return GW_DROP_TRUNCATED;
+  if (meta.layer != Layer::kEsp) {
+    esp::OuterHeader outer;
+    if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
+    const std::uint8_t* dst = outer.destination;
+    meta.key.dst = outer.family == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(dst))
+                                               : IpAddress::from_v6(std::span<const std::uint8_t, 16>(dst, 16));
+    meta.key.spi = outer.spi;
+    meta.layer = Layer::kEsp;
+  }
+  const auto it = inbound_.find(meta.key);
   if (it == inbound_.end()) return GW_DROP_UNKNOWN_SPI;
   s.in = it->second.get();
   s.tunnel = s.in->tunnel;
@@ -72,29 +76,34 @@ gw_drop DataPath::classify(esp::Packet& p, Slot& s, SaKey& key) {
   return GW_DROP_NONE;
 }
 
-void DataPath::from_wan(std::span<const xsk::Descriptor> packets) {
+/// Keeps the packet until its SA comes. False: no place.
+bool DataPath::park(const esp::Packet& p, const PacketMeta& meta) {
+  return meta.frame != kBorrowed && parking_.park(meta.key, {p, meta}, now_ms_);
+}
+
+void DataPath::from_wan(Burst& burst) {
   read_clock();
+  auto& packets = burst.packets;
   std::size_t n = 0;
-  for (const xsk::Descriptor& d : packets) {
-    SaKey key;
-    begin(n, d);
-    const gw_drop reason = classify(burst_[n], slots_[n], key);
+  for (std::size_t i = 0; i < burst.count; ++i) {
+    slots_[n] = {.frame = burst.meta[i].frame};
+    const gw_drop reason = find_sa(packets[i], burst.meta[i], slots_[n]);
     if (reason == GW_DROP_NONE)
-      ++n;
-    else if (reason != GW_DROP_UNKNOWN_SPI || !parking_.park(key, d, now_ms_))
+      packets[n++] = packets[i];
+    else if (reason != GW_DROP_UNKNOWN_SPI || !park(packets[i], burst.meta[i]))
       drop(reason, slots_[n]);
   }
-  const esp::BurstResult result = codec_.decapsulate(std::span(burst_).first(n), now_ms_);
+  const esp::BurstResult result = codec_.decapsulate(std::span(packets).first(n), now_ms_);
   for (std::size_t i = 0; i < n; ++i) {
     Inbound& in = *slots_[i].in;
     if (result.events != 0)
       report_events(*in.sa, {in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}, in.sa->seen_source());
-    if (burst_[i].drop != GW_DROP_NONE) {
-      drop(burst_[i].drop, slots_[i]);
+    if (packets[i].drop != GW_DROP_NONE) {
+      drop(packets[i].drop, slots_[i]);
       continue;
     }
     if (!std::exchange(in.confirmed, true)) notify(Confirmed{{in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}});
-    deliver(burst_[i], slots_[i]);
+    deliver(packets[i], slots_[i]);
   }
   flush_vnet();
 }
@@ -125,21 +134,27 @@ bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   const IpAddress dst = inner_dst(p);
   gw_next_hop& hop = hop_to(dst);
   if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst) || p.length > parts_.vnet.mtu()) return false;
-  IpAddress next = dst;
-  if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
-  if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
-  const auto it = neighbours_.find(next);
-  if (it == neighbours_.end()) return false;
+  const net::MacAddress* mac = nullptr;
+  if (parts_.vnet.framing() == Port::Framing::kEthernet) {
+    IpAddress next = dst;
+    if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
+    if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
+    const auto it = neighbours_.find(next);
+    if (it == neighbours_.end()) return false;
+    it->second.used = true;
+    mac = &it->second.mac;
+  }
   const Family family = dst.family();
   if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP
-
-  it->second.used = true;
-  std::uint8_t* eth = p.data() - kEthernetBytes;
-  std::ranges::copy(it->second.mac, eth);
-  std::ranges::copy(parts_.vnet.mac(), eth + 6);
-  store_be(eth + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
-  constexpr auto kLinkBytes = static_cast<std::uint32_t>(kEthernetBytes);
-  parts_.vnet.queue({{s.frame + p.offset - kLinkBytes, p.length + kLinkBytes}, s.tunnel, p.length});
+  Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
+  if (mac) {
+    out.data -= kEthernetBytes;
+    out.length += kEthernetBytes;
+    std::ranges::copy(*mac, out.data);
+    std::ranges::copy(parts_.vnet.mac(), out.data + 6);
+    store_be(out.data + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
+  }
+  parts_.vnet.queue(out);
   return true;
 }
 
@@ -149,7 +164,7 @@ void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {
   if (::write(fd, p.data(), p.length) < 0) return drop(GW_DROP_TUN_FULL, s);
   count_in(s.tunnel, p.length);
   parts_.tunnels[s.tunnel].slow_path.add();
-  parts_.umem.give(s.frame);
+  parts_.frames.give(s.frame);
 }
 
 }  // namespace gw::worker

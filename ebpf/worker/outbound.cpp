@@ -14,6 +14,13 @@ namespace {
 
 constexpr std::uint64_t kAcquireIntervalMs = 1000;  // fastpath.proto, Acquire
 
+constexpr std::size_t kSpiBytes = 4;
+
+std::uint8_t outer_traffic_class(const esp::Packet& p) {
+  const std::uint8_t* h = p.data();
+  return h[0] >> 4 == 4 ? h[1] : static_cast<std::uint8_t>(h[0] << 4 | h[1] >> 4);
+}
+
 Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6; }
 
 struct Addresses {
@@ -60,55 +67,62 @@ bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
 
 }  // namespace
 
-void DataPath::from_vnet(std::span<const xsk::Descriptor> packets) {
+void DataPath::from_vnet(Burst& burst) {
   read_clock();
+  auto& packets = burst.packets;
   std::size_t n = 0;
-  for (const xsk::Descriptor& d : packets) {
-    begin(n, d);
-    esp::Packet& p = burst_[n];
-    p.offset += kEthernetBytes;
-    p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
+  for (std::size_t i = 0; i < burst.count; ++i) {
+    esp::Packet& p = packets[i];
+    slots_[n] = {.frame = burst.meta[i].frame};
+    if (burst.meta[i].layer == Layer::kEthernet) {
+      p.offset += kEthernetBytes;
+      p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
+    }
     if (const gw_drop reason = prepare_outbound(p, slots_[n], Source::kVnet); reason != GW_DROP_NONE)
       drop(reason, slots_[n]);
     else
-      ++n;
+      packets[n++] = p;
   }
-  encapsulate_burst(n);
+  encapsulate(std::span(packets).first(n));
 }
 
 std::size_t DataPath::from_tun(TunnelSlot slot) {
   const int fd = tunnels_[slot].config.tun_fd;
-  constexpr std::uint32_t kRoom = xsk::kFrameBytes - xsk::kHeadroom - esp::kMaxTailroom;
+  const std::uint32_t frame_bytes = parts_.frames.memory().frame_bytes();
+  const std::uint32_t room = frame_bytes - kHeadroom - esp::kMaxTailroom;
   read_clock();
+  auto& packets = from_tun_.packets;
   std::size_t n = 0;
   std::size_t read = 0;
   for (; fd >= 0 && read < kBurst; ++read) {
-    xsk::FrameAddress frame = 0;
-    if (!parts_.umem.take(frame)) break;
-    const ssize_t length = ::read(fd, parts_.umem.at(frame + xsk::kHeadroom), kRoom);
+    FrameAddress frame = 0;
+    if (!parts_.frames.take(frame)) break;
+    std::uint8_t* const base = parts_.frames.at(frame);
+    const ssize_t length = ::read(fd, base + kHeadroom, room);
     if (length <= 0) {
-      parts_.umem.give(frame);
+      parts_.frames.give(frame);
       break;
     }
-    begin(n, {frame + xsk::kHeadroom, static_cast<std::uint32_t>(length)});
-    if (is_upkeep_of_link(burst_[n])) {
-      parts_.umem.give(slots_[n].frame);
+    slots_[n] = {.frame = frame, .tunnel = slot};
+    packets[n] = {
+        .base = base, .capacity = frame_bytes, .offset = kHeadroom, .length = static_cast<std::uint32_t>(length)};
+    if (is_upkeep_of_link(packets[n])) {
+      parts_.frames.give(frame);
       continue;
     }
-    slots_[n].tunnel = slot;
-    if (const gw_drop reason = prepare_outbound(burst_[n], slots_[n], Source::kTun); reason != GW_DROP_NONE) {
+    if (const gw_drop reason = prepare_outbound(packets[n], slots_[n], Source::kTun); reason != GW_DROP_NONE) {
       drop(reason, slots_[n]);
     } else {
       parts_.tunnels[slot].slow_path.add();
       ++n;
     }
   }
-  encapsulate_burst(n);
+  encapsulate(std::span(packets).first(n));
   return read;
 }
 
 /// The tunnel of a packet from the vnet port. XDP asked the same table a moment ago.
-gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s) {
+gw_drop DataPath::choose_tunnel(const esp::Packet& p, Slot& s) {
   gw_next_hop& hop = hop_to(addresses_of(p).dst);
   if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;
   const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), family_of(p)));
@@ -143,35 +157,48 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   return GW_DROP_NONE;
 }
 
-void DataPath::encapsulate_burst(std::size_t count) {
-  if (count == 0) return;
-  for (std::size_t i = 0; i < count; ++i) slots_[i].inner_bytes = burst_[i].length;
-  const esp::BurstResult result = codec_.encapsulate(std::span(burst_).first(count), now_ms_);
-  for (std::size_t i = 0; i < count; ++i) {
+/// packets[i] belongs to slots_[i].
+void DataPath::encapsulate(std::span<esp::Packet> packets) {
+  if (packets.empty()) return;
+  for (std::size_t i = 0; i < packets.size(); ++i) slots_[i].inner_bytes = packets[i].length;
+  const esp::BurstResult result = codec_.encapsulate(packets, now_ms_);
+  for (std::size_t i = 0; i < packets.size(); ++i) {
     const Slot& s = slots_[i];
     if (result.events != 0) report_events(*s.out->sa, tunnels_[s.tunnel].active_key, {});
-    if (burst_[i].drop != GW_DROP_NONE)
-      drop(burst_[i].drop, s);
+    if (packets[i].drop != GW_DROP_NONE)
+      drop(packets[i].drop, s);
     else
-      transmit(burst_[i], s);
+      transmit(packets[i], s);
   }
   flush_wan();
 }
 
-/// Sends a finished outer packet: by the wan port if the next hop's MAC is known, else by the kernel.
+/// Sends a finished outer packet: by the wan port; by the kernel if the port wants a next hop's MAC that is not known.
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
   if (p.length > parts_.wan.mtu()) return drop(GW_DROP_TOO_BIG, s);
-  Path* path = s.out->path < paths_.size() ? &paths_[s.out->path] : nullptr;
-  if (!path || !path->header) {
-    if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
-    count_out(s.tunnel, s.inner_bytes);
-    parts_.umem.give(s.frame);
-    return;
+  const esp::OutboundSa& sa = *s.out->sa;
+  Outgoing out{.data = p.data(),
+               .length = p.length,
+               .frame = s.frame,
+               .inner_bytes = s.inner_bytes,
+               .tunnel = s.tunnel,
+               .traffic_class = outer_traffic_class(p),
+               .esp_offset = static_cast<std::uint16_t>(sa.header().size() - kSpiBytes),
+               .sa = &sa};
+  if (parts_.wan.framing() == Port::Framing::kEthernet) {
+    Path* path = s.out->path < paths_.size() ? &paths_[s.out->path] : nullptr;
+    if (!path || !path->header) {
+      if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
+      count_out(s.tunnel, s.inner_bytes);
+      parts_.frames.give(s.frame);
+      return;
+    }
+    path->used = true;
+    out.data -= kEthernetBytes;
+    out.length += kEthernetBytes;
+    std::ranges::copy(*path->header, out.data);
   }
-  path->used = true;
-  std::ranges::copy(*path->header, p.data() - kEthernetBytes);
-  constexpr auto kLinkBytes = static_cast<std::uint32_t>(kEthernetBytes);
-  parts_.wan.queue({{s.frame + p.offset - kLinkBytes, p.length + kLinkBytes}, s.tunnel, s.inner_bytes});
+  parts_.wan.queue(out);
 }
 
 void DataPath::acquire(TunnelSlot slot, const esp::Packet& p) {

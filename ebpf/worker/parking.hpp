@@ -10,11 +10,9 @@
 #include <span>
 #include <vector>
 
-#include "ebpf/xsk/socket.hpp"
-
 namespace gw::worker {
 
-template <class Key>
+template <class Key, class Packet>
 class Parking {
  public:
   /// A quarter of a second at 1,000 packets/s; a sixtieth of the frames.
@@ -26,7 +24,7 @@ class Parking {
   Parking() { parked_.reserve(kPlaces); }
 
   /// False when full: the caller drops the packet. Otherwise its frame is ours.
-  bool park(const Key& key, const xsk::Descriptor& packet, std::uint64_t now_ms) {
+  bool park(const Key& key, const Packet& packet, std::uint64_t now_ms) {
     const auto same = std::ranges::count(parked_, key, &Entry::key);
     if (parked_.size() >= kPlaces || static_cast<std::size_t>(same) >= kPlacesPerSpi) return false;
     parked_.push_back({key, packet, now_ms});
@@ -34,7 +32,7 @@ class Parking {
   }
 
   /// Moves the oldest packets of `key` out, in order of arrival; how many.
-  std::size_t take(const Key& key, std::span<xsk::Descriptor> out) {
+  std::size_t take(const Key& key, std::span<Packet> out) {
     std::size_t taken = 0;
     const auto gone = std::ranges::remove_if(parked_, [&](const Entry& e) {
       if (taken == out.size() || !(e.key == key)) return false;
@@ -61,7 +59,7 @@ class Parking {
  private:
   struct Entry {
     Key key;
-    xsk::Descriptor packet;
+    Packet packet;
     std::uint64_t since_ms = 0;
   };
   std::vector<Entry> parked_;  // in order of arrival

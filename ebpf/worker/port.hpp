@@ -1,16 +1,22 @@
-// One side of the gateway as the worker sees it: its AF_XDP sockets (one a queue), link-layer facts, and
-// the packets queued for transmission in the current burst. Worker thread; counters are read by others.
+// One side of the gateway as one worker sees it: where bursts come from and go to. The interface of all kinds
+// of port (xsk::XskPort; gso ports); wan and vnet may be of different kinds. Virtual calls are per burst,
+// never per packet. Worker thread; counters and losses() are read by others.
+//
+// Who owns a packet's bytes: a packet is in a frame of the FramePool, and then belongs to whoever has it, or is
+// *borrowed* (kBorrowed): in memory of the port it came from, valid until that port's next receive(). A worker
+// runs a burst to completion, so a borrowed packet is sent, written, copied or dropped before that.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <vector>
 
+#include "ebpf/abi/drop.h"
+#include "ebpf/esp/packet.hpp"
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/worker/counters.hpp"
-#include "ebpf/xsk/socket.hpp"
+#include "ebpf/worker/frame_pool.hpp"
+#include "ebpf/worker/sa_key.hpp"
 
 namespace gw::worker {
 
@@ -21,17 +27,72 @@ inline constexpr std::size_t kEthernetBytes = 14;
 using TunnelSlot = std::uint16_t;
 inline constexpr TunnelSlot kNoTunnel = 0xffff;
 
+/// What a packet's `offset` is at.
+enum class Layer : std::uint8_t {
+  kEthernet,  // possibly with VLAN tags
+  kIp,        // wan: the outer header; vnet: the packet itself
+  kEsp,       // wan: the SPI. The port sets PacketMeta::key, and source and traffic class of esp::Packet
+};
+
+/// What belongs to a packet beside esp::Packet.
+struct PacketMeta {
+  FrameAddress frame = kBorrowed;
+  Layer layer = Layer::kEthernet;
+  /// vnet: addresses, protocol and ports are those of the packet before it in the burst (one superpacket's
+  /// segments), so its lookup and flow hash hold.
+  bool same_flow = false;
+  SaKey key;  // Layer::kEsp
+};
+
+/// Packets on their way in. What is behind the end (tailroom) may be written up to `capacity`, and what is in
+/// front from `base` on: at least kMaxHeadroom and kMaxTailroom bytes if it is to be encapsulated.
+struct Burst {
+  std::array<esp::Packet, kBurst> packets;
+  std::array<PacketMeta, kBurst> meta;
+  std::size_t count = 0;
+
+  bool full() const { return count == kBurst; }
+  /// The next entry, as new; the caller fills it.
+  std::size_t add() {
+    packets[count] = {};
+    meta[count] = {};
+    return count++;
+  }
+};
+
+/// A packet on its way out.
 struct Outgoing {
-  xsk::Descriptor packet;
+  std::uint8_t* data = nullptr;  // Ethernet or IP header: Port::framing()
+  std::uint32_t length = 0;
+  FrameAddress frame = kBorrowed;
+  std::uint32_t inner_bytes = 0;  // for the tunnel's counters
   TunnelSlot tunnel = kNoTunnel;  // whose packet it is
-  std::uint32_t inner_bytes = 0;
+  gw_drop lost = GW_DROP_NONE;    // set by send(): why it was not sent
+  // wan only: what a train of datagrams has in common.
+  std::uint8_t traffic_class = 0;       // of the outer header
+  std::uint16_t esp_offset = 0;         // of the SPI, from the IP header
+  const esp::OutboundSa* sa = nullptr;  // endpoints and encapsulation: header(); valid until flush() ends
+};
+
+/// What the kernel could not hand to us, since the start.
+struct Losses {
+  std::uint64_t no_frame = 0;   // no buffer, or the packet larger than one
+  std::uint64_t ring_full = 0;  // receive ring or socket buffer
 };
 
 class Port {
  public:
-  explicit Port(std::vector<std::unique_ptr<xsk::Socket>> sockets) : sockets_(std::move(sockets)) {}
+  /// What queued packets begin with.
+  enum class Framing : std::uint8_t { kEthernet, kIp };
+  /// Packets between two flushes, at most: a burst, some of it cut into fragments.
+  static constexpr std::size_t kQueue = 4 * kBurst;
 
-  std::span<const std::unique_ptr<xsk::Socket>> sockets() const { return sockets_; }
+  explicit Port(Framing framing) : framing_(framing) {}
+  virtual ~Port() = default;
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  Framing framing() const { return framing_; }
   const net::MacAddress& mac() const { return mac_; }
   std::uint32_t mtu() const { return mtu_; }
   void set_link(const net::Link& link) {
@@ -39,25 +100,35 @@ class Port {
     mtu_ = link.mtu;
   }
 
-  /// At most kBurst packets between two flushes.
+  /// Up to a burst; `burst.count` of them (0 on entry). Borrowed packets of the call before are no more.
+  virtual void receive(Burst& burst) = 0;
+
+  bool full() const { return count_ == kQueue; }
+  /// A frame is the port's from now on; borrowed bytes stay valid until flush(). Not when full().
   void queue(const Outgoing& packet) { queued_[count_++] = packet; }
-  struct Flushed {
-    std::span<const Outgoing> sent;
-    std::span<const Outgoing> lost;  // did not fit the ring: their frames are the caller's again
-  };
-  /// Sends what was queued. The result is valid until the next queue().
-  Flushed flush();
-  /// Completions and fill ring; true: transmission wants another push soon.
-  bool maintain();
+  /// Sends what was queued. Frames of those that were lost (Outgoing::lost) are the caller's again. The result
+  /// is valid until the next queue().
+  std::span<const Outgoing> flush();
+
+  /// Once a round: completions, buffers for the kernel. True: some packets could not be sent yet, call again soon.
+  virtual bool maintain() = 0;
+  /// Readable when packets wait; the same for the port's whole life.
+  virtual std::span<const int> fds() const = 0;
+  /// Any thread.
+  virtual Losses losses() const = 0;
 
   Counter rx_packets;
   Counter tx_packets;
 
+ protected:
+  /// Sends, takes over the frames, marks what was lost. Not empty.
+  virtual void send(std::span<Outgoing> packets) = 0;
+
  private:
-  std::vector<std::unique_ptr<xsk::Socket>> sockets_;
+  const Framing framing_;
   net::MacAddress mac_{};
   std::uint32_t mtu_ = 0;
-  std::array<Outgoing, kBurst> queued_;
+  std::array<Outgoing, kQueue> queued_;
   std::size_t count_ = 0;
 };
 

@@ -21,7 +21,7 @@ constexpr std::chrono::seconds kStuck{10};
 constexpr int kParkedMs = 100;  // how often parked packets are looked after while nothing else happens
 
 // Epoll user data: tunnel slots are themselves.
-constexpr std::uint64_t kSocketData = std::uint64_t{1} << 32;
+constexpr std::uint64_t kPortData = std::uint64_t{1} << 32;
 constexpr std::uint64_t kCommandData = std::uint64_t{2} << 32;
 
 void signal_event(int fd) {
@@ -37,7 +37,7 @@ void clear_event(int fd) {
 }  // namespace
 
 Worker::Worker(Parts parts, const Clock& clock)
-    : umem_(std::move(parts.umem)),
+    : frames_(std::move(parts.frames)),
       wan_(std::move(parts.wan)),
       vnet_(std::move(parts.vnet)),
       raw_(std::move(parts.raw)),
@@ -45,7 +45,7 @@ Worker::Worker(Parts parts, const Clock& clock)
       tunnels_(parts.max_tunnels),
       notices_(kNotices),
       commands_(kCommands),
-      data_path_({*umem_, wan_, vnet_, raw_, *crypto_, clock, parts.fib, notices_, tunnels_, counters_}) {}
+      data_path_({*frames_, *wan_, *vnet_, raw_, *crypto_, clock, parts.fib, notices_, tunnels_, counters_}) {}
 
 Result<std::unique_ptr<Worker>> Worker::start(Parts parts, const Clock& clock) {
   std::unique_ptr<Worker> worker(new Worker(std::move(parts), clock));
@@ -67,9 +67,9 @@ Status Worker::set_up() {
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
   };
   bool ok = watch(command_event_.get(), kCommandData);
-  for (Port* port : {&wan_, &vnet_})
-    for (const auto& socket : port->sockets()) ok = ok && watch(socket->fd(), kSocketData);
-  if (!ok) return fail_errno("watching the AF_XDP sockets");
+  for (const Port* port : {wan_.get(), vnet_.get()})
+    for (const int fd : port->fds()) ok = ok && watch(fd, kPortData);
+  if (!ok) return fail_errno("watching the ports");
   return {};
 }
 
@@ -100,19 +100,15 @@ void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL
 
 void Worker::clear_notice_event() { clear_event(notice_event_.get()); }
 
-std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(std::span<const xsk::Descriptor>)) {
-  std::array<xsk::Descriptor, kBurst> burst;
-  std::size_t total = 0;
-  for (const auto& socket : port.sockets()) {
-    const std::size_t n = socket->receive(burst);
-    if (n == 0) continue;
-    port.rx_packets.add(n);
-    (data_path_.*handle)(std::span(burst).first(n));
-    counters_.bursts.add();
-    counters_.packets.add(n);
-    total += n;
-  }
-  return total;
+std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
+  burst_.count = 0;
+  port.receive(burst_);
+  const std::size_t n = burst_.count;
+  if (n == 0) return 0;
+  (data_path_.*handle)(burst_);
+  counters_.bursts.add();
+  counters_.packets.add(n);
+  return n;
 }
 
 /// Waits for anything, then reads the devices that have packets.
@@ -124,7 +120,7 @@ std::size_t Worker::poll_events(int timeout_ms) {
   for (int i = 0; i < n; ++i) {
     const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
     if (data == kCommandData) clear_event(command_event_.get());
-    if (data >= kSocketData) continue;  // sockets are polled every round
+    if (data >= kPortData) continue;  // ports are polled every round
     const auto slot = static_cast<TunnelSlot>(data);
     const std::size_t read = data_path_.from_tun(slot);
     if (read == 0) {
@@ -156,10 +152,10 @@ void Worker::run() {
     const int timeout = idle < kSpinRounds ? 0 : unsent ? 1 : data_path_.has_parked() ? kParkedMs : -1;
     std::size_t packets = poll_events(timeout);
     run_commands();
-    packets += poll_port(wan_, &DataPath::from_wan);
-    packets += poll_port(vnet_, &DataPath::from_vnet);
-    const bool wan_unsent = wan_.maintain();
-    const bool vnet_unsent = vnet_.maintain();
+    packets += poll_port(*wan_, &DataPath::from_wan);
+    packets += poll_port(*vnet_, &DataPath::from_vnet);
+    const bool wan_unsent = wan_->maintain();
+    const bool vnet_unsent = vnet_->maintain();
     unsent = wan_unsent || vnet_unsent;
     if (data_path_.has_parked()) data_path_.expire_parked();
     idle = packets > 0 ? 0 : idle + 1;

@@ -1,5 +1,5 @@
-// The worker: one thread that owns a DataPath and runs bursts to completion. It sleeps in epoll over the
-// AF_XDP sockets, the tunnel devices and an eventfd; after work it polls for a short while before it
+// The worker: one thread that owns a DataPath and runs bursts to completion. It sleeps in epoll over its
+// ports, the tunnel devices and an eventfd; after work it polls for a short while before it
 // sleeps again. The control thread talks to it with call(), it answers through a bounded queue.
 #pragma once
 
@@ -20,9 +20,9 @@ namespace gw::worker {
 class Worker {
  public:
   struct Parts {
-    std::unique_ptr<xsk::Umem> umem;
-    std::vector<std::unique_ptr<xsk::Socket>> wan;
-    std::vector<std::unique_ptr<xsk::Socket>> vnet;
+    std::unique_ptr<FramePool> frames;
+    std::unique_ptr<Port> wan;
+    std::unique_ptr<Port> vnet;
     net::RawSender raw;
     std::unique_ptr<esp::CryptoBackend> crypto;
     fib::Memory fib;
@@ -48,8 +48,8 @@ class Worker {
   std::optional<Notice> next_notice() { return notices_.pop(); }
   void clear_notice_event();
 
-  Port& wan() { return wan_; }
-  Port& vnet() { return vnet_; }
+  Port& wan() { return *wan_; }
+  Port& vnet() { return *vnet_; }
   std::span<TunnelCounters> tunnels() { return tunnels_; }
   const WorkerCounters& counters() const { return counters_; }
   std::string_view crypto_name() const { return crypto_->name(); }
@@ -62,13 +62,13 @@ class Worker {
   explicit Worker(Parts parts, const Clock& clock);
   Status set_up();
   void run();
-  std::size_t poll_port(Port& port, void (DataPath::*handle)(std::span<const xsk::Descriptor>));
+  std::size_t poll_port(Port& port, void (DataPath::*handle)(Burst&));
   std::size_t poll_events(int timeout_ms);
   void run_commands();
 
-  std::unique_ptr<xsk::Umem> umem_;
-  Port wan_;
-  Port vnet_;
+  std::unique_ptr<FramePool> frames_;  // outlives the ports
+  std::unique_ptr<Port> wan_;
+  std::unique_ptr<Port> vnet_;
   net::RawSender raw_;
   std::unique_ptr<esp::CryptoBackend> crypto_;
   std::vector<TunnelCounters> tunnels_;
@@ -79,6 +79,7 @@ class Worker {
   Fd command_event_;
   Fd notice_event_;
   DataPath data_path_;
+  Burst burst_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

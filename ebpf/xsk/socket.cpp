@@ -13,8 +13,8 @@ constexpr unsigned kSendBatch = 32;
 
 }  // namespace
 
-Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, const QueueId& id, CopyMode mode) {
-  std::unique_ptr<Socket> s(new Socket(umem));
+Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, worker::FramePool& frames, const QueueId& id, CopyMode mode) {
+  std::unique_ptr<Socket> s(new Socket(frames));
   if (!umem.first_taken_) {
     s->fill_ = &umem.first_fill_;
     s->completion_ = &umem.first_completion_;
@@ -41,7 +41,7 @@ Socket::~Socket() {
   if (handle_) xsk_socket__delete(handle_);
 }
 
-Losses Socket::losses() const {
+worker::Losses Socket::losses() const {
   xdp_statistics s{};
   socklen_t length = sizeof s;
   if (::getsockopt(fd_, SOL_XDP, XDP_STATISTICS, &s, &length) != 0) return {};
@@ -70,12 +70,12 @@ std::size_t Socket::receive(std::span<Descriptor> out) {
 void Socket::refill() {
   constexpr std::uint32_t kWorthwhile = 64;
   const std::uint32_t room = std::min(kRingEntries - in_fill_, xsk_prod_nb_free(fill_, kRingEntries - in_fill_));
-  const auto n = std::min(room, static_cast<std::uint32_t>(umem_.free_frames()));
+  const auto n = std::min(room, static_cast<std::uint32_t>(frames_.free_frames()));
   std::uint32_t index = 0;
   if ((n >= kWorthwhile || in_fill_ == 0) && n > 0 && xsk_ring_prod__reserve(fill_, n, &index) == n) {
     for (std::uint32_t i = 0; i < n; ++i) {
-      FrameAddress frame = 0;
-      umem_.take(frame);
+      worker::FrameAddress frame = 0;
+      frames_.take(frame);
       *xsk_ring_prod__fill_addr(fill_, index + i) = frame;
     }
     xsk_ring_prod__submit(fill_, n);
@@ -114,7 +114,8 @@ bool Socket::flush() {
 void Socket::reap() {
   std::uint32_t index = 0;
   const std::uint32_t n = xsk_ring_cons__peek(completion_, kRingEntries, &index);
-  for (std::uint32_t i = 0; i < n; ++i) umem_.give(frame_of(*xsk_ring_cons__comp_addr(completion_, index + i)));
+  for (std::uint32_t i = 0; i < n; ++i)
+    frames_.give(frames_.memory().frame_of(*xsk_ring_cons__comp_addr(completion_, index + i)));
   if (n == 0) return;
   xsk_ring_cons__release(completion_, n);
   outstanding_ -= std::min(outstanding_, n);

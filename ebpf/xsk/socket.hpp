@@ -1,5 +1,5 @@
 // One AF_XDP socket: one rx queue of one interface. Frames go in circles: free -> fill ring -> kernel ->
-// received -> worker -> free or transmit ring -> kernel -> completion ring -> free. Owned by the worker
+// received -> worker -> free or transmit ring -> kernel -> completion ring -> free. Owned by one worker
 // after open(); one thread.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/result.hpp"
+#include "ebpf/worker/port.hpp"
 #include "ebpf/xsk/umem.hpp"
 
 namespace gw::xsk {
@@ -28,23 +29,18 @@ struct Descriptor {
   std::uint32_t length = 0;
 };
 
-/// What the kernel could not hand to us, since the socket was opened.
-struct Losses {
-  std::uint64_t no_frame = 0;   // the fill ring was empty, or the packet larger than a frame
-  std::uint64_t ring_full = 0;  // the receive ring was full
-};
-
 class Socket {
  public:
   /// Binds to the queue; no XDP program is loaded. Zero copy only if asked for.
-  static Result<std::unique_ptr<Socket>> open(Umem& umem, const QueueId& id, CopyMode mode);
+  /// `frames`: of the worker that will own the socket; in the memory of `umem`, which outlives the socket.
+  static Result<std::unique_ptr<Socket>> open(Umem& umem, worker::FramePool& frames, const QueueId& id, CopyMode mode);
   ~Socket();
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
 
   int fd() const { return fd_; }
   /// Any thread.
-  Losses losses() const;
+  worker::Losses losses() const;
   /// What the kernel made of the mode that was asked for.
   CopyMode mode() const;
 
@@ -61,9 +57,9 @@ class Socket {
   void reap();
 
  private:
-  explicit Socket(Umem& umem) : umem_(umem) {}
+  explicit Socket(worker::FramePool& frames) : frames_(frames) {}
 
-  Umem& umem_;
+  worker::FramePool& frames_;
   xsk_socket* handle_ = nullptr;
   int fd_ = -1;
   xsk_ring_cons rx_{};

@@ -7,13 +7,17 @@
 namespace gw::worker {
 namespace {
 
-using Lot = Parking<int>;
-std::uint64_t address(const xsk::Descriptor& d) { return d.address; }
+struct Packet {
+  std::uint64_t address = 0;
+  std::uint32_t length = 0;
+};
+using Lot = Parking<int, Packet>;
+std::uint64_t address(const Packet& d) { return d.address; }
 
 TEST(Parking, GivesBackInOrderOfArrivalAndOnlyItsOwn) {
   Lot lot;
   for (std::uint64_t i = 0; i < 6; ++i) ASSERT_TRUE(lot.park(i % 2 == 0 ? 7 : 8, {i, 100}, 1000));
-  std::array<xsk::Descriptor, 2> out;
+  std::array<Packet, 2> out;
   ASSERT_EQ(lot.take(7, out), 2U);
   EXPECT_EQ(address(out[0]), 0U);
   EXPECT_EQ(address(out[1]), 2U);
@@ -40,7 +44,7 @@ TEST(Parking, WhatWaitedTooLongIsDroppedOnce) {
   lot.park(7, {1, 0}, 1000);
   lot.park(7, {2, 0}, 1500);
   std::vector<std::uint64_t> dropped;
-  const auto drop = [&](const xsk::Descriptor& d) { dropped.push_back(d.address); };
+  const auto drop = [&](const Packet& d) { dropped.push_back(d.address); };
   lot.expire(1000 + Lot::kLongestMs - 1, drop);
   EXPECT_TRUE(dropped.empty());
   lot.expire(1000 + Lot::kLongestMs, drop);
