@@ -43,6 +43,10 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"recursion",
      "The tunnel's own encrypted packet was routed back into the tunnel: the route to the peer leads there."},
     {"spoofed_source", "A site sent a packet from an address of ours, of the VNet, or of no machine at all."},
+    {"fragment_overlap", "Fragments of one outer packet contradict each other: all of them are refused (RFC 5722)."},
+    {"fragment_timeout", "The rest of a fragmented outer packet did not come in time."},
+    {"fragment_limit", "The fragment had to give way: its sender has too many unfinished packets, or too many pieces."},
+    {"multicast", "Multicast and broadcast stay in the network they were sent in."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 
