@@ -31,6 +31,7 @@
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/rpc/service.hpp"
 #include "ebpf/worker/worker.hpp"
+#include "ebpf/xdp/maps.hpp"
 #include "ebpf/xdp/programs.hpp"
 #include "ebpf/xsk/device.hpp"
 #include "ebpf/xsk/port.hpp"
@@ -188,6 +189,7 @@ class Fastpath {
 
  private:
   struct Base {
+    xdp::Maps maps;
     xdp::WanProgram wan;
     xdp::VnetProgram vnet;
     std::unique_ptr<esp::RuntimeStore> store;
@@ -231,17 +233,25 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
   GW_TRY_ASSIGN(auto crypto, esp::make_backend(o.crypto));
   GW_TRY_ASSIGN(auto store, open_store(o));
-  GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(o.max_sas));
-  GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load({}));
+  GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas}));
+  GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
+  GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   GW_TRY_ASSIGN(Ports ports, open_ports({{wan_link, "wan"}, {vnet_link, "vnet"}}, {wan, vnet}));
   GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(o.wan));
   log::info("esp", "crypto: {}", crypto->name());
   GW_TRY_ASSIGN(auto worker, worker::Worker::start(
                                  {std::move(ports.buffers.pool), std::move(ports.wan.port), std::move(ports.vnet.port),
-                                  std::move(raw), std::move(crypto), as_memory(vnet.fib()), o.max_tunnels},
+                                  std::move(raw), std::move(crypto), as_memory(maps.fib()), o.max_tunnels},
                                  clock));
-  return Base{std::move(wan),           std::move(vnet),   std::move(store),   {ports.wan.facts, ports.vnet.facts},
-              std::move(ports.buffers), std::move(worker), std::move(netlink), std::move(monitor)};
+  return Base{std::move(maps),
+              std::move(wan),
+              std::move(vnet),
+              std::move(store),
+              {ports.wan.facts, ports.vnet.facts},
+              std::move(ports.buffers),
+              std::move(worker),
+              std::move(netlink),
+              std::move(monitor)};
 }
 
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
@@ -253,10 +263,10 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
       tunnels_(*base_.worker, tun::FdStore::from_environment(), clock_),
-      forwarding_(as_memory(base_.vnet.fib()), *base_.worker),
+      forwarding_(as_memory(base_.maps.fib()), *base_.worker),
       paths_(*base_.worker, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
-      sas_({*base_.worker, base_.wan, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
-      service_({*base_.worker, base_.wan, base_.vnet, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
+      sas_({*base_.worker, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
+      service_({*base_.worker, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {}
 
@@ -285,7 +295,7 @@ void Fastpath::tick() {
 Status Fastpath::serve(const FastpathOptions& options) {
   GW_TRY(paths_.start({[this](std::span<const IpAddress> addresses) {
                          forwarding_.set_local(addresses);
-                         if (auto done = base_.wan.set_local(addresses); !done)
+                         if (auto done = base_.maps.set_local(addresses); !done)
                            log::error("xdp", "{}", done.error().describe());
                        },
                        [this](const net::Link& link) { base_.vnet.set_mac(link.mac); },
@@ -297,10 +307,10 @@ Status Fastpath::serve(const FastpathOptions& options) {
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
 
   notices_.assign(base_.worker->notice_fd());
-  xdp_events_.assign(base_.wan.events_fd());
+  xdp_events_.assign(base_.maps.events_fd());
   netlink_.assign(paths_.monitor_fd());
   watch(notices_, [this] { events_.forward_notices(*base_.worker); });
-  watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.wan); });
+  watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.maps); });
   watch(netlink_, [this] {
     if (!paths_.on_readable() || std::exchange(routes_due_, true)) return;
     route_timer_.expires_after(kRouteSettle);

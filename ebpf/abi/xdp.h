@@ -1,16 +1,25 @@
-// What the XDP programs share with gw-fastpath: keys and values of their maps, counters, events.
+// What the XDP and tcx programs share with gw-fastpath: keys and values of their maps, counters, events.
 // Written in C for both worlds; fields ending in _be are in network order.
 #pragma once
 
 #include <linux/types.h>
 
-// Key of the SPI map: ESP for (SPI, destination) goes to AF_XDP.
+// Key of the SPI map: ESP for (SPI, destination) is gw-fastpath's.
 struct gw_spi_key {
   __u32 spi_be;
   __u32 family;  // 4 or 6
   __u8 dst[16];  // IPv4 in the first 4 bytes, the rest zero
 };
 static_assert(sizeof(struct gw_spi_key) == 24, "shared layout");
+
+struct gw_spi_owner {
+  __u32 tunnel_id;  // for people
+  __u32 worker;     // that owns the SA
+};
+static_assert(sizeof(struct gw_spi_owner) == 8, "shared layout");
+
+// Tunnel slots are u16, and 0xffff is none.
+#define GW_MAX_TUNNEL_SLOTS 65535
 
 // Key of the set of addresses that are ours.
 struct gw_address_key {
@@ -19,9 +28,9 @@ struct gw_address_key {
 };
 static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
 
-// One per-CPU u64 each. The names for people are in ebpf/xdp/counters.cpp.
+// One per-CPU u64 each. The names for people are in ebpf/xdp/maps.cpp.
 enum gw_xdp_counter {
-  GW_XDP_REDIRECTED = 0,  // handed to AF_XDP
+  GW_XDP_REDIRECTED = 0,  // handed to gw-fastpath: AF_XDP, the data TUN, its UDP socket
   GW_XDP_PASSED = 1,      // left to the kernel
   GW_XDP_DROP_UNKNOWN_SPI = 2,
   GW_XDP_DROP_ESP_TRUNCATED = 3,

@@ -52,8 +52,8 @@ void Events::on(const worker::NoOutboundSa& notice) {
   server_.publish(event, {fp::ROLE_IKE});
 }
 
-void Events::forward_unknown_spis(xdp::WanProgram& program) {
-  program.consume([this](const xdp::UnknownSpi& unknown) {
+void Events::forward_unknown_spis(xdp::Maps& maps) {
+  maps.consume([this](const xdp::UnknownSpi& unknown) {
     fp::Event event;
     rpc::fill(SaKey{unknown.spi, unknown.dst}, *event.mutable_unknown_spi()->mutable_id());
     rpc::fill(esp::Endpoint{unknown.src, unknown.src_port}, *event.mutable_unknown_spi()->mutable_src());

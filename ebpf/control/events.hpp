@@ -6,7 +6,7 @@
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/worker/worker.hpp"
-#include "ebpf/xdp/programs.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
 
@@ -15,7 +15,7 @@ class Events {
   Events(rpc::Server& server, SaManager& sas, Tunnels& tunnels) : server_(server), sas_(sas), tunnels_(tunnels) {}
 
   void forward_notices(worker::Worker& worker);
-  void forward_unknown_spis(xdp::WanProgram& program);
+  void forward_unknown_spis(xdp::Maps& maps);
   void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
 
  private:

@@ -14,7 +14,7 @@ Status SaManager::reserve(const SaKey& key) {
   if (table_.find(key)) return fail_field("id", std::format("{} is installed", describe(key)), Errc::kAlreadyExists);
   if (reserved_.size() >= kMaxReservations && !reserved_.contains(key))
     return fail(Errc::kLimit, std::format("too many reserved SPIs ({})", kMaxReservations));
-  GW_TRY(parts_.wan.add_spi(key.spi, key.dst, 0));
+  GW_TRY(parts_.maps.add_spi(key.spi, key.dst, {}));
   reserved_[key] = parts_.clock.now() + kReservation;
   return {};
 }
@@ -22,7 +22,7 @@ Status SaManager::reserve(const SaKey& key) {
 /// For XDP the SPI is unknown again, unless the SA has come.
 bool SaManager::end_reservation(const SaKey& key) {
   if (reserved_.erase(key) == 0) return false;
-  if (!table_.find(key)) parts_.wan.remove_spi(key.spi, key.dst);
+  if (!table_.find(key)) parts_.maps.remove_spi(key.spi, key.dst);
   return true;
 }
 
@@ -103,7 +103,7 @@ Status SaManager::install(SaEntry& entry, const SaRequest& request) {
   if (outbound) entry.path = parts_.paths.acquire({entry.src.address, entry.dst.address});
   auto installed = install_in_worker(entry, request);
   if (installed && !outbound) {
-    installed = parts_.wan.add_spi(entry.key.spi, entry.key.dst, entry.tunnel_id);
+    installed = parts_.maps.add_spi(entry.key.spi, entry.key.dst, {.tunnel_id = entry.tunnel_id});
     if (!installed) parts_.worker.call([&](worker::DataPath& d) { d.remove(entry.key); });
   }
   if (!installed && outbound) parts_.paths.release(entry.path);
@@ -139,7 +139,7 @@ Status SaManager::move(const SaMove& m) {
   const SaKey to{m.key.spi, m.dst.address};
   if (to != m.key && table_.find(to))
     return fail_field("new_dst", std::format("{} is installed", describe(to)), Errc::kAlreadyExists);
-  if (!outbound && to != m.key) GW_TRY(parts_.wan.add_spi(to.spi, to.dst, entry->tunnel_id));
+  if (!outbound && to != m.key) GW_TRY(parts_.maps.add_spi(to.spi, to.dst, {.tunnel_id = entry->tunnel_id}));
   const worker::PathIndex path = outbound ? parts_.paths.acquire({m.src.address, m.dst.address}) : 0;
   Status moved;
   parts_.worker.call([&](worker::DataPath& d) {
@@ -154,7 +154,7 @@ Status SaManager::move(const SaMove& m) {
   if (outbound) parts_.paths.release(moved ? std::exchange(entry->path, path) : path);
   if (!outbound && to != m.key) {
     const SaKey& gone = moved ? m.key : to;
-    parts_.wan.remove_spi(gone.spi, gone.dst);
+    parts_.maps.remove_spi(gone.spi, gone.dst);
   }
   if (!moved) return moved;
   if (to != m.key) parts_.store.rebind(*entry->record, to.dst);
@@ -180,7 +180,7 @@ Status SaManager::remove(const SaKey& key) {
 }
 
 void SaManager::let_go(const SaEntry& entry) {
-  if (entry.direction == esp::Direction::kInbound) parts_.wan.remove_spi(entry.key.spi, entry.key.dst);
+  if (entry.direction == esp::Direction::kInbound) parts_.maps.remove_spi(entry.key.spi, entry.key.dst);
   parts_.worker.call([&](worker::DataPath& d) { d.remove(entry.key); });
   if (entry.direction == esp::Direction::kOutbound) parts_.paths.release(entry.path);
   parts_.store.release(*entry.record);

@@ -14,7 +14,7 @@
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
 #include "ebpf/worker/worker.hpp"
-#include "ebpf/xdp/programs.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
 
@@ -41,7 +41,7 @@ class SaManager {
  public:
   struct Parts {
     worker::Worker& worker;
-    xdp::WanProgram& wan;
+    xdp::Maps& maps;
     esp::RuntimeStore& store;
     Tunnels& tunnels;
     Paths& paths;

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/wire.hpp"
+#include "ebpf/abi/flow_hash.h"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/inner.hpp"
 
@@ -46,14 +47,6 @@ std::span<std::uint8_t> syn_header(std::span<std::uint8_t> packet, Family family
   const std::size_t length = (tcp[12] >> 4) * std::size_t{4};
   if (length < kTcpHeader || length > tcp.size()) return {};
   return tcp.first(length);
-}
-
-constexpr std::uint64_t mix(std::uint64_t h, std::uint64_t v) {
-  // splitmix64's finalizer: full avalanche in three multiplications.
-  h ^= v + 0x9e3779b97f4a7c15;
-  h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9;
-  h = (h ^ h >> 27) * 0x94d049bb133111eb;
-  return h ^ h >> 31;
 }
 
 }  // namespace
@@ -111,13 +104,13 @@ std::uint32_t flow_hash(std::span<const std::uint8_t> packet, Family family) {
   const Flow f = parse_flow(packet, family);
   std::uint64_t h = f.protocol;
   if (family == Family::kV4) {
-    h = mix(h, f.address[0][1] << 32 | f.address[1][1]);
+    h = gw_flow_mix(h, f.address[0][1] << 32 | f.address[1][1]);
   } else {
     for (const auto& end : f.address)
-      for (const std::uint64_t half : end) h = mix(h, half);
+      for (const std::uint64_t half : end) h = gw_flow_mix(h, half);
   }
-  if (!f.fragment && f.has_ports) h = mix(h, std::uint64_t{f.port[0]} << 16 | f.port[1]);
-  return static_cast<std::uint32_t>(h >> 32 ^ h);
+  if (!f.fragment && f.has_ports) h = gw_flow_mix(h, std::uint64_t{f.port[0]} << 16 | f.port[1]);
+  return gw_flow_fold(h);
 }
 
 }  // namespace gw::esp

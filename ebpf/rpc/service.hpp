@@ -29,8 +29,7 @@ class Service final : public Handler {
  public:
   struct Parts {
     worker::Worker& worker;
-    xdp::WanProgram& wan;
-    xdp::VnetProgram& vnet;
+    xdp::Maps& maps;
     control::Tunnels& tunnels;
     control::Forwarding& forwarding;
     control::SaManager& sas;

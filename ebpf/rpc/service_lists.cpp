@@ -110,8 +110,8 @@ void Service::counters(fp::Counters& out) const {
   }
   const worker::WorkerCounters& w = parts_.worker.counters();
   add_drops(w.drops, *out.mutable_drops());
-  add_drops(parts_.wan.counters(), *out.mutable_drops());
-  add_drops(parts_.vnet.counters(), *out.mutable_drops());
+  add_drops(parts_.maps.wan_counters(), *out.mutable_drops());
+  add_drops(parts_.maps.vnet_counters(), *out.mutable_drops());
   add_drops(parts_.worker.wan(), *out.mutable_drops());
   add_drops(parts_.worker.vnet(), *out.mutable_drops());
   out.set_wan_rx_packets(parts_.worker.wan().rx_packets.get());

@@ -9,8 +9,12 @@
 
 #include "base/fd.hpp"
 #include "base/ip.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw::packet_test {
+
+/// Forwarding tables of a test's size.
+inline constexpr xdp::FibSize kSmallFib = {.v4_nodes = 16, .v6_nodes = 64, .next_hops = 32};
 
 using Bytes = std::vector<std::uint8_t>;
 using Mac = std::array<std::uint8_t, 6>;

@@ -75,12 +75,15 @@ class VnetTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!can_run()) GTEST_SKIP();
-    auto loaded = VnetProgram::load({.v4_nodes = 16, .v6_nodes = 64, .next_hops = 32});
+    auto maps = Maps::create({.max_sas = 4, .fib = kSmallFib});
+    ASSERT_TRUE(maps) << maps.error().describe();
+    maps_.emplace(std::move(*maps));
+    auto loaded = VnetProgram::load(*maps_);
     ASSERT_TRUE(loaded) << loaded.error().describe();
     program_.emplace(std::move(*loaded));
     program_->set_mac(kOurMac);
     ASSERT_TRUE(program_->set_socket(0, socket_.get()));
-    const FibArrays a = program_->fib();
+    const FibArrays a = maps_->fib();
     table_.emplace(fib::Memory{a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops});
     const fib::NextHop tunnel{GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}};
     const fib::NextHop kernel{GW_NEXT_HOP_KERNEL, {}, {}};
@@ -97,6 +100,7 @@ class VnetTest : public testing::Test {
                                {}));
     ASSERT_TRUE(table_->set_local(std::vector{ip("198.51.100.1")}));
   }
+  std::optional<Maps> maps_;
   std::optional<VnetProgram> program_;
   Fd socket_ = unbound_xsk();
   std::optional<fib::Table> table_;
@@ -104,9 +108,9 @@ class VnetTest : public testing::Test {
 
 TEST_F(VnetTest, VerdictAndCounter) {
   for (const Row& row : rows()) {
-    const Counters before = program_->counters();
+    const Counters before = maps_->vnet_counters();
     EXPECT_EQ(run(program_->program_fd(), row.frame), row.redirected ? XDP_REDIRECT : XDP_PASS) << row.what;
-    const Counters after = program_->counters();
+    const Counters after = maps_->vnet_counters();
     for (std::size_t i = 0; i < after.size(); ++i) {
       const std::size_t expected = row.redirected ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
       EXPECT_EQ(after[i] - before[i], i == expected ? 1u : 0u) << row.what << ", counter " << i;
@@ -118,11 +122,11 @@ TEST_F(VnetTest, TruncatedAtEveryLengthIsTheKernels) {
   for (const Row& row : rows()) {
     const bool padded = std::string_view(row.what).starts_with("Ethernet padding");
     for (std::size_t length = 14; length + (padded ? 20 : 0) < row.frame.size(); ++length) {
-      const Counters before = program_->counters();
+      const Counters before = maps_->vnet_counters();
       EXPECT_EQ(run(program_->program_fd(),
                     Bytes(row.frame.begin(), row.frame.begin() + static_cast<std::ptrdiff_t>(length))),
                 XDP_PASS);
-      EXPECT_EQ(program_->counters()[GW_XDP_PASSED], before[GW_XDP_PASSED] + 1) << row.what << " cut to " << length;
+      EXPECT_EQ(maps_->vnet_counters()[GW_XDP_PASSED], before[GW_XDP_PASSED] + 1) << row.what << " cut to " << length;
     }
   }
 }
@@ -136,16 +140,11 @@ TEST_F(VnetTest, FollowsTheTableAtOnce) {
 
 // The kernel still forwards, into the TUN device.
 TEST_F(VnetTest, AQueueWithoutSocketIsTheKernels) {
-  auto other = VnetProgram::load({.v4_nodes = 16, .v6_nodes = 16, .next_hops = 32});
+  auto other = VnetProgram::load(*maps_);
   ASSERT_TRUE(other);
   other->set_mac(kOurMac);
-  const FibArrays a = other->fib();
-  fib::Table table(fib::Memory{a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops});
-  ASSERT_TRUE(table.update(
-      std::vector<fib::Route>{{Prefix::parse("198.51.100.0/24").value(), {GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}}}},
-      {}));
   EXPECT_EQ(run(other->program_fd(), v4("198.51.100.9")), XDP_PASS);
-  EXPECT_EQ(other->counters()[GW_XDP_PASSED], 1u);
+  EXPECT_EQ(maps_->vnet_counters()[GW_XDP_PASSED], 1u);
 }
 
 }  // namespace

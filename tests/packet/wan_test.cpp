@@ -99,23 +99,27 @@ class WanTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!can_run()) GTEST_SKIP();
-    auto loaded = WanProgram::load(64);  // the verifier is the first test
+    auto maps = Maps::create({.max_sas = 64, .fib = kSmallFib});
+    ASSERT_TRUE(maps) << maps.error().describe();
+    maps_.emplace(std::move(*maps));
+    auto loaded = WanProgram::load(*maps_);  // the verifier is the first test
     ASSERT_TRUE(loaded) << loaded.error().describe();
     program_.emplace(std::move(*loaded));
-    ASSERT_TRUE(program_->set_local(std::vector{ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")}));
-    ASSERT_TRUE(program_->add_spi(kKnown, ip("192.0.2.1"), 1));
-    ASSERT_TRUE(program_->add_spi(kKnown, ip("2001:db8::1"), 1));
+    ASSERT_TRUE(maps_->set_local(std::vector{ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")}));
+    ASSERT_TRUE(maps_->add_spi(kKnown, ip("192.0.2.1"), {}));
+    ASSERT_TRUE(maps_->add_spi(kKnown, ip("2001:db8::1"), {}));
     ASSERT_TRUE(program_->set_socket(0, socket_.get()));
   }
+  std::optional<Maps> maps_;
   std::optional<WanProgram> program_;
   Fd socket_ = unbound_xsk();
 };
 
 TEST_F(WanTest, VerdictAndCounter) {
   for (const Row& row : rows()) {
-    const Counters before = program_->counters();
+    const Counters before = maps_->wan_counters();
     EXPECT_EQ(run(program_->program_fd(), row.frame), row.verdict) << row.what;
-    const Counters after = program_->counters();
+    const Counters after = maps_->wan_counters();
     for (std::size_t i = 0; i < after.size(); ++i)
       EXPECT_EQ(after[i] - before[i], i == row.counter ? 1u : 0u) << row.what << ", counter " << i;
   }
@@ -125,11 +129,11 @@ TEST_F(WanTest, VerdictAndCounter) {
 TEST_F(WanTest, TruncatedAtEveryLength) {
   for (const Row& row : rows()) {
     for (std::size_t length = kShortestFrame; length < row.frame.size(); ++length) {
-      const Counters before = program_->counters();
+      const Counters before = maps_->wan_counters();
       const int verdict = run(program_->program_fd(),
                               Bytes(row.frame.begin(), row.frame.begin() + static_cast<std::ptrdiff_t>(length)));
       EXPECT_TRUE(verdict == XDP_PASS || verdict == XDP_DROP) << row.what << " cut to " << length;
-      const Counters after = program_->counters();
+      const Counters after = maps_->wan_counters();
       std::uint64_t counted = 0;
       for (std::size_t i = 0; i < after.size(); ++i) counted += after[i] - before[i];
       EXPECT_EQ(counted, 1u) << row.what << " cut to " << length;
@@ -143,7 +147,7 @@ TEST_F(WanTest, UnknownSpiIsReportedOnceInAWhile) {
   const Bytes frame = v4(udp({.src = 40001}, esp(kUnknown)), 17);
   for (int i = 0; i < 20; ++i) (void)run(program_->program_fd(), frame);
   std::vector<UnknownSpi> seen;
-  program_->consume([&](const UnknownSpi& u) { seen.push_back(u); });
+  maps_->consume([&](const UnknownSpi& u) { seen.push_back(u); });
   ASSERT_GE(seen.size(), 1u);
   EXPECT_LE(seen.size(), 2u) << "one per 100 ms";
   EXPECT_EQ(seen[0].spi, kUnknown);
@@ -154,22 +158,22 @@ TEST_F(WanTest, UnknownSpiIsReportedOnceInAWhile) {
 
 TEST_F(WanTest, ARemovedSpiIsUnknown) {
   const Bytes frame = v4(esp(kKnown), 50);
-  program_->remove_spi(kKnown, ip("192.0.2.1"));
-  const Counters before = program_->counters();
+  maps_->remove_spi(kKnown, ip("192.0.2.1"));
+  const Counters before = maps_->wan_counters();
   EXPECT_EQ(run(program_->program_fd(), frame), XDP_DROP);
-  EXPECT_EQ(program_->counters()[GW_XDP_DROP_UNKNOWN_SPI], before[GW_XDP_DROP_UNKNOWN_SPI] + 1);
+  EXPECT_EQ(maps_->wan_counters()[GW_XDP_DROP_UNKNOWN_SPI], before[GW_XDP_DROP_UNKNOWN_SPI] + 1);
 }
 
 TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
-  auto other = WanProgram::load(4);
-  ASSERT_TRUE(other && other->add_spi(kKnown, ip("192.0.2.1"), 1));
+  auto other = WanProgram::load(*maps_);
+  ASSERT_TRUE(other);
   EXPECT_EQ(run(other->program_fd(), v4(esp(kKnown), 50)), XDP_DROP);
-  EXPECT_EQ(other->counters()[GW_XDP_DROP_NO_SOCKET], 1u);
+  EXPECT_EQ(maps_->wan_counters()[GW_XDP_DROP_NO_SOCKET], 1u);
 }
 
 TEST_F(WanTest, TheSpiMapHasItsLimit) {
-  for (std::uint32_t spi = 0x2000; spi < 0x2000 + 62; ++spi) ASSERT_TRUE(program_->add_spi(spi, ip("192.0.2.1"), 1));
-  EXPECT_EQ(program_->add_spi(0x3000, ip("192.0.2.1"), 1).error().code, Errc::kLimit);
+  for (std::uint32_t spi = 0x2000; spi < 0x2000 + 62; ++spi) ASSERT_TRUE(maps_->add_spi(spi, ip("192.0.2.1"), {}));
+  EXPECT_EQ(maps_->add_spi(0x3000, ip("192.0.2.1"), {}).error().code, Errc::kLimit);
 }
 
 }  // namespace

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+// The maps that all programs of the fast path share. gw-fastpath makes them once (maps.bpf.c, xdp::Maps);
+// every program declares them by including this file and gets those very maps at load, by name.
+// What belongs to one program alone (AF_XDP sockets by rx queue) is declared in that program.
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "ebpf/abi/fib.h"
+#include "ebpf/abi/xdp.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);  // set at load
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct gw_spi_key);
+  __type(value, struct gw_spi_owner);
+} spis SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct gw_address_key);
+  __type(value, __u32);
+} local_addresses SEC(".maps");
+
+// Which worker owns the tunnel of a slot.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, GW_MAX_TUNNEL_SLOTS);
+  __type(key, __u32);
+  __type(value, __u32);
+} slot_owners SEC(".maps");
+
+#define GW_BLOCK_MAP(name, entries)     \
+  struct {                              \
+    __uint(type, BPF_MAP_TYPE_ARRAY);   \
+    __uint(max_entries, entries);       \
+    __uint(map_flags, BPF_F_MMAPABLE);  \
+    __type(key, __u32);                 \
+    __type(value, struct gw_fib_block); \
+  } name SEC(".maps")
+
+GW_BLOCK_MAP(fib_v4_root, (1u << GW_FIB_V4_ROOT_BITS) / GW_FIB_BLOCK_ENTRIES);
+GW_BLOCK_MAP(fib_v4_nodes, GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES);  // set at load
+GW_BLOCK_MAP(fib_v6_root, (1u << GW_FIB_V6_ROOT_BITS) / GW_FIB_BLOCK_ENTRIES);
+GW_BLOCK_MAP(fib_v6_nodes, GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES);  // set at load
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 2);  // set at load
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct gw_next_hop);
+} next_hops SEC(".maps");
+
+#define GW_COUNTER_MAP(name)                 \
+  struct {                                   \
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); \
+    __uint(max_entries, GW_XDP_COUNTERS);    \
+    __type(key, __u32);                      \
+    __type(value, __u64);                    \
+  } name SEC(".maps")
+
+GW_COUNTER_MAP(wan_counters);
+GW_COUNTER_MAP(vnet_counters);
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 64 * 1024);
+} events SEC(".maps");
+
+static __always_inline void gw_count(void* counters, enum gw_xdp_counter counter, __u64 packets) {
+  __u32 key = counter;
+  __u64* value = bpf_map_lookup_elem(counters, &key);
+  if (value) *value += packets;
+}

@@ -1,0 +1,215 @@
+#include "ebpf/xdp/maps.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <maps.skel.h>
+#include <algorithm>
+#include <cstdarg>
+#include <cstring>
+#include <set>
+#include <vector>
+
+#include "base/log.hpp"
+#include "base/wire.hpp"
+#include "ebpf/abi/fib.h"
+
+namespace gw::xdp {
+namespace {
+
+template <class Key>
+void put_address(Key& key, const IpAddress& a, std::uint8_t* bytes) {
+  key.family = a.is_v4() ? 4 : 6;
+  std::ranges::copy(a.bytes(), bytes);
+}
+
+gw_spi_key spi_key(std::uint32_t spi, const IpAddress& dst) {
+  gw_spi_key key{};
+  key.spi_be = host_to_be(spi);
+  put_address(key, dst, key.dst);
+  return key;
+}
+
+gw_address_key address_key(const IpAddress& a) {
+  gw_address_key key{};
+  put_address(key, a, key.address);
+  return key;
+}
+
+IpAddress address_of(std::uint32_t family, const std::uint8_t (&bytes)[16]) {
+  return IpAddress::from_bytes(std::span<const std::uint8_t>(bytes).first(family == 4 ? 4 : 16)).value_or(IpAddress{});
+}
+
+Counters read_counters(const bpf_map* map) {
+  Counters totals{};
+  std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
+  for (std::uint32_t key = 0; key < totals.size(); ++key) {
+    if (bpf_map__lookup_elem(map, &key, sizeof key, per_cpu.data(), per_cpu.size() * sizeof(std::uint64_t), 0) != 0)
+      continue;
+    for (const std::uint64_t v : per_cpu) totals[key] += v;
+  }
+  return totals;
+}
+
+}  // namespace
+
+std::string_view drop_name(gw_xdp_counter counter) {
+  switch (counter) {
+    case GW_XDP_DROP_UNKNOWN_SPI: return "unknown_spi";
+    case GW_XDP_DROP_ESP_TRUNCATED: return "truncated";
+    case GW_XDP_DROP_NAT_KEEPALIVE: return "nat_keepalive";
+    case GW_XDP_DROP_NO_SOCKET: return "redirect_failed";
+    case GW_XDP_DROP_OUTER_FRAGMENT: return "outer_fragment";
+    case GW_XDP_REDIRECTED:
+    case GW_XDP_PASSED:
+    case GW_XDP_COUNTERS: break;
+  }
+  return {};
+}
+
+void quiet_libbpf() {
+  libbpf_set_print([](libbpf_print_level level, const char* format, va_list args) {
+    if (level == LIBBPF_DEBUG || !log::enabled(log::Level::kDebug)) return 0;
+    char line[512];
+    vsnprintf(line, sizeof line, format, args);
+    std::string_view text = line;
+    while (text.ends_with('\n')) text.remove_suffix(1);
+    log::debug("libbpf", "{}", text);
+    return 0;
+  });
+}
+
+struct Maps::Impl {
+  ~Impl() {
+    ring_buffer__free(ring);
+    for (const auto& [address, bytes] : mappings) munmap(address, bytes);
+    gw_maps__destroy(skeleton);
+  }
+  static int on_event(void* context, void* data, std::size_t size) {
+    if (size < sizeof(gw_unknown_spi_event)) return 0;
+    gw_unknown_spi_event e;
+    std::memcpy(&e, data, sizeof e);
+    const auto& handler = *static_cast<Impl*>(context)->handler;
+    if (handler)
+      handler({be_to_host(e.spi_be), address_of(e.family, e.src), address_of(e.family, e.dst),
+               static_cast<std::uint16_t>(e.src_port)});
+    return 0;
+  }
+
+  template <class T>
+  Result<std::span<T>> map(const bpf_map* m, std::size_t count) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = (count * sizeof(T) + page - 1) / page * page;
+    void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(m), 0);
+    if (at == MAP_FAILED) return fail_errno(std::format("mapping the array {}", bpf_map__name(m)));
+    mappings.emplace_back(at, bytes);
+    return std::span<T>(static_cast<T*>(at), count);
+  }
+
+  Status map_all(const FibSize& size) {
+    const auto& maps = skeleton->maps;
+    GW_TRY_ASSIGN(arrays.v4_root, map<std::uint32_t>(maps.fib_v4_root, std::size_t{1} << GW_FIB_V4_ROOT_BITS));
+    GW_TRY_ASSIGN(arrays.v4_nodes,
+                  map<std::uint32_t>(maps.fib_v4_nodes, std::size_t{size.v4_nodes} * GW_FIB_NODE_ENTRIES));
+    GW_TRY_ASSIGN(arrays.v6_root, map<std::uint32_t>(maps.fib_v6_root, std::size_t{1} << GW_FIB_V6_ROOT_BITS));
+    GW_TRY_ASSIGN(arrays.v6_nodes,
+                  map<std::uint32_t>(maps.fib_v6_nodes, std::size_t{size.v6_nodes} * GW_FIB_NODE_ENTRIES));
+    GW_TRY_ASSIGN(arrays.next_hops, map<gw_next_hop>(maps.next_hops, size.next_hops));
+    return {};
+  }
+
+  gw_maps* skeleton = nullptr;
+  ring_buffer* ring = nullptr;
+  const std::function<void(const UnknownSpi&)>* handler = nullptr;
+  std::set<IpAddress> local;
+  FibArrays arrays;
+  std::vector<std::pair<void*, std::size_t>> mappings;
+};
+
+Maps::Maps(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Maps::Maps(Maps&&) noexcept = default;
+Maps& Maps::operator=(Maps&&) noexcept = default;
+Maps::~Maps() = default;
+
+Result<Maps> Maps::create(const MapSizes& sizes) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_maps__open();
+  if (!impl->skeleton) return fail_errno("opening the BPF maps");
+  const auto& maps = impl->skeleton->maps;
+  constexpr std::uint32_t kBlocksPerNode = GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES;
+  bpf_map__set_max_entries(maps.spis, static_cast<std::uint32_t>(sizes.max_sas));
+  bpf_map__set_max_entries(maps.fib_v4_nodes, sizes.fib.v4_nodes * kBlocksPerNode);
+  bpf_map__set_max_entries(maps.fib_v6_nodes, sizes.fib.v6_nodes * kBlocksPerNode);
+  bpf_map__set_max_entries(maps.next_hops, sizes.fib.next_hops);
+  if (gw_maps__load(impl->skeleton) != 0) return fail_errno("making the BPF maps");
+  GW_TRY(impl->map_all(sizes.fib));
+  impl->ring = ring_buffer__new(bpf_map__fd(maps.events), &Impl::on_event, impl.get(), nullptr);
+  if (!impl->ring) return fail_errno("mapping the BPF event ring");
+  return Maps(std::move(impl));
+}
+
+Status Maps::share_with(bpf_object* object) const {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object) {
+    if (bpf_map__is_internal(map)) continue;  // .bss and .rodata: the program's own, whatever their names
+    const bpf_map* shared = bpf_object__find_map_by_name(impl_->skeleton->obj, bpf_map__name(map));
+    if (shared && bpf_map__reuse_fd(map, bpf_map__fd(shared)) != 0)
+      return fail_errno(std::format("sharing the BPF map '{}'", bpf_map__name(map)));
+  }
+  return {};
+}
+
+Status Maps::add_spi(std::uint32_t spi, const IpAddress& dst, const gw_spi_owner& owner) {
+  const gw_spi_key key = spi_key(spi, dst);
+  if (bpf_map__update_elem(impl_->skeleton->maps.spis, &key, sizeof key, &owner, sizeof owner, BPF_ANY) == 0) return {};
+  if (errno == E2BIG) return fail(Errc::kLimit, "the SPI map of the wan port is full");
+  return fail_errno("adding an SPI to the wan port's map");
+}
+
+void Maps::remove_spi(std::uint32_t spi, const IpAddress& dst) {
+  const gw_spi_key key = spi_key(spi, dst);
+  (void)bpf_map__delete_elem(impl_->skeleton->maps.spis, &key, sizeof key, 0);
+}
+
+Status Maps::set_local(std::span<const IpAddress> addresses) {
+  const bpf_map* map = impl_->skeleton->maps.local_addresses;
+  const std::set<IpAddress> wanted(addresses.begin(), addresses.end());
+  const auto before = impl_->local;
+  for (const IpAddress& a : before) {
+    if (wanted.contains(a)) continue;
+    const gw_address_key key = address_key(a);
+    (void)bpf_map__delete_elem(map, &key, sizeof key, 0);
+    impl_->local.erase(a);
+  }
+  for (const IpAddress& a : wanted) {
+    if (impl_->local.contains(a)) continue;
+    const gw_address_key key = address_key(a);
+    const std::uint32_t one = 1;
+    if (bpf_map__update_elem(map, &key, sizeof key, &one, sizeof one, BPF_ANY) != 0)
+      return fail_errno(std::format("adding the local address {}", a));
+    impl_->local.insert(a);
+  }
+  return {};
+}
+
+Status Maps::set_slot_owner(std::uint16_t slot, std::uint32_t worker) {
+  const std::uint32_t key = slot;
+  if (bpf_map__update_elem(impl_->skeleton->maps.slot_owners, &key, sizeof key, &worker, sizeof worker, BPF_ANY) != 0)
+    return fail_errno(std::format("setting the owner of tunnel slot {}", slot));
+  return {};
+}
+
+FibArrays Maps::fib() const { return impl_->arrays; }
+Counters Maps::wan_counters() const { return read_counters(impl_->skeleton->maps.wan_counters); }
+Counters Maps::vnet_counters() const { return read_counters(impl_->skeleton->maps.vnet_counters); }
+int Maps::events_fd() const { return ring_buffer__epoll_fd(impl_->ring); }
+
+void Maps::consume(const std::function<void(const UnknownSpi&)>& handler) {
+  impl_->handler = &handler;
+  (void)ring_buffer__consume(impl_->ring);
+  impl_->handler = nullptr;
+}
+
+}  // namespace gw::xdp

@@ -1,0 +1,90 @@
+// The maps that the fast path's BPF programs share, in one owner: installed SPIs, our addresses, the owners of
+// tunnels, the forwarding table's memory, counters, events. XDP and tcx programs take them over when they are
+// loaded, so both kinds of port do the same. Outlives every program. Control thread; the forwarding table's
+// memory is read by the workers as well.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "ebpf/abi/xdp.h"
+
+struct gw_next_hop;
+struct bpf_object;
+
+namespace gw::xdp {
+
+/// Totals over all CPUs, by enum gw_xdp_counter.
+using Counters = std::array<std::uint64_t, GW_XDP_COUNTERS>;
+/// "unknown_spi"; empty for the counters that are not drops.
+std::string_view drop_name(gw_xdp_counter counter);
+
+/// libbpf's messages go to our log at debug level: our own errors say what failed. Once at start.
+void quiet_libbpf();
+
+struct UnknownSpi {
+  std::uint32_t spi = 0;
+  IpAddress src;
+  IpAddress dst;
+  std::uint16_t src_port = 0;  // 0: protocol 50
+};
+
+/// Capacity of the forwarding table. Defaults: a full Internet table of IPv4 (next to nothing is longer
+/// than /24) and about 60,000 IPv6 prefixes; 64 + 8 + 32 + 9 MB.
+struct FibSize {
+  std::uint32_t v4_nodes = 8192;
+  std::uint32_t v6_nodes = 32768;
+  std::uint32_t next_hops = 16384;
+};
+
+/// The mapped arrays; see ebpf/fib/view.hpp for what they mean.
+struct FibArrays {
+  std::span<std::uint32_t> v4_root, v4_nodes, v6_root, v6_nodes;
+  std::span<gw_next_hop> next_hops;
+};
+
+struct MapSizes {
+  std::size_t max_sas = 4096;
+  FibSize fib;
+};
+
+class Maps {
+ public:
+  /// kPermission without CAP_BPF.
+  static Result<Maps> create(const MapSizes& sizes);
+  Maps(Maps&&) noexcept;
+  Maps& operator=(Maps&&) noexcept;
+  ~Maps();
+
+  /// Adds, or changes the owner. kLimit: the map is full.
+  Status add_spi(std::uint32_t spi, const IpAddress& dst, const gw_spi_owner& owner);
+  void remove_spi(std::uint32_t spi, const IpAddress& dst);
+  /// The addresses that are ours, as a whole.
+  Status set_local(std::span<const IpAddress> addresses);
+  /// Packets for the tunnel of this slot go to this worker. 0 before the first call.
+  Status set_slot_owner(std::uint16_t slot, std::uint32_t worker);
+
+  FibArrays fib() const;
+  Counters wan_counters() const;
+  Counters vnet_counters() const;
+
+  /// Readable when events wait; consume() hands over each.
+  int events_fd() const;
+  void consume(const std::function<void(const UnknownSpi&)>& handler);
+
+  /// Makes an opened, not yet loaded object use these maps instead of its own of the same names.
+  Status share_with(bpf_object* object) const;
+
+ private:
+  struct Impl;
+  explicit Maps(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gw::xdp
