@@ -195,25 +195,23 @@ class Wire:
         assert not gone_back, f"counters went backwards: {gone_back}"
         return {k: v - self.before[k] for k, v in now.items() if v != self.before[k]}
 
-    def expect(self, delivered=0, sent=0, **drops):
-        """Waits until the counters say exactly this since the last expect(); fails if they say anything else."""
-        wanted = {f"drop {reason}": count for reason, count in drops.items() if count}
-        if delivered:
-            wanted["in"] = delivered
-        if sent:
-            wanted["out"] = sent
+    def settle(self, packets):
+        """What is counted since the last time, once it is that many packets (or time is up)."""
         end = time.monotonic() + PATIENCE
-        while True:
-            now = self.counts()
-            got = self.delta(now)
-            if sum(got.values()) >= sum(wanted.values()) or time.monotonic() > end:
-                break
+        while sum((got := self.delta(now := self.counts())).values()) < packets and time.monotonic() < end:
             time.sleep(0.001)
-        assert got == wanted
         self.before = now
+        return got
+
+    def expect(self, delivered=0, sent=0, **drops):
+        """The counters say exactly this since the last time, and nothing else."""
+        wanted = {"in": delivered, "out": sent} | {f"drop {reason}": count for reason, count in drops.items()}
+        wanted = {what: count for what, count in wanted.items() if count}
+        got = self.settle(sum(wanted.values()))
+        assert got == wanted, f"counted {got}, not {wanted}"
 
     def refused(self, reason, packet: bytes):
-        """`packet` is dropped for `reason`, once, and nothing is delivered."""
+        """`packet` is dropped for `reason`, once, and nothing is delivered for it."""
         self.send(packet)
         self.expect(**{reason: 1})
         assert self.at_host(0) == []
