@@ -1,0 +1,73 @@
+// IKE between the world and charon: gw-fastpath owns UDP 500 and 4500, charon's socket plugin is the client of a
+// SOCK_SEQPACKET Unix socket (ebpf/abi/ike_relay.h). What charon cannot take in time, or nobody is there for, is
+// dropped and counted: IKE retransmits. Control thread (one io_context).
+//
+// UDP 500 is always the relay's own. 4500 is its own on an xsk wan port (XDP takes the ESP before it gets there);
+// on a gso port the workers have it, hand IKE over through the inbox, and lend a socket for sending.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "ebpf/relay/ike_inbox.hpp"
+#include "ebpf/relay/udp_socket.hpp"
+
+namespace gw::relay {
+
+class IkeRelay {
+ public:
+  struct Parts {
+    /// UDP 500, IPv4 and IPv6; 4500 as well on an xsk port.
+    std::vector<UdpSocket> sockets;
+    /// gso: from the worker that gets IKE; outlives the relay. Null on an xsk port.
+    IkeInbox* inbox = nullptr;
+  };
+  struct Counters {
+    std::uint64_t to_charon = 0;
+    std::uint64_t from_charon = 0;
+    std::uint64_t away = 0;        // no charon was connected
+    std::uint64_t queue_full = 0;  // charon or the relay was too slow
+    std::uint64_t not_ike = 0;     // ESP, keepalives and fragments of nothing on our own 4500
+    std::uint64_t send_failed = 0;
+  };
+
+  IkeRelay(boost::asio::io_context& io, Parts parts);
+  ~IkeRelay();
+
+  /// Makes the Unix socket, mode 0600, and starts. kAlreadyExists: another process answers there.
+  Status listen(const std::string& path);
+  void stop();
+
+  Counters counters() const;
+
+ private:
+  using Descriptor = boost::asio::posix::stream_descriptor;
+  void watch(Descriptor& descriptor, std::function<void()> handler);
+  void accept();
+  void from_udp(const UdpSocket& socket);
+  void from_inbox();
+  void from_charon();
+  void to_charon(const IkeFlow& flow, std::span<const std::uint8_t> payload);
+  void lose_charon(std::string_view why);
+  void send(const IkeMessage& message);
+
+  boost::asio::io_context& io_;
+  Parts parts_;
+  std::string path_;
+  Fd listener_fd_;
+  Descriptor listener_;
+  Descriptor charon_;
+  Descriptor inbox_;
+  std::vector<std::unique_ptr<Descriptor>> udp_;
+  std::vector<std::uint8_t> buffer_;
+  Counters counters_;
+};
+
+}  // namespace gw::relay
