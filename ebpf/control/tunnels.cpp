@@ -26,7 +26,10 @@ Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
   Tunnel& t = tunnels_[id];
   t.slot = free_slots_.back();
   free_slots_.pop_back();
-  worker_.tunnels()[t.slot].clear();
+  worker::TunnelCounters& counters = worker_.tunnels()[t.slot];
+  for (std::size_t i = 0; i < retired_drops_.size(); ++i)
+    retired_drops_[i].add(counters.in_drops[i].get() + counters.out_drops[i].get());
+  counters.clear();
   return &t;
 }
 

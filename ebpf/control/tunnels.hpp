@@ -79,6 +79,8 @@ class Tunnels {
   /// As the forwarding table wants it; none if the tunnel is not configured.
   std::optional<fib::TunnelRef> ref(std::uint32_t id) const;
   const std::map<std::uint32_t, Tunnel>& all() const { return tunnels_; }
+  /// Drops of tunnels whose slot another one has taken: totals never go back.
+  const worker::DropCounters& retired_drops() const { return retired_drops_; }
   tun::FdStore& store() { return store_; }
 
  private:
@@ -105,6 +107,7 @@ class Tunnels {
   std::map<std::uint32_t, Tunnel> tunnels_;
   std::map<std::string, Fd> kept_;  // from an earlier process, not yet claimed
   std::vector<worker::TunnelSlot> free_slots_;
+  worker::DropCounters retired_drops_;
 };
 
 }  // namespace gw::control

@@ -110,6 +110,7 @@ void Service::counters(fp::Counters& out) const {
   }
   const worker::WorkerCounters& w = parts_.worker.counters();
   add_drops(w.drops, *out.mutable_drops());
+  add_drops(parts_.tunnels.retired_drops(), *out.mutable_drops());
   add_drops(parts_.maps.wan_counters(), *out.mutable_drops());
   add_drops(parts_.maps.vnet_counters(), *out.mutable_drops());
   add_drops(parts_.worker.wan(), *out.mutable_drops());

@@ -76,11 +76,21 @@ class Wire:
         self.to_gw = EspSa(0x10000 + number, transform, esn)
         self.from_gw = EspSa(0x20000 + number, transform, esn)
         self.more, self.selectors = more, selectors
-        station.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=number, name=f"site{number}", device=f"tun{number}", mtu=mtu))
-        way = dict(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[number])
-        station.control.ok(update_routes=pb.UpdateRoutes(add=[
-            pb.Route(prefix=packed("10.9.0.0"), prefix_length=16, **way), pb.Route(prefix=packed("fd00:9::"), prefix_length=32, **way)]))
+        self.mtu = mtu
+        self.configure()
         self.add_sas()
+        self.before = self.counts()
+
+    def configure(self):
+        self.station.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=self.number, name=f"site{self.number}", device=f"tun{self.number}", mtu=self.mtu))
+        way = dict(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[self.number])
+        self.station.control.ok(update_routes=pb.UpdateRoutes(add=[
+            pb.Route(prefix=packed("10.9.0.0"), prefix_length=16, **way), pb.Route(prefix=packed("fd00:9::"), prefix_length=32, **way)]))
+
+    def installed_again(self):
+        """After a restart, as charon's plugin and gwd do it."""
+        self.configure()
+        self.add_sas(fresh=False)
         self.before = self.counts()
 
     # --- SAs ---
@@ -135,6 +145,10 @@ class Wire:
 
     def send_text(self, text: bytes, sequence=None):
         self.send(self.outer(self.to_gw.seal_text(text, sequence)))
+
+    def from_host(self, packet: bytes):
+        """A packet of the VNet host."""
+        self.lab.vnet.send(vnet_frame(packet))
 
     # --- what arrived ---
 
@@ -245,16 +259,26 @@ class Station:
     def __init__(self, lab):
         self.lab = lab
         self.number = 0
-        self.ike, self.control = lab.rpc(pb.ROLE_IKE), lab.rpc(pb.ROLE_CONTROL)
-        self.observer = lab.rpc(pb.ROLE_OBSERVER)
         for link in (lab.wan, lab.vnet):
             link.socket.setsockopt(socket.SOL_SOCKET, lab_module.SO_RCVBUFFORCE, 32 << 20)
-        self.control.ok(update_routes=pb.UpdateRoutes(add=[
-            pb.Route(prefix=packed("10.1.0.0"), prefix_length=24, kind=pb.NEXT_HOP_VNET),
-            pb.Route(prefix=packed("fd00:1::"), prefix_length=64, kind=pb.NEXT_HOP_VNET)]))
+        self._connect()
         for device, address, lladdr in (("wan", PEER4, PEER_MAC), ("wan", PEER6, PEER_MAC), ("vnet", HOST4, HOST_MAC), ("vnet", HOST6, HOST_MAC)):
             lab_module.run("ip", "-n", "fpg", "neigh", "replace", address, "lladdr", lladdr, "dev", device, "nud", "permanent")
         self._warm_up()
+
+    def _connect(self):
+        self.ike, self.control = self.lab.rpc(pb.ROLE_IKE), self.lab.rpc(pb.ROLE_CONTROL)
+        self.observer = self.lab.rpc(pb.ROLE_OBSERVER)
+        self.control.ok(update_routes=pb.UpdateRoutes(add=[
+            pb.Route(prefix=packed("10.1.0.0"), prefix_length=24, kind=pb.NEXT_HOP_VNET),
+            pb.Route(prefix=packed("fd00:1::"), prefix_length=64, kind=pb.NEXT_HOP_VNET)]))
+
+    def restart(self, meanwhile=lambda: None):
+        """kill -9, and up again; wires are to be configured anew."""
+        self.lab.kill()
+        meanwhile()
+        self.lab.start()
+        self._connect()
 
     def _warm_up(self):
         with self.wire() as first:
