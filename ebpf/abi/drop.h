@@ -61,6 +61,11 @@ enum gw_drop {
   GW_DROP_FRAGMENT_LIMIT,
   GW_DROP_MULTICAST,
 
+  /* sockets of gso ports */
+  GW_DROP_NAT_KEEPALIVE,
+  GW_DROP_UNREACHABLE,
+  GW_DROP_SEND_REFUSED,
+
   GW_DROP_COUNT
 };
 

@@ -47,6 +47,9 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"fragment_timeout", "The rest of a fragmented outer packet did not come in time."},
     {"fragment_limit", "The fragment had to give way: its sender has too many unfinished packets, or too many pieces."},
     {"multicast", "Multicast and broadcast stay in the network they were sent in."},
+    {"nat_keepalive", "A NAT keepalive: it has done its work when it arrives."},
+    {"unreachable", "The kernel has no way to the peer out of the wan interface, or no longer the tunnel's address."},
+    {"send_refused", "The kernel refused to send an encrypted packet: a firewall rule, or a limit of the interface."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

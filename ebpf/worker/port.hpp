@@ -119,6 +119,7 @@ class Port {
 
   Counter rx_packets;
   Counter tx_packets;
+  DropCounters drops;  // of what ended in the port: packets of no tunnel that is known
 
  protected:
   /// Sends, takes over the frames, marks what was lost. Not empty.

@@ -1,0 +1,57 @@
+// The vnet side over a queue of the data TUN: superpackets are read and cut into packets, packets are merged and
+// written as superpackets. One worker.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "ebpf/gso/coalescer.hpp"
+#include "ebpf/gso/segmenter.hpp"
+#include "ebpf/worker/port.hpp"
+
+namespace gw::gso {
+
+class VnetPort final : public worker::Port {
+ public:
+  struct Parts {
+    Fd queue;  // of a DataTun
+    worker::FramePool& frames;
+    UdpMerging udp = UdpMerging::kNo;
+  };
+  explicit VnetPort(Parts parts);
+
+  void receive(worker::Burst& burst) override;
+  bool maintain() override { return false; }
+  std::span<const int> fds() const override { return {&fd_, 1}; }
+  worker::Losses losses() const override { return {}; }
+
+ protected:
+  void send(std::span<worker::Outgoing> packets) override;
+
+ private:
+  // A packet with room around it for encapsulation; as large as a frame, so that what fits here fits there.
+  static constexpr std::uint32_t kSlotBytes = worker::kFrameBytes;
+  static constexpr std::uint32_t kSlotRoom = kSlotBytes - worker::kHeadroom - esp::kMaxTailroom;
+  static constexpr std::size_t kMostBytes = 65536;
+
+  bool read(worker::Burst& burst);
+  void take(worker::Burst& burst, VnetHeader& header, std::span<std::uint8_t> bytes);
+  void cut(worker::Burst& burst);
+  void add(worker::Burst& burst, std::uint32_t length);
+  std::uint8_t* slot(std::size_t i) { return slots_.data() + i * kSlotBytes; }
+  void write(std::span<worker::Outgoing> packets);
+
+  Parts parts_;
+  int fd_;
+  std::vector<std::uint8_t> slots_;     // one for each packet of a burst
+  std::vector<std::uint8_t> overflow_;  // superpackets: room for what is in the slot, then what did not fit it
+  std::optional<Segmenter> segmenter_;  // of the superpacket in overflow_
+  std::uint32_t next_segment_ = 0;
+  Coalescer coalescer_;
+};
+
+}  // namespace gw::gso
