@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 
@@ -53,8 +54,24 @@ void init(std::string_view program, Level threshold) {
 
 bool enabled(Level level) { return spdlog::default_logger_raw()->should_log(to_spdlog(level)); }
 
+std::string one_line(std::string_view text) {
+  std::string line;
+  line.reserve(std::min(text.size(), kMaxLine));
+  for (const char c : text) {
+    if (line.size() >= kMaxLine) return line += "... (cut)";
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '\n')
+      line += "\\n";
+    else if (byte < 0x20 || byte == 0x7f)
+      line += std::format("\\x{:02x}", byte);
+    else
+      line += c;
+  }
+  return line;
+}
+
 void write(Level level, std::string_view area, std::string_view line) {
-  spdlog::default_logger_raw()->log(to_spdlog(level), "{}: {}", area, line);
+  spdlog::default_logger_raw()->log(to_spdlog(level), "{}: {}", area, one_line(line));
 }
 
 }  // namespace gw::log

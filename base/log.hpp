@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <format>
+#include <string>
 #include <string_view>
 
 namespace gw::log {
@@ -13,6 +14,10 @@ enum class Level : std::uint8_t { kDebug, kInfo, kWarning, kError };
 /// Once at start. Under systemd (JOURNAL_STREAM set) lines carry the syslog priority instead of a time.
 void init(std::string_view program, Level threshold);
 bool enabled(Level level);
+/// What stands in the log for `text`: one line whatever it holds. Control characters, also a newline in a name that a
+/// client chose, are written as escapes; after kMaxLine bytes it is cut.
+inline constexpr std::size_t kMaxLine = 4096;
+std::string one_line(std::string_view text);
 /// `area` is the package or subject: "ike", "bgp", "rpc".
 void write(Level level, std::string_view area, std::string_view line);
 

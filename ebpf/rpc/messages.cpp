@@ -57,6 +57,19 @@ Result<std::string> parse_algorithm(const fp::AddSa& m) {
   return std::format("AES_GCM_16-{}", (key - 4) * 8);
 }
 
+/// What the kernel takes as an interface name, and nothing that means something in a path or a pattern.
+Status check_device(std::string_view name) {
+  if (name.empty() || name.size() > 15)
+    return fail_field("device", std::format("'{}' is not 1..15 characters", name.substr(0, 64)));
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.' || c == '@';
+  };
+  if (!std::ranges::all_of(name, allowed) || name == "." || name == "..")
+    return fail_field("device", std::format("'{}' is no interface name: letters, digits, '-', '_', '.', '@'", name));
+  return {};
+}
+
 Result<Prefix> parse_prefix(const fp::Route& m, const std::string& path) {
   GW_TRY_ASSIGN(const IpAddress address, parse_address(m.prefix(), path + ".prefix"));
   auto prefix = Prefix::make(address, m.prefix_length());
@@ -145,11 +158,16 @@ Result<control::SaMove> parse_update_sa(const fp::UpdateSa& m) {
   return move;
 }
 
+Status check_name(std::string_view name) {
+  if (name.size() <= kMaxNameBytes) return {};
+  return fail_field("name", std::format("has {} bytes; at most {}", name.size(), kMaxNameBytes));
+}
+
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   control::TunnelSettings t;
   GW_TRY_ASSIGN(t.id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
-  if (m.device().empty() || m.device().size() > 15)
-    return fail_field("device", std::format("'{}' is not 1..15 characters", m.device()));
+  GW_TRY(check_name(m.name()));
+  GW_TRY(check_device(m.device()));
   if (m.mtu() < 576 || m.mtu() > control::Tunnels::kMaxMtu)
     return fail_field("mtu", std::format("{} is not in 576..{} (what fits a packet buffer with the outer headers)",
                                          m.mtu(), control::Tunnels::kMaxMtu));

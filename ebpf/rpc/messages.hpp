@@ -12,6 +12,9 @@ namespace gw::rpc {
 
 namespace fp = ::gw::fastpath::v1;
 
+/// Names are for people and logs: a client's, a tunnel's.
+inline constexpr std::size_t kMaxNameBytes = 255;
+Status check_name(std::string_view name);
 Result<control::SaKey> parse_sa_id(const fp::SaId& id);
 Result<control::SaRequest> parse_add_sa(const fp::AddSa& message);
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);

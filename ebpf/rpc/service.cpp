@@ -106,6 +106,7 @@ Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
     return fail_field("version", std::format("{} is not supported; {} is", m.version(), kVersion), Errc::kUnsupported);
   if (m.role() != fp::ROLE_IKE && m.role() != fp::ROLE_CONTROL && m.role() != fp::ROLE_OBSERVER)
     return fail_field("role", std::format("{} is unknown", static_cast<int>(m.role())));
+  GW_TRY(check_name(m.name()));
   if (m.role() == fp::ROLE_IKE && m.epoch() == 0) return fail_field("epoch", "is 0; an IKE client makes a random one");
   client = {m.role(), m.name().empty() ? std::string(role_name(m.role())) : m.name(), m.epoch(), ++generation_};
   if (m.role() == fp::ROLE_IKE) parts_.sas.on_hello(m.epoch());
