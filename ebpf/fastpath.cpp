@@ -30,7 +30,8 @@
 #include "ebpf/esp/runtime_store.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/rpc/service.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/placement.hpp"
+#include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 #include "ebpf/xdp/programs.hpp"
 #include "ebpf/xsk/device.hpp"
@@ -58,20 +59,20 @@ fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_nodes, 
 /// Packet buffers of the process and their registration with AF_XDP; outlives the sockets.
 struct Buffers {
   std::unique_ptr<worker::FrameMemory> memory;
-  std::unique_ptr<worker::FramePool> pool;
+  std::vector<std::unique_ptr<worker::FramePool>> pools;  // by worker
   std::unique_ptr<xsk::Umem> umem;
 
-  static Result<Buffers> create(std::uint32_t frames) {
+  static Result<Buffers> create(std::size_t workers, std::uint32_t frames_each) {
     Buffers b;
-    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(frames));
-    b.pool = std::make_unique<worker::FramePool>(*b.memory);
+    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(static_cast<std::uint32_t>(workers) * frames_each));
+    b.pools = worker::FramePools::cut(*b.memory, workers);
     GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory));
     return b;
   }
 };
 
 struct OpenPort {
-  std::unique_ptr<worker::Port> port;
+  std::vector<std::unique_ptr<worker::Port>> ports;  // by worker
   rpc::PortFacts facts;
 };
 
@@ -80,23 +81,26 @@ struct PortPlace {
   std::string side;
 };
 
-/// Program on the interface, a socket on each of its queues, the sockets in the program's map.
+/// Program on the interface, a socket on each of its queues, the sockets in the program's map. The queues are
+/// dealt to the workers in turn.
 template <class Program>
 Result<OpenPort> open_port(const PortPlace& place, Program& program, Buffers& buffers, const xsk::CopyChoice& choice) {
   const net::Link& link = place.link;
   OpenPort port;
-  std::vector<std::unique_ptr<xsk::Socket>> sockets;
-  port.facts = {link.name, place.side, {}, false, choice.reason, 0};
+  std::vector<std::vector<std::unique_ptr<xsk::Socket>>> sockets(buffers.pools.size());
+  port.facts = {link.name, place.side, {}, true, choice.reason, 0};
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
-    GW_TRY_ASSIGN(auto socket, xsk::Socket::open(*buffers.umem, *buffers.pool, {link.name, queue}, choice.mode));
+    const std::size_t worker = queue % sockets.size();
+    GW_TRY_ASSIGN(auto socket,
+                  xsk::Socket::open(*buffers.umem, *buffers.pools[worker], {link.name, queue}, choice.mode));
     GW_TRY(program.set_socket(queue, socket->fd()));
-    sockets.push_back(std::move(socket));
+    port.facts.zero_copy &= socket->mode() == xsk::CopyMode::kZeroCopy;
+    sockets[worker].push_back(std::move(socket));
   }
-  port.facts.zero_copy =
-      std::ranges::all_of(sockets, [](const auto& s) { return s->mode() == xsk::CopyMode::kZeroCopy; });
-  port.port = std::make_unique<xsk::XskPort>(std::move(sockets), *buffers.pool);
+  for (std::size_t worker = 0; worker < sockets.size(); ++worker)
+    port.ports.push_back(std::make_unique<xsk::XskPort>(std::move(sockets[worker]), *buffers.pools[worker]));
   return port;
 }
 
@@ -114,32 +118,37 @@ struct PortPlaces {
   PortPlace vnet;
 };
 
-Result<Ports> open_ports_as(const PortPlaces& places, const PortPrograms& programs, const xsk::CopyChoice& choice) {
-  GW_TRY_ASSIGN(const std::uint32_t wan_queues, xsk::rx_queues(places.wan.link.name));
-  GW_TRY_ASSIGN(const std::uint32_t vnet_queues, xsk::rx_queues(places.vnet.link.name));
+struct PortPlan {
+  PortPlaces places;
+  std::size_t workers = 1;
+  std::uint32_t frames_each = 0;  // for a worker
+};
+
+Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
   Ports ports;
-  GW_TRY_ASSIGN(ports.buffers, Buffers::create((wan_queues + vnet_queues) * kFramesPerSocket));
-  GW_TRY_ASSIGN(ports.wan, open_port(places.wan, programs.wan, ports.buffers, choice));
-  GW_TRY_ASSIGN(ports.vnet, open_port(places.vnet, programs.vnet, ports.buffers, choice));
+  GW_TRY_ASSIGN(ports.buffers, Buffers::create(plan.workers, plan.frames_each));
+  GW_TRY_ASSIGN(ports.wan, open_port(plan.places.wan, programs.wan, ports.buffers, choice));
+  GW_TRY_ASSIGN(ports.vnet, open_port(plan.places.vnet, programs.vnet, ports.buffers, choice));
   return ports;
 }
 
 /// All ports in one mode. A driver may offer zero copy and then refuse it (queue settings, MTU): then all
 /// are opened once more, in copy mode.
-Result<Ports> open_ports(const PortPlaces& places, const PortPrograms& programs) {
+Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
   const auto offer = [](const net::Link& link) {
     const bool zero_copy = xsk::offers_zero_copy(link.ifindex);
     return xsk::PortOffer{link.name, zero_copy ? xsk::CopyMode::kZeroCopy : xsk::CopyMode::kCopy};
   };
-  const xsk::CopyChoice choice = xsk::choose_copy_mode(std::array{offer(places.wan.link), offer(places.vnet.link)});
-  auto ports = open_ports_as(places, programs, choice);
+  const xsk::CopyChoice choice =
+      xsk::choose_copy_mode(std::array{offer(plan.places.wan.link), offer(plan.places.vnet.link)});
+  auto ports = open_ports_as(plan, programs, choice);
   if (!ports && choice.mode == xsk::CopyMode::kZeroCopy) {
     const std::string why = std::format("zero copy was refused: {}", ports.error().describe());
     log::warning("port", "{}; all ports use copy mode", why);
     // The kernel frees the queues of closed sockets a little later (xp_release_deferred); until then EBUSY.
     for (int tries = 0; !ports && tries < kReopenTries; ++tries) {
       std::this_thread::sleep_for(kReopenPause);
-      ports = open_ports_as(places, programs, {xsk::CopyMode::kCopy, why});
+      ports = open_ports_as(plan, programs, {xsk::CopyMode::kCopy, why});
     }
   }
   if (!ports) return ports;
@@ -147,6 +156,42 @@ Result<Ports> open_ports(const PortPlaces& places, const PortPrograms& programs)
     log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({})", f->interface, f->side, f->attachment.mode,
               f->queues, f->zero_copy ? "zero copy" : "copy mode", f->copy_reason);
   return ports;
+}
+
+/// Workers as CPUs and queues allow, with frames for the sockets of the one that has most.
+Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_t> asked) {
+  GW_TRY_ASSIGN(const std::size_t wan, xsk::rx_queues(plan.places.wan.link.name));
+  GW_TRY_ASSIGN(const std::size_t vnet, xsk::rx_queues(plan.places.vnet.link.name));
+  auto placement = worker::place(asked, worker::this_machine(),
+                                 {{plan.places.wan.link.name, wan}, {plan.places.vnet.link.name, vnet}});
+  plan.workers = placement.workers;
+  const auto share = [&](std::size_t queues) { return (queues + plan.workers - 1) / plan.workers; };
+  plan.frames_each = static_cast<std::uint32_t>(share(wan) + share(vnet)) * kFramesPerSocket;
+  if (asked && *asked > placement.workers)
+    log::warning("worker", "{} worker(s): {}", placement.workers, placement.reason);
+  else
+    log::info("worker", "{} worker(s): {}", placement.workers, placement.reason);
+  return placement;
+}
+
+struct WorkerNeeds {
+  const FastpathOptions& options;
+  const fib::Memory& fib;
+  const Clock& clock;
+};
+
+Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worker::Placement& placement,
+                                                       const WorkerNeeds& needs) {
+  std::vector<worker::Worker::Parts> parts;
+  for (std::size_t i = 0; i < placement.workers; ++i) {
+    GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(needs.options.wan));
+    GW_TRY_ASSIGN(auto crypto, esp::make_backend(needs.options.crypto));
+    if (i == 0) log::info("esp", "crypto: {}", crypto->name());
+    parts.push_back({std::move(ports.buffers.pools[i]), std::move(ports.wan.ports[i]), std::move(ports.vnet.ports[i]),
+                     std::move(raw), std::move(crypto), placement.cpus[i]});
+  }
+  return worker::Workers::start(std::move(parts), {.tunnels = needs.options.max_tunnels, .sas = needs.options.max_sas},
+                                needs.fib, needs.clock);
 }
 
 /// Keys and clear packets stay out of core files and of other processes of this user. What systemd-coredump
@@ -195,7 +240,7 @@ class Fastpath {
     std::unique_ptr<esp::RuntimeStore> store;
     std::vector<rpc::PortFacts> facts;
     Buffers buffers;
-    std::unique_ptr<worker::Worker> worker;
+    std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
   };
@@ -231,25 +276,21 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
-  GW_TRY_ASSIGN(auto crypto, esp::make_backend(o.crypto));
   GW_TRY_ASSIGN(auto store, open_store(o));
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
-  GW_TRY_ASSIGN(Ports ports, open_ports({{wan_link, "wan"}, {vnet_link, "vnet"}}, {wan, vnet}));
-  GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(o.wan));
-  log::info("esp", "crypto: {}", crypto->name());
-  GW_TRY_ASSIGN(auto worker, worker::Worker::start(
-                                 {std::move(ports.buffers.pool), std::move(ports.wan.port), std::move(ports.vnet.port),
-                                  std::move(raw), std::move(crypto), as_memory(maps.fib()), o.max_tunnels},
-                                 clock));
+  PortPlan plan{{{wan_link, "wan"}, {vnet_link, "vnet"}}};
+  GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
+  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet}));
+  GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
   return Base{std::move(maps),
               std::move(wan),
               std::move(vnet),
               std::move(store),
               {ports.wan.facts, ports.vnet.facts},
               std::move(ports.buffers),
-              std::move(worker),
+              std::move(workers),
               std::move(netlink),
               std::move(monitor)};
 }
@@ -262,11 +303,11 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
-      tunnels_(*base_.worker, tun::FdStore::from_environment(), clock_),
-      forwarding_(as_memory(base_.maps.fib()), *base_.worker),
-      paths_(*base_.worker, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
-      sas_({*base_.worker, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
-      service_({*base_.worker, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
+      tunnels_(*base_.workers, base_.maps, tun::FdStore::from_environment(), clock_),
+      forwarding_(as_memory(base_.maps.fib()), *base_.workers),
+      paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
+      sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
+      service_({*base_.workers, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {}
 
@@ -287,6 +328,7 @@ void Fastpath::tick() {
     sas_.remove_ended_orphans();
     sas_.end_old_reservations();
     tunnels_.settle_due();
+    base_.workers->reclaim();
     if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
     tick();
   });
@@ -306,10 +348,10 @@ Status Fastpath::serve(const FastpathOptions& options) {
                        }}));
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
 
-  notices_.assign(base_.worker->notice_fd());
+  notices_.assign(base_.workers->notice_fd());
   xdp_events_.assign(base_.maps.events_fd());
   netlink_.assign(paths_.monitor_fd());
-  watch(notices_, [this] { events_.forward_notices(*base_.worker); });
+  watch(notices_, [this] { events_.forward_notices(*base_.workers); });
   watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.maps); });
   watch(netlink_, [this] {
     if (!paths_.on_readable() || std::exchange(routes_due_, true)) return;

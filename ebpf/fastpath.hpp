@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/clock.hpp"
@@ -26,6 +27,7 @@ struct FastpathOptions {
   esp::BackendChoice crypto = esp::BackendChoice::kAuto;
   std::uint32_t max_tunnels = 500;
   std::uint32_t max_sas = 4096;
+  std::optional<std::size_t> workers;  // none: as CPUs and receive queues allow
 };
 
 /// Sets everything up, serves until SIGTERM or SIGINT, tears down. The error is one line for an operator.

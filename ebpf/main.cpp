@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   CLI::App app{"gw-fastpath: ESP by XDP and AF_XDP between a wan and a vnet interface"};
   gw::FastpathOptions options;
   std::string crypto = "auto";
+  std::string workers = "auto";
   gw::log::Level level = gw::log::Level::kInfo;
   const std::map<std::string, gw::log::Level> levels = {{"debug", gw::log::Level::kDebug},
                                                         {"info", gw::log::Level::kInfo},
@@ -35,11 +36,15 @@ int main(int argc, char** argv) {
   app.add_option("--max-sas", options.max_sas, "size of the SA table, both directions")
       ->check(CLI::Range(2, 1000000))
       ->capture_default_str();
+  app.add_option("--workers", workers, "packet threads: a number, or auto (as CPUs and receive queues allow)")
+      ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 64))
+      ->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning or error")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));
   CLI11_PARSE(app, argc, argv);
 
   gw::log::init("gw-fastpath", level);
+  if (workers != "auto") options.workers = std::stoul(workers);
   auto choice = gw::esp::parse_backend(crypto);
   if (choice) options.crypto = *choice;
   auto done = choice ? gw::run_fastpath(options) : std::unexpected(std::move(choice).error());

@@ -8,9 +8,9 @@
 namespace gw::control {
 namespace fp = rpc::fp;
 
-void Events::forward_notices(worker::Worker& worker) {
-  worker.clear_notice_event();
-  while (const auto notice = worker.next_notice()) std::visit([this](const auto& n) { on(n); }, *notice);
+void Events::forward_notices(worker::Workers& workers) {
+  workers.clear_notice_event();
+  while (const auto notice = workers.next_notice()) std::visit([this](const auto& n) { on(n); }, *notice);
 }
 
 void Events::on(const worker::SaNotice& notice) {

@@ -5,7 +5,7 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/rpc/server.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
@@ -14,7 +14,7 @@ class Events {
  public:
   Events(rpc::Server& server, SaManager& sas, Tunnels& tunnels) : server_(server), sas_(sas), tunnels_(tunnels) {}
 
-  void forward_notices(worker::Worker& worker);
+  void forward_notices(worker::Workers& workers);
   void forward_unknown_spis(xdp::Maps& maps);
   void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
 

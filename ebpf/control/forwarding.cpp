@@ -41,7 +41,7 @@ Status Forwarding::tunnel_removed(std::uint32_t id) {
 void Forwarding::reclaim() {
   const fib::Table::Retired retired = table_.take_retired();
   if (retired.empty()) return;
-  worker_.call([](worker::DataPath&) {});  // the grace period: every burst that was in work is done
+  workers_.quiesce();
   table_.release(retired);
 }
 

@@ -1,5 +1,5 @@
 // The forwarding table with its two other readers: routes from gwd and our own addresses go into the
-// shared memory, and memory that was taken out is reused only when the worker is past it. (XDP may read a
+// shared memory, and memory that was taken out is reused only when all workers are past it. (XDP may read a
 // reused entry for one packet: it only chooses between the worker, which looks up again, and the kernel.)
 // Control thread.
 #pragma once
@@ -11,13 +11,13 @@
 
 #include "base/result.hpp"
 #include "ebpf/fib/table.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
 
 namespace gw::control {
 
 class Forwarding {
  public:
-  Forwarding(const fib::Memory& memory, worker::Worker& worker) : table_(memory), worker_(worker) {}
+  Forwarding(const fib::Memory& memory, worker::Workers& workers) : table_(memory), workers_(workers) {}
 
   /// Whole or not at all. `generation`: of the control session that sends it.
   Status update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation);
@@ -34,7 +34,7 @@ class Forwarding {
   void reclaim();
 
   fib::Table table_;
-  worker::Worker& worker_;
+  worker::Workers& workers_;
   std::map<Prefix, std::uint64_t> generations_;
 };
 

@@ -8,8 +8,8 @@
 
 namespace gw::control {
 
-Paths::Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names)
-    : worker_(worker), netlink_(std::move(netlink)), monitor_(std::move(monitor)), names_(std::move(names)) {}
+Paths::Paths(worker::Workers& workers, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names)
+    : workers_(workers), netlink_(std::move(netlink)), monitor_(std::move(monitor)), names_(std::move(names)) {}
 
 Status Paths::start(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
@@ -42,10 +42,7 @@ bool Paths::refresh(net::Link& link, const std::string& name) {
 
 void Paths::read_links() {
   if (!refresh(wan_, names_.wan) || !refresh(vnet_, names_.vnet)) return;
-  worker_.call([&](worker::DataPath&) {
-    worker_.wan().set_link(wan_);
-    worker_.vnet().set_link(vnet_);
-  });
+  workers_.call_all([&](worker::DataPath& d) { d.set_links(wan_, vnet_); });
   if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);  // our MAC is in the headers
 }
@@ -59,14 +56,15 @@ void Paths::read_addresses() {
 void Paths::read_neighbours() {
   auto all = netlink_.neighbours();
   if (!all) return log::error("net", "reading neighbours: {}", all.error().describe());
-  neighbours_.clear();
+  const auto before = std::exchange(neighbours_, {});
   for (const net::Neighbour& n : *all)
     if (n.mac) neighbours_[n.key] = *n.mac;
-  worker_.call([&](worker::DataPath& d) {
-    d.clear_neighbours();
-    for (const auto& [key, mac] : neighbours_)
-      if (usable_on_vnet(key)) d.set_neighbour(key.address, mac);
-  });
+  for (const auto& [key, mac] : before)
+    if (usable_on_vnet(key) && !neighbours_.contains(key)) set_neighbour(key.address, std::nullopt);
+  for (const auto& [key, mac] : neighbours_) {
+    const auto it = before.find(key);
+    if (usable_on_vnet(key) && (it == before.end() || it->second != mac)) set_neighbour(key.address, mac);
+  }
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);
 }
 
@@ -100,9 +98,19 @@ void Paths::on_neighbour(const net::Neighbour& n) {
     neighbours_[n.key] = *n.mac;
   else
     neighbours_.erase(n.key);
-  if (usable_on_vnet(n.key)) worker_.call([&](worker::DataPath& d) { d.set_neighbour(n.key.address, n.mac); });
+  if (usable_on_vnet(n.key)) set_neighbour(n.key.address, n.mac);
   for (worker::PathIndex i = 0; i < paths_.size(); ++i)
     if (paths_[i].hop == n.key) publish(i);
+}
+
+/// Workers see either the old or the new one. What does not fit the table is reached through the kernel.
+void Paths::set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac) {
+  auto& table = workers_.shared().neighbours;
+  if (table.full()) workers_.reclaim();
+  const bool known = table.find(address) != nullptr;
+  if (mac && !table.insert(address, {.mac = *mac, .used = {}}))
+    log::warning("net", "the table of vnet neighbours is full: packets to {} take the slow path", address);
+  if (known) table.erase(address);
 }
 
 // --- paths to peers ----------------------------------------------------------------------------------
@@ -169,15 +177,17 @@ void Paths::publish(worker::PathIndex index) {
   }
   if (header == path.header) return;
   path.header = header;
-  worker_.call([&](worker::DataPath& d) { d.set_path_header(index, header); });
+  workers_.shared().paths.set(index, header);
 }
 
 void Paths::keep_fresh() {
-  worker::DataPath::Used used;
-  worker_.call([&](worker::DataPath& d) { used = d.take_used(); });
-  for (const worker::PathIndex i : used.paths)
-    if (i < paths_.size() && paths_[i].hop) (void)netlink_.use(*paths_[i].hop);
-  for (const IpAddress& a : used.neighbours) (void)netlink_.use({vnet_.ifindex, a});
+  worker::Shared& shared = workers_.shared();
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i)
+    if (shared.paths.take_used(i) && paths_[i].hop) (void)netlink_.use(*paths_[i].hop);
+  for (const auto& [key, mac] : neighbours_) {
+    worker::Neighbour* const n = usable_on_vnet(key) ? shared.neighbours.find(key.address) : nullptr;
+    if (n && n->used.take()) (void)netlink_.use(key);
+  }
 }
 
 }  // namespace gw::control

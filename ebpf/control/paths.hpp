@@ -1,4 +1,4 @@
-// Link-layer knowledge for the worker: the Ethernet header to each peer (route lookup plus neighbour),
+// Link-layer knowledge for the workers: the Ethernet header to each peer (route lookup plus neighbour),
 // the vnet port's neighbours, the ports' own MAC addresses and MTUs; our addresses for the forwarding
 // table. Follows the kernel by netlink and tells it which neighbours are in use. Control thread.
 #pragma once
@@ -13,7 +13,7 @@
 
 #include "base/result.hpp"
 #include "ebpf/net/netlink.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
 
 namespace gw::control {
 
@@ -32,7 +32,7 @@ class Paths {
     std::function<void(const Error&)> port_lost;
   };
 
-  Paths(worker::Worker& worker, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names);
+  Paths(worker::Workers& workers, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names);
 
   /// Reads everything once.
   Status start(Callbacks callbacks);
@@ -62,12 +62,13 @@ class Paths {
   void read_addresses();
   void read_neighbours();
   void resync();
+  void set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac);
   void on_neighbour(const net::Neighbour& neighbour);
   void resolve(worker::PathIndex index);
   void publish(worker::PathIndex index);
   bool usable_on_vnet(const net::NeighbourKey& key) const { return key.ifindex == vnet_.ifindex; }
 
-  worker::Worker& worker_;
+  worker::Workers& workers_;
   net::Netlink netlink_;
   net::NetlinkMonitor monitor_;
   PortNames names_;

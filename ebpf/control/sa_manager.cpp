@@ -100,35 +100,45 @@ Result<SaEntry> SaManager::prepare(const SaRequest& request, std::uint64_t owner
 
 Status SaManager::install(SaEntry& entry, const SaRequest& request) {
   const bool outbound = entry.direction == esp::Direction::kOutbound;
-  if (outbound) entry.path = parts_.paths.acquire({entry.src.address, entry.dst.address});
-  auto installed = install_in_worker(entry, request);
-  if (installed && !outbound) {
-    installed = parts_.maps.add_spi(entry.key.spi, entry.key.dst, {.tunnel_id = entry.tunnel_id});
-    if (!installed) parts_.worker.call([&](worker::DataPath& d) { d.remove(entry.key); });
-  }
-  if (!installed && outbound) parts_.paths.release(entry.path);
-  return installed;
+  GW_TRY_ASSIGN(auto inbound, make(entry, request));
+  if (!outbound) return install_inbound(entry, std::move(inbound));
+  entry.path = parts_.paths.acquire({entry.src.address, entry.dst.address});
+  return {};
 }
 
-Status SaManager::install_in_worker(const SaEntry& entry, const SaRequest& request) {
-  Status result;
-  // The worker's crypto backend belongs to the worker's thread: keys are expanded there.
-  parts_.worker.call([&](worker::DataPath& d) {
+/// The SA itself; an outbound one goes into the entry.
+Result<std::unique_ptr<esp::InboundSa>> SaManager::make(SaEntry& entry, const SaRequest& request) {
+  Status outbound;
+  Result<std::unique_ptr<esp::InboundSa>> inbound;
+  // The crypto backend belongs to the worker's thread: keys are expanded there.
+  parts_.workers.call(entry.slot, [&](worker::DataPath& d) {
     if (entry.direction == esp::Direction::kInbound) {
-      auto sa = esp::InboundSa::create(request.parameters, d.crypto(), *entry.record);
-      if (!sa)
-        result = std::unexpected(std::move(sa).error());
-      else
-        d.install(entry.key, entry.slot, std::move(*sa));
+      inbound = esp::InboundSa::create(request.parameters, d.crypto(), *entry.record);
+    } else if (auto sa = esp::OutboundSa::create(request.parameters, d.crypto(), *entry.record)) {
+      entry.out = std::move(*sa);
     } else {
-      auto sa = esp::OutboundSa::create(request.parameters, d.crypto(), *entry.record);
-      if (!sa)
-        result = std::unexpected(std::move(sa).error());
-      else
-        d.install(entry.key, entry.path, std::move(*sa));
+      outbound = std::unexpected(std::move(sa).error());
     }
   });
-  return result;
+  if (!outbound) return std::unexpected(std::move(outbound).error());
+  return inbound;
+}
+
+/// Workers see it, then XDP does; packets that came early are delivered.
+Status SaManager::install_inbound(const SaEntry& entry, std::unique_ptr<esp::InboundSa> sa) {
+  worker::Shared& shared = parts_.workers.shared();
+  if (shared.inbound.full()) parts_.workers.reclaim();
+  const worker::WorkerIndex owner = shared.owner(entry.slot);
+  if (!shared.inbound.insert(entry.key, {.sa = std::move(sa), .tunnel = entry.slot, .owner = owner}))
+    return fail(Errc::kLimit, "the workers' SA table is full");
+  auto known = parts_.maps.add_spi(entry.key.spi, entry.key.dst, {.tunnel_id = entry.tunnel_id, .worker = owner});
+  if (!known) {
+    shared.inbound.erase(entry.key);
+    parts_.workers.reclaim();
+    return known;
+  }
+  if (reserved_.contains(entry.key)) parts_.workers.call_all([&](worker::DataPath& d) { d.release_parked(entry.key); });
+  return {};
 }
 
 Status SaManager::move(const SaMove& m) {
@@ -139,23 +149,10 @@ Status SaManager::move(const SaMove& m) {
   const SaKey to{m.key.spi, m.dst.address};
   if (to != m.key && table_.find(to))
     return fail_field("new_dst", std::format("{} is installed", describe(to)), Errc::kAlreadyExists);
-  if (!outbound && to != m.key) GW_TRY(parts_.maps.add_spi(to.spi, to.dst, {.tunnel_id = entry->tunnel_id}));
   const worker::PathIndex path = outbound ? parts_.paths.acquire({m.src.address, m.dst.address}) : 0;
-  Status moved;
-  parts_.worker.call([&](worker::DataPath& d) {
-    if (outbound)
-      moved = d.outbound(m.key)->set_endpoints(m.src, m.dst, m.encapsulation);
-    else
-      moved = d.inbound(m.key)->set_endpoints(m.src, m.dst, m.encapsulation);
-    if (!moved) return;
-    if (outbound) d.set_path(m.key, path);
-    d.move(m.key, to);
-  });
+  auto moved = move_in_worker(*entry, m, path);
+  if (moved && !outbound && to != m.key) moved = move_inbound(*entry, to);
   if (outbound) parts_.paths.release(moved ? std::exchange(entry->path, path) : path);
-  if (!outbound && to != m.key) {
-    const SaKey& gone = moved ? m.key : to;
-    parts_.maps.remove_spi(gone.spi, gone.dst);
-  }
   if (!moved) return moved;
   if (to != m.key) parts_.store.rebind(*entry->record, to.dst);
   entry->src = m.src;
@@ -166,24 +163,81 @@ Status SaManager::move(const SaMove& m) {
   return {};
 }
 
-Status SaManager::remove(const SaKey& key) {
-  SaEntry* entry = table_.find(key);
-  if (!entry && end_reservation(key)) return {};
-  if (!entry) return fail_field("id", std::format("{} is not installed", describe(key)), Errc::kNotFound);
-  let_go(*entry);
-  const SaEntry gone = *entry;
-  table_.erase(SaKey(key));
-  if (gone.active) parts_.tunnels.stop_sending(gone.tunnel_id);
-  parts_.tunnels.release_slot(gone.tunnel_id);
-  log::info("sa", "removed {}", describe(gone.key));
+Status SaManager::move_in_worker(const SaEntry& entry, const SaMove& m, worker::PathIndex path) {
+  Status moved;
+  parts_.workers.call(entry.slot, [&](worker::DataPath& d) {
+    if (entry.direction == esp::Direction::kInbound) {
+      moved = parts_.workers.shared().inbound.find(entry.key)->sa->set_endpoints(m.src, m.dst, m.encapsulation);
+      return;
+    }
+    moved = entry.out->set_endpoints(m.src, m.dst, m.encapsulation);
+    if (moved && entry.active) d.activate(entry.slot, {entry.out.get(), {entry.key.spi, m.dst.address}, path});
+  });
+  return moved;
+}
+
+/// An inbound SA is found under another destination from now on.
+Status SaManager::move_inbound(const SaEntry& entry, const SaKey& to) {
+  worker::Shared& shared = parts_.workers.shared();
+  if (shared.inbound.full()) parts_.workers.reclaim();
+  worker::Inbound& before = *shared.inbound.find(entry.key);
+  GW_TRY(parts_.maps.add_spi(to.spi, to.dst, {.tunnel_id = entry.tunnel_id, .worker = before.owner}));
+  // Both lead to the same SA for as long as a worker may be at the old one.
+  worker::Inbound after{.tunnel = before.tunnel, .owner = before.owner};
+  parts_.workers.call(entry.slot, [&](worker::DataPath&) { after.confirmed = before.confirmed; });
+  after.sa.reset(before.sa.get());
+  if (!shared.inbound.insert(to, std::move(after))) {
+    (void)after.sa.release();
+    parts_.maps.remove_spi(to.spi, to.dst);
+    return fail(Errc::kLimit, "the workers' SA table is full");
+  }
+  parts_.maps.remove_spi(entry.key.spi, entry.key.dst);
+  shared.inbound.erase(entry.key);
+  parts_.workers.quiesce();
+  (void)before.sa.release();
+  shared.reclaim();
   return {};
 }
 
-void SaManager::let_go(const SaEntry& entry) {
-  if (entry.direction == esp::Direction::kInbound) parts_.maps.remove_spi(entry.key.spi, entry.key.dst);
-  parts_.worker.call([&](worker::DataPath& d) { d.remove(entry.key); });
+Status SaManager::remove(const SaKey& key) {
+  if (!table_.find(key)) {
+    if (end_reservation(key)) return {};
+    return fail_field("id", std::format("{} is not installed", describe(key)), Errc::kNotFound);
+  }
+  remove_all(std::span(&key, 1));
+  return {};
+}
+
+/// Many cost one grace period.
+void SaManager::remove_all(std::span<const SaKey> keys) {
+  for (const SaKey& key : keys) withdraw(*table_.find(key));
+  parts_.workers.reclaim();
+  for (const SaKey& key : keys) forget(key);
+}
+
+/// No packet finds it any more.
+void SaManager::withdraw(const SaEntry& entry) {
+  if (entry.direction == esp::Direction::kInbound) {
+    parts_.maps.remove_spi(entry.key.spi, entry.key.dst);
+    parts_.workers.shared().inbound.erase(entry.key);
+  } else if (entry.active) {
+    parts_.workers.call(entry.slot, [&](worker::DataPath& d) { d.deactivate(entry.slot, *entry.out); });
+  }
+}
+
+/// No packet uses it any more.
+void SaManager::forget(const SaKey& gone) {
+  const SaKey key = gone;  // may be the entry's own
+  const SaEntry& entry = *table_.find(key);
+  const std::uint32_t tunnel_id = entry.tunnel_id;
+  const bool active = entry.active;
   if (entry.direction == esp::Direction::kOutbound) parts_.paths.release(entry.path);
-  parts_.store.release(*entry.record);
+  esp::RuntimeRecord& record = *entry.record;
+  table_.erase(key);
+  parts_.store.release(record);
+  if (active) parts_.tunnels.stop_sending(tunnel_id);
+  parts_.tunnels.release_slot(tunnel_id);
+  log::info("sa", "removed {}", describe(key));
 }
 
 Status SaManager::activate(const SaKey& key) {
@@ -192,24 +246,23 @@ Status SaManager::activate(const SaKey& key) {
   if (entry->direction != esp::Direction::kOutbound)
     return fail_field("id", std::format("{} is inbound", describe(key)));
   if (entry->active) return {};
-  if (SaEntry* before = table_.active(entry->tunnel_id)) before->active = false;
-  parts_.worker.call([&](worker::DataPath& d) { d.activate(entry->slot, entry->key); });
-  entry->active = true;
+  parts_.workers.call(
+      entry->slot, [&](worker::DataPath& d) { d.activate(entry->slot, {entry->out.get(), entry->key, entry->path}); });
+  table_.activate(*entry);
   parts_.tunnels.start_sending(entry->tunnel_id);
   log::info("sa", "tunnel {} sends with {}", entry->tunnel_id, describe(key));
   return {};
 }
 
 void SaManager::on_sync_done(std::uint64_t epoch) {
-  for (const SaKey& key : table_.not_seen(epoch)) (void)remove(key);
+  remove_all(table_.not_seen(epoch));
   for (esp::RuntimeRecord* record : parts_.store.unattached()) parts_.store.release(*record);
 }
 
 void SaManager::remove_ended_orphans() {
-  for (const SaKey& key : table_.ended_orphans(parts_.clock.now())) {
-    log::info("sa", "{} of an earlier IKE daemon has ended", describe(key));
-    (void)remove(key);
-  }
+  const auto ended = table_.ended_orphans(parts_.clock.now());
+  for (const SaKey& key : ended) log::info("sa", "{} of an earlier IKE daemon has ended", describe(key));
+  remove_all(ended);
 }
 
 }  // namespace gw::control

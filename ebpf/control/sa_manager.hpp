@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,7 +15,7 @@
 #include "ebpf/control/sa_table.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
@@ -40,7 +42,7 @@ struct SaMove {
 class SaManager {
  public:
   struct Parts {
-    worker::Worker& worker;
+    worker::Workers& workers;
     xdp::Maps& maps;
     esp::RuntimeStore& store;
     Tunnels& tunnels;
@@ -80,8 +82,13 @@ class SaManager {
   Result<std::uint32_t> claim(SaEntry& entry, const SaRequest& request, std::uint64_t owner_epoch);
   Result<SaEntry> prepare(const SaRequest& request, std::uint64_t owner_epoch);
   Status install(SaEntry& entry, const SaRequest& request);
-  Status install_in_worker(const SaEntry& entry, const SaRequest& request);
-  void let_go(const SaEntry& entry);
+  Result<std::unique_ptr<esp::InboundSa>> make(SaEntry& entry, const SaRequest& request);
+  Status install_inbound(const SaEntry& entry, std::unique_ptr<esp::InboundSa> sa);
+  Status move_in_worker(const SaEntry& entry, const SaMove& move, worker::PathIndex path);
+  Status move_inbound(const SaEntry& entry, const SaKey& to);
+  void withdraw(const SaEntry& entry);
+  void forget(const SaKey& key);
+  void remove_all(std::span<const SaKey> keys);
   bool end_reservation(const SaKey& key);
 
   Parts parts_;

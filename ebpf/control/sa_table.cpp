@@ -6,6 +6,7 @@ namespace gw::control {
 
 SaEntry& SaTable::insert(SaEntry entry) {
   const SaKey key = entry.key;
+  if (entry.active) active_[entry.tunnel_id] = key;
   return entries_.insert_or_assign(key, std::move(entry)).first->second;
 }
 
@@ -29,13 +30,26 @@ void SaTable::move(const SaKey& from, const SaKey& to) {
   auto node = entries_.extract(from);
   node.key() = to;
   node.mapped().key = to;
+  if (node.mapped().active) active_[node.mapped().tunnel_id] = to;
   entries_.insert(std::move(node));
 }
 
 SaEntry* SaTable::active(std::uint32_t tunnel_id) {
-  for (auto& [key, e] : entries_)
-    if (e.active && e.tunnel_id == tunnel_id) return &e;
-  return nullptr;
+  const auto it = active_.find(tunnel_id);
+  return it == active_.end() ? nullptr : find(it->second);
+}
+
+void SaTable::activate(SaEntry& entry) {
+  if (SaEntry* before = active(entry.tunnel_id)) before->active = false;
+  entry.active = true;
+  active_[entry.tunnel_id] = entry.key;
+}
+
+void SaTable::erase(const SaKey& key) {
+  const auto it = entries_.find(key);
+  if (it == entries_.end()) return;
+  if (it->second.active) active_.erase(it->second.tunnel_id);
+  entries_.erase(it);
 }
 
 void SaTable::on_hello(std::uint64_t epoch) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@
 #include "base/clock.hpp"
 #include "ebpf/esp/runtime_rules.hpp"
 #include "ebpf/esp/sa.hpp"
-#include "ebpf/worker/data_path.hpp"
+#include "ebpf/worker/shared.hpp"
 
 namespace gw::control {
 
@@ -36,6 +37,7 @@ struct SaEntry {
   std::chrono::seconds hard_lifetime{0};  // 0: none
   esp::Fingerprint fingerprint{};
   esp::RuntimeRecord* record = nullptr;  // of the RuntimeStore
+  std::unique_ptr<esp::OutboundSa> out;  // outbound; used by the tunnel's worker while active
 
   std::uint64_t owner_epoch = 0;  // of the IKE client
   bool active = false;            // outbound: its tunnel sends with it
@@ -58,13 +60,15 @@ class SaTable {
   };
   /// Wherever it goes to.
   SaEntry* find_key(const KeyIdentity& identity);
-  void erase(const SaKey& key) { entries_.erase(key); }
+  void erase(const SaKey& key);
   void move(const SaKey& from, const SaKey& to);
   std::size_t size() const { return entries_.size(); }
   const std::map<SaKey, SaEntry>& entries() const { return entries_; }
 
   /// The tunnel's SA in use for sending; null if there is none.
   SaEntry* active(std::uint32_t tunnel_id);
+  /// It is from now on.
+  void activate(SaEntry& entry);
 
   /// An IKE client said hello: it is the current one, and its SAs await being sent again.
   void on_hello(std::uint64_t epoch);
@@ -77,6 +81,7 @@ class SaTable {
 
  private:
   std::map<SaKey, SaEntry> entries_;
+  std::map<std::uint32_t, SaKey> active_;  // by tunnel
   std::uint64_t epoch_ = 0;
 };
 

@@ -11,9 +11,14 @@ std::string store_name(std::uint32_t id) { return std::format("tun-{}", id); }
 
 }  // namespace
 
-Tunnels::Tunnels(worker::Worker& worker, tun::FdStore store, const Clock& clock)
-    : worker_(worker), store_(std::move(store)), clock_(clock), kept_(store_.take_kept()) {
-  for (std::size_t n = worker.tunnels().size(); n-- > 0;) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
+Tunnels::Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, const Clock& clock)
+    : workers_(workers),
+      maps_(maps),
+      store_(std::move(store)),
+      clock_(clock),
+      kept_(store_.take_kept()),
+      ids_(workers.shared().tunnels()) {
+  for (std::size_t n = ids_.size(); n-- > 0;) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
   if (!kept_.empty()) log::info("tun", "{} tunnel devices were kept over a restart", kept_.size());
 }
 
@@ -21,22 +26,26 @@ Tunnels::Tunnels(worker::Worker& worker, tun::FdStore store, const Clock& clock)
 
 Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
   if (const auto it = tunnels_.find(id); it != tunnels_.end()) return &it->second;
-  if (free_slots_.empty())
-    return fail(Errc::kLimit, std::format("tunnel table is full ({})", worker_.tunnels().size()));
-  Tunnel& t = tunnels_[id];
-  t.slot = free_slots_.back();
+  if (free_slots_.empty()) return fail(Errc::kLimit, std::format("tunnel table is full ({})", ids_.size()));
+  const worker::TunnelSlot slot = free_slots_.back();
+  const worker::TunnelTotals last = workers_.totals(slot);
+  for (std::size_t i = 0; i < retired_drops_.size(); ++i) retired_drops_[i].add(last.in_drops[i] + last.out_drops[i]);
+  workers_.assign(slot);
+  GW_TRY(maps_.set_slot_owner(slot, workers_.shared().owner(slot)));
   free_slots_.pop_back();
-  worker::TunnelCounters& counters = worker_.tunnels()[t.slot];
-  for (std::size_t i = 0; i < retired_drops_.size(); ++i)
-    retired_drops_[i].add(counters.in_drops[i].get() + counters.out_drops[i].get());
-  counters.clear();
+  ids_[slot] = id;
+  Tunnel& t = tunnels_[id];
+  t.slot = slot;
   return &t;
 }
 
 void Tunnels::forget_if_unused(std::uint32_t id) {
   const auto it = tunnels_.find(id);
   if (it == tunnels_.end() || it->second.settings || it->second.sas > 0) return;
-  free_slots_.push_back(it->second.slot);
+  const worker::TunnelSlot slot = it->second.slot;
+  workers_.unassign(slot);
+  ids_[slot] = 0;
+  free_slots_.push_back(slot);
   tunnels_.erase(it);
 }
 
@@ -56,10 +65,10 @@ void Tunnels::release_slot(std::uint32_t id) {
 // --- configuration -----------------------------------------------------------------------------------
 
 Status Tunnels::check_names(const TunnelSettings& settings) const {
-  for (const auto& [id, t] : tunnels_)
-    if (id != settings.id && t.settings && t.settings->device == settings.device)
-      return fail_field("device", std::format("'{}' is the device of tunnel {}", settings.device, id),
-                        Errc::kAlreadyExists);
+  const auto it = by_device_.find(settings.device);
+  if (it != by_device_.end() && it->second != settings.id)
+    return fail_field("device", std::format("'{}' is the device of tunnel {}", settings.device, it->second),
+                      Errc::kAlreadyExists);
   return {};
 }
 
@@ -83,12 +92,14 @@ Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
   GW_TRY_ASSIGN(Obtained obtained, obtain_device(settings));
   GW_TRY(obtained.device.bring_up(settings.mtu));
   const bool waits = obtained.origin == Origin::kAdopted && !t.sending;
-  if (!waits) GW_TRY(worker_.watch_tun(t.slot, obtained.device.fd()));
+  if (!waits) GW_TRY(workers_.owner(t.slot).watch_tun(t.slot, obtained.device.fd()));
   auto before = std::exchange(t.device, std::move(obtained.device));
+  if (t.settings) by_device_.erase(t.settings->device);
+  by_device_[settings.device] = settings.id;
   t.settings = settings;
   tell_worker(settings.id, t);
   if (before) {
-    worker_.unwatch_tun(before->fd());
+    workers_.owner(t.slot).unwatch_tun(before->fd());
     discard_device(settings.id, std::move(*before));
   }
   if (auto kept = store_.keep(store_name(settings.id), t.device->fd()); !kept)
@@ -121,12 +132,13 @@ bool Tunnels::remove(std::uint32_t id) {
   const auto it = tunnels_.find(id);
   if (it == tunnels_.end() || !it->second.settings) return false;
   Tunnel& t = it->second;
+  by_device_.erase(t.settings->device);
   t.settings.reset();
   t.hold_until.reset();
   auto device = std::exchange(t.device, std::nullopt);
   tell_worker(id, t);
   if (device) {
-    worker_.unwatch_tun(device->fd());
+    workers_.owner(t.slot).unwatch_tun(device->fd());
     discard_device(id, std::move(*device));
   }
   t.carrier.reset();
@@ -157,7 +169,7 @@ void Tunnels::tell_worker(std::uint32_t id, const Tunnel& t) {
     config.mtu = t.settings->mtu;
     config.mss = t.settings->mss_clamp;
   }
-  worker_.call([&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
+  workers_.call(t.slot, [&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
 }
 
 // --- carrier -----------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ void Tunnels::apply_carrier(std::uint32_t id, Tunnel& t) {
 
 void Tunnels::end_hold(std::uint32_t id, Tunnel& t) {
   if (!std::exchange(t.hold_until, std::nullopt) || !t.device) return;
-  if (auto watched = worker_.watch_tun(t.slot, t.device->fd()); !watched)
+  if (auto watched = workers_.owner(t.slot).watch_tun(t.slot, t.device->fd()); !watched)
     log::error("tun", "tunnel {}: {}", id, watched.error().describe());
 }
 
@@ -216,9 +228,8 @@ const Tunnels::Tunnel* Tunnels::find(std::uint32_t id) const {
 }
 
 std::optional<std::uint32_t> Tunnels::id_of(worker::TunnelSlot slot) const {
-  for (const auto& [id, t] : tunnels_)
-    if (t.slot == slot) return id;
-  return std::nullopt;
+  if (slot >= ids_.size() || ids_[slot] == 0) return std::nullopt;
+  return ids_[slot];
 }
 
 std::optional<fib::TunnelRef> Tunnels::ref(std::uint32_t id) const {

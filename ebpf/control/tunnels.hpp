@@ -1,6 +1,6 @@
 // The tunnels: slots in the worker's table, TUN devices and their carrier. A slot is held by a tunnel's
 // configuration and by each of its SAs, whichever comes first: after a restart charon and gwd replay in
-// any order. Control thread.
+// any order. A tunnel belongs to one worker from the moment it gets its slot. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@
 #include "ebpf/fib/next_hops.hpp"
 #include "ebpf/tun/fd_store.hpp"
 #include "ebpf/tun/tun_device.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
 
@@ -50,7 +51,7 @@ class Tunnels {
   };
   using CarrierCallback = std::function<void(std::uint32_t tunnel_id, tun::Carrier carrier)>;
 
-  Tunnels(worker::Worker& worker, tun::FdStore store, const Clock& clock);
+  Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, const Clock& clock);
   void on_carrier(CarrierCallback callback) { on_carrier_ = std::move(callback); }
 
   /// Makes or changes the tunnel and its device; nothing changes on failure.
@@ -100,13 +101,16 @@ class Tunnels {
   void settle_until(MonoTime deadline);
   void tell_worker(std::uint32_t id, const Tunnel& tunnel);
 
-  worker::Worker& worker_;
+  worker::Workers& workers_;
+  xdp::Maps& maps_;
   tun::FdStore store_;
   const Clock& clock_;
   CarrierCallback on_carrier_;
   std::map<std::uint32_t, Tunnel> tunnels_;
   std::map<std::string, Fd> kept_;  // from an earlier process, not yet claimed
+  std::map<std::string, std::uint32_t> by_device_;
   std::vector<worker::TunnelSlot> free_slots_;
+  std::vector<std::uint32_t> ids_;  // by slot; 0: free
   worker::DropCounters retired_drops_;
 };
 

@@ -114,8 +114,8 @@ Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
   fp::HelloReply& reply = *out.mutable_hello();
   reply.set_version(kVersion);
   reply.set_epoch(epoch_);
-  reply.set_crypto_backend(std::string(parts_.worker.crypto_name()));
-  reply.set_max_tunnels(static_cast<std::uint32_t>(parts_.worker.tunnels().size()));
+  reply.set_crypto_backend(std::string(parts_.workers[0].crypto_name()));
+  reply.set_max_tunnels(static_cast<std::uint32_t>(parts_.workers.shared().tunnels()));
   reply.set_max_sas(static_cast<std::uint32_t>(parts_.max_sas));
   return {};
 }

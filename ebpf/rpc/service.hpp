@@ -10,7 +10,7 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/rpc/server.hpp"
-#include "ebpf/worker/worker.hpp"
+#include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/programs.hpp"
 
 namespace gw::rpc {
@@ -28,7 +28,7 @@ struct PortFacts {
 class Service final : public Handler {
  public:
   struct Parts {
-    worker::Worker& worker;
+    worker::Workers& workers;
     xdp::Maps& maps;
     control::Tunnels& tunnels;
     control::Forwarding& forwarding;

@@ -16,6 +16,10 @@ void add_drops(const worker::DropCounters& drops, DropList& out) {
   for (std::size_t i = 1; i < drops.size(); ++i) add_drop(drop_info(static_cast<gw_drop>(i)).name, drops[i].get(), out);
 }
 
+void add_drops(const std::array<std::uint64_t, GW_DROP_COUNT>& drops, DropList& out) {
+  for (std::size_t i = 1; i < drops.size(); ++i) add_drop(drop_info(static_cast<gw_drop>(i)).name, drops[i], out);
+}
+
 void add_drops(const xdp::Counters& counters, DropList& out) {
   for (std::size_t i = 0; i < counters.size(); ++i)
     if (const auto name = xdp::drop_name(static_cast<gw_xdp_counter>(i)); !name.empty())
@@ -27,6 +31,19 @@ void add_drops(const worker::Port& port, DropList& out) {
   const worker::Losses losses = port.losses();
   add_drop(drop_info(GW_DROP_NO_FRAME).name, losses.no_frame, out);
   add_drop(drop_info(GW_DROP_HANDOVER_FULL).name, losses.ring_full, out);
+}
+
+void fill(const worker::WorkerCounters& w, fp::WorkerCounters& out) {
+  out.set_bursts(w.bursts.get());
+  out.set_packets(w.packets.get());
+  out.set_wakeups(w.wakeups.get());
+  out.set_handed_over(w.handed_over.get());
+  out.set_taken_over(w.taken_over.get());
+  for (const worker::Counter& size : w.burst_sizes) out.add_burst_sizes(size.get());
+  std::uint64_t lost = 0;
+  for (const worker::HandoverDrops& d : w.handover_drops)
+    lost += d.in_full.get() + d.out_full.get() + d.in_no_frame.get() + d.out_no_frame.get();
+  out.set_handover_drops(lost);
 }
 
 }  // namespace
@@ -71,14 +88,14 @@ void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, f
     out.set_udp_encapsulation(sa->encapsulation == esp::Encapsulation::kUdp);
     out.set_active_spi(sa->key.spi);
   }
-  const worker::TunnelCounters& c = parts_.worker.tunnels()[t.slot];
-  out.set_in_packets(c.in_packets.get());
-  out.set_in_bytes(c.in_bytes.get());
-  out.set_out_packets(c.out_packets.get());
-  out.set_out_bytes(c.out_bytes.get());
-  out.set_last_in_unix_ms(c.last_in_ms.get());
-  out.set_last_out_unix_ms(c.last_out_ms.get());
-  out.set_slow_path_packets(c.slow_path.get());
+  const worker::TunnelTotals c = parts_.workers.totals(t.slot);
+  out.set_in_packets(c.in_packets);
+  out.set_in_bytes(c.in_bytes);
+  out.set_out_packets(c.out_packets);
+  out.set_out_bytes(c.out_bytes);
+  out.set_last_in_unix_ms(c.last_in_ms);
+  out.set_last_out_unix_ms(c.last_out_ms);
+  out.set_slow_path_packets(c.slow_path);
   add_drops(c.in_drops, *out.mutable_drops());
   add_drops(c.out_drops, *out.mutable_out_drops());
 }
@@ -104,27 +121,28 @@ void Service::list_ports(fp::PortList& out) const {
 }
 
 void Service::counters(fp::Counters& out) const {
-  for (const worker::TunnelCounters& tunnel : parts_.worker.tunnels()) {
+  add_drops(parts_.tunnels.retired_drops(), *out.mutable_drops());
+  for (std::size_t slot = 0; slot < parts_.workers.shared().tunnels(); ++slot) {
+    const worker::TunnelTotals tunnel = parts_.workers.totals(static_cast<worker::TunnelSlot>(slot));
     add_drops(tunnel.in_drops, *out.mutable_drops());
     add_drops(tunnel.out_drops, *out.mutable_drops());
   }
-  const worker::WorkerCounters& w = parts_.worker.counters();
-  add_drops(w.drops, *out.mutable_drops());
-  add_drops(parts_.tunnels.retired_drops(), *out.mutable_drops());
   add_drops(parts_.maps.wan_counters(), *out.mutable_drops());
   add_drops(parts_.maps.vnet_counters(), *out.mutable_drops());
-  add_drops(parts_.worker.wan(), *out.mutable_drops());
-  add_drops(parts_.worker.vnet(), *out.mutable_drops());
-  out.set_wan_rx_packets(parts_.worker.wan().rx_packets.get());
-  out.set_wan_tx_packets(parts_.worker.wan().tx_packets.get());
-  out.set_vnet_rx_packets(parts_.worker.vnet().rx_packets.get());
-  out.set_vnet_tx_packets(parts_.worker.vnet().tx_packets.get());
-  out.set_control_queue_full(w.notices_lost.get());
-  fp::WorkerCounters& worker = *out.add_workers();
-  worker.set_worker(0);
-  worker.set_bursts(w.bursts.get());
-  worker.set_packets(w.packets.get());
-  worker.set_wakeups(w.wakeups.get());
+  for (const auto& worker : parts_.workers.all()) {
+    add_drops(worker->counters().drops, *out.mutable_drops());
+    add_drops(worker->wan(), *out.mutable_drops());
+    add_drops(worker->vnet(), *out.mutable_drops());
+    out.set_wan_rx_packets(out.wan_rx_packets() + worker->wan().rx_packets.get());
+    out.set_wan_tx_packets(out.wan_tx_packets() + worker->wan().tx_packets.get());
+    out.set_vnet_rx_packets(out.vnet_rx_packets() + worker->vnet().rx_packets.get());
+    out.set_vnet_tx_packets(out.vnet_tx_packets() + worker->vnet().tx_packets.get());
+    out.set_control_queue_full(out.control_queue_full() + worker->counters().notices_lost.get());
+    fill(worker->counters(), *out.add_workers());
+    const auto index = static_cast<worker::WorkerIndex>(out.workers_size() - 1);
+    out.mutable_workers(index)->set_worker(index);
+    out.mutable_workers(index)->set_tunnels(static_cast<std::uint32_t>(parts_.workers.load(index)));
+  }
   out.set_uptime_ms(milliseconds(parts_.clock.now() - started_));
 }
 

@@ -1,9 +1,13 @@
 // Counters with one writer (the worker) and any number of readers: a plain add for the writer.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "ebpf/abi/drop.h"
 
@@ -41,12 +45,42 @@ struct TunnelCounters {
   }
 };
 
+/// Packets of a tunnel that its owner never saw: counted by the worker that received them.
+struct HandoverDrops {
+  Counter in_full;  // the ring to the owner
+  Counter out_full;
+  Counter in_no_frame;  // borrowed, and no frame to copy it into
+  Counter out_no_frame;
+
+  void clear() {
+    for (Counter* c : {&in_full, &out_full, &in_no_frame, &out_no_frame}) c->set(0);
+  }
+};
+
+/// Packets in a burst: 1, 2, 3-4, 5-8, ... 33-64.
+inline constexpr std::size_t kBurstClasses = 7;
+constexpr std::size_t burst_class(std::size_t packets) {
+  return std::min(static_cast<std::size_t>(std::bit_width(packets - 1)), kBurstClasses - 1);
+}
+
 struct WorkerCounters {
+  explicit WorkerCounters(std::size_t tunnels) : handover_drops(tunnels) {}
+
   Counter bursts;
   Counter packets;
+  std::array<Counter, kBurstClasses> burst_sizes;
   Counter wakeups;
-  Counter notices_lost;  // the queue to the control thread was full
-  DropCounters drops;    // of packets without a tunnel
+  Counter handed_over;                        // to the tunnel's owner
+  Counter taken_over;                         // from the worker that received them
+  Counter notices_lost;                       // the queue to the control thread was full
+  DropCounters drops;                         // of packets without a tunnel
+  std::vector<HandoverDrops> handover_drops;  // by slot
+
+  void count_burst(std::size_t n) {
+    bursts.add();
+    packets.add(n);
+    burst_sizes[burst_class(n)].add();
+  }
 };
 
 }  // namespace gw::worker

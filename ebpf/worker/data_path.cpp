@@ -3,101 +3,35 @@
 
 namespace gw::worker {
 
-std::size_t hash_value(const SaKey& key) {
-  return hash_value(key.dst) ^ (std::size_t{key.spi} * 0x9e3779b97f4a7c15ull);
+DataPath::DataPath(const Parts& parts)
+    : parts_(parts), codec_(parts.crypto), tunnels_(parts.tunnels.size()), handovers_(parts.exchange.workers()) {
+  for (auto& staged : handovers_) staged.reserve(kBurst);
 }
 
-DataPath::DataPath(const Parts& parts) : parts_(parts), codec_(parts.crypto), tunnels_(parts.tunnels.size()) {}
+void DataPath::deactivate(TunnelSlot slot, const esp::OutboundSa& sa) {
+  if (tunnels_[slot].active.sa == &sa) tunnels_[slot].active = {};
+}
 
-void DataPath::set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels_[slot].config = config; }
+void DataPath::set_links(const net::Link& wan, const net::Link& vnet) {
+  parts_.wan.set_link(wan);
+  parts_.vnet.set_link(vnet);
+}
 
-void DataPath::install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::InboundSa> sa) {
-  inbound_[key] = std::make_unique<Inbound>(std::move(sa), slot);
+void DataPath::release_parked(const SaKey& key) {
   std::array<Parked, kBurst> parked;
   while (const std::size_t n = parking_.take(key, parked)) {
-    Burst burst;
-    burst.count = n;
+    scratch_.count = n;
     for (std::size_t i = 0; i < n; ++i) {
-      burst.packets[i] = parked[i].packet;
-      burst.meta[i] = parked[i].meta;
+      scratch_.packets[i] = parked[i].packet;
+      scratch_.meta[i] = parked[i].meta;
     }
-    from_wan(burst);
+    from_wan(scratch_);
   }
 }
 
 void DataPath::expire_parked() {
   read_clock();
   parking_.expire(now_ms_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
-}
-
-void DataPath::install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa) {
-  outbound_[key] = std::make_unique<Outbound>(std::move(sa), path);
-}
-
-void DataPath::remove(const SaKey& key) {
-  inbound_.erase(key);
-  const auto it = outbound_.find(key);
-  if (it == outbound_.end()) return;
-  for (Tunnel& t : tunnels_)
-    if (t.active == it->second.get()) t.active = nullptr;
-  outbound_.erase(it);
-}
-
-esp::InboundSa* DataPath::inbound(const SaKey& key) {
-  const auto it = inbound_.find(key);
-  return it == inbound_.end() ? nullptr : it->second->sa.get();
-}
-
-esp::OutboundSa* DataPath::outbound(const SaKey& key) {
-  const auto it = outbound_.find(key);
-  return it == outbound_.end() ? nullptr : it->second->sa.get();
-}
-
-void DataPath::move(const SaKey& from, const SaKey& to) {
-  if (from == to) return;
-  const auto move_in = [&](auto& table) {
-    const auto it = table.find(from);
-    if (it == table.end()) return;
-    auto entry = std::move(it->second);
-    table.erase(it);
-    table[to] = std::move(entry);
-  };
-  move_in(inbound_);
-  move_in(outbound_);
-  for (Tunnel& t : tunnels_)
-    if (t.active_key == from) t.active_key = to;
-}
-
-void DataPath::set_path(const SaKey& outbound, PathIndex path) {
-  if (const auto it = outbound_.find(outbound); it != outbound_.end()) it->second->path = path;
-}
-
-void DataPath::activate(TunnelSlot slot, const SaKey& outbound) {
-  const auto it = outbound_.find(outbound);
-  if (it == outbound_.end()) return;
-  tunnels_[slot].active = it->second.get();
-  tunnels_[slot].active_key = outbound;
-}
-
-void DataPath::set_path_header(PathIndex path, const std::optional<EthernetHeader>& header) {
-  if (paths_.size() <= path) paths_.resize(path + 1);
-  paths_[path].header = header;
-}
-
-void DataPath::set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac) {
-  if (mac)
-    neighbours_[address].mac = *mac;
-  else
-    neighbours_.erase(address);
-}
-
-DataPath::Used DataPath::take_used() {
-  Used used;
-  for (PathIndex i = 0; i < paths_.size(); ++i)
-    if (std::exchange(paths_[i].used, false)) used.paths.push_back(i);
-  for (auto& [address, neighbour] : neighbours_)
-    if (std::exchange(neighbour.used, false)) used.neighbours.push_back(address);
-  return used;
 }
 
 // --- shared by both directions ---------------------------------------------------------------------

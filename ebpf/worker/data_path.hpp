@@ -1,11 +1,10 @@
 // The packet path of one worker: what happens to a burst between two ports, of whatever kind. wan -> decapsulate
-// -> vnet port or tunnel device; vnet port or tunnel device -> encapsulate -> wan. Owns the SAs, the tunnels' and
-// neighbours' tables; reads the forwarding table. Every packet ends in a port, a device, the kernel, or
-// a drop counter. Worker thread; the control thread changes it through Worker::call().
+// -> vnet port or tunnel device; vnet port or tunnel device -> encapsulate -> wan. Works for the tunnels that this
+// worker owns; packets of others' tunnels are handed over. Every packet ends in a port, a device, the kernel,
+// another worker or a drop counter. Worker thread; the control thread changes it through Worker::call().
 #pragma once
 
 #include <array>
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -21,20 +20,25 @@
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/net/raw_sender.hpp"
 #include "ebpf/worker/counters.hpp"
+#include "ebpf/worker/handover.hpp"
 #include "ebpf/worker/parking.hpp"
 #include "ebpf/worker/port.hpp"
+#include "ebpf/worker/shared.hpp"
 
 namespace gw::worker {
-
-/// The way to a peer; an index into the worker's table, given out by the control thread.
-using PathIndex = std::uint32_t;
-using EthernetHeader = std::array<std::uint8_t, kEthernetBytes>;
 
 struct TunnelConfig {
   std::uint32_t id = 0;
   int tun_fd = -1;  // the control thread's; -1: not configured, packets are dropped
   std::uint16_t mtu = 0;
   std::uint16_t mss = 0;  // 0: no clamping
+};
+
+/// What a tunnel sends with. The SA is the control thread's; it goes only after deactivate().
+struct ActiveSa {
+  esp::OutboundSa* sa = nullptr;
+  SaKey key;
+  PathIndex path = 0;
 };
 
 // --- what the worker tells the control thread -----------------------------------------------------
@@ -60,6 +64,9 @@ using Notice = std::variant<SaNotice, Confirmed, NoOutboundSa>;
 class DataPath {
  public:
   struct Parts {
+    WorkerIndex index = 0;
+    Shared& shared;
+    Exchange& exchange;
     FramePool& frames;
     Port& wan;
     Port& vnet;
@@ -68,39 +75,21 @@ class DataPath {
     const Clock& clock;
     fib::Memory fib;
     SpscQueue<Notice>& notices;
-    std::span<TunnelCounters> tunnels;  // by slot
+    std::span<TunnelCounters> tunnels;  // by slot; written by the owner
     WorkerCounters& counters;
   };
   explicit DataPath(const Parts& parts);
 
-  // --- changes (control thread, through Worker::call) ---
+  // --- changes (control thread, through Worker::call; of tunnels that this worker owns) ---
   esp::CryptoBackend& crypto() { return parts_.crypto; }
-  void set_tunnel(TunnelSlot slot, const TunnelConfig& config);
+  void set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels_[slot].config = config; }
   const TunnelConfig& tunnel(TunnelSlot slot) const { return tunnels_[slot].config; }
-
-  /// Packets that were parked for it are delivered at once.
-  void install(const SaKey& key, TunnelSlot slot, std::unique_ptr<esp::InboundSa> sa);
-  void install(const SaKey& key, PathIndex path, std::unique_ptr<esp::OutboundSa> sa);
-  /// Gone for good when this returns: no packet uses it any more. An active outbound SA stops being that.
-  void remove(const SaKey& key);
-  esp::InboundSa* inbound(const SaKey& key);
-  esp::OutboundSa* outbound(const SaKey& key);
-  /// A live SA got another destination, takes another path (outbound).
-  void move(const SaKey& from, const SaKey& to);
-  void set_path(const SaKey& outbound, PathIndex path);
-  void activate(TunnelSlot slot, const SaKey& outbound);
-
-  /// The Ethernet header to a peer; none: unresolved, the kernel sends.
-  void set_path_header(PathIndex path, const std::optional<EthernetHeader>& header);
-  void set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac);
-  void clear_neighbours() { neighbours_.clear(); }
-
-  /// What was used since the last call, so that the kernel can be told.
-  struct Used {
-    std::vector<PathIndex> paths;
-    std::vector<IpAddress> neighbours;
-  };
-  Used take_used();
+  void activate(TunnelSlot slot, const ActiveSa& active) { tunnels_[slot].active = active; }
+  /// The tunnel sends no more with this SA, if it did: no packet uses it when this returns.
+  void deactivate(TunnelSlot slot, const esp::OutboundSa& sa);
+  void set_links(const net::Link& wan, const net::Link& vnet);
+  /// Packets that were parked for the SA are delivered.
+  void release_parked(const SaKey& key);
 
   // --- packets (worker thread) ---
   /// The burst is worked off in place.
@@ -108,6 +97,10 @@ class DataPath {
   void from_vnet(Burst& burst);
   /// Reads up to a burst from the tunnel's device; the number read.
   std::size_t from_tun(TunnelSlot slot);
+  /// Works off up to a burst from each other worker; how many packets.
+  std::size_t from_peers();
+  /// Packets of other workers wait at this moment.
+  bool has_peers_packets() const;
   /// Drops what was parked for an SA that did not come.
   void expire_parked();
   bool has_parked() const { return !parking_.empty(); }
@@ -115,48 +108,42 @@ class DataPath {
   bool take_notified() { return std::exchange(notified_, false); }
 
  private:
-  struct Inbound {
-    std::unique_ptr<esp::InboundSa> sa;
-    TunnelSlot tunnel = kNoTunnel;
-    bool confirmed = false;
-  };
-  struct Outbound {
-    std::unique_ptr<esp::OutboundSa> sa;
-    PathIndex path = 0;
-  };
-  struct Tunnel {
+  struct alignas(64) Tunnel {
     TunnelConfig config;
-    Outbound* active = nullptr;
-    SaKey active_key;
+    ActiveSa active;
     std::uint64_t next_acquire_ms = 0;
-  };
-  struct Path {
-    std::optional<EthernetHeader> header;
-    bool used = false;
-  };
-  struct Neighbour {
-    net::MacAddress mac;
-    bool used = false;
   };
   /// What a packet of the burst belongs to, beside esp::Packet.
   struct Slot {
     FrameAddress frame = kBorrowed;
     TunnelSlot tunnel = kNoTunnel;
     Inbound* in = nullptr;
-    Outbound* out = nullptr;
     std::uint32_t inner_bytes = 0;
   };
   enum class Source : std::uint8_t { kVnet, kTun };
+  /// What a burst holds besides its packets while SAs are looked up.
+  using Buckets = std::array<std::size_t, kBurst>;
 
   gw_next_hop& hop_to(const IpAddress& dst) const { return parts_.fib.next_hops[fib::lookup(parts_.fib, dst)]; }
-  gw_drop find_sa(esp::Packet& p, PacketMeta& meta, Slot& s);
+  static gw_drop find_esp(esp::Packet& p, PacketMeta& meta);
+  std::size_t parse_burst(Burst& burst, Buckets& buckets);
+  std::size_t assign_sas(Burst& burst, const Buckets& buckets, std::size_t count);
+  void decapsulate(Burst& burst, std::size_t count);
   bool park(const esp::Packet& p, const PacketMeta& meta);
   void deliver(esp::Packet& p, const Slot& s);
   bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
   void write_to_tun(const esp::Packet& p, const Slot& s);
-  gw_drop choose_tunnel(const esp::Packet& p, Slot& s);
+  gw_drop choose_tunnel(esp::Packet& p, Slot& s);
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
+  gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
+  void send_to_tunnels(std::span<esp::Packet> packets);
+  bool is_ours(TunnelSlot tunnel) const { return parts_.shared.owner(tunnel) == parts_.index; }
+  void hand_over(WorkerIndex to, esp::Packet& p, const PacketMeta& meta, const Handover& rest);
+  bool to_frame(esp::Packet& p, FrameAddress& frame, Family family);
+  void flush_handovers();
+  void drop_handover(const Handover& lost, gw_drop reason);
+  void take_over(std::span<const Handover> items);
   void encapsulate(std::span<esp::Packet> packets);
   void transmit(esp::Packet& p, const Slot& s);
   void flush_wan();
@@ -174,16 +161,13 @@ class DataPath {
   Parts parts_;
   esp::Codec codec_;
   std::vector<Tunnel> tunnels_;
-  boost::unordered_flat_map<SaKey, std::unique_ptr<Inbound>> inbound_;
-  boost::unordered_flat_map<SaKey, std::unique_ptr<Outbound>> outbound_;
-  boost::unordered_flat_map<IpAddress, Neighbour> neighbours_;
-  std::vector<Path> paths_;
   struct Parked {
     esp::Packet packet;
     PacketMeta meta;
   };
   Parking<SaKey, Parked> parking_;
-  Burst from_tun_;
+  Burst scratch_;                                 // from tunnel devices and other workers
+  std::vector<std::vector<Handover>> handovers_;  // by worker: of this burst
   std::array<Slot, kBurst> slots_;
   std::uint64_t now_ms_ = 0;
   bool notified_ = false;

@@ -1,13 +1,17 @@
 // Packet buffers. FrameMemory is one area for all workers, cut into frames; AF_XDP may register it (xsk::Umem),
-// nothing here knows. FramePool is one worker's stack of free frames in it; one thread.
+// nothing here knows. FramePool is one worker's stack of free frames in it. A frame has a home: the pool it was
+// cut for. A packet that was handed over is sent by another worker, whose pool gives the frame back to its home
+// through a ring as large as the home, so that none is ever lost and no pool runs dry for good.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "base/result.hpp"
+#include "ebpf/worker/ring.hpp"
 
 namespace gw::worker {
 
@@ -15,6 +19,10 @@ namespace gw::worker {
 // kernel leaves XDP_PACKET_HEADROOM (256) in front of what it receives, which encapsulation grows into.
 inline constexpr std::uint32_t kFrameBytes = 2048;
 inline constexpr std::uint32_t kHeadroom = 256;
+
+/// Position of a worker; 0 is the first.
+using WorkerIndex = std::uint8_t;
+inline constexpr std::size_t kMaxWorkers = 64;
 
 /// Offset in the FrameMemory. Of a frame: a multiple of its size.
 using FrameAddress = std::uint64_t;
@@ -41,11 +49,9 @@ class FrameMemory {
   std::span<std::uint8_t> bytes_;
 };
 
+/// One thread at a time, its worker's once that runs.
 class FramePool {
  public:
-  /// All frames of the memory.
-  explicit FramePool(FrameMemory& memory);
-
   FrameMemory& memory() const { return memory_; }
   std::uint8_t* at(FrameAddress address) const { return memory_.at(address); }
   /// False when none is left; the caller counts the drop (GW_DROP_NO_FRAME).
@@ -55,15 +61,46 @@ class FramePool {
     free_.pop_back();
     return true;
   }
-  /// Nothing happens for kBorrowed.
+  /// A frame of whatever home. Nothing happens for kBorrowed.
   void give(FrameAddress frame) {
-    if (frame != kBorrowed) free_.push_back(frame);
+    if (frame - first_ < size_) [[likely]]
+      free_.push_back(frame);
+    else if (frame != kBorrowed)
+      give_back(frame);
   }
   std::size_t free_frames() const { return free_.size(); }
 
+  /// Once a round: sends strangers home, takes back our own. Calls `wake(home)` for each that got some.
+  template <class Wake>
+  void exchange(Wake wake) {
+    for (std::size_t home = 0; home < away_.size(); ++home)
+      if (send_home(home)) wake(static_cast<WorkerIndex>(home));
+    collect();
+  }
+  /// Frames of ours wait in a ring.
+  bool has_returned() const;
+
  private:
+  friend class FramePools;
+  FramePool(FrameMemory& memory, std::size_t index, std::size_t pools);
+  void give_back(FrameAddress frame);
+  bool send_home(std::size_t home);
+  void collect();
+
   FrameMemory& memory_;
+  FrameAddress size_;   // bytes of one pool; all are equal
+  FrameAddress first_;  // of ours
   std::vector<FrameAddress> free_;
+  std::vector<std::vector<FrameAddress>> away_;               // by home: not sent yet
+  std::vector<std::shared_ptr<Ring<FrameAddress>>> to_home_;  // by home; null: ourselves
+  std::vector<std::shared_ptr<Ring<FrameAddress>>> from_;     // by pool that returns; null: ourselves
+};
+
+/// Cuts a memory into equal pools, one for each worker, with the rings between them.
+class FramePools {
+ public:
+  /// The memory outlives the pools.
+  static std::vector<std::unique_ptr<FramePool>> cut(FrameMemory& memory, std::size_t pools);
 };
 
 }  // namespace gw::worker

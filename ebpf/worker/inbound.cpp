@@ -55,24 +55,17 @@ bool nobody(const IpAddress& src) {
 
 }  // namespace
 
-/// Takes off what is in front of the ESP header and finds the SA; the key that it was looked for by stays in
-/// `meta`. Unknown are an SA that just went and one that is about to come.
-gw_drop DataPath::find_sa(esp::Packet& p, PacketMeta& meta, Slot& s) {
+/// Takes off what is in front of the ESP header; the SA's key is then in `meta`.
+gw_drop DataPath::find_esp(esp::Packet& p, PacketMeta& meta) {
+  if (meta.layer == Layer::kEsp) return GW_DROP_NONE;
   if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) return GW_DROP_TRUNCATED;
-  if (meta.layer != Layer::kEsp) {
-    esp::OuterHeader outer;
-    if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
-    const std::uint8_t* dst = outer.destination;
-    meta.key.dst = outer.family == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(dst))
-                                               : IpAddress::from_v6(std::span<const std::uint8_t, 16>(dst, 16));
-    meta.key.spi = outer.spi;
-    meta.layer = Layer::kEsp;
-  }
-  const auto it = inbound_.find(meta.key);
-  if (it == inbound_.end()) return GW_DROP_UNKNOWN_SPI;
-  s.in = it->second.get();
-  s.tunnel = s.in->tunnel;
-  p.in = s.in->sa.get();
+  esp::OuterHeader outer;
+  if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
+  const std::uint8_t* dst = outer.destination;
+  meta.key.dst = outer.family == Family::kV4 ? IpAddress::from_v4(load_be<std::uint32_t>(dst))
+                                             : IpAddress::from_v6(std::span<const std::uint8_t, 16>(dst, 16));
+  meta.key.spi = outer.spi;
+  meta.layer = Layer::kEsp;
   return GW_DROP_NONE;
 }
 
@@ -81,20 +74,69 @@ bool DataPath::park(const esp::Packet& p, const PacketMeta& meta) {
   return meta.frame != kBorrowed && parking_.park(meta.key, {p, meta}, now_ms_);
 }
 
+// With many SAs every packet's SA is somewhere else in memory. The burst goes through these steps together, so that
+// memory answers for all of its packets at once, not for one after the other.
 void DataPath::from_wan(Burst& burst) {
   read_clock();
-  auto& packets = burst.packets;
+  Buckets buckets;
+  const std::size_t parsed = parse_burst(burst, buckets);
+  decapsulate(burst, assign_sas(burst, buckets, parsed));
+  flush_handovers();
+}
+
+/// Moves packets that have an ESP header to the front; how many.
+std::size_t DataPath::parse_burst(Burst& burst, Buckets& buckets) {
   std::size_t n = 0;
   for (std::size_t i = 0; i < burst.count; ++i) {
-    slots_[n] = {.frame = burst.meta[i].frame};
-    const gw_drop reason = find_sa(packets[i], burst.meta[i], slots_[n]);
-    if (reason == GW_DROP_NONE)
-      packets[n++] = packets[i];
-    else if (reason != GW_DROP_UNKNOWN_SPI || !park(packets[i], burst.meta[i]))
-      drop(reason, slots_[n]);
+    if (const gw_drop reason = find_esp(burst.packets[i], burst.meta[i]); reason != GW_DROP_NONE) {
+      drop(reason, {.frame = burst.meta[i].frame});
+      continue;
+    }
+    burst.packets[n] = burst.packets[i];
+    burst.meta[n] = burst.meta[i];
+    buckets[n] = parts_.shared.inbound.bucket(burst.meta[n].key);
+    parts_.shared.inbound.prefetch_bucket(buckets[n]);
+    ++n;
   }
-  const esp::BurstResult result = codec_.decapsulate(std::span(packets).first(n), now_ms_);
+  for (std::size_t i = 0; i < n; ++i) parts_.shared.inbound.prefetch_node(buckets[i]);
+  return n;
+}
+
+/// Moves packets whose SA is ours to the front, with their SA; how many. Unknown are an SA that just went and one
+/// that is about to come.
+std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size_t count) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    esp::Packet& p = burst.packets[i];
+    const PacketMeta& meta = burst.meta[i];
+    Inbound* const in = parts_.shared.inbound.find_in(buckets[i], meta.key);
+    if (!in) {
+      if (!park(p, meta)) drop(GW_DROP_UNKNOWN_SPI, {.frame = meta.frame});
+      continue;
+    }
+    if (in->owner != parts_.index) {
+      hand_over(in->owner, p, meta, {.key = meta.key, .tunnel = in->tunnel, .way = Handover::Way::kInbound});
+      continue;
+    }
+    p.in = in->sa.get();
+    __builtin_prefetch(p.in);
+    __builtin_prefetch(reinterpret_cast<const char*>(p.in) + 64);
+    slots_[n] = {.frame = meta.frame, .tunnel = in->tunnel, .in = in};
+    burst.packets[n++] = p;
+  }
   for (std::size_t i = 0; i < n; ++i) {
+    esp::RuntimeRecord& record = burst.packets[i].in->record();
+    __builtin_prefetch(&record.next_sequence, 1);
+    __builtin_prefetch(record.replay_bitmap, 1);
+  }
+  return n;
+}
+
+/// The first `count` packets of the burst, whose slots are filled.
+void DataPath::decapsulate(Burst& burst, std::size_t count) {
+  auto& packets = burst.packets;
+  const esp::BurstResult result = codec_.decapsulate(std::span(packets).first(count), now_ms_);
+  for (std::size_t i = 0; i < count; ++i) {
     Inbound& in = *slots_[i].in;
     if (result.events != 0)
       report_events(*in.sa, {in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}, in.sa->seen_source());
@@ -139,10 +181,10 @@ bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
     IpAddress next = dst;
     if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
     if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
-    const auto it = neighbours_.find(next);
-    if (it == neighbours_.end()) return false;
-    it->second.used = true;
-    mac = &it->second.mac;
+    Neighbour* const neighbour = parts_.shared.neighbours.find(next);
+    if (!neighbour) return false;
+    neighbour->used.set();
+    mac = &neighbour->mac;
   }
   const Family family = dst.family();
   if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP

@@ -16,6 +16,11 @@ constexpr std::uint64_t kAcquireIntervalMs = 1000;  // fastpath.proto, Acquire
 
 constexpr std::size_t kSpiBytes = 4;
 
+void prefetch_sa(const esp::OutboundSa* sa) {
+  constexpr std::size_t kLine = 64;
+  for (std::size_t at = 0; at < sizeof *sa; at += kLine) __builtin_prefetch(reinterpret_cast<const char*>(sa) + at);
+}
+
 std::uint8_t outer_traffic_class(const esp::Packet& p) {
   const std::uint8_t* h = p.data();
   return h[0] >> 4 == 4 ? h[1] : static_cast<std::uint8_t>(h[0] << 4 | h[1] >> 4);
@@ -71,19 +76,43 @@ void DataPath::from_vnet(Burst& burst) {
   read_clock();
   auto& packets = burst.packets;
   std::size_t n = 0;
+  TunnelSlot before = kNoTunnel;
   for (std::size_t i = 0; i < burst.count; ++i) {
     esp::Packet& p = packets[i];
-    slots_[n] = {.frame = burst.meta[i].frame};
-    if (burst.meta[i].layer == Layer::kEthernet) {
+    const PacketMeta& meta = burst.meta[i];
+    Slot& s = slots_[n];
+    s = {.frame = meta.frame, .tunnel = meta.same_flow ? before : kNoTunnel};
+    if (meta.layer == Layer::kEthernet) {
       p.offset += kEthernetBytes;
       p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
     }
-    if (const gw_drop reason = prepare_outbound(p, slots_[n], Source::kVnet); reason != GW_DROP_NONE)
+    const gw_drop reason = choose_tunnel(p, s);
+    before = s.tunnel;
+    if (reason != GW_DROP_NONE) {
+      drop(reason, s);
+    } else if (const WorkerIndex owner = parts_.shared.owner(s.tunnel); owner != parts_.index) {
+      hand_over(owner, p, meta, {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
+    } else {
+      __builtin_prefetch(&tunnels_[s.tunnel]);
+      packets[n++] = p;
+    }
+  }
+  send_to_tunnels(std::span(packets).first(n));
+  flush_handovers();
+}
+
+/// packets[i] belongs to slots_[i], whose tunnel is ours. As in from_wan(), memory is asked for the whole burst.
+void DataPath::send_to_tunnels(std::span<esp::Packet> packets) {
+  for (std::size_t i = 0; i < packets.size(); ++i) prefetch_sa(tunnels_[slots_[i].tunnel].active.sa);
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    slots_[n] = slots_[i];
+    if (const gw_drop reason = prepare_outbound(packets[i], slots_[n], Source::kVnet); reason != GW_DROP_NONE)
       drop(reason, slots_[n]);
     else
-      packets[n++] = p;
+      packets[n++] = packets[i];
   }
-  encapsulate(std::span(packets).first(n));
+  encapsulate(packets.first(n));
 }
 
 std::size_t DataPath::from_tun(TunnelSlot slot) {
@@ -91,7 +120,7 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
   const std::uint32_t frame_bytes = parts_.frames.memory().frame_bytes();
   const std::uint32_t room = frame_bytes - kHeadroom - esp::kMaxTailroom;
   read_clock();
-  auto& packets = from_tun_.packets;
+  auto& packets = scratch_.packets;
   std::size_t n = 0;
   std::size_t read = 0;
   for (; fd >= 0 && read < kBurst; ++read) {
@@ -110,7 +139,7 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
       parts_.frames.give(frame);
       continue;
     }
-    if (const gw_drop reason = prepare_outbound(packets[n], slots_[n], Source::kTun); reason != GW_DROP_NONE) {
+    if (const gw_drop reason = prepare_from_tun(packets[n], slots_[n]); reason != GW_DROP_NONE) {
       drop(reason, slots_[n]);
     } else {
       parts_.tunnels[slot].slow_path.add();
@@ -121,40 +150,47 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
   return read;
 }
 
-/// The tunnel of a packet from the vnet port. XDP asked the same table a moment ago.
-gw_drop DataPath::choose_tunnel(const esp::Packet& p, Slot& s) {
+/// Checks a packet from the vnet port and finds its tunnel. XDP asked the same table a moment ago.
+gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s) {
+  const auto inner = esp::check_inner(p.bytes());
+  if (!inner) return GW_DROP_MALFORMED_INNER;
+  p.length = inner->total_length;
+  (void)esp::complete_checksum(p.bytes(), inner->family);
+  if (s.tunnel != kNoTunnel) return GW_DROP_NONE;
   gw_next_hop& hop = hop_to(addresses_of(p).dst);
   if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;
-  const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), family_of(p)));
+  const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), inner->family));
   if (slot >= tunnels_.size()) return GW_DROP_NO_TUNNEL;
   s.tunnel = slot;
   return GW_DROP_NONE;
 }
 
-/// Everything up to encryption. The packet begins at its IP header.
+/// Everything from the tunnel, which is ours, up to encryption.
 gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
-  const auto inner = esp::check_inner(p.bytes());
-  if (!inner) return GW_DROP_MALFORMED_INNER;
-  p.length = inner->total_length;
-  if (source == Source::kVnet) {
-    if (const gw_drop reason = choose_tunnel(p, s); reason != GW_DROP_NONE) return reason;
-    (void)esp::complete_checksum(p.bytes(), inner->family);
-  } else if (const IpAddress dst = addresses_of(p).dst; dst.is_multicast() || is_broadcast(dst)) {
-    return GW_DROP_NOT_FORWARDABLE;
-  }
   Tunnel& tunnel = tunnels_[s.tunnel];
-  if (!tunnel.active) {
+  if (!tunnel.active.sa) {
     acquire(s.tunnel, p);
     return GW_DROP_NO_OUTBOUND_SA;
   }
-  if (source == Source::kTun && is_output_of(*tunnel.active->sa, p)) return GW_DROP_RECURSION;
+  p.out = tunnel.active.sa;
+  __builtin_prefetch(&p.out->record().next_sequence, 1);
+  if (source == Source::kTun && is_output_of(*p.out, p)) return GW_DROP_RECURSION;
   if (p.length > tunnel.config.mtu) return GW_DROP_TOO_BIG;
-  (void)esp::clamp_mss(p.bytes(), inner->family, tunnel.config.mss);
+  const Family family = family_of(p);
+  (void)esp::clamp_mss(p.bytes(), family, tunnel.config.mss);
   // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
-  if (source == Source::kVnet && !esp::decrement_ttl(p.bytes(), inner->family)) return GW_DROP_TTL;
-  s.out = tunnel.active;
-  p.out = s.out->sa.get();
+  if (source == Source::kVnet && !esp::decrement_ttl(p.bytes(), family)) return GW_DROP_TTL;
   return GW_DROP_NONE;
+}
+
+/// What the kernel routed into a tunnel's device.
+gw_drop DataPath::prepare_from_tun(esp::Packet& p, Slot& s) {
+  const auto inner = esp::check_inner(p.bytes());
+  if (!inner) return GW_DROP_MALFORMED_INNER;
+  p.length = inner->total_length;
+  if (const IpAddress dst = addresses_of(p).dst; dst.is_multicast() || is_broadcast(dst))
+    return GW_DROP_NOT_FORWARDABLE;
+  return prepare_outbound(p, s, Source::kTun);
 }
 
 /// packets[i] belongs to slots_[i].
@@ -164,7 +200,7 @@ void DataPath::encapsulate(std::span<esp::Packet> packets) {
   const esp::BurstResult result = codec_.encapsulate(packets, now_ms_);
   for (std::size_t i = 0; i < packets.size(); ++i) {
     const Slot& s = slots_[i];
-    if (result.events != 0) report_events(*s.out->sa, tunnels_[s.tunnel].active_key, {});
+    if (result.events != 0) report_events(*packets[i].out, tunnels_[s.tunnel].active.key, {});
     if (packets[i].drop != GW_DROP_NONE)
       drop(packets[i].drop, s);
     else
@@ -176,7 +212,7 @@ void DataPath::encapsulate(std::span<esp::Packet> packets) {
 /// Sends a finished outer packet: by the wan port; by the kernel if the port wants a next hop's MAC that is not known.
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
   if (p.length > parts_.wan.mtu()) return drop(GW_DROP_TOO_BIG, s);
-  const esp::OutboundSa& sa = *s.out->sa;
+  const esp::OutboundSa& sa = *p.out;
   Outgoing out{.data = p.data(),
                .length = p.length,
                .frame = s.frame,
@@ -186,17 +222,16 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
                .esp_offset = static_cast<std::uint16_t>(sa.header().size() - kSpiBytes),
                .sa = &sa};
   if (parts_.wan.framing() == Port::Framing::kEthernet) {
-    Path* path = s.out->path < paths_.size() ? &paths_[s.out->path] : nullptr;
-    if (!path || !path->header) {
+    const EthernetHeader* header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
+    if (!header) {
       if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
       count_out(s.tunnel, s.inner_bytes);
       parts_.frames.give(s.frame);
       return;
     }
-    path->used = true;
     out.data -= kEthernetBytes;
     out.length += kEthernetBytes;
-    std::ranges::copy(*path->header, out.data);
+    std::ranges::copy(*header, out.data);
   }
   parts_.wan.queue(out);
 }

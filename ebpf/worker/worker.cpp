@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 
 #include <cstdlib>
+#include <format>
 
 #include "base/log.hpp"
 
@@ -22,70 +23,83 @@ constexpr int kParkedMs = 100;  // how often parked packets are looked after whi
 
 // Epoll user data: tunnel slots are themselves.
 constexpr std::uint64_t kPortData = std::uint64_t{1} << 32;
-constexpr std::uint64_t kCommandData = std::uint64_t{2} << 32;
-
-void signal_event(int fd) {
-  const std::uint64_t one = 1;
-  (void)!::write(fd, &one, sizeof one);
-}
-
-void clear_event(int fd) {
-  std::uint64_t value = 0;
-  (void)!::read(fd, &value, sizeof value);
-}
+constexpr std::uint64_t kBellData = std::uint64_t{2} << 32;
 
 }  // namespace
 
-Worker::Worker(Parts parts, const Clock& clock)
-    : frames_(std::move(parts.frames)),
+Worker::Worker(WorkerIndex index, Parts parts, const Common& common)
+    : index_(index),
+      cpu_(parts.cpu),
+      exchange_(common.exchange),
+      notice_event_(common.notice_event),
+      frames_(std::move(parts.frames)),
       wan_(std::move(parts.wan)),
       vnet_(std::move(parts.vnet)),
       raw_(std::move(parts.raw)),
       crypto_(std::move(parts.crypto)),
-      tunnels_(parts.max_tunnels),
+      counters_(common.tunnels.size()),
       notices_(kNotices),
       commands_(kCommands),
-      data_path_({*frames_, *wan_, *vnet_, raw_, *crypto_, clock, parts.fib, notices_, tunnels_, counters_}) {}
+      data_path_({index, common.shared, common.exchange, *frames_, *wan_, *vnet_, raw_, *crypto_, common.clock,
+                  common.fib, notices_, common.tunnels, counters_}) {}
 
-Result<std::unique_ptr<Worker>> Worker::start(Parts parts, const Clock& clock) {
-  std::unique_ptr<Worker> worker(new Worker(std::move(parts), clock));
+Result<std::unique_ptr<Worker>> Worker::start(WorkerIndex index, Parts parts, const Common& common) {
+  std::unique_ptr<Worker> worker(new Worker(index, std::move(parts), common));
   GW_TRY(worker->set_up());
   worker->thread_ = std::thread(&Worker::run, worker.get());
-  (void)::pthread_setname_np(worker->thread_.native_handle(), "gw-worker-0");
+  const std::string name = std::format("gw-worker-{}", index);
+  (void)::pthread_setname_np(worker->thread_.native_handle(), name.c_str());
+  GW_TRY(worker->pin());
   return worker;
 }
 
 Status Worker::set_up() {
   epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
-  command_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  notice_event_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!epoll_ || !command_event_ || !notice_event_) return fail_errno("making the worker's event descriptors");
+  if (!epoll_) return fail_errno("making the worker's event descriptors");
   const auto watch = [&](int fd, std::uint64_t data) {
     epoll_event e{};
     e.events = EPOLLIN;
     e.data.u64 = data;
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
   };
-  bool ok = watch(command_event_.get(), kCommandData);
+  bool ok = watch(exchange_.bell(index_), kBellData);
   for (const Port* port : {wan_.get(), vnet_.get()})
     for (const int fd : port->fds()) ok = ok && watch(fd, kPortData);
   if (!ok) return fail_errno("watching the ports");
   return {};
 }
 
+Status Worker::pin() {
+  if (!cpu_) return {};
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<std::size_t>(*cpu_), &set);
+  const int error = ::pthread_setaffinity_np(thread_.native_handle(), sizeof set, &set);
+  if (error != 0) return fail_errno(std::format("running worker {} on CPU {}", index_, *cpu_), error);
+  return {};
+}
+
 Worker::~Worker() {
   stop_ = true;
-  if (command_event_) signal_event(command_event_.get());
+  exchange_.ring_bell(index_);
   if (thread_.joinable()) thread_.join();
 }
 
-void Worker::call(const std::function<void(DataPath&)>& change) {
-  std::binary_semaphore done(0);
+void Worker::post(const Change& change, std::counting_semaphore<>& done) {
   if (!commands_.push({&change, &done})) std::abort();  // one caller, which waits: the queue cannot be full
-  signal_event(command_event_.get());
+  exchange_.ring_bell(index_);
+}
+
+void Worker::await(std::counting_semaphore<>& done) {
   if (done.try_acquire_for(kStuck)) return;
-  log::error("worker", "the packet thread does not answer for {} s; ending, so that a restart helps", kStuck.count());
+  log::error("worker", "a packet thread does not answer for {} s; ending, so that a restart helps", kStuck.count());
   std::abort();
+}
+
+void Worker::call(const Change& change) {
+  std::counting_semaphore<> done(0);
+  post(change, done);
+  await(done);
 }
 
 Status Worker::watch_tun(TunnelSlot slot, int fd) {
@@ -98,16 +112,13 @@ Status Worker::watch_tun(TunnelSlot slot, int fd) {
 
 void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
-void Worker::clear_notice_event() { clear_event(notice_event_.get()); }
-
 std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
   burst_.count = 0;
   port.receive(burst_);
   const std::size_t n = burst_.count;
   if (n == 0) return 0;
   (data_path_.*handle)(burst_);
-  counters_.bursts.add();
-  counters_.packets.add(n);
+  counters_.count_burst(n);
   return n;
 }
 
@@ -119,7 +130,7 @@ std::size_t Worker::poll_events(int timeout_ms) {
   std::size_t packets = 0;
   for (int i = 0; i < n; ++i) {
     const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
-    if (data == kCommandData) clear_event(command_event_.get());
+    if (data == kBellData) exchange_.clear_bell(index_);
     if (data >= kPortData) continue;  // ports are polled every round
     const auto slot = static_cast<TunnelSlot>(data);
     const std::size_t read = data_path_.from_tun(slot);
@@ -129,8 +140,7 @@ std::size_t Worker::poll_events(int timeout_ms) {
         unwatch_tun(data_path_.tunnel(slot).tun_fd);
       continue;
     }
-    counters_.bursts.add();
-    counters_.packets.add(read);
+    counters_.count_burst(read);
     packets += read;
   }
   return packets;
@@ -143,23 +153,33 @@ void Worker::run_commands() {
   }
 }
 
+/// How long to wait for events, in milliseconds.
+int Worker::sleep_time() {
+  if (idle_rounds_ < kSpinRounds) return 0;
+  // Sleeping forever is safe: everything that can bring work wakes epoll. Other workers ring only for one who
+  // has lain down, so look at what they may have put there just before.
+  exchange_.lie_down(index_);
+  if (data_path_.has_peers_packets() || frames_->has_returned()) return 0;
+  // Packets that the kernel could not send yet are tried again after a millisecond.
+  return unsent_ ? 1 : data_path_.has_parked() ? kParkedMs : -1;
+}
+
 void Worker::run() {
-  unsigned idle = 0;
-  bool unsent = false;
   while (!stop_.load(std::memory_order_relaxed)) {
-    // Sleeping forever is safe: everything that can bring work wakes epoll. Packets that the kernel could
-    // not send yet are tried again after a millisecond.
-    const int timeout = idle < kSpinRounds ? 0 : unsent ? 1 : data_path_.has_parked() ? kParkedMs : -1;
+    const int timeout = sleep_time();
     std::size_t packets = poll_events(timeout);
+    if (idle_rounds_ >= kSpinRounds) exchange_.get_up(index_);
     run_commands();
+    packets += data_path_.from_peers();
     packets += poll_port(*wan_, &DataPath::from_wan);
     packets += poll_port(*vnet_, &DataPath::from_vnet);
+    frames_->exchange([this](WorkerIndex home) { exchange_.wake(home); });
     const bool wan_unsent = wan_->maintain();
     const bool vnet_unsent = vnet_->maintain();
-    unsent = wan_unsent || vnet_unsent;
+    unsent_ = wan_unsent || vnet_unsent;
     if (data_path_.has_parked()) data_path_.expire_parked();
-    idle = packets > 0 ? 0 : idle + 1;
-    if (data_path_.take_notified()) signal_event(notice_event_.get());
+    idle_rounds_ = packets > 0 ? 0 : idle_rounds_ + 1;
+    if (data_path_.take_notified()) (void)::eventfd_write(notice_event_, 1);
   }
   run_commands();
 }

@@ -1,14 +1,14 @@
 // The worker: one thread that owns a DataPath and runs bursts to completion. It sleeps in epoll over its
-// ports, the tunnel devices and an eventfd; after work it polls for a short while before it
-// sleeps again. The control thread talks to it with call(), it answers through a bounded queue.
+// ports, the devices of its tunnels and its bell (work from the control thread or another worker); after work
+// it polls for a short while before it sleeps again. Workers come in sets: workers.hpp.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <thread>
-#include <vector>
 
 #include "base/fd.hpp"
 #include "base/result.hpp"
@@ -19,67 +19,83 @@ namespace gw::worker {
 
 class Worker {
  public:
+  /// What one worker has for itself.
   struct Parts {
     std::unique_ptr<FramePool> frames;
     std::unique_ptr<Port> wan;
     std::unique_ptr<Port> vnet;
     net::RawSender raw;
     std::unique_ptr<esp::CryptoBackend> crypto;
+    std::optional<int> cpu;  // to run on; none: wherever the scheduler likes
+  };
+  /// What it shares with the others; all outlives it.
+  struct Common {
+    Shared& shared;
+    Exchange& exchange;
+    std::span<TunnelCounters> tunnels;
     fib::Memory fib;
-    std::size_t max_tunnels = 0;
+    const Clock& clock;
+    int notice_event = -1;  // eventfd, written when notices wait
   };
   /// Starts the thread.
-  static Result<std::unique_ptr<Worker>> start(Parts parts, const Clock& clock);
+  static Result<std::unique_ptr<Worker>> start(WorkerIndex index, Parts parts, const Common& common);
   /// Stops the thread after the burst it is at.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// Runs `change` on the worker's thread between two bursts and waits for it (microseconds). When it
-  /// returns, no packet that was in work before is any more: the grace period of the forwarding table.
-  void call(const std::function<void(DataPath&)>& change);
+  using Change = std::function<void(DataPath&)>;
+  /// Runs `change` on the worker's thread between two bursts and waits for it. It does small work only
+  /// (microseconds): packets wait meanwhile. Workers::call() for all at once.
+  void call(const Change& change);
+  /// The two halves of call(): `done` is released afterwards.
+  void post(const Change& change, std::counting_semaphore<>& done);
+  static void await(std::counting_semaphore<>& done);
 
-  /// The worker wakes on the device from now on; call inside call() or before traffic.
+  /// The worker wakes on the device from now on.
   Status watch_tun(TunnelSlot slot, int fd);
   void unwatch_tun(int fd);
 
-  /// Readable when notices wait.
-  int notice_fd() const { return notice_event_.get(); }
   std::optional<Notice> next_notice() { return notices_.pop(); }
-  void clear_notice_event();
 
-  Port& wan() { return *wan_; }
-  Port& vnet() { return *vnet_; }
-  std::span<TunnelCounters> tunnels() { return tunnels_; }
+  Port& wan() const { return *wan_; }
+  Port& vnet() const { return *vnet_; }
   const WorkerCounters& counters() const { return counters_; }
+  /// The slot gets another tunnel.
+  void clear_handover_drops(TunnelSlot slot) { counters_.handover_drops[slot].clear(); }
   std::string_view crypto_name() const { return crypto_->name(); }
 
  private:
   struct Command {
-    const std::function<void(DataPath&)>* change;
-    std::binary_semaphore* done;
+    const Change* change;
+    std::counting_semaphore<>* done;
   };
-  explicit Worker(Parts parts, const Clock& clock);
+  Worker(WorkerIndex index, Parts parts, const Common& common);
   Status set_up();
+  Status pin();
   void run();
   std::size_t poll_port(Port& port, void (DataPath::*handle)(Burst&));
   std::size_t poll_events(int timeout_ms);
+  int sleep_time();
   void run_commands();
 
+  const WorkerIndex index_;
+  const std::optional<int> cpu_;
+  Exchange& exchange_;
+  const int notice_event_;
   std::unique_ptr<FramePool> frames_;  // outlives the ports
   std::unique_ptr<Port> wan_;
   std::unique_ptr<Port> vnet_;
   net::RawSender raw_;
   std::unique_ptr<esp::CryptoBackend> crypto_;
-  std::vector<TunnelCounters> tunnels_;
   WorkerCounters counters_;
   SpscQueue<Notice> notices_;
   SpscQueue<Command> commands_;
   Fd epoll_;
-  Fd command_event_;
-  Fd notice_event_;
   DataPath data_path_;
   Burst burst_;
+  unsigned idle_rounds_ = 0;
+  bool unsent_ = false;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -1,0 +1,125 @@
+// What all workers read and only the control thread writes: inbound SAs and who owns them, owners of tunnels,
+// Ethernet headers to peers, neighbours of the vnet port. No locks; what a change takes away is freed by
+// reclaim() after a grace period (Workers::quiesce).
+//
+// A tunnel is owned by one worker, both directions: its sequence numbers, IVs and replay windows have one writer.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/ip.hpp"
+#include "ebpf/esp/sa.hpp"
+#include "ebpf/net/netlink.hpp"
+#include "ebpf/worker/port.hpp"
+#include "ebpf/worker/shared_table.hpp"
+
+namespace gw::worker {
+
+using EthernetHeader = std::array<std::uint8_t, kEthernetBytes>;
+/// The way to a peer; an index into the table of paths, given out by the control thread.
+using PathIndex = std::uint32_t;
+
+struct Inbound {
+  std::unique_ptr<esp::InboundSa> sa;  // its owner's alone
+  TunnelSlot tunnel = kNoTunnel;
+  WorkerIndex owner = 0;
+  bool confirmed = false;  // owner: the first authenticated packet was reported
+};
+
+/// Set by workers, taken by the control thread, so that the kernel can be told what is in use.
+class UsedFlag {
+ public:
+  UsedFlag() = default;
+  UsedFlag(UsedFlag&& other) noexcept : used_(other.take()) {}
+  UsedFlag& operator=(UsedFlag&& other) noexcept {
+    used_.store(other.take(), std::memory_order_relaxed);
+    return *this;
+  }
+  void set() {
+    if (!used_.load(std::memory_order_relaxed)) used_.store(true, std::memory_order_relaxed);
+  }
+  bool take() { return used_.exchange(false, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> used_{false};
+};
+
+struct Neighbour {
+  net::MacAddress mac{};
+  UsedFlag used;
+};
+
+class PathTable {
+ public:
+  explicit PathTable(std::size_t capacity) : slots_(capacity) {}
+  ~PathTable() {
+    for (Slot& slot : slots_) delete slot.header.load(std::memory_order_relaxed);
+  }
+  PathTable(const PathTable&) = delete;
+  PathTable& operator=(const PathTable&) = delete;
+
+  /// Any thread. The Ethernet header to the peer, noted as used; null: unresolved, the kernel sends.
+  const EthernetHeader* use(PathIndex path) {
+    const EthernetHeader* header = slots_[path].header.load(std::memory_order_acquire);
+    if (header) slots_[path].used.set();
+    return header;
+  }
+
+  /// The writer.
+  void set(PathIndex path, const std::optional<EthernetHeader>& header) {
+    const EthernetHeader* now = header ? new EthernetHeader(*header) : nullptr;
+    if (const EthernetHeader* before = slots_[path].header.exchange(now, std::memory_order_acq_rel))
+      retired_.emplace_back(before);
+  }
+  bool take_used(PathIndex path) { return slots_[path].used.take(); }
+  std::size_t capacity() const { return slots_.size(); }
+  std::size_t retired() const { return retired_.size(); }
+  void reclaim() { retired_.clear(); }
+
+ private:
+  struct Slot {
+    std::atomic<const EthernetHeader*> header{nullptr};
+    UsedFlag used;
+  };
+  std::vector<Slot> slots_;
+  std::vector<std::unique_ptr<const EthernetHeader>> retired_;
+};
+
+class Shared {
+ public:
+  struct Size {
+    std::size_t tunnels = 0;
+    std::size_t sas = 0;
+    // Several times the kernel's own limit (net.ipv4.neigh.default.gc_thresh3 = 1024). Hosts beyond it are
+    // reached through the kernel.
+    std::size_t neighbours = 16384;
+  };
+  /// Each outbound SA has one path at most, and a second while it moves.
+  explicit Shared(const Size& size)
+      : inbound(size.sas + 1), neighbours(size.neighbours), paths(size.sas + 1), owners_(size.tunnels) {}
+
+  std::size_t tunnels() const { return owners_.size(); }
+  WorkerIndex owner(TunnelSlot slot) const { return owners_[slot].load(std::memory_order_relaxed); }
+  void set_owner(TunnelSlot slot, WorkerIndex owner) { owners_[slot].store(owner, std::memory_order_relaxed); }
+
+  std::size_t retired() const { return inbound.retired() + neighbours.retired() + paths.retired(); }
+  void reclaim() {
+    inbound.reclaim();
+    neighbours.reclaim();
+    paths.reclaim();
+  }
+
+  SharedTable<SaKey, Inbound> inbound;
+  SharedTable<IpAddress, Neighbour> neighbours;
+  PathTable paths;
+
+ private:
+  std::vector<std::atomic<WorkerIndex>> owners_;
+};
+
+}  // namespace gw::worker

@@ -1,0 +1,91 @@
+#include "ebpf/worker/workers.hpp"
+
+#include <sys/eventfd.h>
+
+#include <algorithm>
+
+namespace gw::worker {
+
+Workers::Workers(const Shared::Size& size, std::unique_ptr<Exchange> exchange, Fd notice_event)
+    : shared_(size),
+      tunnels_(size.tunnels),
+      exchange_(std::move(exchange)),
+      notice_event_(std::move(notice_event)),
+      load_(exchange_->workers()) {}
+
+Result<std::unique_ptr<Workers>> Workers::start(std::vector<Worker::Parts> parts, const Shared::Size& size,
+                                                const fib::Memory& fib, const Clock& clock) {
+  if (parts.empty() || parts.size() > kMaxWorkers)
+    return fail_field("workers", std::format("{} is not between 1 and {}", parts.size(), kMaxWorkers));
+  GW_TRY_ASSIGN(auto exchange, Exchange::create(parts.size()));
+  Fd notice_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!notice_event) return fail_errno("making the workers' event descriptor");
+  std::unique_ptr<Workers> workers(new Workers(size, std::move(exchange), std::move(notice_event)));
+  const Worker::Common common{workers->shared_,    *workers->exchange_, workers->tunnels_, fib, clock,
+                              workers->notice_fd()};
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    GW_TRY_ASSIGN(auto worker, Worker::start(static_cast<WorkerIndex>(i), std::move(parts[i]), common));
+    workers->workers_.push_back(std::move(worker));
+  }
+  return workers;
+}
+
+void Workers::call_all(const Worker::Change& change) {
+  std::counting_semaphore<> done(0);
+  for (const auto& worker : workers_) worker->post(change, done);
+  for (std::size_t i = 0; i < workers_.size(); ++i) Worker::await(done);
+}
+
+void Workers::quiesce() {
+  call_all([](DataPath&) {});
+}
+
+void Workers::reclaim() {
+  if (shared_.retired() == 0) return;
+  quiesce();
+  shared_.reclaim();
+}
+
+void Workers::assign(TunnelSlot slot) {
+  const auto least = std::ranges::min_element(load_);
+  ++*least;
+  tunnels_[slot].clear();
+  for (const auto& worker : workers_) worker->clear_handover_drops(slot);
+  shared_.set_owner(slot, static_cast<WorkerIndex>(least - load_.begin()));
+}
+
+void Workers::unassign(TunnelSlot slot) {
+  --load_[shared_.owner(slot)];
+  call(slot, [slot](DataPath& d) { d.set_tunnel(slot, {}); });
+}
+
+TunnelTotals Workers::totals(TunnelSlot slot) const {
+  const TunnelCounters& c = tunnels_[slot];
+  TunnelTotals t{c.in_packets.get(), c.in_bytes.get(),   c.out_packets.get(), c.out_bytes.get(),
+                 c.slow_path.get(),  c.last_in_ms.get(), c.last_out_ms.get()};
+  for (std::size_t i = 0; i < GW_DROP_COUNT; ++i) {
+    t.in_drops[i] = c.in_drops[i].get();
+    t.out_drops[i] = c.out_drops[i].get();
+  }
+  for (const auto& worker : workers_) {
+    const HandoverDrops& lost = worker->counters().handover_drops[slot];
+    t.in_drops[GW_DROP_HANDOVER_FULL] += lost.in_full.get();
+    t.out_drops[GW_DROP_HANDOVER_FULL] += lost.out_full.get();
+    t.in_drops[GW_DROP_NO_FRAME] += lost.in_no_frame.get();
+    t.out_drops[GW_DROP_NO_FRAME] += lost.out_no_frame.get();
+  }
+  return t;
+}
+
+void Workers::clear_notice_event() {
+  eventfd_t value = 0;
+  (void)::eventfd_read(notice_event_.get(), &value);
+}
+
+std::optional<Notice> Workers::next_notice() {
+  for (const auto& worker : workers_)
+    if (auto notice = worker->next_notice()) return notice;
+  return std::nullopt;
+}
+
+}  // namespace gw::worker
