@@ -31,7 +31,10 @@ Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
   const worker::TunnelTotals last = workers_.totals(slot);
   for (std::size_t i = 0; i < retired_drops_.size(); ++i) retired_drops_[i].add(last.in_drops[i] + last.out_drops[i]);
   workers_.assign(slot);
-  GW_TRY(maps_.set_slot_owner(slot, workers_.shared().owner(slot)));
+  if (auto told = maps_.set_slot_owner(slot, workers_.shared().owner(slot)); !told) {
+    workers_.unassign(slot);
+    return std::unexpected(std::move(told).error());
+  }
   free_slots_.pop_back();
   ids_[slot] = id;
   Tunnel& t = tunnels_[id];

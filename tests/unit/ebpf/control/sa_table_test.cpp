@@ -124,9 +124,26 @@ TEST_F(SaTableTest, ActiveIsPerTunnel) {
   const SaKey a = add(1000, esp::Direction::kOutbound, kOldCharon, 1);
   add(1001, esp::Direction::kOutbound, kOldCharon, 2);
   EXPECT_EQ(table_.active(1), nullptr);
-  table_.find(a)->active = true;
+  table_.activate(*table_.find(a));
+  ASSERT_NE(table_.active(1), nullptr);
   EXPECT_EQ(table_.active(1)->key, a);
   EXPECT_EQ(table_.active(2), nullptr);
+}
+
+TEST_F(SaTableTest, ActiveFollowsRekeyMoveAndRemoval) {
+  const SaKey a = add(1000, esp::Direction::kOutbound, kOldCharon, 1);
+  const SaKey b = add(1001, esp::Direction::kOutbound, kOldCharon, 1);
+  table_.activate(*table_.find(a));
+  table_.activate(*table_.find(b));
+  EXPECT_FALSE(table_.find(a)->active) << "one at a time";
+  table_.erase(a);
+  ASSERT_NE(table_.active(1), nullptr) << "an old SA goes, the tunnel goes on sending";
+  const SaKey moved{1001, IpAddress::parse("198.51.100.1").value()};
+  table_.move(b, moved);
+  ASSERT_NE(table_.active(1), nullptr);
+  EXPECT_EQ(table_.active(1)->key, moved);
+  table_.erase(moved);
+  EXPECT_EQ(table_.active(1), nullptr);
 }
 
 TEST_F(SaTableTest, MoveKeepsTheEntry) {
