@@ -54,7 +54,14 @@ constexpr int kReopenTries = 20;
 constexpr auto kReopenPause = 50ms;
 constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
 
-fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops}; }
+/// Each tunnel may need a next hop of its own, and groups with others.
+xdp::FibSize fib_size(const FastpathOptions& o) {
+  xdp::FibSize size = o.fib;
+  size.next_hops = std::min(std::max(size.next_hops, 2 * o.max_tunnels), std::uint32_t{GW_FIB_MAX_NEXT_HOPS});
+  return size;
+}
+
+fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_groups, a.v6_root, a.v6_lines, a.next_hops}; }
 
 /// Packet buffers of the process and their registration with AF_XDP; outlives the sockets.
 struct Buffers {
@@ -277,7 +284,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
   GW_TRY_ASSIGN(auto store, open_store(o));
-  GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas}));
+  GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   PortPlan plan{{{wan_link, "wan"}, {vnet_link, "vnet"}}};

@@ -9,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "ebpf/esp/crypto.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw {
 
@@ -28,6 +29,7 @@ struct FastpathOptions {
   std::uint32_t max_tunnels = 500;
   std::uint32_t max_sas = 4096;
   std::optional<std::size_t> workers;  // none: as CPUs and receive queues allow
+  xdp::FibSize fib;
 };
 
 /// Sets everything up, serves until SIGTERM or SIGINT, tears down. The error is one line for an operator.

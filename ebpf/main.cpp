@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/log.hpp"
+#include "ebpf/abi/fib.h"
 #include "ebpf/fastpath.hpp"
 
 int main(int argc, char** argv) {
@@ -38,6 +39,15 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--workers", workers, "packet threads: a number, or auto (as CPUs and receive queues allow)")
       ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 64))
+      ->capture_default_str();
+  app.add_option("--fib-v4-groups", options.fib.v4_groups, "/24 networks with longer IPv4 prefixes in them, 512 B each")
+      ->check(CLI::Range(1u, GW_FIB_V4_MAX_GROUPS))
+      ->capture_default_str();
+  app.add_option("--fib-v6-lines", options.fib.v6_lines, "memory for IPv6 prefixes longer than /16, 64 B each")
+      ->check(CLI::Range(1024u, GW_FIB_V6_LINE_MASK))
+      ->capture_default_str();
+  app.add_option("--fib-next-hops", options.fib.next_hops, "distinct next hops of all routes, 544 B each")
+      ->check(CLI::Range(16u, GW_FIB_MAX_NEXT_HOPS))
       ->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning or error")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));

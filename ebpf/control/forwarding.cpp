@@ -1,48 +1,52 @@
 #include "ebpf/control/forwarding.hpp"
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
 #include "base/log.hpp"
 
 namespace gw::control {
+namespace {
+
+/// BPF programs run inside RCU sections; this barrier waits for those that run now (milliseconds). Without it
+/// (a kernel without CONFIG_MEMBARRIER) a program may read reused memory for one packet.
+void wait_for_bpf() {
+  if (::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
+  static const bool told = [] {
+    log::warning("fib", "membarrier: {}; a packet may meet a reused forwarding entry", std::strerror(errno));
+    return true;
+  }();
+  (void)told;
+}
+
+}  // namespace
+
+Forwarding::Forwarding(const fib::Memory& memory, worker::Workers& workers)
+    : table_(memory, [&workers] {
+        workers.quiesce();  // every burst that was in work is done
+        wait_for_bpf();
+      }) {}
 
 Status Forwarding::update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation) {
-  auto done = table_.update(add, remove);
-  reclaim();  // also after a failure: undoing retires memory, too
-  if (!done) return done;
-  for (const fib::Route& route : add) generations_[route.prefix] = generation;
-  for (const Prefix& prefix : remove) generations_.erase(prefix);
-  return {};
+  return table_.update(add, remove, static_cast<fib::Generation>(generation));
 }
 
-Status Forwarding::sweep(std::uint64_t generation) {
-  std::vector<Prefix> old;
-  for (const auto& [prefix, sent] : generations_)
-    if (sent < generation) old.push_back(prefix);
-  return update({}, old, generation);
-}
+Status Forwarding::sweep(std::uint64_t generation) { return table_.sweep(static_cast<fib::Generation>(generation)); }
 
 void Forwarding::set_local(std::span<const IpAddress> addresses) {
   if (auto done = table_.set_local(addresses); !done)
     log::error("fib", "our own addresses: {}", done.error().describe());
-  reclaim();
 }
 
 Status Forwarding::tunnel_changed(const fib::TunnelRef& tunnel) {
-  auto done = table_.replace_tunnel(tunnel);
-  reclaim();
-  return done;
+  table_.replace_tunnel(tunnel);
+  return {};
 }
 
-Status Forwarding::tunnel_removed(std::uint32_t id) {
-  auto done = table_.remove_tunnel(id);
-  reclaim();
-  return done;
-}
-
-void Forwarding::reclaim() {
-  const fib::Table::Retired retired = table_.take_retired();
-  if (retired.empty()) return;
-  workers_.quiesce();
-  table_.release(retired);
-}
+Status Forwarding::tunnel_removed(std::uint32_t id) { return table_.remove_tunnel(id); }
 
 }  // namespace gw::control

@@ -1,11 +1,9 @@
-// The forwarding table with its two other readers: routes from gwd and our own addresses go into the
-// shared memory, and memory that was taken out is reused only when all workers are past it. (XDP may read a
-// reused entry for one packet: it only chooses between the worker, which looks up again, and the kernel.)
+// The forwarding table with its other readers: routes from gwd and our own addresses go into the shared
+// memory; memory that was taken out is used again only when all workers and the BPF programs are past it.
 // Control thread.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
 #include <vector>
 
@@ -17,7 +15,7 @@ namespace gw::control {
 
 class Forwarding {
  public:
-  Forwarding(const fib::Memory& memory, worker::Workers& workers) : table_(memory), workers_(workers) {}
+  Forwarding(const fib::Memory& memory, worker::Workers& workers);
 
   /// Whole or not at all. `generation`: of the control session that sends it.
   Status update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation);
@@ -31,11 +29,7 @@ class Forwarding {
   std::vector<fib::Route> routes() const { return table_.routes(); }
 
  private:
-  void reclaim();
-
   fib::Table table_;
-  worker::Workers& workers_;
-  std::map<Prefix, std::uint64_t> generations_;
 };
 
 }  // namespace gw::control

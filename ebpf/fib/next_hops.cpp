@@ -1,6 +1,7 @@
 #include "ebpf/fib/next_hops.hpp"
 
 #include <algorithm>
+#include <boost/container_hash/hash.hpp>
 #include <cassert>
 
 namespace gw::fib {
@@ -24,24 +25,39 @@ std::uint16_t winner(std::uint32_t bucket, std::span<const TunnelRef> tunnels) {
 
 }  // namespace
 
-NextHops::NextHops(std::span<gw_next_hop> memory) : memory_(memory), records_(memory.size()) {
-  assert(memory.size() > 1);
-  for (std::size_t i = memory.size(); i-- > 1;) free_.push_back(static_cast<NextHopIndex>(i));
+std::size_t hash_value(const NextHop& hop) {
+  std::size_t seed = hop.kind;
+  for (const TunnelRef& t : hop.tunnels) {
+    boost::hash_combine(seed, t.id);
+    boost::hash_combine(seed, std::uint32_t{t.slot} << 16 | t.mtu);
+  }
+  if (hop.kind == GW_NEXT_HOP_VNET) boost::hash_combine(seed, hop.gateway);
+  return seed;
 }
 
-/// The record is not in use: no reader looks at it until a leaf leads there.
-void NextHops::write(NextHopIndex index, const NextHop& hop) {
+NextHops::NextHops(std::span<gw_next_hop> memory)
+    : memory_(memory.first(std::min<std::size_t>(memory.size(), GW_FIB_MAX_NEXT_HOPS))), records_(memory_.size()) {
+  assert(memory.size() > 1);
+  for (std::size_t i = memory_.size(); i-- > 1;) free_.push_back(static_cast<NextHopIndex>(i));
+}
+
+/// Readers may be looking: what they read while they forward is stored one by one, and only if it differs.
+void NextHops::write(NextHopIndex index) {
+  const NextHop& hop = records_[index].hop;
   gw_next_hop& m = memory_[index];
-  m = {};
-  m.kind = hop.kind;
-  if (hop.kind == GW_NEXT_HOP_TUNNELS) {
-    m.mtu = std::ranges::min(hop.tunnels, {}, &TunnelRef::mtu).mtu;
-    for (std::uint32_t b = 0; b < GW_NEXT_HOP_BUCKETS; ++b) m.bucket[b] = winner(b, hop.tunnels);
-  }
-  if (hop.kind == GW_NEXT_HOP_VNET && !hop.gateway.is_unspecified()) {
-    m.gateway_family = hop.gateway.is_v4() ? 4 : 6;
-    std::ranges::copy(hop.gateway.bytes(), m.gateway);
-  }
+  const auto store = [](auto& place, auto value) {
+    if (place != value) std::atomic_ref(place).store(value, std::memory_order_relaxed);
+  };
+  const bool tunnels = hop.kind == GW_NEXT_HOP_TUNNELS;
+  store(m.mtu, tunnels ? std::uint32_t{std::ranges::min(hop.tunnels, {}, &TunnelRef::mtu).mtu} : 0u);
+  store(m.only, tunnels && hop.tunnels.size() == 1 ? hop.tunnels[0].slot + 1u : 0u);
+  if (tunnels)
+    for (std::uint32_t b = 0; b < GW_NEXT_HOP_BUCKETS; ++b) store(m.bucket[b], winner(b, hop.tunnels));
+  const bool gateway = hop.kind == GW_NEXT_HOP_VNET && !hop.gateway.is_unspecified();
+  store(m.gateway_family, !gateway ? 0u : hop.gateway.is_v4() ? 4u : 6u);
+  std::ranges::fill(m.gateway, 0);
+  if (gateway) std::ranges::copy(hop.gateway.bytes(), m.gateway);
+  store(m.kind, static_cast<std::uint32_t>(hop.kind));
 }
 
 Result<NextHopIndex> NextHops::acquire(const NextHop& hop) {
@@ -49,25 +65,67 @@ Result<NextHopIndex> NextHops::acquire(const NextHop& hop) {
     ++records_[it->second].references;
     return it->second;
   }
-  if (free_.empty()) return fail(Errc::kLimit, std::format("next-hop table is full ({})", memory_.size() - 1));
+  if (free_.empty())
+    return fail(Errc::kLimit, std::format("forwarding table: all {} next hops are in use; "
+                                          "gw-fastpath --fib-next-hops sets how many there are",
+                                          memory_.size() - 1));
   const NextHopIndex index = free_.back();
   free_.pop_back();
-  write(index, hop);
   records_[index] = {hop, 1};
+  write(index);
   by_value_.emplace(hop, index);
   return index;
+}
+
+/// A record that was rewritten may be equal to another, which then has the name.
+void NextHops::forget(NextHopIndex index) {
+  const auto it = by_value_.find(records_[index].hop);
+  if (it != by_value_.end() && it->second == index) by_value_.erase(it);
 }
 
 void NextHops::release(NextHopIndex index) {
   Record& r = records_[index];
   assert(r.references > 0);
   if (--r.references > 0) return;
-  by_value_.erase(r.hop);
+  forget(index);
   retired_.push_back(index);
 }
 
-void NextHops::reuse(std::span<const NextHopIndex> indexes) {
-  free_.insert(free_.end(), indexes.begin(), indexes.end());
+void NextHops::rewrite(NextHopIndex index, NextHop hop) {
+  forget(index);
+  records_[index].hop = std::move(hop);
+  by_value_.emplace(records_[index].hop, index);
+  write(index);
+}
+
+void NextHops::replace_tunnel(const TunnelRef& tunnel) {
+  for (NextHopIndex i = 1; i < records_.size(); ++i) {
+    if (records_[i].references == 0) continue;
+    NextHop hop = records_[i].hop;
+    const auto it = std::ranges::find(hop.tunnels, tunnel.id, &TunnelRef::id);
+    if (it == hop.tunnels.end() || *it == tunnel) continue;
+    *it = tunnel;
+    rewrite(i, std::move(hop));
+  }
+}
+
+std::vector<NextHopIndex> NextHops::remove_tunnel(std::uint32_t id) {
+  std::vector<NextHopIndex> emptied;
+  for (NextHopIndex i = 1; i < records_.size(); ++i) {
+    if (records_[i].references == 0) continue;
+    NextHop hop = records_[i].hop;
+    if (std::erase_if(hop.tunnels, [id](const TunnelRef& t) { return t.id == id; }) == 0) continue;
+    if (hop.tunnels.empty())
+      emptied.push_back(i);
+    else
+      rewrite(i, std::move(hop));
+  }
+  return emptied;
+}
+
+void NextHops::release_retired() {
+  free_.insert(free_.end(), retired_.begin(), retired_.end());
+  retired_.clear();
 }
 
 }  // namespace gw::fib

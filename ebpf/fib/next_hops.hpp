@@ -2,10 +2,12 @@
 // reused only after a grace period. ECMP is by rendezvous hashing over tunnel ids: each bucket goes to
 // the tunnel with the highest hash of (bucket, tunnel), so taking a tunnel away moves only its own
 // buckets, adding one moves only those it wins, and every instance of the gateway makes the same choice.
+// A tunnel that changes or goes is rewritten in the records themselves, bucket by bucket: a million routes
+// move with it at once. Control thread.
 #pragma once
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
-#include <map>
 #include <span>
 #include <vector>
 
@@ -30,6 +32,7 @@ struct NextHop {
   IpAddress gateway;               // unspecified: on link
   friend auto operator<=>(const NextHop&, const NextHop&) = default;
 };
+std::size_t hash_value(const NextHop& hop);
 
 class NextHops {
  public:
@@ -40,23 +43,30 @@ class NextHops {
   /// Gives one reference back; the last one retires the record.
   void release(NextHopIndex index);
 
-  std::vector<NextHopIndex> take_retired() { return std::exchange(retired_, {}); }
+  /// The tunnel has another slot or MTU; readers see it at once.
+  void replace_tunnel(const TunnelRef& tunnel);
+  /// Out of every group that has others left. The records of those that do not: their routes are to go.
+  std::vector<NextHopIndex> remove_tunnel(std::uint32_t id);
+
+  std::size_t retired() const { return retired_.size(); }
   /// After a grace period.
-  void reuse(std::span<const NextHopIndex> indexes);
+  void release_retired();
 
   const NextHop& describe(NextHopIndex index) const { return records_[index].hop; }
-  std::size_t in_use() const { return by_value_.size(); }
+  std::size_t in_use() const { return records_.size() - 1 - free_.size() - retired_.size(); }
 
  private:
   struct Record {
     NextHop hop;
     std::size_t references = 0;
   };
-  void write(NextHopIndex index, const NextHop& hop);
+  void rewrite(NextHopIndex index, NextHop hop);
+  void forget(NextHopIndex index);
+  void write(NextHopIndex index);
 
   std::span<gw_next_hop> memory_;
   std::vector<Record> records_;
-  std::map<NextHop, NextHopIndex> by_value_;
+  boost::unordered_flat_map<NextHop, NextHopIndex> by_value_;  // of equal records (after rewriting), one
   std::vector<NextHopIndex> free_;
   std::vector<NextHopIndex> retired_;
 };

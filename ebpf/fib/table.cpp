@@ -5,137 +5,207 @@
 #include <ranges>
 
 namespace gw::fib {
+namespace {
 
-Table::Table(const Memory& m)
-    : v4_(Family::kV4, {m.v4_root, m.v4_nodes}), v6_(Family::kV6, {m.v6_root, m.v6_nodes}), hops_(m.next_hops) {
+// A grace period costs milliseconds (RCU, for the BPF programs): tens of thousands of updates share one. An
+// eighth of the IPv6 lines by default.
+constexpr std::size_t kMuchRetired = 32768;
+
+Prefix prefix_of(Family family, unsigned depth, unsigned heap, const std::array<std::uint8_t, 16>& address) {
+  const auto length = depth * 8 + static_cast<unsigned>(std::bit_width(heap)) - 1;
+  const auto a = IpAddress::from_bytes(std::span<const std::uint8_t>(address).first(address_bytes(family)));
+  return Prefix::make(*a, length).value();
+}
+
+}  // namespace
+
+Table::Table(const Memory& m, WaitForReaders wait)
+    : memory_(m),
+      wait_(std::move(wait)),
+      v4_(m, [this] { reclaim(); }),
+      v6_(m, [this] { reclaim(); }),
+      hops_(m.next_hops) {
   auto local = hops_.acquire({GW_NEXT_HOP_LOCAL, {}, {}});
   assert(local && "the first record of an empty table");
   local_hop_ = *local;
 }
 
-/// Puts a route where readers see it, unless an address of ours hides it.
-Status Table::show(const Prefix& prefix, NextHopIndex hop) {
-  const bool hidden = prefix.length() == address_bits(prefix.family()) && local_.contains(prefix.address());
-  return hidden ? Status{} : trie(prefix).insert(prefix, hop);
+void Table::reclaim() {
+  if (v4_.retired() + v6_.retired() + hops_.retired() == 0) return;
+  wait_();
+  v4_.release_retired();
+  v6_.release_retired();
+  hops_.release_retired();
 }
 
-void Table::hide(const Prefix& prefix) {
-  const bool hidden = prefix.length() == address_bits(prefix.family()) && local_.contains(prefix.address());
-  if (!hidden) trie(prefix).erase(prefix);
+void Table::reclaim_if_much() {
+  if (v4_.retired() + v6_.retired() + hops_.retired() > kMuchRetired) reclaim();
 }
 
-/// All changes or none. Takes over the references to the `now` records.
-Status Table::carry_out(std::span<Change> changes) {
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    Change& c = changes[i];
-    if (const auto it = routes_.find(c.prefix); it != routes_.end()) c.before = it->second;
-    if (auto shown = show(c.prefix, c.now); !shown) {
-      // The way back needs no memory: nodes of an existing prefix are there, records are still held.
-      for (Change& done : changes.first(i) | std::views::reverse) {
-        if (done.before != 0) {
-          (void)show(done.prefix, done.before);
-          routes_[done.prefix] = done.before;
-        } else {
-          hide(done.prefix);
-          routes_.erase(done.prefix);
-        }
-      }
-      for (const Change& any : changes) hops_.release(any.now);
-      return shown;
-    }
-    routes_[c.prefix] = c.now;
-  }
-  for (const Change& c : changes)
-    if (c.before != 0) hops_.release(c.before);
+bool Table::is_local(const Prefix& p) const {
+  return p.length() == address_bits(p.family()) && local_.contains(p.address());
+}
+
+// --- one route -----------------------------------------------------------------------------------------------
+
+Status Table::show(const Prefix& prefix, const RouteValue& value) {
+  return prefix.family() == Family::kV4 ? v4_.set(prefix, value) : v6_.set(prefix, value);
+}
+
+Status Table::remove(const Prefix& prefix) {
+  if (prefix.family() == Family::kV6) return v6_.erase(prefix);
+  v4_.erase(prefix);
   return {};
 }
 
-void Table::remove_route(const Prefix& prefix) {
-  const auto it = routes_.find(prefix);
-  if (it == routes_.end()) return;
-  hide(prefix);
-  hops_.release(it->second);
-  routes_.erase(it);
+/// What the route says, hidden or not; hop 0: there is none.
+RouteValue Table::find(const Prefix& prefix) {
+  if (is_local(prefix)) {
+    const auto it = hidden_.find(prefix);
+    return it == hidden_.end() ? RouteValue{} : it->second;
+  }
+  RouteTree& tree = prefix.family() == Family::kV4 ? v4_.routes() : v6_.routes();
+  RouteTree::Place place;
+  return tree.find(prefix, place) ? *tree.value(place) : RouteValue{};
 }
 
-Status Table::update(std::span<const Route> add, std::span<const Prefix> remove) {
+Status Table::put(const Prefix& prefix, const RouteValue& value) {
+  if (!is_local(prefix)) return show(prefix, value);
+  hidden_[prefix] = value;
+  return {};
+}
+
+Status Table::take_out(const Prefix& prefix) {
+  if (!is_local(prefix)) return remove(prefix);
+  hidden_.erase(prefix);
+  return {};
+}
+
+// --- batches -------------------------------------------------------------------------------------------------
+
+/// The way back needs no memory that was not there on the way here.
+void Table::undo(std::span<const Change> changes) {
+  for (const Change& c : changes | std::views::reverse) {
+    const Status done = c.before.hop != 0 ? put(c.prefix, c.before) : take_out(c.prefix);
+    assert(done && "the table was in this state a moment ago");
+    (void)done;
+    hops_.release(c.now.hop);
+  }
+}
+
+Status Table::update(std::span<const Route> add, std::span<const Prefix> remove, Generation generation) {
   std::vector<Change> changes;
   changes.reserve(add.size());
   for (const Route& route : add) {
     auto hop = hops_.acquire(route.hop);
-    if (!hop) {
-      for (const Change& c : changes) hops_.release(c.now);
-      return std::unexpected(std::move(hop).error());
+    if (!hop && hops_.retired() > 0) {
+      reclaim();
+      hop = hops_.acquire(route.hop);
     }
-    changes.push_back({route.prefix, *hop, 0});
+    Status done = hop ? Status{} : std::unexpected(hop.error());
+    if (done) {
+      const Change change{route.prefix, {*hop, generation}, find(route.prefix)};
+      done = put(route.prefix, change.now);
+      if (done)
+        changes.push_back(change);
+      else
+        hops_.release(*hop);
+    }
+    if (!done) {
+      undo(changes);
+      return done;
+    }
   }
-  GW_TRY(carry_out(changes));
-  for (const Prefix& prefix : remove) remove_route(prefix);
-  return {};
+  for (const Change& c : changes)
+    if (c.before.hop != 0) hops_.release(c.before.hop);
+  Status done;
+  for (const Prefix& prefix : remove) {
+    const RouteValue before = find(prefix);
+    if (before.hop == 0) continue;
+    if (auto gone = take_out(prefix); gone)
+      hops_.release(before.hop);
+    else
+      done = gone;
+  }
+  reclaim_if_much();
+  return done;
 }
 
-void Table::remove_local(const IpAddress& address) {
-  const Prefix host = Prefix::host(address);
-  local_.erase(address);
-  if (const auto it = routes_.find(host); it != routes_.end()) {
-    const auto shown = trie(host).insert(host, it->second);
-    assert(shown && "the prefix is in the trie already");
-    (void)shown;
-  } else {
-    trie(host).erase(host);
-  }
+Status Table::sweep(Generation generation) {
+  std::vector<Prefix> old;
+  each_route([&](const Prefix& prefix, const RouteValue& value) {
+    if (value.generation < generation) old.push_back(prefix);
+  });
+  return update({}, old);
 }
 
 Status Table::set_local(std::span<const IpAddress> addresses) {
   const std::set<IpAddress> wanted(addresses.begin(), addresses.end());
   const std::vector<IpAddress> before(local_.begin(), local_.end());
-  for (const IpAddress& a : before)
-    if (!wanted.contains(a)) remove_local(a);
+  for (const IpAddress& a : before) {
+    if (wanted.contains(a)) continue;
+    const Prefix host = Prefix::host(a);
+    const RouteValue route = find(host);
+    local_.erase(a);
+    hidden_.erase(host);
+    GW_TRY(route.hop != 0 ? show(host, route) : remove(host));
+  }
   for (const IpAddress& a : wanted) {
     if (local_.contains(a)) continue;
-    GW_TRY(trie(Prefix::host(a)).insert(Prefix::host(a), local_hop_));
+    const Prefix host = Prefix::host(a);
+    const RouteValue route = find(host);
+    GW_TRY(show(host, {local_hop_, 0}));
     local_.insert(a);
+    if (route.hop != 0) hidden_[host] = route;
   }
   return {};
 }
 
-/// Gives every route over the tunnel a new record, with `now` in its place or without it.
-Status Table::rewrite_groups(std::uint32_t tunnel_id, std::optional<TunnelRef> now) {
-  std::vector<Route> changed;
-  std::vector<Prefix> emptied;
-  for (const auto& [prefix, index] : routes_) {
-    NextHop hop = hops_.describe(index);
-    const auto it = std::ranges::find(hop.tunnels, tunnel_id, &TunnelRef::id);
-    if (it == hop.tunnels.end()) continue;
-    if (now)
-      *it = *now;
-    else
-      hop.tunnels.erase(it);
-    if (hop.tunnels.empty())
-      emptied.push_back(prefix);
-    else
-      changed.push_back({prefix, std::move(hop)});
-  }
-  return update(changed, emptied);
+Status Table::remove_tunnel(std::uint32_t id) {
+  const std::vector<NextHopIndex> emptied = hops_.remove_tunnel(id);
+  std::vector<Prefix> gone;
+  if (!emptied.empty())
+    each_route([&](const Prefix& prefix, const RouteValue& value) {
+      if (std::ranges::binary_search(emptied, value.hop)) gone.push_back(prefix);
+    });
+  const Status done = update({}, gone);
+  wait_();  // for those who have read the tunnel's slot just now
+  v4_.release_retired();
+  v6_.release_retired();
+  hops_.release_retired();
+  return done;
 }
 
-Status Table::replace_tunnel(const TunnelRef& tunnel) { return rewrite_groups(tunnel.id, tunnel); }
+// --- what there is -------------------------------------------------------------------------------------------
 
-Status Table::remove_tunnel(std::uint32_t id) { return rewrite_groups(id, std::nullopt); }
+void Table::each_route(const std::function<void(const Prefix&, const RouteValue&)>& handle) const {
+  const auto walk = [&](Family family, const RouteTree& tree) {
+    tree.each([&](unsigned depth, unsigned heap, const std::array<std::uint8_t, 16>& address, const RouteValue& value) {
+      const Prefix prefix = prefix_of(family, depth, heap, address);
+      if (value.hop != local_hop_) return handle(prefix, value);
+      if (const auto it = hidden_.find(prefix); it != hidden_.end()) handle(prefix, it->second);
+    });
+  };
+  walk(Family::kV4, v4_.routes());
+  walk(Family::kV6, v6_.routes());
+}
 
 std::vector<Route> Table::routes() const {
   std::vector<Route> all;
-  all.reserve(routes_.size());
-  for (const auto& [prefix, index] : routes_) all.push_back({prefix, hops_.describe(index)});
+  all.reserve(v4_.routes().size() + v6_.routes().size());
+  each_route(
+      [&](const Prefix& prefix, const RouteValue& value) { all.push_back({prefix, hops_.describe(value.hop)}); });
   return all;
 }
 
-Table::Retired Table::take_retired() { return {v4_.take_retired(), v6_.take_retired(), hops_.take_retired()}; }
-
-void Table::release(const Retired& retired) {
-  v4_.release(retired.v4_nodes);
-  v6_.release(retired.v6_nodes);
-  hops_.reuse(retired.next_hops);
+Table::Usage Table::usage() const {
+  const std::size_t lines = memory_.v6_lines.size() / (1u << GW_FIB_V6_MAX_WIDTH) * (1u << GW_FIB_V6_MAX_WIDTH);
+  return {.routes_v4 = v4_.routes().size(),
+          .routes_v6 = v6_.routes().size(),
+          .v4_groups = v4_.groups() - v4_.groups_free(),
+          .v6_lines = lines - v6_.lines_free(),
+          .next_hops = hops_.in_use(),
+          .control_bytes = v4_.memory_bytes() + v6_.memory_bytes()};
 }
 
 }  // namespace gw::fib

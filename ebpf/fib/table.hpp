@@ -1,11 +1,14 @@
-// The forwarding table as the control thread sees it: routes in, trie and next hops maintained. Two
-// layers: addresses of this machine hide routes of the same prefix. A batch is applied whole or not at
-// all. Control thread only; readers use fib/view.hpp on the same memory.
+// The forwarding table as the control thread sees it: routes in, the readers' memory and next hops maintained.
+// Two layers: addresses of this machine hide routes of the same prefix. A batch is applied whole or not at
+// all. Memory that was taken out is used again after the readers have been waited for, which happens seldom:
+// when much has gathered, or when there is need. Control thread only; readers use fib/view.hpp.
+//
+// Memory per route with the full Internet table (1,062,046 routes): docs/benchmarks.md.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -13,7 +16,8 @@
 #include "base/ip.hpp"
 #include "base/result.hpp"
 #include "ebpf/fib/next_hops.hpp"
-#include "ebpf/fib/trie.hpp"
+#include "ebpf/fib/v4_table.hpp"
+#include "ebpf/fib/v6_table.hpp"
 
 namespace gw::fib {
 
@@ -23,51 +27,63 @@ struct Route {
   friend bool operator==(const Route&, const Route&) = default;
 };
 
+/// Of whoever sends routes: a later session of the same has a higher one.
+using Generation = std::uint32_t;
+
 class Table {
  public:
-  explicit Table(const Memory& memory);
+  /// Returns when every reader has finished the packet it was at.
+  using WaitForReaders = std::function<void()>;
+  Table(const Memory& memory, WaitForReaders wait);
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
 
-  /// Adds or replaces `add`, then takes `remove` out (absent ones are no error). kLimit: nothing changed.
-  Status update(std::span<const Route> add, std::span<const Prefix> remove);
+  /// Adds or replaces `add`, then takes `remove` out (absent ones are no error). kLimit: nothing was added.
+  Status update(std::span<const Route> add, std::span<const Prefix> remove, Generation generation = 0);
+  /// Takes out the routes that no generation from this one on has sent.
+  Status sweep(Generation generation);
   /// The machine's own addresses, as a whole. kLimit: the ones that fit are in.
   Status set_local(std::span<const IpAddress> addresses);
-  /// A tunnel changed (MTU, slot): its routes get new records.
-  Status replace_tunnel(const TunnelRef& tunnel);
-  /// A tunnel goes: out of every group; routes that had no other go, too.
-  /// kLimit: no records left for the smaller groups; nothing changed.
+  /// A tunnel changed (MTU, slot): so do its routes.
+  void replace_tunnel(const TunnelRef& tunnel) { hops_.replace_tunnel(tunnel); }
+  /// A tunnel goes: out of every group; routes that had no other go, too. No reader knows it afterwards.
   Status remove_tunnel(std::uint32_t id);
 
+  /// In the order of family, address and length.
   std::vector<Route> routes() const;
 
-  /// Memory that readers may still look at since the last call. Give it back to release() when each of
-  /// them has finished the packet it was at.
-  struct Retired {
-    std::vector<std::uint32_t> v4_nodes, v6_nodes;
-    std::vector<NextHopIndex> next_hops;
-    bool empty() const { return v4_nodes.empty() && v6_nodes.empty() && next_hops.empty(); }
+  struct Usage {
+    std::size_t routes_v4 = 0, routes_v6 = 0;
+    std::size_t v4_groups = 0, v6_lines = 0, next_hops = 0;  // in use
+    std::size_t control_bytes = 0;                           // what the control thread keeps beside them
   };
-  Retired take_retired();
-  void release(const Retired& retired);
+  Usage usage() const;
+  /// Waits for readers and makes what was taken out usable again.
+  void reclaim();
 
  private:
   struct Change {
     Prefix prefix;
-    NextHopIndex now = 0;
-    NextHopIndex before = 0;  // 0: there was no route
+    RouteValue now;
+    RouteValue before;  // hop 0: there was no route
   };
-  Trie& trie(const Prefix& p) { return p.family() == Family::kV4 ? v4_ : v6_; }
-  Status carry_out(std::span<Change> changes);
-  Status show(const Prefix& prefix, NextHopIndex hop);
-  void hide(const Prefix& prefix);
-  void remove_route(const Prefix& prefix);
-  void remove_local(const IpAddress& address);
-  Status rewrite_groups(std::uint32_t tunnel_id, std::optional<TunnelRef> now);
+  bool is_local(const Prefix& p) const;
+  RouteValue find(const Prefix& prefix);
+  Status put(const Prefix& prefix, const RouteValue& value);
+  Status take_out(const Prefix& prefix);
+  Status show(const Prefix& prefix, const RouteValue& value);
+  Status remove(const Prefix& prefix);
+  void undo(std::span<const Change> changes);
+  void reclaim_if_much();
+  void each_route(const std::function<void(const Prefix&, const RouteValue&)>& handle) const;
 
-  Trie v4_;
-  Trie v6_;
+  Memory memory_;
+  WaitForReaders wait_;
+  V4Table v4_;
+  V6Table v6_;
   NextHops hops_;
-  std::map<Prefix, NextHopIndex> routes_;  // each holds a reference to its record, hidden or not
   std::set<IpAddress> local_;
+  std::map<Prefix, RouteValue> hidden_;  // routes for addresses of ours
   NextHopIndex local_hop_;
 };
 

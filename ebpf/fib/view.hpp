@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -10,48 +11,86 @@
 #include "base/wire.hpp"
 #include "ebpf/abi/fib.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace gw::fib {
 
 /// Index into the next-hop array; 0 is "no route".
 using NextHopIndex = std::uint32_t;
 
-/// The table's memory. Whoever maps it owns it; roots and nodes are arrays of entries.
+/// The table's memory. Whoever maps it owns it; all zero at first.
 struct Memory {
-  std::span<std::uint32_t> v4_root;   // 2^24
-  std::span<std::uint32_t> v4_nodes;  // 256 each
-  std::span<std::uint32_t> v6_root;   // 2^16
-  std::span<std::uint32_t> v6_nodes;
-  std::span<gw_next_hop> next_hops;
+  std::span<std::uint16_t> v4_root;    // 2^24
+  std::span<std::uint16_t> v4_groups;  // 256 each
+  std::span<std::uint32_t> v6_root;    // 2^16
+  std::span<gw_fib_line> v6_lines;     // a multiple of 32, aligned to 64 bytes
+  std::span<gw_next_hop> next_hops;    // index 0 is unused
 };
 
-inline std::uint32_t load_entry(std::span<std::uint32_t> entries, std::size_t index) {
-  return std::atomic_ref(entries[index]).load(std::memory_order_acquire);
+template <class T>
+inline T load_entry(T& entry) {
+  return std::atomic_ref(entry).load(std::memory_order_acquire);
 }
 
-inline std::size_t child_index(std::uint32_t entry, std::uint8_t byte) {
-  return std::size_t{entry & GW_FIB_INDEX_MASK} * GW_FIB_NODE_ENTRIES + byte;
+inline std::size_t group_index(std::uint16_t entry, std::uint32_t address) {
+  return std::size_t{entry - GW_FIB_V4_GROUP} * GW_FIB_NODE_ENTRIES + (address & 0xff);
 }
 
 /// `address` in host order.
 inline NextHopIndex lookup_v4(const Memory& m, std::uint32_t address) {
-  std::uint32_t e = load_entry(m.v4_root, address >> 8);
-  if (e & GW_FIB_NODE_BIT) e = load_entry(m.v4_nodes, child_index(e, static_cast<std::uint8_t>(address)));
-  return e & GW_FIB_NODE_BIT ? 0 : e & GW_FIB_INDEX_MASK;
+  const std::uint16_t e = load_entry(m.v4_root[address >> 8]);
+  if (e < GW_FIB_V4_GROUP) [[likely]]
+    return e;
+  return load_entry(m.v4_groups[group_index(e, address)]);
+}
+
+/// The line of a node for the next byte of the address.
+inline std::size_t line_index(std::uint32_t node, std::uint8_t byte) {
+  const std::uint32_t width = (node & ~GW_FIB_V6_NODE) >> GW_FIB_V6_WIDTH_SHIFT;
+  return (node & GW_FIB_V6_LINE_MASK) + (std::uint32_t{byte} >> (8 - width));
+}
+
+/// The run of a line that holds the byte: the first whose last value is not below it.
+inline unsigned run_of(const gw_fib_line& line, std::uint8_t byte) {
+#ifdef __SSE2__
+  const __m128i last = _mm_load_si128(reinterpret_cast<const __m128i*>(line.last));
+  const __m128i reached = _mm_cmpeq_epi8(_mm_max_epu8(last, _mm_set1_epi8(static_cast<char>(byte))), last);
+  return static_cast<unsigned>(std::countr_zero(static_cast<unsigned>(_mm_movemask_epi8(reached))));
+#else
+  unsigned run = 0;
+  while (line.last[run] < byte) ++run;
+  return run;
+#endif
 }
 
 /// `address`: 16 bytes in network order.
 inline NextHopIndex lookup_v6(const Memory& m, const std::uint8_t* address) {
-  std::uint32_t e = load_entry(m.v6_root, load_be<std::uint16_t>(address));
-  for (unsigned i = 2; (e & GW_FIB_NODE_BIT) && i < 16; ++i) e = load_entry(m.v6_nodes, child_index(e, address[i]));
-  return e & GW_FIB_NODE_BIT ? 0 : e & GW_FIB_INDEX_MASK;
+  std::uint32_t e = load_entry(m.v6_root[load_be<std::uint16_t>(address)]);
+  NextHopIndex best = 0;
+  for (unsigned i = 2; (e & GW_FIB_V6_NODE) && i < 16; ++i) {
+    gw_fib_line& line = m.v6_lines[line_index(e, address[i])];
+    if (const std::uint32_t inherited = load_entry(line.inherited)) best = inherited;
+    e = load_entry(line.entry[run_of(line, address[i])]);
+  }
+  return e == 0 || (e & GW_FIB_V6_NODE) ? best : e;
 }
 
 inline NextHopIndex lookup(const Memory& m, const IpAddress& a) {
   return a.is_v4() ? lookup_v4(m, a.v4()) : lookup_v6(m, a.bytes().data());
 }
 
+/// Many at once, which hides the memory's latency: `found[i]` for `addresses[i]`, at most kLookupBurst.
+inline constexpr std::size_t kLookupBurst = 64;
+void lookup_burst_v4(const Memory& m, std::span<const std::uint32_t> addresses, NextHopIndex* found);
+/// Each points to 16 bytes in network order.
+void lookup_burst_v6(const Memory& m, std::span<const std::uint8_t* const> addresses, NextHopIndex* found);
+
 /// The tunnel slot that carries a flow. `hash` is spread over the buckets by its low bits.
 inline std::uint16_t bucket_of(gw_next_hop& hop, std::uint32_t hash) {
+  const std::uint32_t only = std::atomic_ref(hop.only).load(std::memory_order_relaxed);
+  if (only != 0) return static_cast<std::uint16_t>(only - 1);
   return std::atomic_ref(hop.bucket[hash % GW_NEXT_HOP_BUCKETS]).load(std::memory_order_relaxed);
 }
 

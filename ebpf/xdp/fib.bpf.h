@@ -15,35 +15,62 @@ struct gw_forwarding {
   __u8 protocol;
 };
 
-static __always_inline __u32 gw_fib_entry(void* map, __u32 index) {
-  __u32 key = index / GW_FIB_BLOCK_ENTRIES;
-  struct gw_fib_block* block = bpf_map_lookup_elem(map, &key);
-  return block ? *(volatile __u32*)&block->entry[index % GW_FIB_BLOCK_ENTRIES] : 0;
+static __always_inline __u32 gw_fib_v4_entry(void* map, __u32 index) {
+  __u32 key = index / GW_FIB_V4_BLOCK_ENTRIES;
+  struct gw_fib_v4_block* block = bpf_map_lookup_elem(map, &key);
+  return block ? *(volatile __u16*)&block->entry[index % GW_FIB_V4_BLOCK_ENTRIES] : 0;
 }
 
-static __always_inline __u32 gw_fib_node(__u32 entry, __u8 byte) {
-  return (entry & GW_FIB_INDEX_MASK) * GW_FIB_NODE_ENTRIES + byte;
-}
-
+// A next-hop index.
 static __always_inline __u32 gw_fib_lookup_ipv4(__u32 address) {
-  __u32 entry = gw_fib_entry(&fib_v4_root, address >> 8);
-  if (entry & GW_FIB_NODE_BIT) entry = gw_fib_entry(&fib_v4_nodes, gw_fib_node(entry, address & 0xff));
-  return entry;
+  __u32 entry = gw_fib_v4_entry(&fib_v4_root, address >> 8);
+  if (entry < GW_FIB_V4_GROUP) return entry;
+  return gw_fib_v4_entry(&fib_v4_groups, (entry - GW_FIB_V4_GROUP) * GW_FIB_NODE_ENTRIES + (address & 0xff));
 }
 
-static __always_inline __u32 gw_fib_lookup_ipv6(const __u8* address) {
-  __u32 entry = gw_fib_entry(&fib_v6_root, ((__u32)address[0] << 8) | address[1]);
-  for (int i = 2; i < 16; i++) {
-    if (!(entry & GW_FIB_NODE_BIT)) break;
-    entry = gw_fib_entry(&fib_v6_nodes, gw_fib_node(entry, address[i]));
+// Hides a value's origin: from arithmetic that stands for a condition, clang would make a branch.
+#define GW_NO_BRANCH(value) asm volatile("" : "+r"(value))
+
+// The run of the line that holds the byte. Without branches: the verifier would follow all of their ways.
+static __always_inline __u32 gw_fib_run(const struct gw_fib_line* line, __u32 byte) {
+  __u32 run = 0;
+#pragma unroll
+  for (int i = 0; i < GW_FIB_LINE_RUNS - 1; i++) {
+    __u32 difference = line->last[i] - byte;
+    GW_NO_BRANCH(difference);
+    run += difference >> 31;
   }
-  return entry;
+  return run;
+}
+
+// A next-hop index. What a deeper node says counts more, 0 says nothing. A branch in the loop would double the
+// verifier's work at each level.
+static __always_inline __u32 gw_fib_lookup_ipv6(const __u8* address) {
+  __u32 slot = ((__u32)address[0] << 8) | address[1];
+  __u32 key = slot / GW_FIB_V6_BLOCK_ENTRIES;
+  struct gw_fib_v6_block* block = bpf_map_lookup_elem(&fib_v6_root, &key);
+  if (!block) return 0;
+  __u32 entry = *(volatile __u32*)&block->entry[slot % GW_FIB_V6_BLOCK_ENTRIES];
+  __u32 best = 0;
+  for (int i = 2; i < 16; i++) {
+    if (!(entry & GW_FIB_V6_NODE)) break;
+    __u32 width = (entry & ~GW_FIB_V6_NODE) >> GW_FIB_V6_WIDTH_SHIFT;
+    key = (entry & GW_FIB_V6_LINE_MASK) + (address[i] >> (8 - width));
+    struct gw_fib_line* line = bpf_map_lookup_elem(&fib_v6_lines, &key);
+    if (!line) break;
+    __u32 inherited = *(volatile __u32*)&line->inherited;
+    __u32 nothing = ((inherited | -inherited) >> 31) - 1;  // all ones if inherited is 0
+    GW_NO_BRANCH(nothing);
+    best = (best & nothing) | inherited;
+    __u32 run = gw_fib_run(line, address[i]);
+    if (run >= GW_FIB_LINE_RUNS) break;
+    entry = *(volatile __u32*)&line->entry[run];
+  }
+  return entry == 0 || (entry & GW_FIB_V6_NODE) ? best : entry;
 }
 
 // Null: not through tunnels.
-static __always_inline struct gw_next_hop* gw_tunnels_of(__u32 entry) {
-  if (entry & GW_FIB_NODE_BIT) return 0;
-  __u32 index = entry & GW_FIB_INDEX_MASK;
+static __always_inline struct gw_next_hop* gw_tunnels_of(__u32 index) {
   struct gw_next_hop* hop = bpf_map_lookup_elem(&next_hops, &index);
   return hop && hop->kind == GW_NEXT_HOP_TUNNELS ? hop : 0;
 }

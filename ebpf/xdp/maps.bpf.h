@@ -35,19 +35,19 @@ struct {
   __type(value, __u32);
 } slot_owners SEC(".maps");
 
-#define GW_BLOCK_MAP(name, entries)     \
-  struct {                              \
-    __uint(type, BPF_MAP_TYPE_ARRAY);   \
-    __uint(max_entries, entries);       \
-    __uint(map_flags, BPF_F_MMAPABLE);  \
-    __type(key, __u32);                 \
-    __type(value, struct gw_fib_block); \
+#define GW_FIB_MAP(name, block, entries) \
+  struct {                               \
+    __uint(type, BPF_MAP_TYPE_ARRAY);    \
+    __uint(max_entries, entries);        \
+    __uint(map_flags, BPF_F_MMAPABLE);   \
+    __type(key, __u32);                  \
+    __type(value, block);                \
   } name SEC(".maps")
 
-GW_BLOCK_MAP(fib_v4_root, (1u << GW_FIB_V4_ROOT_BITS) / GW_FIB_BLOCK_ENTRIES);
-GW_BLOCK_MAP(fib_v4_nodes, GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES);  // set at load
-GW_BLOCK_MAP(fib_v6_root, (1u << GW_FIB_V6_ROOT_BITS) / GW_FIB_BLOCK_ENTRIES);
-GW_BLOCK_MAP(fib_v6_nodes, GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES);  // set at load
+GW_FIB_MAP(fib_v4_root, struct gw_fib_v4_block, (1u << GW_FIB_V4_ROOT_BITS) / GW_FIB_V4_BLOCK_ENTRIES);
+GW_FIB_MAP(fib_v4_groups, struct gw_fib_v4_block, GW_FIB_NODE_ENTRIES / GW_FIB_V4_BLOCK_ENTRIES);  // set at load
+GW_FIB_MAP(fib_v6_root, struct gw_fib_v6_block, (1u << GW_FIB_V6_ROOT_BITS) / GW_FIB_V6_BLOCK_ENTRIES);
+GW_FIB_MAP(fib_v6_lines, struct gw_fib_line, 1);  // set at load
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

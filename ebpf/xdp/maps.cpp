@@ -110,12 +110,11 @@ struct Maps::Impl {
 
   Status map_all(const FibSize& size) {
     const auto& maps = skeleton->maps;
-    GW_TRY_ASSIGN(arrays.v4_root, map<std::uint32_t>(maps.fib_v4_root, std::size_t{1} << GW_FIB_V4_ROOT_BITS));
-    GW_TRY_ASSIGN(arrays.v4_nodes,
-                  map<std::uint32_t>(maps.fib_v4_nodes, std::size_t{size.v4_nodes} * GW_FIB_NODE_ENTRIES));
+    GW_TRY_ASSIGN(arrays.v4_root, map<std::uint16_t>(maps.fib_v4_root, std::size_t{1} << GW_FIB_V4_ROOT_BITS));
+    GW_TRY_ASSIGN(arrays.v4_groups,
+                  map<std::uint16_t>(maps.fib_v4_groups, std::size_t{size.v4_groups} * GW_FIB_NODE_ENTRIES));
     GW_TRY_ASSIGN(arrays.v6_root, map<std::uint32_t>(maps.fib_v6_root, std::size_t{1} << GW_FIB_V6_ROOT_BITS));
-    GW_TRY_ASSIGN(arrays.v6_nodes,
-                  map<std::uint32_t>(maps.fib_v6_nodes, std::size_t{size.v6_nodes} * GW_FIB_NODE_ENTRIES));
+    GW_TRY_ASSIGN(arrays.v6_lines, map<gw_fib_line>(maps.fib_v6_lines, size.v6_lines));
     GW_TRY_ASSIGN(arrays.next_hops, map<gw_next_hop>(maps.next_hops, size.next_hops));
     return {};
   }
@@ -138,10 +137,10 @@ Result<Maps> Maps::create(const MapSizes& sizes) {
   impl->skeleton = gw_maps__open();
   if (!impl->skeleton) return fail_errno("opening the BPF maps");
   const auto& maps = impl->skeleton->maps;
-  constexpr std::uint32_t kBlocksPerNode = GW_FIB_NODE_ENTRIES / GW_FIB_BLOCK_ENTRIES;
+  constexpr std::uint32_t kBlocksPerGroup = GW_FIB_NODE_ENTRIES / GW_FIB_V4_BLOCK_ENTRIES;
   bpf_map__set_max_entries(maps.spis, static_cast<std::uint32_t>(sizes.max_sas));
-  bpf_map__set_max_entries(maps.fib_v4_nodes, sizes.fib.v4_nodes * kBlocksPerNode);
-  bpf_map__set_max_entries(maps.fib_v6_nodes, sizes.fib.v6_nodes * kBlocksPerNode);
+  bpf_map__set_max_entries(maps.fib_v4_groups, sizes.fib.v4_groups * kBlocksPerGroup);
+  bpf_map__set_max_entries(maps.fib_v6_lines, sizes.fib.v6_lines);
   bpf_map__set_max_entries(maps.next_hops, sizes.fib.next_hops);
   if (gw_maps__load(impl->skeleton) != 0) return fail_errno("making the BPF maps");
   GW_TRY(impl->map_all(sizes.fib));

@@ -15,6 +15,7 @@
 #include "base/result.hpp"
 #include "ebpf/abi/xdp.h"
 
+struct gw_fib_line;
 struct gw_next_hop;
 struct bpf_object;
 
@@ -35,17 +36,20 @@ struct UnknownSpi {
   std::uint16_t src_port = 0;  // 0: protocol 50
 };
 
-/// Capacity of the forwarding table. Defaults: a full Internet table of IPv4 (next to nothing is longer
-/// than /24) and about 60,000 IPv6 prefixes; 64 + 8 + 32 + 9 MB.
+/// Capacity of the forwarding table. The IPv4 root takes 32 MB; by default, beside it: 4 MB for 8,192 networks
+/// of /24 with longer prefixes in them (the full Internet table has 451), 16 MB for IPv6 (the full table takes
+/// a third of it) and 9 MB of next hops.
 struct FibSize {
-  std::uint32_t v4_nodes = 8192;
-  std::uint32_t v6_nodes = 32768;
-  std::uint32_t next_hops = 16384;
+  std::uint32_t v4_groups = 8192;   // 512 bytes each
+  std::uint32_t v6_lines = 262144;  // 64 bytes each
+  std::uint32_t next_hops = 16384;  // 544 bytes each
 };
 
 /// The mapped arrays; see ebpf/fib/view.hpp for what they mean.
 struct FibArrays {
-  std::span<std::uint32_t> v4_root, v4_nodes, v6_root, v6_nodes;
+  std::span<std::uint16_t> v4_root, v4_groups;
+  std::span<std::uint32_t> v6_root;
+  std::span<gw_fib_line> v6_lines;
   std::span<gw_next_hop> next_hops;
 };
 

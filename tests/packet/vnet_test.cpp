@@ -4,6 +4,7 @@
 #include <linux/bpf.h>
 
 #include <optional>
+#include <random>
 
 #include "ebpf/fib/table.hpp"
 #include "ebpf/xdp/programs.hpp"
@@ -84,7 +85,7 @@ class VnetTest : public testing::Test {
     program_->set_mac(kOurMac);
     ASSERT_TRUE(program_->set_socket(0, socket_.get()));
     const FibArrays a = maps_->fib();
-    table_.emplace(fib::Memory{a.v4_root, a.v4_nodes, a.v6_root, a.v6_nodes, a.next_hops});
+    table_.emplace(fib::Memory{a.v4_root, a.v4_groups, a.v6_root, a.v6_lines, a.next_hops}, [] {});
     const fib::NextHop tunnel{GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}};
     const fib::NextHop kernel{GW_NEXT_HOP_KERNEL, {}, {}};
     const auto prefix = [](std::string_view text) { return Prefix::parse(text).value(); };
@@ -116,6 +117,41 @@ TEST_F(VnetTest, VerdictAndCounter) {
       EXPECT_EQ(after[i] - before[i], i == expected ? 1u : 0u) << row.what << ", counter " << i;
     }
   }
+}
+
+// The program's own lookup against the workers', over nested random prefixes of every length.
+TEST_F(VnetTest, LookupAgreesWithTheWorkers) {
+  std::mt19937 random(20263);
+  const auto number = [&](std::uint32_t below) { return static_cast<std::uint32_t>(random() % below); };
+  const auto address_in = [&](bool is_v4) {
+    static constexpr std::array<std::uint8_t, 4> kBytes = {0x00, 0x01, 0x80, 0xff};
+    std::array<std::uint8_t, 16> b{0x20, 0x01, 0x0d, 0xb8};
+    if (is_v4) b = {100, 64};
+    for (std::size_t i = is_v4 ? 2 : 4; i < b.size(); ++i)
+      b[i] = number(3) == 0 ? static_cast<std::uint8_t>(number(256)) : kBytes[number(4)];
+    return IpAddress::from_bytes(std::span<const std::uint8_t>(b).first(is_v4 ? 4 : 16)).value();
+  };
+  for (unsigned i = 0; i < 150; ++i) {
+    const bool is_v4 = i % 2 == 0;
+    const unsigned length = is_v4 ? 17 + number(16) : 33 + number(40);
+    const fib::NextHop hop = number(2) == 0 ? fib::NextHop{GW_NEXT_HOP_TUNNELS, {{7, 0, kMtu}}, {}}
+                                            : fib::NextHop{GW_NEXT_HOP_KERNEL, {}, {}};
+    const Status done =
+        table_->update(std::vector<fib::Route>{{Prefix::make(address_in(is_v4), length).value(), hop}}, {});
+    EXPECT_TRUE(done || done.error().code == Errc::kLimit);  // the tables of this test are small
+  }
+  const FibArrays a = maps_->fib();
+  const fib::Memory memory{a.v4_root, a.v4_groups, a.v6_root, a.v6_lines, a.next_hops};
+  unsigned redirected = 0;
+  for (unsigned i = 0; i < 2000; ++i) {
+    const IpAddress dst = address_in(i % 2 == 0);
+    const bool tunnels = a.next_hops[fib::lookup(memory, dst)].kind == GW_NEXT_HOP_TUNNELS;
+    const Bytes packet = dst.is_v4() ? v4(dst.to_string()) : v6(dst.to_string());
+    EXPECT_EQ(run(program_->program_fd(), packet), tunnels ? XDP_REDIRECT : XDP_PASS) << dst.to_string();
+    redirected += tunnels;
+  }
+  EXPECT_GT(redirected, 100u);
+  EXPECT_LT(redirected, 1900u);
 }
 
 TEST_F(VnetTest, TruncatedAtEveryLengthIsTheKernels) {

@@ -11,27 +11,44 @@
 
 namespace gw::fib {
 
+struct HeapSize {
+  std::size_t v4_groups = 512;
+  std::size_t v6_lines = 32768;
+  std::size_t next_hops = 256;
+};
+
 class HeapMemory {
  public:
-  explicit HeapMemory(std::size_t nodes = 512, std::size_t next_hops = 256)
-      : v4_nodes_(nodes * GW_FIB_NODE_ENTRIES),
+  explicit HeapMemory(const HeapSize& size = {})
+      : v4_groups_(size.v4_groups * GW_FIB_NODE_ENTRIES),
         v6_root_(1u << GW_FIB_V6_ROOT_BITS),
-        v6_nodes_(nodes * GW_FIB_NODE_ENTRIES),
-        hops_(next_hops) {
+        v6_lines_(size.v6_lines),
+        hops_(size.next_hops) {
     void* p = mmap(nullptr, kRootBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) std::abort();
-    v4_root_ = static_cast<std::uint32_t*>(p);
+    v4_root_ = static_cast<std::uint16_t*>(p);
   }
   HeapMemory(const HeapMemory&) = delete;
   HeapMemory& operator=(const HeapMemory&) = delete;
   ~HeapMemory() { munmap(v4_root_, kRootBytes); }
 
-  Memory view() { return {{v4_root_, 1u << GW_FIB_V4_ROOT_BITS}, v4_nodes_, v6_root_, v6_nodes_, hops_}; }
+  Memory view() {
+    return {{v4_root_, 1u << GW_FIB_V4_ROOT_BITS},
+            v4_groups_,
+            v6_root_,
+            {reinterpret_cast<gw_fib_line*>(v6_lines_.data()), v6_lines_.size()},
+            hops_};
+  }
 
  private:
-  static constexpr std::size_t kRootBytes = sizeof(std::uint32_t) << GW_FIB_V4_ROOT_BITS;
-  std::uint32_t* v4_root_;
-  std::vector<std::uint32_t> v4_nodes_, v6_root_, v6_nodes_;
+  struct alignas(64) Line {
+    gw_fib_line line;
+  };
+  static constexpr std::size_t kRootBytes = sizeof(std::uint16_t) << GW_FIB_V4_ROOT_BITS;
+  std::uint16_t* v4_root_;
+  std::vector<std::uint16_t> v4_groups_;
+  std::vector<std::uint32_t> v6_root_;
+  std::vector<Line> v6_lines_;
   std::vector<gw_next_hop> hops_;
 };
 

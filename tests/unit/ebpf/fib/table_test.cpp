@@ -54,26 +54,54 @@ TEST(NextHops, SmallestMtuOfTheGroup) {
 }
 
 TEST(NextHops, SharedUntilTheLastUserAndReusedOnlyAfterGrace) {
-  HeapMemory memory(1, 3);
+  HeapMemory memory({.next_hops = 3});
   NextHops hops(memory.view().next_hops);
   const auto a = hops.acquire(vnet()).value();
   EXPECT_EQ(hops.acquire(vnet()).value(), a);
   EXPECT_TRUE(hops.acquire(over({tunnel(1)})));
   EXPECT_EQ(hops.acquire(over({tunnel(2)})).error().code, Errc::kLimit);
   hops.release(a);
-  EXPECT_TRUE(hops.take_retired().empty());
+  EXPECT_EQ(hops.retired(), 0u);
   hops.release(a);
   EXPECT_EQ(hops.acquire(over({tunnel(2)})).error().code, Errc::kLimit) << "still in its grace period";
-  hops.reuse(hops.take_retired());
+  hops.release_retired();
   EXPECT_EQ(hops.acquire(over({tunnel(2)})).value(), a);
+}
+
+TEST(NextHops, OneTunnelNeedsNoBuckets) {
+  HeapMemory memory;
+  NextHops hops(memory.view().next_hops);
+  gw_next_hop& one = memory.view().next_hops[hops.acquire(over({tunnel(9)})).value()];
+  EXPECT_EQ(one.only, 10u);
+  EXPECT_EQ(bucket_of(one, 1234), 9);
+  gw_next_hop& two = memory.view().next_hops[hops.acquire(over({tunnel(8), tunnel(9)})).value()];
+  EXPECT_EQ(two.only, 0u);
+  EXPECT_EQ(bucket_of(two, 77), two.bucket[77]);
+}
+
+// Two groups become equal when a tunnel leaves both: each keeps its users, one is found by its value.
+TEST(NextHops, RecordsThatBecomeEqualStayApart) {
+  HeapMemory memory({.next_hops = 4});
+  NextHops hops(memory.view().next_hops);
+  const auto both = hops.acquire(over({tunnel(1), tunnel(2)})).value();
+  const auto single = hops.acquire(over({tunnel(2)})).value();
+  EXPECT_TRUE(hops.remove_tunnel(tunnel(1).id).empty());
+  EXPECT_EQ(hops.describe(both), hops.describe(single));
+  EXPECT_EQ(memory.view().next_hops[both].only, 3u);
+  EXPECT_EQ(hops.acquire(over({tunnel(2)})).value(), single);
+  hops.release(both);
+  hops.release_retired();
+  EXPECT_EQ(hops.acquire(over({tunnel(2)})).value(), single) << "still found after the other went";
+  EXPECT_EQ(hops.remove_tunnel(tunnel(2).id), std::vector{single}) << "nothing is left of it";
 }
 
 class TableTest : public testing::Test {
  protected:
   const gw_next_hop& at(std::string_view a) { return memory_.view().next_hops[lookup(memory_.view(), address(a))]; }
   Status add(std::vector<Route> routes) { return table_.update(routes, {}); }
-  HeapMemory memory_{16, 64};
-  Table table_{memory_.view()};
+  HeapMemory memory_{{.v4_groups = 16, .v6_lines = 160, .next_hops = 64}};
+  unsigned waits_ = 0;
+  Table table_{memory_.view(), [this] { ++waits_; }};
 };
 
 TEST_F(TableTest, AddReplaceRemove) {
@@ -91,10 +119,11 @@ TEST_F(TableTest, AddReplaceRemove) {
 TEST_F(TableTest, ABatchThatDoesNotFitLeavesEverythingAsItWas) {
   ASSERT_TRUE(add({{prefix("2001:db8::/32"), over({tunnel(1)})}, {prefix("2001:db8:1::/48"), over({tunnel(1)})}}));
   const auto before = table_.routes();
-  auto result = add({{prefix("2001:db8::/32"), over({tunnel(2)})},      // replaces
-                     {prefix("192.0.2.0/24"), over({tunnel(2)})},       // adds
-                     {prefix("2001:db8:2::1/128"), over({tunnel(2)})},  // 14 nodes: does not fit
-                     {prefix("2001:db8:3::1/128"), over({tunnel(2)})}});
+  std::vector<Route> batch = {{prefix("2001:db8::/32"), over({tunnel(2)})},  // replaces
+                              {prefix("192.0.2.0/24"), over({tunnel(2)})}};  // adds
+  for (unsigned i = 2; i < 40; ++i)                                          // 10 lines each: they do not all fit
+    batch.push_back({Prefix::parse(std::format("2001:db8:{}::1/128", i)).value(), over({tunnel(2)})});
+  auto result = add(batch);
   ASSERT_FALSE(result);
   EXPECT_EQ(result.error().code, Errc::kLimit);
   EXPECT_EQ(table_.routes(), before);
@@ -126,8 +155,39 @@ TEST_F(TableTest, ATunnelThatGoesLeavesItsGroups) {
 
 TEST_F(TableTest, ATunnelsMtuReachesItsRoutes) {
   ASSERT_TRUE(add({{prefix("192.0.2.0/24"), over({tunnel(1)})}}));
-  ASSERT_TRUE(table_.replace_tunnel({tunnel(1).id, 1, 1280}));
+  table_.replace_tunnel({tunnel(1).id, 1, 1280});
   EXPECT_EQ(at("192.0.2.1").mtu, 1280u);
+}
+
+TEST_F(TableTest, ATunnelThatGoesIsWaitedFor) {
+  ASSERT_TRUE(add({{prefix("192.0.2.0/24"), over({tunnel(1), tunnel(2)})}}));
+  const unsigned before = waits_;
+  ASSERT_TRUE(table_.remove_tunnel(tunnel(1).id));
+  EXPECT_GT(waits_, before) << "its slot may be given to another afterwards";
+}
+
+TEST_F(TableTest, RoutesAreInOrder) {
+  ASSERT_TRUE(add({{prefix("2001:db8::/32"), vnet()},
+                   {prefix("192.0.2.128/25"), vnet()},
+                   {prefix("192.0.2.0/24"), vnet()},
+                   {prefix("10.0.0.0/8"), vnet()},
+                   {prefix("0.0.0.0/0"), vnet()},
+                   {prefix("::/0"), vnet()},
+                   {prefix("192.0.2.1/32"), vnet()},
+                   {prefix("192.0.3.0/24"), vnet()},
+                   {prefix("2001:db8::7/128"), vnet()}}));
+  std::vector<Prefix> prefixes;
+  for (const Route& r : table_.routes()) prefixes.push_back(r.prefix);
+  EXPECT_EQ(prefixes.size(), 9u);
+  EXPECT_TRUE(std::ranges::is_sorted(prefixes));
+}
+
+TEST_F(TableTest, SweepTakesOutWhatNoLaterSessionSent) {
+  const std::vector<Route> old = {{prefix("192.0.2.0/24"), vnet()}, {prefix("198.51.100.0/24"), vnet()}};
+  ASSERT_TRUE(table_.update(old, {}, 1));
+  ASSERT_TRUE(table_.update(std::span(old).first(1), {}, 2));
+  ASSERT_TRUE(table_.sweep(2));
+  EXPECT_EQ(table_.routes(), std::vector(old.begin(), old.begin() + 1));
 }
 
 TEST_F(TableTest, NothingLeaksOverManyUpdates) {
@@ -136,8 +196,13 @@ TEST_F(TableTest, NothingLeaksOverManyUpdates) {
         add({{prefix("2001:db8::1/128"), over({tunnel(round)})}, {prefix("192.0.2.1/32"), over({tunnel(round)})}}))
         << round;
     ASSERT_TRUE(table_.update({}, std::vector{prefix("2001:db8::1/128"), prefix("192.0.2.1/32")}));
-    table_.release(table_.take_retired());
   }
+  table_.reclaim();
+  const Table::Usage usage = table_.usage();
+  EXPECT_EQ(usage.v4_groups, 0u);
+  EXPECT_EQ(usage.v6_lines, 0u);
+  EXPECT_EQ(usage.next_hops, 1u) << "that of our own addresses";
+  EXPECT_GT(waits_, 0u);
 }
 
 }  // namespace
