@@ -30,13 +30,9 @@
 #include "ebpf/esp/runtime_store.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/rpc/service.hpp"
-#include "ebpf/worker/placement.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 #include "ebpf/xdp/programs.hpp"
-#include "ebpf/xsk/device.hpp"
-#include "ebpf/xsk/port.hpp"
-#include "ebpf/xsk/umem.hpp"
 
 namespace gw {
 namespace asio = boost::asio;
@@ -44,14 +40,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Each socket fills its receive ring and may have a transmit ring's worth on its way; a third ring's worth
-// is for bursts in work and the tunnel devices.
-constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
 constexpr auto kTick = 1s;
 // Half of the shortest time after which the kernel calls a neighbour stale (base_reachable_time / 2 = 15 s).
 constexpr unsigned kFreshenTicks = 10;
-constexpr int kReopenTries = 20;
-constexpr auto kReopenPause = 50ms;
 constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
 
 /// Each tunnel may need a next hop of its own, and groups with others.
@@ -62,124 +53,6 @@ xdp::FibSize fib_size(const FastpathOptions& o) {
 }
 
 fib::Memory as_memory(const xdp::FibArrays& a) { return {a.v4_root, a.v4_groups, a.v6_root, a.v6_lines, a.next_hops}; }
-
-/// Packet buffers of the process and their registration with AF_XDP; outlives the sockets.
-struct Buffers {
-  std::unique_ptr<worker::FrameMemory> memory;
-  std::vector<std::unique_ptr<worker::FramePool>> pools;  // by worker
-  std::unique_ptr<xsk::Umem> umem;
-
-  static Result<Buffers> create(std::size_t workers, std::uint32_t frames_each) {
-    Buffers b;
-    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(static_cast<std::uint32_t>(workers) * frames_each));
-    b.pools = worker::FramePools::cut(*b.memory, workers);
-    GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory));
-    return b;
-  }
-};
-
-struct OpenPort {
-  std::vector<std::unique_ptr<worker::Port>> ports;  // by worker
-  rpc::PortFacts facts;
-};
-
-struct PortPlace {
-  net::Link link;
-  std::string side;
-};
-
-/// Program on the interface, a socket on each of its queues, the sockets in the program's map. The queues are
-/// dealt to the workers in turn.
-template <class Program>
-Result<OpenPort> open_port(const PortPlace& place, Program& program, Buffers& buffers, const xsk::CopyChoice& choice) {
-  const net::Link& link = place.link;
-  OpenPort port;
-  std::vector<std::vector<std::unique_ptr<xsk::Socket>>> sockets(buffers.pools.size());
-  port.facts = {link.name, place.side, {}, true, choice.reason, 0};
-  GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
-  GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
-  for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
-    const std::size_t worker = queue % sockets.size();
-    GW_TRY_ASSIGN(auto socket,
-                  xsk::Socket::open(*buffers.umem, *buffers.pools[worker], {link.name, queue}, choice.mode));
-    GW_TRY(program.set_socket(queue, socket->fd()));
-    port.facts.zero_copy &= socket->mode() == xsk::CopyMode::kZeroCopy;
-    sockets[worker].push_back(std::move(socket));
-  }
-  for (std::size_t worker = 0; worker < sockets.size(); ++worker)
-    port.ports.push_back(std::make_unique<xsk::XskPort>(std::move(sockets[worker]), *buffers.pools[worker]));
-  return port;
-}
-
-struct Ports {
-  Buffers buffers;
-  OpenPort wan;
-  OpenPort vnet;
-};
-struct PortPrograms {
-  xdp::WanProgram& wan;
-  xdp::VnetProgram& vnet;
-};
-struct PortPlaces {
-  PortPlace wan;
-  PortPlace vnet;
-};
-
-struct PortPlan {
-  PortPlaces places;
-  std::size_t workers = 1;
-  std::uint32_t frames_each = 0;  // for a worker
-};
-
-Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
-  Ports ports;
-  GW_TRY_ASSIGN(ports.buffers, Buffers::create(plan.workers, plan.frames_each));
-  GW_TRY_ASSIGN(ports.wan, open_port(plan.places.wan, programs.wan, ports.buffers, choice));
-  GW_TRY_ASSIGN(ports.vnet, open_port(plan.places.vnet, programs.vnet, ports.buffers, choice));
-  return ports;
-}
-
-/// All ports in one mode. A driver may offer zero copy and then refuse it (queue settings, MTU): then all
-/// are opened once more, in copy mode.
-Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
-  const auto offer = [](const net::Link& link) {
-    const bool zero_copy = xsk::offers_zero_copy(link.ifindex);
-    return xsk::PortOffer{link.name, zero_copy ? xsk::CopyMode::kZeroCopy : xsk::CopyMode::kCopy};
-  };
-  const xsk::CopyChoice choice =
-      xsk::choose_copy_mode(std::array{offer(plan.places.wan.link), offer(plan.places.vnet.link)});
-  auto ports = open_ports_as(plan, programs, choice);
-  if (!ports && choice.mode == xsk::CopyMode::kZeroCopy) {
-    const std::string why = std::format("zero copy was refused: {}", ports.error().describe());
-    log::warning("port", "{}; all ports use copy mode", why);
-    // The kernel frees the queues of closed sockets a little later (xp_release_deferred); until then EBUSY.
-    for (int tries = 0; !ports && tries < kReopenTries; ++tries) {
-      std::this_thread::sleep_for(kReopenPause);
-      ports = open_ports_as(plan, programs, {xsk::CopyMode::kCopy, why});
-    }
-  }
-  if (!ports) return ports;
-  for (const rpc::PortFacts* f : {&ports->wan.facts, &ports->vnet.facts})
-    log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({})", f->interface, f->side, f->attachment.mode,
-              f->queues, f->zero_copy ? "zero copy" : "copy mode", f->copy_reason);
-  return ports;
-}
-
-/// Workers as CPUs and queues allow, with frames for the sockets of the one that has most.
-Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_t> asked) {
-  GW_TRY_ASSIGN(const std::size_t wan, xsk::rx_queues(plan.places.wan.link.name));
-  GW_TRY_ASSIGN(const std::size_t vnet, xsk::rx_queues(plan.places.vnet.link.name));
-  auto placement = worker::place(asked, worker::this_machine(),
-                                 {{plan.places.wan.link.name, wan}, {plan.places.vnet.link.name, vnet}});
-  plan.workers = placement.workers;
-  const auto share = [&](std::size_t queues) { return (queues + plan.workers - 1) / plan.workers; };
-  plan.frames_each = static_cast<std::uint32_t>(share(wan) + share(vnet)) * kFramesPerSocket;
-  if (asked && *asked > placement.workers)
-    log::warning("worker", "{} worker(s): {}", placement.workers, placement.reason);
-  else
-    log::info("worker", "{} worker(s): {}", placement.workers, placement.reason);
-  return placement;
-}
 
 struct WorkerNeeds {
   const FastpathOptions& options;
@@ -247,6 +120,8 @@ class Fastpath {
     std::unique_ptr<esp::RuntimeStore> store;
     std::vector<rpc::PortFacts> facts;
     Buffers buffers;
+    std::unique_ptr<relay::IkeInbox> ike;
+    std::optional<gso::DataTun> data_tun;
     std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
@@ -287,7 +162,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
-  PortPlan plan{{{wan_link, "wan"}, {vnet_link, "vnet"}}};
+  PortPlan plan{{wan_link, "wan", o.wan_port}, {vnet_link, "vnet", o.vnet_port}};
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
   GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet}));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
@@ -297,6 +172,8 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(store),
               {ports.wan.facts, ports.vnet.facts},
               std::move(ports.buffers),
+              std::move(ports.ike),
+              std::move(ports.data_tun),
               std::move(workers),
               std::move(netlink),
               std::move(monitor)};

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/clock.hpp"
+#include "ebpf/ports.hpp"
 #include "base/result.hpp"
 #include "ebpf/esp/crypto.hpp"
 #include "ebpf/xdp/maps.hpp"
@@ -21,6 +22,8 @@ enum class StatePlace : std::uint8_t {
 struct FastpathOptions {
   std::string wan;
   std::string vnet;
+  PortKind wan_port = PortKind::kXsk;
+  PortKind vnet_port = PortKind::kXsk;
   std::string socket = "/run/gw/fastpath.sock";
   std::string state_dir = "/run/gw/fastpath";
   StatePlace state_place = StatePlace::kVolatile;

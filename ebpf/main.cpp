@@ -19,6 +19,11 @@ int main(int argc, char** argv) {
                                                         {"error", gw::log::Level::kError}};
   app.add_option("--wan", options.wan, "interface towards the peers (encrypted)")->required();
   app.add_option("--vnet", options.vnet, "interface towards the VNet (clear)")->required();
+  const std::map<std::string, gw::PortKind> kinds = {{"xsk", gw::PortKind::kXsk}, {"gso", gw::PortKind::kGso}};
+  app.add_option("--wan-port", options.wan_port, "xsk (XDP and AF_XDP) or gso (UDP sockets with offload)")
+      ->transform(CLI::CheckedTransformer(kinds));
+  app.add_option("--vnet-port", options.vnet_port, "xsk (XDP and AF_XDP) or gso (TUN device with offload)")
+      ->transform(CLI::CheckedTransformer(kinds));
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")
       ->capture_default_str();

@@ -42,7 +42,6 @@ Status set_common(int fd, Family family) {
     GW_TRY(set(fd, {IPPROTO_IP, IP_RECVTOS, 1}));
     GW_TRY(set(fd, {IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE}));
   } else {
-    GW_TRY(set(fd, {IPPROTO_IPV6, IPV6_V6ONLY, 1}));
     GW_TRY(set(fd, {IPPROTO_IPV6, IPV6_RECVPKTINFO, 1}));
     GW_TRY(set(fd, {IPPROTO_IPV6, IPV6_RECVTCLASS, 1}));
     GW_TRY(set(fd, {IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE}));
@@ -84,6 +83,7 @@ Status bind_nat_t(int fd, Family family) {
 
 Result<Fd> open_nat_t(Family family) {
   GW_TRY_ASSIGN(Fd fd, open_socket(family, SOCK_DGRAM, 0));
+  if (family == Family::kV6) GW_TRY(set(fd.get(), {IPPROTO_IPV6, IPV6_V6ONLY, 1}));
   GW_TRY(set(fd.get(), {SOL_SOCKET, SO_REUSEPORT, 1}));
   GW_TRY(set(fd.get(), {IPPROTO_UDP, UDP_GRO, 1}));
   // RFC 3948 2.1 wants a zero checksum over IPv4 and receivers that do not care. We accept zero over both families

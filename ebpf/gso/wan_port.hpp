@@ -36,7 +36,7 @@ class WanPort final : public worker::Port {
     Sockets sockets;
     worker::FramePool& frames;
     int wan_ifindex = 0;
-    IkeHandler ike;
+    IkeHandler ike;  // none: a worker that is not to get any; counted as lost
   };
   static Result<std::unique_ptr<WanPort>> make(Parts parts);
 

@@ -133,8 +133,9 @@ class DataPath {
   void deliver(esp::Packet& p, const Slot& s);
   bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
+  bool write_ethernet(esp::Packet& p, const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
-  gw_drop choose_tunnel(esp::Packet& p, Slot& s);
+  gw_drop choose_tunnel(esp::Packet& p, Slot& s, Layer layer);
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
   gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
   void send_to_tunnels(std::span<esp::Packet> packets);

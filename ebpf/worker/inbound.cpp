@@ -43,6 +43,8 @@ IpAddress inner_dst(const esp::Packet& p) {
   return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 24, 16));
 }
 
+std::uint8_t ttl_of(const esp::Packet& p) { return p.data()[p.data()[0] >> 4 == 4 ? 8 : 7]; }
+
 bool forwardable(const IpAddress& dst) {
   return !dst.is_multicast() && !dst.is_link_local() && !dst.is_loopback() && !dst.is_unspecified();
 }
@@ -69,9 +71,13 @@ gw_drop DataPath::find_esp(esp::Packet& p, PacketMeta& meta) {
   return GW_DROP_NONE;
 }
 
-/// Keeps the packet until its SA comes. False: no place.
+/// Keeps the packet until its SA comes, a borrowed one in a frame. False: no place.
 bool DataPath::park(const esp::Packet& p, const PacketMeta& meta) {
-  return meta.frame != kBorrowed && parking_.park(meta.key, {p, meta}, now_ms_);
+  Parked kept{p, meta};
+  if (kept.meta.frame == kBorrowed && !to_frame(kept.packet, kept.meta.frame, meta.key.dst.family())) return false;
+  if (parking_.park(meta.key, kept, now_ms_)) return true;
+  if (meta.frame == kBorrowed) parts_.frames.give(kept.meta.frame);
+  return false;
 }
 
 // With many SAs every packet's SA is somewhere else in memory. The burst goes through these steps together, so that
@@ -171,32 +177,38 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst) const {
   return kind == GW_NEXT_HOP_LOCAL || kind == GW_NEXT_HOP_VNET;
 }
 
-/// The fast way, if the forwarding table says vnet and the neighbour is known. False: nothing was done.
+/// The fast way, if the forwarding table says vnet. False: nothing was done.
 bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   const IpAddress dst = inner_dst(p);
-  gw_next_hop& hop = hop_to(dst);
-  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst) || p.length > parts_.vnet.mtu()) return false;
-  const net::MacAddress* mac = nullptr;
-  if (parts_.vnet.framing() == Port::Framing::kEthernet) {
-    IpAddress next = dst;
-    if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
-    if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
-    Neighbour* const neighbour = parts_.shared.neighbours.find(next);
-    if (!neighbour) return false;
-    neighbour->used.set();
-    mac = &neighbour->mac;
-  }
-  const Family family = dst.family();
-  if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP
+  const gw_next_hop& hop = hop_to(dst);
+  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return false;
   Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
-  if (mac) {
+  if (parts_.vnet.framing() == Port::Framing::kEthernet) {
+    if (!write_ethernet(p, hop, dst)) return false;
     out.data -= kEthernetBytes;
     out.length += kEthernetBytes;
-    std::ranges::copy(*mac, out.data);
-    std::ranges::copy(parts_.vnet.mac(), out.data + 6);
-    store_be(out.data + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
+  } else if (ttl_of(p) <= 1) {
+    return false;  // the kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business
   }
   parts_.vnet.queue(out);
+  return true;
+}
+
+/// The header in front of a packet that a neighbour gets, and one hop less. False: the kernel has to see to it.
+bool DataPath::write_ethernet(esp::Packet& p, const gw_next_hop& hop, const IpAddress& dst) {
+  if (p.length > parts_.vnet.mtu()) return false;
+  IpAddress next = dst;
+  if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
+  if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
+  Neighbour* const neighbour = parts_.shared.neighbours.find(next);
+  if (!neighbour) return false;
+  neighbour->used.set();
+  const Family family = dst.family();
+  if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP
+  std::uint8_t* const header = p.data() - kEthernetBytes;
+  std::ranges::copy(neighbour->mac, header);
+  std::ranges::copy(parts_.vnet.mac(), header + 6);
+  store_be(header + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
   return true;
 }
 

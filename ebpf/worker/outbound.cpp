@@ -86,7 +86,7 @@ void DataPath::from_vnet(Burst& burst) {
       p.offset += kEthernetBytes;
       p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
     }
-    const gw_drop reason = choose_tunnel(p, s);
+    const gw_drop reason = choose_tunnel(p, s, meta.layer);
     before = s.tunnel;
     if (reason != GW_DROP_NONE) {
       drop(reason, s);
@@ -151,11 +151,12 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
 }
 
 /// Checks a packet from the vnet port and finds its tunnel. XDP asked the same table a moment ago.
-gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s) {
+gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s, Layer layer) {
   const auto inner = esp::check_inner(p.bytes());
   if (!inner) return GW_DROP_MALFORMED_INNER;
   p.length = inner->total_length;
-  (void)esp::complete_checksum(p.bytes(), inner->family);
+  // A gso port is told which packets lack one, and has seen to it.
+  if (layer == Layer::kEthernet) (void)esp::complete_checksum(p.bytes(), inner->family);
   if (s.tunnel != kNoTunnel) return GW_DROP_NONE;
   gw_next_hop& hop = hop_to(addresses_of(p).dst);
   if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;

@@ -1,0 +1,182 @@
+#include "ebpf/ports.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
+
+#include "base/log.hpp"
+#include "ebpf/gso/vnet_port.hpp"
+#include "ebpf/gso/wan_port.hpp"
+#include "ebpf/xsk/device.hpp"
+#include "ebpf/xsk/port.hpp"
+
+namespace gw {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Each socket fills its receive ring and may have a transmit ring's worth on its way; a third ring's worth
+// is for bursts in work and the tunnel devices.
+constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
+// For packets that are parked, handed to another worker, or come from a tunnel's device.
+constexpr std::uint32_t kFramesPerGsoPort = 2048;
+constexpr int kReopenTries = 20;
+constexpr auto kReopenPause = 50ms;
+
+bool has(const PortPlan& plan, PortKind kind) { return plan.wan.kind == kind || plan.vnet.kind == kind; }
+
+Result<Buffers> make_buffers(const PortPlan& plan) {
+  Buffers b;
+  GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(static_cast<std::uint32_t>(plan.workers) * plan.frames_each));
+  b.pools = worker::FramePools::cut(*b.memory, plan.workers);
+  if (!has(plan, PortKind::kXsk)) return b;
+  GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory));
+  return b;
+}
+
+/// Program on the interface, a socket on each of its queues, the sockets in the program's map. The queues are
+/// dealt to the workers in turn.
+template <class Program>
+Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers& buffers,
+                               const xsk::CopyChoice& choice) {
+  const net::Link& link = place.link;
+  OpenPort port;
+  std::vector<std::vector<std::unique_ptr<xsk::Socket>>> sockets(buffers.pools.size());
+  port.facts = {link.name, place.side, {}, true, choice.reason, 0};
+  GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
+  GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
+  for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
+    const std::size_t worker = queue % sockets.size();
+    GW_TRY_ASSIGN(auto socket,
+                  xsk::Socket::open(*buffers.umem, *buffers.pools[worker], {link.name, queue}, choice.mode));
+    GW_TRY(program.set_socket(queue, socket->fd()));
+    port.facts.zero_copy &= socket->mode() == xsk::CopyMode::kZeroCopy;
+    sockets[worker].push_back(std::move(socket));
+  }
+  for (std::size_t worker = 0; worker < sockets.size(); ++worker)
+    port.ports.push_back(std::make_unique<xsk::XskPort>(std::move(sockets[worker]), *buffers.pools[worker]));
+  return port;
+}
+
+/// The kernel's sockets for each worker. IKE that comes with ESP goes to `ports.ike`.
+Result<OpenPort> open_gso_wan(const PortPlan& plan, Ports& ports) {
+  OpenPort port;
+  GW_TRY_ASSIGN(ports.ike, relay::IkeInbox::make());
+  for (std::size_t worker = 0; worker < plan.workers; ++worker) {
+    const bool first = worker == 0;
+    GW_TRY_ASSIGN(auto sockets,
+                  gso::WanPort::Sockets::open(first ? gso::EspReceiving::kAll : gso::EspReceiving::kNone));
+    if (first)
+      for (const Fd* fd : {&sockets.udp4, &sockets.udp6})
+        if (*fd) ports.nat_t_fds.push_back(fd->get());
+    gso::WanPort::IkeHandler ike;
+    // The SO_REUSEPORT program gives IKE to worker 0; without one, the kernel may choose any.
+    if (first)
+      ike = [inbox = ports.ike.get()](const relay::IkeFlow& flow, std::span<const std::uint8_t> payload) {
+        inbox->push(flow, payload);
+      };
+    GW_TRY_ASSIGN(auto made, gso::WanPort::make({std::move(sockets), *ports.buffers.pools[worker],
+                                                 plan.wan.link.ifindex, std::move(ike)}));
+    port.ports.push_back(std::move(made));
+  }
+  port.facts = {plan.wan.link.name,
+                plan.wan.side,
+                {"none", {}},
+                false,
+                "UDP sockets with segmentation offload",
+                static_cast<std::uint32_t>(plan.workers)};
+  return port;
+}
+
+/// A queue of the data TUN for each worker.
+Result<OpenPort> open_gso_vnet(const PortPlan& plan, Ports& ports) {
+  OpenPort port;
+  GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(gso::DataTun::kName, plan.workers));
+  for (std::size_t worker = 0; worker < plan.workers; ++worker)
+    port.ports.push_back(std::make_unique<gso::VnetPort>(
+        gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp()}));
+  ports.data_tun = std::move(tun);
+  port.facts = {plan.vnet.link.name,
+                plan.vnet.side,
+                {"none", {}},
+                false,
+                "TUN device with segmentation offload",
+                static_cast<std::uint32_t>(plan.workers)};
+  return port;
+}
+
+Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
+  Ports ports;
+  GW_TRY_ASSIGN(ports.buffers, make_buffers(plan));
+  GW_TRY_ASSIGN(ports.wan, plan.wan.kind == PortKind::kXsk
+                               ? open_xsk_port(plan.wan, programs.wan, ports.buffers, choice)
+                               : open_gso_wan(plan, ports));
+  GW_TRY_ASSIGN(ports.vnet, plan.vnet.kind == PortKind::kXsk
+                                ? open_xsk_port(plan.vnet, programs.vnet, ports.buffers, choice)
+                                : open_gso_vnet(plan, ports));
+  return ports;
+}
+
+xsk::CopyChoice choose_copy_mode(const PortPlan& plan) {
+  std::vector<xsk::PortOffer> offers;
+  for (const PortPlace* place : {&plan.wan, &plan.vnet}) {
+    if (place->kind != PortKind::kXsk) continue;
+    const bool zero_copy = xsk::offers_zero_copy(place->link.ifindex);
+    offers.push_back({place->link.name, zero_copy ? xsk::CopyMode::kZeroCopy : xsk::CopyMode::kCopy});
+  }
+  return xsk::choose_copy_mode(offers);
+}
+
+void tell(const OpenPort& port, PortKind kind) {
+  const rpc::PortFacts& f = port.facts;
+  if (kind == PortKind::kGso)
+    return log::info("port", "{} is the {} port: gso, {}", f.interface, f.side, f.copy_reason);
+  log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({})", f.interface, f.side, f.attachment.mode, f.queues,
+            f.zero_copy ? "zero copy" : "copy mode", f.copy_reason);
+}
+
+}  // namespace
+
+/// All xsk ports in one mode. A driver may offer zero copy and then refuse it (queue settings, MTU): then all
+/// are opened once more, in copy mode.
+Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
+  const xsk::CopyChoice choice = choose_copy_mode(plan);
+  auto ports = open_ports_as(plan, programs, choice);
+  if (!ports && has(plan, PortKind::kXsk) && choice.mode == xsk::CopyMode::kZeroCopy) {
+    const std::string why = std::format("zero copy was refused: {}", ports.error().describe());
+    log::warning("port", "{}; all ports use copy mode", why);
+    // The kernel frees the queues of closed sockets a little later (xp_release_deferred); until then EBUSY.
+    for (int tries = 0; !ports && tries < kReopenTries; ++tries) {
+      std::this_thread::sleep_for(kReopenPause);
+      ports = open_ports_as(plan, programs, {xsk::CopyMode::kCopy, why});
+    }
+  }
+  if (!ports) return ports;
+  tell(ports->wan, plan.wan.kind);
+  tell(ports->vnet, plan.vnet.kind);
+  return ports;
+}
+
+Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_t> asked) {
+  std::vector<worker::QueueLimit> limits;
+  std::vector<std::uint32_t> queues;
+  for (const PortPlace* place : {&plan.wan, &plan.vnet}) {
+    if (place->kind != PortKind::kXsk) continue;
+    GW_TRY_ASSIGN(const std::uint32_t n, xsk::rx_queues(place->link.name));
+    limits.push_back({place->link.name, n});
+    queues.push_back(n);
+  }
+  auto placement = worker::place(asked, worker::this_machine(), limits);
+  plan.workers = placement.workers;
+  plan.frames_each = static_cast<std::uint32_t>(2 - queues.size()) * kFramesPerGsoPort;
+  for (const std::uint32_t n : queues)
+    plan.frames_each += static_cast<std::uint32_t>((n + plan.workers - 1) / plan.workers) * kFramesPerSocket;
+  if (asked && *asked > placement.workers)
+    log::warning("worker", "{} worker(s): {}", placement.workers, placement.reason);
+  else
+    log::info("worker", "{} worker(s): {}", placement.workers, placement.reason);
+  return placement;
+}
+
+}  // namespace gw

@@ -1,0 +1,74 @@
+// Opening the two ports, of whatever kind each is: programs attached, sockets and devices open, one worker::Port a
+// worker and side. Control thread, at start.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "ebpf/gso/data_tun.hpp"
+#include "ebpf/net/netlink.hpp"
+#include "ebpf/relay/ike_inbox.hpp"
+#include "ebpf/rpc/service.hpp"
+#include "ebpf/worker/frame_pool.hpp"
+#include "ebpf/worker/placement.hpp"
+#include "ebpf/worker/port.hpp"
+#include "ebpf/xdp/programs.hpp"
+#include "ebpf/xsk/umem.hpp"
+
+namespace gw {
+
+enum class PortKind : std::uint8_t {
+  kXsk,  // XDP and AF_XDP
+  kGso,  // the kernel's sockets and a TUN device, with segmentation offload
+};
+
+struct PortPlace {
+  net::Link link;
+  std::string side;
+  PortKind kind = PortKind::kXsk;
+};
+
+struct PortPlan {
+  PortPlace wan;
+  PortPlace vnet;
+  std::size_t workers = 1;
+  std::uint32_t frames_each = 0;  // for a worker
+};
+
+/// Packet buffers of the process and, if a port is of kind xsk, their registration with AF_XDP; outlives the ports.
+struct Buffers {
+  std::unique_ptr<worker::FrameMemory> memory;
+  std::vector<std::unique_ptr<worker::FramePool>> pools;  // by worker
+  std::unique_ptr<xsk::Umem> umem;
+};
+
+struct OpenPort {
+  std::vector<std::unique_ptr<worker::Port>> ports;  // by worker
+  rpc::PortFacts facts;
+};
+
+struct Ports {
+  Buffers buffers;
+  OpenPort wan;
+  OpenPort vnet;
+  // Of gso ports:
+  std::unique_ptr<relay::IkeInbox> ike;  // what worker 0 finds on UDP 4500
+  std::optional<gso::DataTun> data_tun;
+  std::vector<int> nat_t_fds;  // of worker 0: UDP 4500, for sending IKE; open as long as the port is
+};
+
+struct PortPrograms {
+  xdp::WanProgram& wan;
+  xdp::VnetProgram& vnet;
+};
+
+/// Workers as CPUs and queues allow, with frames for the one that needs most.
+Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_t> asked);
+
+Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs);
+
+}  // namespace gw
