@@ -28,6 +28,9 @@ struct gw_address_key {
 };
 static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
 
+// What AF_XDP can receive: a frame without the headroom, and Ethernet with two VLAN tags (worker/frame_pool.hpp).
+#define GW_XDP_MAX_PACKET (2048 - 256 - 22)
+
 // One per-CPU u64 each. The names for people are in ebpf/xdp/maps.cpp.
 enum gw_xdp_counter {
   GW_XDP_REDIRECTED = 0,  // handed to gw-fastpath: AF_XDP, the data TUN, its UDP socket

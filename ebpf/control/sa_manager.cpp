@@ -137,8 +137,20 @@ Status SaManager::install_inbound(const SaEntry& entry, std::unique_ptr<esp::Inb
     parts_.workers.reclaim();
     return known;
   }
+  add_peer(entry.src.address);
   if (reserved_.contains(entry.key)) parts_.workers.call_all([&](worker::DataPath& d) { d.release_parked(entry.key); });
   return {};
+}
+
+/// The workers put fragments from strangers aside for those of peers. A full table only costs that.
+void SaManager::add_peer(const IpAddress& address) {
+  if (++peers_[address] == 1) parts_.workers.shared().peers.insert(address, {});
+}
+
+void SaManager::forget_peer(const IpAddress& address) {
+  if (--peers_[address] > 0) return;
+  peers_.erase(address);
+  parts_.workers.shared().peers.erase(address);
 }
 
 Status SaManager::move(const SaMove& m) {
@@ -155,6 +167,10 @@ Status SaManager::move(const SaMove& m) {
   if (outbound) parts_.paths.release(moved ? std::exchange(entry->path, path) : path);
   if (!moved) return moved;
   if (to != m.key) parts_.store.rebind(*entry->record, to.dst);
+  if (!outbound) {
+    add_peer(m.src.address);
+    forget_peer(entry->src.address);
+  }
   entry->src = m.src;
   entry->dst = m.dst;
   entry->encapsulation = m.encapsulation;
@@ -220,6 +236,7 @@ void SaManager::withdraw(const SaEntry& entry) {
   if (entry.direction == esp::Direction::kInbound) {
     parts_.maps.remove_spi(entry.key.spi, entry.key.dst);
     parts_.workers.shared().inbound.erase(entry.key);
+    forget_peer(entry.src.address);
   } else if (entry.active) {
     parts_.workers.call(entry.slot, [&](worker::DataPath& d) { d.deactivate(entry.slot, *entry.out); });
   }

@@ -90,10 +90,13 @@ class SaManager {
   void forget(const SaKey& key);
   void remove_all(std::span<const SaKey> keys);
   bool end_reservation(const SaKey& key);
+  void add_peer(const IpAddress& address);
+  void forget_peer(const IpAddress& address);
 
   Parts parts_;
   SaTable table_;
-  std::map<SaKey, MonoTime> reserved_;  // until when
+  std::map<SaKey, MonoTime> reserved_;      // until when
+  std::map<IpAddress, std::size_t> peers_;  // how many inbound SAs each has
 };
 
 }  // namespace gw::control

@@ -171,6 +171,7 @@ void Tunnels::tell_worker(std::uint32_t id, const Tunnel& t) {
     config.tun_fd = t.device->fd();
     config.mtu = t.settings->mtu;
     config.mss = t.settings->mss_clamp;
+    config.fragmentation = t.settings->fragmentation;
   }
   workers_.call(t.slot, [&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
 }

@@ -28,6 +28,7 @@ struct TunnelSettings {
   std::string device;
   std::uint16_t mtu = 0;
   std::uint16_t mss_clamp = 0;
+  worker::InnerFragmentation fragmentation = worker::InnerFragmentation::kRefuse;
   CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
 };
 

@@ -1,10 +1,14 @@
 #include "ebpf/net/raw_sender.hpp"
 
+#include <linux/icmp.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstring>
 #include <format>
+
+#include "base/wire.hpp"
 
 namespace gw::net {
 namespace {
@@ -14,44 +18,93 @@ namespace {
 constexpr int IPV6_HDRINCL = 36;
 #endif
 
-struct HeaderOption {
+struct Option {
   int level;
   int name;
+  int value = 1;
 };
 
-Result<Fd> open_raw(int family, HeaderOption own_header, const std::string& wan) {
-  Fd fd(::socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW));
+Status set(const Fd& fd, const Option& o) {
+  if (::setsockopt(fd.get(), o.level, o.name, &o.value, sizeof o.value) == 0) return {};
+  return fail_errno("setting up a raw socket");
+}
+
+Result<Fd> open_raw(int family, int protocol) {
+  Fd fd(::socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
   if (!fd) return fail_errno("opening a raw IP socket");
-  const int on = 1;
-  if (::setsockopt(fd.get(), own_header.level, own_header.name, &on, sizeof on) != 0)
-    return fail_errno("raw IP socket with own header");
-  if (::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, wan.data(), static_cast<socklen_t>(wan.size())) != 0)
-    return fail_errno(std::format("binding a raw IP socket to {}", wan));
   return fd;
+}
+
+constexpr int kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
+
+bool send_to(const Fd& fd, const IpAddress& to, std::span<const std::uint8_t> bytes) {
+  sockaddr_storage address{};
+  socklen_t length = 0;
+  if (to.is_v4()) {
+    auto& a = reinterpret_cast<sockaddr_in&>(address);
+    a.sin_family = AF_INET;
+    std::memcpy(&a.sin_addr, to.bytes().data(), 4);
+    length = sizeof a;
+  } else {
+    auto& a = reinterpret_cast<sockaddr_in6&>(address);
+    a.sin6_family = AF_INET6;
+    std::memcpy(&a.sin6_addr, to.bytes().data(), 16);
+    length = sizeof a;
+  }
+  return ::sendto(fd.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&address), length) >= 0;
 }
 
 }  // namespace
 
-Result<RawSender> RawSender::open(const std::string& wan) {
-  GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, {IPPROTO_IP, IP_HDRINCL}, wan));
-  GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, {IPPROTO_IPV6, IPV6_HDRINCL}, wan));
-  return RawSender(std::move(v4), std::move(v6));
+/// `device`: empty for any.
+Result<RawSender::Pair> RawSender::open_headers(const std::string& device) {
+  GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, IPPROTO_RAW));
+  GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, IPPROTO_RAW));
+  GW_TRY(set(v4, {IPPROTO_IP, IP_HDRINCL}));
+  GW_TRY(set(v6, {IPPROTO_IPV6, IPV6_HDRINCL}));
+  for (const Fd* fd : {&v4, &v6}) {
+    if (device.empty()) continue;
+    if (::setsockopt(fd->get(), SOL_SOCKET, SO_BINDTODEVICE, device.data(), static_cast<socklen_t>(device.size())) != 0)
+      return fail_errno(std::format("binding a raw IP socket to {}", device));
+  }
+  return Pair{std::move(v4), std::move(v6)};
 }
 
-bool RawSender::send(std::span<const std::uint8_t> packet) {
-  if (packet.size() >= 20 && packet[0] >> 4 == 4) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    std::memcpy(&to.sin_addr, packet.data() + 16, 4);
-    return ::sendto(v4_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to) >= 0;
-  }
-  if (packet.size() >= 40 && packet[0] >> 4 == 6) {
-    sockaddr_in6 to{};
-    to.sin6_family = AF_INET6;
-    std::memcpy(&to.sin6_addr, packet.data() + 24, 16);
-    return ::sendto(v6_.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to) >= 0;
-  }
+/// They would get every ICMP message that arrives: filters keep them empty.
+Result<RawSender::Pair> RawSender::open_icmp() {
+  GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, IPPROTO_ICMP));
+  GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, IPPROTO_ICMPV6));
+  constexpr int kNoType = -1;  // a bit for each type: all are filtered out
+  GW_TRY(set(v4, {SOL_RAW, ICMP_FILTER, kNoType}));
+  GW_TRY(set(v4, {IPPROTO_IP, IP_TOS, kInternetworkControl}));
+  icmp6_filter none;
+  ICMP6_FILTER_SETBLOCKALL(&none);
+  if (::setsockopt(v6.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &none, sizeof none) != 0)
+    return fail_errno("setting up a raw socket");
+  GW_TRY(set(v6, {IPPROTO_IPV6, IPV6_TCLASS, kInternetworkControl}));
+  return Pair{std::move(v4), std::move(v6)};
+}
+
+Result<RawSender> RawSender::open(const std::string& wan) {
+  GW_TRY_ASSIGN(Pair bound, open_headers(wan));
+  GW_TRY_ASSIGN(Pair local, open_headers({}));
+  GW_TRY_ASSIGN(Pair icmp, open_icmp());
+  return RawSender(std::move(bound), std::move(local), std::move(icmp));
+}
+
+bool RawSender::send_by(const Pair& sockets, std::span<const std::uint8_t> packet) {
+  if (packet.size() >= 20 && packet[0] >> 4 == 4)
+    return send_to(sockets.v4, IpAddress::from_v4(load_be<std::uint32_t>(&packet[16])), packet);
+  if (packet.size() >= 40 && packet[0] >> 4 == 6)
+    return send_to(sockets.v6, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
   return false;
+}
+
+bool RawSender::send(std::span<const std::uint8_t> packet) { return send_by(wan_, packet); }
+bool RawSender::deliver(std::span<const std::uint8_t> packet) { return send_by(local_, packet); }
+
+bool RawSender::send_icmp(const IpAddress& to, std::span<const std::uint8_t> message) {
+  return send_to(to.is_v4() ? icmp_.v4 : icmp_.v6, to, message);
 }
 
 }  // namespace gw::net

@@ -179,6 +179,7 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   t.device = m.device();
   t.mtu = static_cast<std::uint16_t>(m.mtu());
   t.mss_clamp = static_cast<std::uint16_t>(m.mss_clamp());
+  t.fragmentation = m.fragment() ? worker::InnerFragmentation::kCut : worker::InnerFragmentation::kRefuse;
   t.carrier = m.carrier() == fp::CARRIER_ALWAYS ? control::CarrierPolicy::kAlways : control::CarrierPolicy::kFollowsSa;
   return t;
 }

@@ -73,6 +73,8 @@ struct WorkerCounters {
   Counter handed_over;                        // to the tunnel's owner
   Counter taken_over;                         // from the worker that received them
   Counter notices_lost;                       // the queue to the control thread was full
+  Counter rejoined;                           // outer packets put together from fragments
+  Counter icmp_sent;                          // errors to senders of inner packets
   DropCounters drops;                         // of packets without a tunnel
   std::vector<HandoverDrops> handover_drops;  // by slot
 

@@ -1,10 +1,28 @@
 // Tables and what both directions share; the directions are in inbound.cpp and outbound.cpp.
 #include "ebpf/worker/data_path.hpp"
 
+#include <sys/random.h>
+
+#include <cstdlib>
+
 namespace gw::worker {
 
+namespace {
+
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) std::abort();  // cannot happen for 8 bytes
+  return seed;
+}
+
+}  // namespace
+
 DataPath::DataPath(const Parts& parts)
-    : parts_(parts), codec_(parts.crypto), tunnels_(parts.tunnels.size()), handovers_(parts.exchange.workers()) {
+    : parts_(parts),
+      codec_(parts.crypto),
+      tunnels_(parts.tunnels.size()),
+      reassembler_(random_seed(), {.datagram_bytes = parts.frames.memory().frame_bytes() - kHeadroom}),
+      handovers_(parts.exchange.workers()) {
   for (auto& staged : handovers_) staged.reserve(kBurst);
 }
 
@@ -29,8 +47,10 @@ void DataPath::release_parked(const SaKey& key) {
   }
 }
 
-void DataPath::expire_parked() {
+void DataPath::expire_waiting() {
   read_clock();
+  reassembler_.expire(parts_.clock.now());
+  count_fragment_drops();
   parking_.expire(now_ms_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
 }
 

@@ -17,6 +17,8 @@
 #include "base/spsc_queue.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/fib/view.hpp"
+#include "ebpf/ip/reassembly.hpp"
+#include "ebpf/ip/token_bucket.hpp"
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/net/raw_sender.hpp"
 #include "ebpf/worker/counters.hpp"
@@ -27,11 +29,19 @@
 
 namespace gw::worker {
 
+/// IPv4 packets without DF that are too big for the tunnel.
+enum class InnerFragmentation : std::uint8_t {
+  kRefuse,  // as with DF: the sender is told
+  kCut,     // before encryption (RFC 4301 8.2, D.1)
+};
+
 struct TunnelConfig {
   std::uint32_t id = 0;
-  int tun_fd = -1;  // the control thread's; -1: not configured, packets are dropped
-  std::uint16_t mtu = 0;
-  std::uint16_t mss = 0;  // 0: no clamping
+  int tun_fd = -1;             // the control thread's; -1: not configured, packets are dropped
+  std::uint16_t mtu = 0;       // of inner packets: what is configured, or what the path has room for
+  std::uint16_t path_mtu = 0;  // of outer packets; 0: that of the port
+  std::uint16_t mss = 0;       // 0: no clamping
+  InnerFragmentation fragmentation = InnerFragmentation::kRefuse;
 };
 
 /// What a tunnel sends with. The SA is the control thread's; it goes only after deactivate().
@@ -101,9 +111,9 @@ class DataPath {
   std::size_t from_peers();
   /// Packets of other workers wait at this moment.
   bool has_peers_packets() const;
-  /// Drops what was parked for an SA that did not come.
-  void expire_parked();
-  bool has_parked() const { return !parking_.empty(); }
+  /// Drops what was parked for an SA that did not come, and fragments of packets that stayed incomplete.
+  void expire_waiting();
+  bool has_waiting() const { return !parking_.empty() || !reassembler_.empty(); }
   /// True once after notices were queued.
   bool take_notified() { return std::exchange(notified_, false); }
 
@@ -130,6 +140,8 @@ class DataPath {
   std::size_t assign_sas(Burst& burst, const Buckets& buckets, std::size_t count);
   void decapsulate(Burst& burst, std::size_t count);
   bool park(const esp::Packet& p, const PacketMeta& meta);
+  bool rejoin(esp::Packet& p, PacketMeta& meta);
+  void count_fragment_drops();
   void deliver(esp::Packet& p, const Slot& s);
   bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
   bool forward_to_vnet(esp::Packet& p, const Slot& s);
@@ -145,8 +157,15 @@ class DataPath {
   void flush_handovers();
   void drop_handover(const Handover& lost, gw_drop reason);
   void take_over(std::span<const Handover> items);
-  void encapsulate(std::span<esp::Packet> packets);
+  /// packets[i] belongs to slots[i].
+  void encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots);
   void transmit(esp::Packet& p, const Slot& s);
+  std::uint32_t outer_mtu(const Slot& s) const;
+  void refuse(gw_drop reason, const esp::Packet& p, const Slot& s);
+  void tell_sender(gw_drop reason, const esp::Packet& p, const Slot& s);
+  bool may_cut(const esp::Packet& p, const Slot& s) const;
+  void cut_and_encapsulate(const esp::Packet& p, const Slot& s);
+  void transmit_in_fragments(esp::Packet& p, const Slot& s);
   void flush_wan();
   void flush_vnet();
   void count_out(TunnelSlot tunnel, std::uint32_t inner_bytes);
@@ -167,6 +186,9 @@ class DataPath {
     PacketMeta meta;
   };
   Parking<SaKey, Parked> parking_;
+  ip::Reassembler reassembler_;
+  ip::ErrorLimiter icmp_limit_;
+  std::uint32_t outer_fragment_id_ = 0;           // RFC 8200 4.5
   Burst scratch_;                                 // from tunnel devices and other workers
   std::vector<std::vector<Handover>> handovers_;  // by worker: of this burst
   std::array<Slot, kBurst> slots_;

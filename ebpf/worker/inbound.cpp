@@ -94,7 +94,12 @@ void DataPath::from_wan(Burst& burst) {
 std::size_t DataPath::parse_burst(Burst& burst, Buckets& buckets) {
   std::size_t n = 0;
   for (std::size_t i = 0; i < burst.count; ++i) {
-    if (const gw_drop reason = find_esp(burst.packets[i], burst.meta[i]); reason != GW_DROP_NONE) {
+    gw_drop reason = find_esp(burst.packets[i], burst.meta[i]);
+    if (reason == GW_DROP_OUTER_FRAGMENT) [[unlikely]] {
+      if (!rejoin(burst.packets[i], burst.meta[i])) continue;
+      reason = find_esp(burst.packets[i], burst.meta[i]);
+    }
+    if (reason != GW_DROP_NONE) {
       drop(reason, {.frame = burst.meta[i].frame});
       continue;
     }

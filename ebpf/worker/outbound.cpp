@@ -8,6 +8,7 @@
 #include "ebpf/esp/inner.hpp"
 #include "ebpf/esp/rewrite.hpp"
 #include "ebpf/worker/data_path.hpp"
+#include "ebpf/worker/limits.hpp"
 
 namespace gw::worker {
 namespace {
@@ -89,7 +90,7 @@ void DataPath::from_vnet(Burst& burst) {
     const gw_drop reason = choose_tunnel(p, s, meta.layer);
     before = s.tunnel;
     if (reason != GW_DROP_NONE) {
-      drop(reason, s);
+      refuse(reason, p, s);
     } else if (const WorkerIndex owner = parts_.shared.owner(s.tunnel); owner != parts_.index) {
       hand_over(owner, p, meta, {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
     } else {
@@ -108,11 +109,11 @@ void DataPath::send_to_tunnels(std::span<esp::Packet> packets) {
   for (std::size_t i = 0; i < packets.size(); ++i) {
     slots_[n] = slots_[i];
     if (const gw_drop reason = prepare_outbound(packets[i], slots_[n], Source::kVnet); reason != GW_DROP_NONE)
-      drop(reason, slots_[n]);
+      refuse(reason, packets[i], slots_[n]);
     else
       packets[n++] = packets[i];
   }
-  encapsulate(packets.first(n));
+  encapsulate(packets.first(n), slots_);
 }
 
 std::size_t DataPath::from_tun(TunnelSlot slot) {
@@ -140,13 +141,13 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
       continue;
     }
     if (const gw_drop reason = prepare_from_tun(packets[n], slots_[n]); reason != GW_DROP_NONE) {
-      drop(reason, slots_[n]);
+      refuse(reason, packets[n], slots_[n]);
     } else {
       parts_.tunnels[slot].slow_path.add();
       ++n;
     }
   }
-  encapsulate(std::span(packets).first(n));
+  encapsulate(std::span(packets).first(n), slots_);
   return read;
 }
 
@@ -176,12 +177,11 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   p.out = tunnel.active.sa;
   __builtin_prefetch(&p.out->record().next_sequence, 1);
   if (source == Source::kTun && is_output_of(*p.out, p)) return GW_DROP_RECURSION;
-  if (p.length > tunnel.config.mtu) return GW_DROP_TOO_BIG;
   const Family family = family_of(p);
   (void)esp::clamp_mss(p.bytes(), family, tunnel.config.mss);
   // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
   if (source == Source::kVnet && !esp::decrement_ttl(p.bytes(), family)) return GW_DROP_TTL;
-  return GW_DROP_NONE;
+  return p.length > inner_limit(tunnel.config, family) ? GW_DROP_TOO_BIG : GW_DROP_NONE;
 }
 
 /// What the kernel routed into a tunnel's device.
@@ -194,16 +194,15 @@ gw_drop DataPath::prepare_from_tun(esp::Packet& p, Slot& s) {
   return prepare_outbound(p, s, Source::kTun);
 }
 
-/// packets[i] belongs to slots_[i].
-void DataPath::encapsulate(std::span<esp::Packet> packets) {
+void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots) {
   if (packets.empty()) return;
-  for (std::size_t i = 0; i < packets.size(); ++i) slots_[i].inner_bytes = packets[i].length;
+  for (std::size_t i = 0; i < packets.size(); ++i) slots[i].inner_bytes = packets[i].length;
   const esp::BurstResult result = codec_.encapsulate(packets, now_ms_);
   for (std::size_t i = 0; i < packets.size(); ++i) {
-    const Slot& s = slots_[i];
+    const Slot& s = slots[i];
     if (result.events != 0) report_events(*packets[i].out, tunnels_[s.tunnel].active.key, {});
     if (packets[i].drop != GW_DROP_NONE)
-      drop(packets[i].drop, s);
+      refuse(packets[i].drop, packets[i], s);
     else
       transmit(packets[i], s);
   }
@@ -212,7 +211,8 @@ void DataPath::encapsulate(std::span<esp::Packet> packets) {
 
 /// Sends a finished outer packet: by the wan port; by the kernel if the port wants a next hop's MAC that is not known.
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
-  if (p.length > parts_.wan.mtu()) return drop(GW_DROP_TOO_BIG, s);
+  if (p.length > outer_mtu(s)) [[unlikely]]
+    return transmit_in_fragments(p, s);
   const esp::OutboundSa& sa = *p.out;
   Outgoing out{.data = p.data(),
                .length = p.length,

@@ -54,6 +54,9 @@ struct Neighbour {
   UsedFlag used;
 };
 
+/// An address that live inbound SAs expect their packets from.
+struct Peer {};
+
 class PathTable {
  public:
   explicit PathTable(std::size_t capacity) : slots_(capacity) {}
@@ -101,20 +104,26 @@ class Shared {
   };
   /// Each outbound SA has one path at most, and a second while it moves.
   explicit Shared(const Size& size)
-      : inbound(size.sas + 1), neighbours(size.neighbours), paths(size.sas + 1), owners_(size.tunnels) {}
+      : inbound(size.sas + 1),
+        peers(size.sas + 1),
+        neighbours(size.neighbours),
+        paths(size.sas + 1),
+        owners_(size.tunnels) {}
 
   std::size_t tunnels() const { return owners_.size(); }
   WorkerIndex owner(TunnelSlot slot) const { return owners_[slot].load(std::memory_order_relaxed); }
   void set_owner(TunnelSlot slot, WorkerIndex owner) { owners_[slot].store(owner, std::memory_order_relaxed); }
 
-  std::size_t retired() const { return inbound.retired() + neighbours.retired() + paths.retired(); }
+  std::size_t retired() const { return inbound.retired() + peers.retired() + neighbours.retired() + paths.retired(); }
   void reclaim() {
     inbound.reclaim();
+    peers.reclaim();
     neighbours.reclaim();
     paths.reclaim();
   }
 
   SharedTable<SaKey, Inbound> inbound;
+  SharedTable<IpAddress, Peer> peers;
   SharedTable<IpAddress, Neighbour> neighbours;
   PathTable paths;
 

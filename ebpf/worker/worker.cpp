@@ -19,7 +19,7 @@ constexpr std::size_t kCommands = 16;
 // and its answer on the same link usually arrive within that, and an idle gateway still uses no CPU.
 constexpr unsigned kSpinRounds = 20;
 constexpr std::chrono::seconds kStuck{10};
-constexpr int kParkedMs = 100;  // how often parked packets are looked after while nothing else happens
+constexpr int kParkedMs = 100;  // how often parked packets and fragments are looked after while nothing else happens
 
 // Epoll user data: tunnel slots are themselves.
 constexpr std::uint64_t kPortData = std::uint64_t{1} << 32;
@@ -161,7 +161,7 @@ int Worker::sleep_time() {
   exchange_.lie_down(index_);
   if (data_path_.has_peers_packets() || frames_->has_returned()) return 0;
   // Packets that the kernel could not send yet are tried again after a millisecond.
-  return unsent_ ? 1 : data_path_.has_parked() ? kParkedMs : -1;
+  return unsent_ ? 1 : data_path_.has_waiting() ? kParkedMs : -1;
 }
 
 void Worker::run() {
@@ -177,7 +177,7 @@ void Worker::run() {
     const bool wan_unsent = wan_->maintain();
     const bool vnet_unsent = vnet_->maintain();
     unsent_ = wan_unsent || vnet_unsent;
-    if (data_path_.has_parked()) data_path_.expire_parked();
+    if (data_path_.has_waiting()) data_path_.expire_waiting();
     idle_rounds_ = packets > 0 ? 0 : idle_rounds_ + 1;
     if (data_path_.take_notified()) (void)::eventfd_write(notice_event_, 1);
   }

@@ -71,17 +71,11 @@ static __always_inline enum gw_xdp_counter gw_guard_udp(struct gw_cursor* cursor
   return gw_guard_esp(cursor, flow, payload);
 }
 
-// A fragment, the cursor behind the IP headers. The kernel reassembles those of IKE; ESP it would only answer
-// with "protocol unreachable". Later fragments of ESP in UDP look like any: without the first the kernel
-// forgets them.
-static __always_inline enum gw_xdp_counter gw_guard_fragment(struct gw_cursor* cursor, const struct gw_esp_flow* flow,
-                                                             __u8 protocol, int first) {
-  int esp = protocol == IPPROTO_ESP;
-  if (protocol == IPPROTO_UDP && first && gw_has(cursor, sizeof(struct udphdr) + sizeof(__be32))) {
-    struct udphdr* udp = cursor->pos;
-    esp = udp->dest == bpf_htons(GW_PORT_NAT_T) && *(__be32*)(udp + 1) != 0;
-  }
-  return esp && gw_is_local(flow) ? GW_XDP_DROP_OUTER_FRAGMENT : GW_XDP_PASSED;
+// A fragment. Only the first one of ESP in UDP tells it apart from other UDP: all of UDP for us are gw-fastpath's
+// (on an xsk port it reassembles them, and hands the kernel what is not ESP; on a gso port the kernel does).
+static __always_inline enum gw_xdp_counter gw_guard_fragment(const struct gw_esp_flow* flow, __u8 protocol) {
+  if (protocol != IPPROTO_ESP && protocol != IPPROTO_UDP) return GW_XDP_PASSED;
+  return gw_is_local(flow) ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
 }
 
 static __always_inline enum gw_xdp_counter gw_guard_ipv4(struct gw_cursor* cursor) {
@@ -92,7 +86,7 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv4(struct gw_cursor* curso
   __builtin_memcpy(flow.key.dst, &ip->daddr, 4);
   __builtin_memcpy(flow.src, &ip->saddr, 4);
   if (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK))
-    return gw_guard_fragment(cursor, &flow, ip->protocol, !(ip->frag_off & bpf_htons(GW_IPV4_OFFSET_MASK)));
+    return gw_guard_fragment(&flow, ip->protocol);
   if (ip->protocol == IPPROTO_ESP) return gw_guard_esp(cursor, &flow, payload);
   if (ip->protocol == IPPROTO_UDP) return gw_guard_udp(cursor, &flow, payload);
   return GW_XDP_PASSED;
@@ -109,9 +103,8 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* curso
   if (ip->nexthdr == IPPROTO_UDP) return gw_guard_udp(cursor, &flow, payload);
   if (ip->nexthdr == IPPROTO_FRAGMENT && gw_has(cursor, sizeof(struct gw_fragment_header))) {
     struct gw_fragment_header* fragment = cursor->pos;
-    cursor->pos = fragment + 1;
-    return gw_guard_fragment(cursor, &flow, fragment->next_header,
-                             !(fragment->offset_flags & bpf_htons(GW_IPV6_OFFSET_MASK)));
+    // RFC 8200 4.5: the next header of the first fragment counts; later ones nearly always have it, too.
+    return gw_guard_fragment(&flow, fragment->next_header);
   }
   return GW_XDP_PASSED;  // other extension headers
 }

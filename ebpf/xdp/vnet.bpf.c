@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// XDP on the vnet port: IP packets to our MAC whose destination is behind a tunnel, and which fit into it, go
-// to the AF_XDP socket of their rx queue. The rest is the kernel's, VLAN-tagged frames too. The decision:
-// fib.bpf.h.
+// XDP on the vnet port: IP packets to our MAC whose destination is behind a tunnel go to the AF_XDP socket of their
+// rx queue. The worker cuts or refuses those that are too big for the tunnel. The rest is the kernel's, VLAN-tagged
+// frames and superpackets too. The decision: fib.bpf.h.
 #include "ebpf/xdp/fib.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -35,7 +35,7 @@ int gw_vnet(struct xdp_md* ctx) {
   struct ethhdr* eth = gw_parse_ethernet(&cursor, &type_be, &tags);
   if (!eth || tags > 0 || !is_ours(eth)) return verdict(GW_XDP_PASSED, XDP_PASS);
   struct gw_forwarding way = {};
-  if (!gw_forward(&cursor, type_be, &way) || way.length > way.hop->mtu) return verdict(GW_XDP_PASSED, XDP_PASS);
+  if (!gw_forward(&cursor, type_be, &way) || way.length > GW_XDP_MAX_PACKET) return verdict(GW_XDP_PASSED, XDP_PASS);
   int action = (int)bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
   return verdict(action == XDP_REDIRECT ? GW_XDP_REDIRECTED : GW_XDP_PASSED, action);
 }
