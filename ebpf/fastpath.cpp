@@ -191,7 +191,7 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
-      service_({*base_.workers, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas}),
+      service_({*base_.workers, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas, o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {}
 

@@ -29,6 +29,7 @@ struct FastpathOptions {
   StatePlace state_place = StatePlace::kVolatile;
   std::uint32_t instance = 0;
   esp::BackendChoice crypto = esp::BackendChoice::kAuto;
+  esp::TransformPermissions transforms;
   std::uint32_t max_tunnels = 500;
   std::uint32_t max_sas = 4096;
   std::optional<std::size_t> workers;  // none: as CPUs and receive queues allow

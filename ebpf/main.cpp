@@ -36,6 +36,8 @@ int main(int argc, char** argv) {
   app.add_option("--crypto", crypto, "auto, ipsec-mb or openssl")
       ->check(CLI::IsMember({"auto", "ipsec-mb", "openssl"}))
       ->capture_default_str();
+  app.add_flag("--allow-legacy-crypto", options.transforms.legacy, "accept SAs with 3DES, for devices without AES");
+  app.add_flag("--null-encryption-for-tests", options.transforms.test, "accept SAs that do not encrypt at all");
   app.add_option("--max-tunnels", options.max_tunnels, "size of the tunnel table")
       ->check(CLI::Range(1, 65000))
       ->capture_default_str();

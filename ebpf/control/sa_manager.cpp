@@ -37,7 +37,7 @@ void SaManager::end_old_reservations() {
 Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t owner_epoch) {
   SaEntry* existing = table_.find(request.key());
   if (!existing) {  // it may have moved while its client was away: the key tells, not the destination
-    const auto fingerprint = parts_.store.fingerprint(request.parameters.key.bytes());
+    const auto fingerprint = parts_.store.fingerprint(request.parameters.key_identity().bytes());
     existing = table_.find_key({request.parameters.spi, request.direction, fingerprint});
   }
   if (existing) return claim(*existing, request, owner_epoch);
@@ -57,11 +57,13 @@ Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t own
 
 /// The SA is installed: sent again after a reconnect, or a different key under the same name.
 Result<std::uint32_t> SaManager::claim(SaEntry& entry, const SaRequest& request, std::uint64_t owner_epoch) {
-  const bool same = parts_.store.fingerprint(request.parameters.key.bytes()) == entry.fingerprint &&
-                    entry.direction == request.direction && entry.tunnel_id == request.tunnel_id;
+  const bool same = parts_.store.fingerprint(request.parameters.key_identity().bytes()) == entry.fingerprint &&
+                    entry.direction == request.direction && entry.tunnel_id == request.tunnel_id &&
+                    entry.algorithm == request.algorithm;
   if (!same)
-    return fail_field("id", std::format("{} is installed with another key, direction or tunnel", describe(entry.key)),
-                      Errc::kAlreadyExists);
+    return fail_field(
+        "id", std::format("{} is installed with another key, algorithm, direction or tunnel", describe(entry.key)),
+        Errc::kAlreadyExists);
   GW_TRY(move({entry.key, request.parameters.src, request.parameters.dst, request.parameters.encapsulation}));
   entry.owner_epoch = owner_epoch;
   entry.seen = true;
@@ -84,7 +86,7 @@ Result<SaEntry> SaManager::prepare(const SaRequest& request, std::uint64_t owner
   entry.algorithm = request.algorithm;
   entry.reqid = request.reqid;
   entry.hard_lifetime = request.hard_lifetime;
-  entry.fingerprint = parts_.store.fingerprint(p.key.bytes());
+  entry.fingerprint = parts_.store.fingerprint(p.key_identity().bytes());
   entry.owner_epoch = owner_epoch;
   entry.installed = parts_.clock.now();
   GW_TRY_ASSIGN(entry.slot, parts_.tunnels.acquire_slot(request.tunnel_id));
@@ -101,6 +103,7 @@ Result<SaEntry> SaManager::prepare(const SaRequest& request, std::uint64_t owner
 Status SaManager::install(SaEntry& entry, const SaRequest& request) {
   const bool outbound = entry.direction == esp::Direction::kOutbound;
   GW_TRY_ASSIGN(auto inbound, make(entry, request));
+  entry.drops = outbound ? entry.out->drops() : inbound->drops();
   if (!outbound) return install_inbound(entry, std::move(inbound));
   entry.path = parts_.paths.acquire({entry.src.address, entry.dst.address});
   return {};

@@ -38,6 +38,7 @@ struct SaEntry {
   esp::Fingerprint fingerprint{};
   esp::RuntimeRecord* record = nullptr;  // of the RuntimeStore
   std::unique_ptr<esp::OutboundSa> out;  // outbound; used by the tunnel's worker while active
+  std::shared_ptr<const esp::SaDrops> drops;
 
   std::uint64_t owner_epoch = 0;  // of the IKE client
   bool active = false;            // outbound: its tunnel sends with it

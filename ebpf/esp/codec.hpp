@@ -1,4 +1,4 @@
-// ESP tunnel mode (RFC 4303, AES-GCM RFC 4106, UDP encapsulation RFC 3948): bursts of packets in, bursts
+// ESP tunnel mode (RFC 4303, transforms transform.hpp, UDP encapsulation RFC 3948): bursts of packets in, bursts
 // out, in place. No I/O, clock, allocation, lock or exception; one Codec per worker. After a call every packet
 // either has its new offset and length, or a drop reason; packets that had one before are left alone.
 //
@@ -27,6 +27,8 @@ namespace gw::esp {
 /// (datapath findings), 64 keeps the operations in L1.
 inline constexpr std::size_t kCryptoBurst = 64;
 
+inline constexpr std::uint8_t kNextHeaderNone = 59;  // dummy packets (RFC 4303 2.6)
+
 struct BurstResult {
   std::uint32_t passed = 0;
   std::uint32_t dropped = 0;  // by this call
@@ -40,6 +42,9 @@ class Codec {
 
   /// Every packet's `out` is set and `offset` is at the inner IP header. `now_ms`: Unix time, for last_used.
   BurstResult encapsulate(std::span<Packet> packets, std::uint64_t now_ms);
+  /// Cover traffic (RFC 4303 2.6): packets whose content, `length` bytes of any value, is replaced by nothing that
+  /// means anything; the peer throws them away. `out` is set.
+  BurstResult encapsulate_dummies(std::span<Packet> packets, std::uint64_t now_ms);
   /// Every packet's `in` is set, `offset` is at the ESP header (SPI), and traffic class and source are those of
   /// the outer header, wherever that was: nothing before the ESP header is read.
   BurstResult decapsulate(std::span<Packet> packets, std::uint64_t now_ms);
@@ -47,13 +52,22 @@ class Codec {
  private:
   struct Work {
     Packet* packet;
-    std::uint64_t sequence;     // inbound
     std::uint32_t inner_bytes;  // outbound: for the counters
   };
 
-  void encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result);
+  enum class Kind : std::uint8_t { kPacket, kDummy };
+  /// What encapsulation has to know of the payload, and of the outer header to come.
+  struct Content {
+    std::uint8_t next_header;
+    std::uint8_t traffic_class;
+    std::uint16_t fragment;
+  };
+
+  void encapsulate_chunk(std::span<Packet> packets, Kind kind, std::uint64_t now_ms, BurstResult& result);
   void decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result);
   gw_drop prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events);
+  gw_drop prepare_dummy(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events);
+  gw_drop build(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events, const Content& content);
   gw_drop prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events);
   gw_drop finish_decap(const Work& work, const CryptoOp& op, std::uint64_t now_ms, std::uint8_t& events);
 

@@ -11,8 +11,6 @@
 namespace gw::esp {
 namespace {
 
-constexpr std::uint32_t kEspAndIvBytes = 16;
-
 // RFC 6040 4.2 into the inner header. False: drop.
 bool apply_ecn(std::uint8_t* inner, Family family, std::uint8_t from_outer) {
   const auto before = static_cast<std::uint8_t>((family == Family::kV4 ? inner[1] : inner[1] >> 4) & kEcnMask);
@@ -38,7 +36,7 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::span<const std::uint8_
   const std::size_t payload = text.size() - kTrailerBytes - pad;
   for (std::size_t i = 0; i < pad; ++i)
     if (text[payload + i] != static_cast<std::uint8_t>(i + 1)) return GW_DROP_PAD;  // RFC 4303 2.4
-  if (next_header == 59) return GW_DROP_DUMMY;                                      // RFC 4303 2.6
+  if (next_header == kNextHeaderNone) return GW_DROP_DUMMY;
   if (next_header != 4 && next_header != 41) return GW_DROP_NEXT_HEADER;
   const auto inner = check_inner(text.first(payload));
   if (!inner || inner->family != (next_header == 4 ? Family::kV4 : Family::kV6)) return GW_DROP_MALFORMED_INNER;
@@ -48,7 +46,7 @@ gw_drop deliver(Packet& packet, const InboundSa& sa, std::span<const std::uint8_
     return GW_DROP_TS_MISMATCH;
 
   // 7
-  packet.offset += kEspAndIvBytes;
+  packet.offset += kEspHeaderBytes + sa.transform().iv_bytes;
   packet.length = inner->total_length;
   return apply_ecn(packet.data(), inner->family, packet.traffic_class & kEcnMask) ? GW_DROP_NONE : GW_DROP_ECN;
 }
@@ -62,7 +60,12 @@ gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint
     events |= sa.check_limits();  // reached in an earlier process, or its notice was lost: IKE has to know
     return GW_DROP_HARD_EXPIRED;
   }
-  if (packet.length < kEspAndIvBytes + kTrailerBytes + kIcvBytes) return GW_DROP_TRUNCATED;
+  const Transform& t = sa.transform();
+  const std::uint32_t before = kEspHeaderBytes + t.iv_bytes;
+  if (packet.length < before + kTrailerBytes + t.icv_bytes) return GW_DROP_TRUNCATED;
+  const std::uint32_t text = packet.length - before - t.icv_bytes;
+  // The alignment to 4 bytes that the others ask for (RFC 4303 2.4) is the sender's business.
+  if (t.block_bytes > 4 && (text & (t.block_bytes - 1U)) != 0) return GW_DROP_TRUNCATED;
   std::uint8_t* esp = packet.data();
   if (load_be<std::uint32_t>(esp) != sa.spi()) return GW_DROP_UNKNOWN_SPI;
 
@@ -70,23 +73,8 @@ gw_drop Codec::prepare_decap(Packet& packet, Work& work, CryptoOp& op, std::uint
   const auto sequence = sa.window().infer(sa.record(), load_be<std::uint32_t>(esp + 4));
   if (!sequence || !sa.window().acceptable(sa.record(), *sequence)) return GW_DROP_REPLAY;
 
-  const std::uint32_t salt = sa.salt_be();
-  std::memcpy(op.nonce.data(), &salt, sizeof salt);
-  std::memcpy(op.nonce.data() + 4, esp + 8, 8);
-  store_be(op.aad.data(), sa.spi());
-  if (sa.sequence_mode() == SequenceMode::kExtended) {  // RFC 4106 5
-    store_be(op.aad.data() + 4, *sequence);
-    op.aad_length = 12;
-  } else {
-    store_be(op.aad.data() + 4, static_cast<std::uint32_t>(*sequence));
-    op.aad_length = 8;
-  }
-  op.key = sa.key();
-  op.text = esp + kEspAndIvBytes;
-  op.length = packet.length - kEspAndIvBytes - static_cast<std::uint32_t>(kIcvBytes);
-  op.icv = op.text + op.length;
+  op = {.key = sa.key(), .text = esp + before, .length = text, .sequence = *sequence};
   work.packet = &packet;
-  work.sequence = *sequence;
   return GW_DROP_NONE;
 }
 
@@ -96,12 +84,12 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
   if (!op.ok) return GW_DROP_ICV;
   if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // reached within this burst
   // 4
-  if (!sa.window().accept(sa.record(), work.sequence)) return GW_DROP_REPLAY;
+  if (!sa.window().accept(sa.record(), op.sequence)) return GW_DROP_REPLAY;
 
   // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23). And
   // only one in UDP of an SA in UDP: the other encapsulation is accepted, but says nothing about the NAT's port.
   if (packet.source_port != 0 && sa.udp() && !sa.is_source(packet.source, packet.source_port) &&
-      work.sequence == sa.record().replay_top) [[unlikely]]
+      op.sequence == sa.record().replay_top) [[unlikely]]
     events |= sa.note_source(packet.source, packet.source_port);
 
   const gw_drop drop = deliver(packet, sa, {op.text, op.length});
@@ -114,10 +102,12 @@ void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
   for (Packet& p : packets) {
     if (p.drop != GW_DROP_NONE) continue;
     p.drop = prepare_decap(p, work_[n], ops_[n], result.events);
-    if (p.drop == GW_DROP_NONE)
-      ++n;
-    else
+    if (p.drop != GW_DROP_NONE) [[unlikely]] {
+      p.in->count_drop(p.drop);
       ++result.dropped;
+      continue;
+    }
+    ++n;
   }
   // 3
   backend_.decrypt(std::span(ops_).first(n));
@@ -125,7 +115,12 @@ void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
   for (std::size_t i = 0; i < n; ++i) {
     Packet& p = *work_[i].packet;
     p.drop = finish_decap(work_[i], ops_[i], now_ms, result.events);
-    ++(p.drop == GW_DROP_NONE ? result.passed : result.dropped);
+    if (p.drop == GW_DROP_NONE) {
+      ++result.passed;
+    } else {
+      p.in->count_drop(p.drop);
+      ++result.dropped;
+    }
     // Once per run of packets of one SA, at its end.
     if (i + 1 == n || work_[i + 1].packet->in != p.in) result.events |= p.in->check_limits();
   }

@@ -14,9 +14,12 @@ constexpr std::uint8_t kNextHeaderV4 = 4;
 constexpr std::uint8_t kNextHeaderV6 = 41;
 constexpr std::uint32_t kMaxIpLength = 65535;
 
-// TOS or traffic class: DSCP (RFC 4301 5.1.2.1) and ECN (RFC 6040 4.1, normal mode) go outside unchanged.
-std::uint8_t traffic_class(const std::uint8_t* inner, Family family) {
+std::uint8_t inner_traffic_class(const std::uint8_t* inner, Family family) {
   return family == Family::kV4 ? inner[1] : static_cast<std::uint8_t>(inner[0] << 4 | inner[1] >> 4);
+}
+
+std::uint16_t inner_fragment_field(const std::uint8_t* inner, Family family) {
+  return family == Family::kV4 ? load_be<std::uint16_t>(inner + 6) : kDontFragment;
 }
 
 // A constant length where it is one of the two usual ones, so that the copy is a few moves.
@@ -30,21 +33,30 @@ void copy_header(std::uint8_t* to, std::span<const std::uint8_t> header) {
   }
 }
 
-void finish_outer(std::uint8_t* outer, const OutboundSa& sa, std::uint32_t length, std::uint8_t tos, std::uint16_t id) {
+// What differs from packet to packet.
+struct OuterFields {
+  std::uint32_t length;  // of the outer packet
+  std::uint8_t traffic_class;
+  std::uint16_t id;        // IPv4
+  std::uint16_t fragment;  // IPv4: kDontFragment or 0
+};
+
+void finish_outer(std::uint8_t* outer, const OutboundSa& sa, const OuterFields& f) {
   std::uint8_t* udp = outer + 20;
   if (sa.outer_family() == Family::kV4) {
-    outer[1] = tos;
-    store_be(outer + 2, static_cast<std::uint16_t>(length));
-    // Never used for reassembly (DF is set), but some middleboxes treat a constant id as an attack.
-    store_be(outer + 4, id);
-    store_be(outer + 10, static_cast<std::uint16_t>(~fold16(sa.ipv4_sum() + tos + length + id)));
+    outer[1] = f.traffic_class;
+    store_be(outer + 2, static_cast<std::uint16_t>(f.length));
+    store_be(outer + 4, f.id);
+    store_be(outer + 6, f.fragment);
+    const std::uint64_t sum = sa.ipv4_sum() + f.traffic_class + f.length + f.id + f.fragment;
+    store_be(outer + 10, static_cast<std::uint16_t>(~fold16(sum)));
   } else {
-    outer[0] = static_cast<std::uint8_t>(0x60 | tos >> 4);
-    outer[1] = static_cast<std::uint8_t>(tos << 4);
-    store_be(outer + 4, static_cast<std::uint16_t>(length - 40));
+    outer[0] = static_cast<std::uint8_t>(0x60 | f.traffic_class >> 4);
+    outer[1] = static_cast<std::uint8_t>(f.traffic_class << 4);
+    store_be(outer + 4, static_cast<std::uint16_t>(f.length - 40));
     udp = outer + 40;
   }
-  if (sa.udp()) store_be(udp + 4, static_cast<std::uint16_t>(outer + length - udp));
+  if (sa.udp()) store_be(udp + 4, static_cast<std::uint16_t>(outer + f.length - udp));
 }
 
 // RFC 3948 2.1 wants 0 over IPv4. Over IPv6 a zero checksum is only for tunnels whose receiver agreed
@@ -72,22 +84,6 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
   return GW_DROP_NONE;
 }
 
-void fill_op(CryptoOp& op, const OutboundSa& sa, const Reservation& numbers, std::uint8_t* esp) {
-  const std::uint32_t salt = sa.salt_be();
-  std::memcpy(op.nonce.data(), &salt, sizeof salt);
-  store_be(op.nonce.data() + 4, numbers.iv);
-  store_be(op.aad.data(), sa.spi());
-  if (sa.sequence_mode() == SequenceMode::kExtended) {  // RFC 4106 5
-    store_be(op.aad.data() + 4, numbers.sequence);
-    op.aad_length = 12;
-  } else {
-    store_be(op.aad.data() + 4, static_cast<std::uint32_t>(numbers.sequence));
-    op.aad_length = 8;
-  }
-  op.key = sa.key();
-  op.text = esp + 16;
-}
-
 }  // namespace
 
 gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
@@ -103,15 +99,39 @@ gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint
   packet.length = inner->total_length;  // link-layer padding is not the packet's
   if (!sa.selectors().matches(packet.bytes(), inner->family, SelectorSet::Way::kLocalToRemote))
     return GW_DROP_TS_MISMATCH;
+  const std::uint8_t* header = packet.data();
+  return build(packet, work, op, events,
+               {.next_header = inner->family == Family::kV4 ? kNextHeaderV4 : kNextHeaderV6,
+                .traffic_class = sa.marks().traffic_class(inner_traffic_class(header, inner->family)),
+                .fragment = sa.marks().fragment_field(inner_fragment_field(header, inner->family))});
+}
 
+gw_drop Codec::prepare_dummy(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
+  OutboundSa& sa = *packet.out;
+  if (sa.hard_expired()) {
+    events |= sa.check_limits();
+    return GW_DROP_HARD_EXPIRED;
+  }
+  std::memset(packet.data(), 0, packet.length);
+  return build(packet, work, op, events,
+               {.next_header = kNextHeaderNone,
+                .traffic_class = sa.marks().traffic_class(0),
+                .fragment = sa.marks().fragment_field(kDontFragment)});
+}
+
+gw_drop Codec::build(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events, const Content& content) {
+  OutboundSa& sa = *packet.out;
+  const Transform& t = sa.transform();
   // 3
   const auto header = sa.header();
-  const auto before = static_cast<std::uint32_t>(header.size()) + kSequenceAndIvBytes;
-  const std::uint32_t pad = -(packet.length + kTrailerBytes) & 3;
-  const std::uint32_t text = packet.length + pad + kTrailerBytes;
-  const std::uint32_t total = before + text + static_cast<std::uint32_t>(kIcvBytes);
+  const std::uint32_t before = static_cast<std::uint32_t>(header.size()) + kSequenceBytes + t.iv_bytes;
+  const std::uint32_t tfc = packet.length < sa.pad_to() ? sa.pad_to() - packet.length : 0;
+  const std::uint32_t payload = packet.length + tfc;
+  const std::uint32_t pad = -(payload + kTrailerBytes) & (t.block_bytes - 1U);
+  const std::uint32_t text = payload + pad + kTrailerBytes;
+  const std::uint32_t total = before + text + t.icv_bytes;
   if (total > kMaxIpLength) return GW_DROP_TOO_BIG;
-  if (packet.offset < before || packet.tailroom() < pad + kTrailerBytes + kIcvBytes) return GW_DROP_NO_HEADROOM;
+  if (packet.offset < before || packet.capacity - packet.offset < text + t.icv_bytes) return GW_DROP_NO_HEADROOM;
 
   // 4
   Reservation numbers;
@@ -119,17 +139,24 @@ gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint
 
   // 5
   std::uint8_t* start = packet.data();
-  const std::uint8_t tos = traffic_class(start, inner->family);
-  write_trailer(start + packet.length, pad, inner->family == Family::kV4 ? kNextHeaderV4 : kNextHeaderV6);
+  if (tfc != 0) [[unlikely]]
+    std::memset(start + packet.length, 0, tfc);  // RFC 4303 2.7
+  write_trailer(start + payload, pad, content.next_header);
   std::uint8_t* outer = start - before;
   copy_header(outer, header);
-  store_be(start - 12, static_cast<std::uint32_t>(numbers.sequence));
-  store_be(start - 8, numbers.iv);
-  finish_outer(outer, sa, total, tos, static_cast<std::uint16_t>(numbers.sequence));
+  store_be(start - t.iv_bytes - kSequenceBytes, static_cast<std::uint32_t>(numbers.sequence));
+  if (t.iv_policy == IvPolicy::kUnique)
+    store_be(start - kAeadIvBytes, numbers.iv);
+  else
+    backend_.ivs().take({start - t.iv_bytes, t.iv_bytes});
+  // The id serves reassembly only where DF is clear, but some middleboxes treat a constant one as an attack.
+  finish_outer(outer, sa,
+               {.length = total,
+                .traffic_class = content.traffic_class,
+                .id = static_cast<std::uint16_t>(numbers.sequence),
+                .fragment = content.fragment});
 
-  fill_op(op, sa, numbers, start - 16);
-  op.length = text;
-  op.icv = start + text;
+  op = {.key = sa.key(), .text = start, .length = text, .sequence = numbers.sequence};
   work.packet = &packet;
   work.inner_bytes = packet.length;
   packet.offset -= before;
@@ -137,12 +164,14 @@ gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint
   return GW_DROP_NONE;
 }
 
-void Codec::encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result) {
+void Codec::encapsulate_chunk(std::span<Packet> packets, Kind kind, std::uint64_t now_ms, BurstResult& result) {
   std::size_t n = 0;
   for (Packet& p : packets) {
     if (p.drop != GW_DROP_NONE) continue;
-    p.drop = prepare_encap(p, work_[n], ops_[n], result.events);
-    if (p.drop != GW_DROP_NONE) {
+    p.drop = kind == Kind::kPacket ? prepare_encap(p, work_[n], ops_[n], result.events)
+                                   : prepare_dummy(p, work_[n], ops_[n], result.events);
+    if (p.drop != GW_DROP_NONE) [[unlikely]] {
+      p.out->count_drop(p.drop);
       ++result.dropped;
       continue;
     }
@@ -160,6 +189,7 @@ void Codec::encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
     OutboundSa& sa = *p.out;
     if (!ops_[i].ok) [[unlikely]] {
       p.drop = GW_DROP_CRYPTO_FAILED;
+      sa.count_drop(p.drop);
       ++result.dropped;
       continue;
     }
@@ -175,7 +205,14 @@ void Codec::encapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, B
 BurstResult Codec::encapsulate(std::span<Packet> packets, std::uint64_t now_ms) {
   BurstResult result;
   for (; !packets.empty(); packets = packets.subspan(std::min(packets.size(), kCryptoBurst)))
-    encapsulate_chunk(packets.first(std::min(packets.size(), kCryptoBurst)), now_ms, result);
+    encapsulate_chunk(packets.first(std::min(packets.size(), kCryptoBurst)), Kind::kPacket, now_ms, result);
+  return result;
+}
+
+BurstResult Codec::encapsulate_dummies(std::span<Packet> packets, std::uint64_t now_ms) {
+  BurstResult result;
+  for (; !packets.empty(); packets = packets.subspan(std::min(packets.size(), kCryptoBurst)))
+    encapsulate_chunk(packets.first(std::min(packets.size(), kCryptoBurst)), Kind::kDummy, now_ms, result);
   return result;
 }
 

@@ -13,10 +13,10 @@ namespace gw::esp {
 class OutboundSa;
 class InboundSa;
 
-/// Room that encapsulation may need around the inner packet: outer IPv6 40, UDP 8, ESP 8, IV 8; and
-/// padding 3, trailer 2, ICV 16. Link headers come on top.
-inline constexpr std::uint32_t kMaxHeadroom = 64;
-inline constexpr std::uint32_t kMaxTailroom = 24;
+/// Room that encapsulation may need around the inner packet: outer IPv6 40, UDP 8, ESP 8, IV 16; and padding 15,
+/// trailer 2, ICV 32. Link headers come on top, and TFC padding (SaParameters::pad_to).
+inline constexpr std::uint32_t kMaxHeadroom = 72;
+inline constexpr std::uint32_t kMaxTailroom = 52;
 
 struct Packet {
   std::uint8_t* base = nullptr;  // first byte that may be written

@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::array<char, 8> kMagic{'g', 'w', '-', 'e', 's', 'p', 'r', 't'};
 constexpr std::uint32_t kHeaderVersion = 1;
-constexpr std::size_t kNonceSaltBytes = 4;
 
 std::uint64_t checksum_of(const StoreHeader& h) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(&h);
@@ -27,14 +26,11 @@ std::uint64_t checksum_of(const StoreHeader& h) {
 
 }  // namespace
 
-Fingerprint fingerprint_of(std::span<const std::uint8_t> key_and_nonce_salt, const StoreSalt& salt) {
-  // Without the nonce salt: one AES key under two salts must not look like two keys.
-  const auto key = key_and_nonce_salt.first(
-      key_and_nonce_salt.size() > kNonceSaltBytes ? key_and_nonce_salt.size() - kNonceSaltBytes : 0);
+Fingerprint fingerprint_of(std::span<const std::uint8_t> key_identity, const StoreSalt& salt) {
   std::array<std::uint8_t, 32> digest{};
   unsigned length = 0;
-  if (HMAC(EVP_sha256(), salt.data(), static_cast<int>(salt.size()), key.data(), key.size(), digest.data(), &length) ==
-          nullptr ||
+  if (HMAC(EVP_sha256(), salt.data(), static_cast<int>(salt.size()), key_identity.data(), key_identity.size(),
+           digest.data(), &length) == nullptr ||
       length != digest.size())
     std::abort();  // HMAC-SHA256 cannot fail with these arguments; a constant fingerprint would break the nonce rule
   Fingerprint f;

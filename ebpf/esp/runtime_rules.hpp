@@ -24,9 +24,9 @@ struct RecordId {
   Fingerprint fingerprint{};
 };
 
-/// First 16 bytes of HMAC-SHA256(salt, key without its nonce salt). With the salt in a root-only file on
+/// First 16 bytes of HMAC-SHA256(salt, SaParameters::key_identity()). With the salt in a root-only file on
 /// tmpfs, it says "same key" and nothing else about the key.
-Fingerprint fingerprint_of(std::span<const std::uint8_t> key_and_nonce_salt, const StoreSalt& salt);
+Fingerprint fingerprint_of(std::span<const std::uint8_t> key_identity, const StoreSalt& salt);
 
 struct StoreHeader {
   std::array<char, 8> magic;

@@ -126,8 +126,8 @@ std::uint32_t RuntimeStore::slot_of(const RuntimeRecord& record) const {
   return static_cast<std::uint32_t>(&record - &slot(0));
 }
 
-Fingerprint RuntimeStore::fingerprint(std::span<const std::uint8_t> key_and_nonce_salt) const {
-  return fingerprint_of(key_and_nonce_salt, header().salt);
+Fingerprint RuntimeStore::fingerprint(std::span<const std::uint8_t> key_identity) const {
+  return fingerprint_of(key_identity, header().salt);
 }
 
 Result<std::uint32_t> RuntimeStore::take_slot() {

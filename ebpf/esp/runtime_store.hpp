@@ -32,8 +32,9 @@ class RuntimeStore {
   /// Why the file found was replaced; empty if it was used or there was none. For the log.
   const std::string& replaced() const { return replaced_; }
 
-  /// To compare an SA that is sent again with the one installed, without keeping the key.
-  Fingerprint fingerprint(std::span<const std::uint8_t> key_and_nonce_salt) const;
+  /// To compare an SA that is sent again with the one installed, without keeping the key. Of
+  /// SaParameters::key_identity().
+  Fingerprint fingerprint(std::span<const std::uint8_t> key_identity) const;
 
   /// The record to use for this SA, ready for OutboundSa/InboundSa::create; recorded before this returns.
   /// kNeedsRekey: a replayed key without record, its epochs are used up, or it is an outbound key that was

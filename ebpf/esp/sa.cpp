@@ -1,5 +1,6 @@
 #include "ebpf/esp/sa.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <format>
 
@@ -9,7 +10,6 @@
 namespace gw::esp {
 namespace {
 
-constexpr std::size_t kSaltBytes = 4;
 constexpr std::uint8_t kOuterTtl = 64;
 constexpr std::uint8_t kProtocolUdp = 17;
 constexpr std::uint8_t kProtocolEsp = 50;
@@ -30,18 +30,27 @@ Status check_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation e
 
 }  // namespace
 
-SaCommon::~SaCommon() { wipe(&salt_be_, sizeof salt_be_); }
+Secret SaParameters::key_identity() const {
+  const std::size_t salt = std::min<std::size_t>(transform->salt_bytes, key.size());
+  std::array<std::uint8_t, kMaxKeyBytes + kMaxIntegrityKeyBytes> both{};
+  const auto cipher_key = key.bytes().first(std::min<std::size_t>(key.size() - salt, kMaxKeyBytes));
+  const auto integrity =
+      integrity_key.bytes().first(std::min<std::size_t>(integrity_key.size(), kMaxIntegrityKeyBytes));
+  std::ranges::copy(cipher_key, both.begin());
+  std::ranges::copy(integrity, both.begin() + static_cast<std::ptrdiff_t>(cipher_key.size()));
+  const std::span<const std::uint8_t> used(both.data(), cipher_key.size() + integrity.size());
+  Secret identity(used);
+  wipe(both.data(), both.size());
+  return identity;
+}
 
 Status SaCommon::init(const SaParameters& p, CryptoBackend& backend, RuntimeRecord& record) {
   if (p.spi < 256) return fail_field("spi", std::format("SPI {:#x} is reserved (RFC 4303 2.1)", p.spi));
-  if (p.key.size() <= kSaltBytes)
-    return fail_field("key", std::format("{} bytes are too few for an AES key and 4 bytes of salt", p.key.size()));
   if (p.sequence_jump > kMaxSequenceJump)
     return fail_field("sequence_jump", std::format("{} is more than {}", p.sequence_jump, kMaxSequenceJump));
   GW_TRY_ASSIGN(selectors_, SelectorSet::compile(p.local, p.remote));
-  const auto key = p.key.bytes();
-  GW_TRY_ASSIGN(key_, backend.make_key(key.first(key.size() - kSaltBytes)));
-  std::memcpy(&salt_be_, key.data() + key.size() - kSaltBytes, kSaltBytes);
+  GW_TRY_ASSIGN(key_, backend.make_key({p.transform, p.sequence_mode, p.key.bytes(), p.integrity_key.bytes()}));
+  transform_ = p.transform;
   record_ = &record;
   spi_ = p.spi;
   mode_ = p.sequence_mode;
@@ -78,6 +87,8 @@ Result<std::unique_ptr<OutboundSa>> OutboundSa::create(const SaParameters& p, Cr
   GW_TRY(sa->set_endpoints(p.src, p.dst, p.encapsulation));
   sa->last_sequence_ = gw::esp::last_sequence(p.sequence_mode);
   sa->jump_ = p.sequence_jump;
+  sa->marks_ = OuterMarks(p.outer);
+  sa->pad_to_ = p.pad_to;
   return sa;
 }
 
@@ -90,7 +101,6 @@ Status OutboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encap
   std::uint8_t* p = header_.data();
   if (outer_family_ == Family::kV4) {
     p[0] = 0x45;
-    p[6] = 0x40;  // DF: path MTU discovery is the gateway's job (RFC 4301 8.1)
     p[8] = kOuterTtl;
     p[9] = protocol;
     std::memcpy(p + 12, src.address.bytes().data(), 4);
@@ -116,13 +126,17 @@ Status OutboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encap
 }
 
 std::uint32_t OutboundSa::outer_length(std::uint32_t inner_length) const {
-  return header_length_ + kSequenceAndIvBytes + (inner_length + kTrailerBytes + 3) / 4 * 4 +
-         static_cast<std::uint32_t>(kIcvBytes);
+  const Transform& t = transform();
+  const std::uint32_t text = std::max<std::uint32_t>(inner_length, pad_to_) + kTrailerBytes;
+  return header_length_ + kSequenceBytes + t.iv_bytes + (text + t.block_bytes - 1) / t.block_bytes * t.block_bytes +
+         t.icv_bytes;
 }
 
 std::uint32_t OutboundSa::inner_mtu(std::uint32_t outer_mtu) const {
-  const std::uint32_t around = outer_length(0) - 4;
-  return outer_mtu < around + 4 ? 0 : (outer_mtu - around) / 4 * 4 - kTrailerBytes;
+  const Transform& t = transform();
+  const std::uint32_t around = header_length_ + kSequenceBytes + t.iv_bytes + t.icv_bytes;
+  if (outer_mtu < around + t.block_bytes) return 0;
+  return (outer_mtu - around) / t.block_bytes * t.block_bytes - kTrailerBytes;
 }
 
 Result<std::unique_ptr<InboundSa>> InboundSa::create(const SaParameters& p, CryptoBackend& backend,

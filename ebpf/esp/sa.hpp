@@ -15,13 +15,15 @@
 #include "base/secret.hpp"
 #include "ebpf/esp/crypto.hpp"
 #include "ebpf/esp/nonce.hpp"
+#include "ebpf/esp/outer_policy.hpp"
 #include "ebpf/esp/replay.hpp"
 #include "ebpf/esp/runtime_record.hpp"
+#include "ebpf/esp/sa_drops.hpp"
 #include "ebpf/esp/selector.hpp"
 
 namespace gw::esp {
 
-inline constexpr std::uint32_t kSequenceAndIvBytes = 12;
+inline constexpr std::uint32_t kSequenceBytes = 4;
 inline constexpr std::uint32_t kTrailerBytes = 2;  // pad length, next header
 
 struct Endpoint {
@@ -49,11 +51,20 @@ struct SaParameters {
   Encapsulation encapsulation = Encapsulation::kNative;
   SequenceMode sequence_mode = SequenceMode::kExtended;
   std::uint32_t replay_window = 1024;  // inbound
-  Secret key;                          // 16, 24 or 32 bytes and 4 of salt, as IKE derives them (RFC 4106 8.1)
-  std::vector<Selector> local;         // this side
-  std::vector<Selector> remote;        // the peer's
+  const Transform* transform = &default_transform();
+  Secret key;                    // of the cipher, then salt, as IKE derives them (RFC 4106 8.1)
+  Secret integrity_key;          // with a separate integrity algorithm
+  std::vector<Selector> local;   // this side
+  std::vector<Selector> remote;  // the peer's
   Lifetime lifetime;
   std::uint64_t sequence_jump = 0;  // J: how far a record may lag (architecture: 0 for local ones)
+  OuterPolicy outer;                // outbound
+  /// Outbound: smaller packets are padded to this many bytes (TFC, RFC 4303 2.7); 0: none. It must fit the buffers.
+  std::uint16_t pad_to = 0;
+
+  /// What makes it the same SA when it is sent again, and what a nonce belongs to: the keys without the nonce salt.
+  /// One AES key under two salts must not look like two keys.
+  Secret key_identity() const;
 };
 
 /// What happened on an SA during a burst; bits of take_events() and BurstResult::events.
@@ -74,15 +85,18 @@ class SaCommon {
   RuntimeRecord& record() const { return *record_; }
   const SelectorSet& selectors() const { return selectors_; }
   KeySchedule* key() const { return key_.get(); }
-  std::uint32_t salt_be() const { return salt_be_; }
+  const Transform& transform() const { return *transform_; }
   SequenceMode sequence_mode() const { return mode_; }
 
+  /// May be kept longer than the SA.
+  std::shared_ptr<const SaDrops> drops() const { return drops_; }
   /// Events raised since the last call. Owner only.
   std::uint8_t take_events() { return std::exchange(pending_, std::uint8_t{0}); }
   /// These could not be told: they are raised again while they hold. Owner only.
   void not_told(std::uint8_t events) { raised_ &= static_cast<std::uint8_t>(~events); }
 
   // For the codec:
+  void count_drop(gw_drop reason) { drops_->add(reason); }
   bool hard_expired() const {
     return load_field(record_->packets) >= hard_packets_ || load_field(record_->bytes) >= hard_bytes_;
   }
@@ -97,12 +111,12 @@ class SaCommon {
 
  protected:
   SaCommon() = default;
-  ~SaCommon();
+  ~SaCommon() = default;
   Status init(const SaParameters& p, CryptoBackend& backend, RuntimeRecord& record);
 
   RuntimeRecord* record_ = nullptr;
   std::unique_ptr<KeySchedule> key_;
-  std::uint32_t salt_be_ = 0;
+  const Transform* transform_ = nullptr;
   std::uint32_t spi_ = 0;
   SequenceMode mode_ = SequenceMode::kExtended;
   std::uint8_t raised_ = 0;
@@ -112,6 +126,7 @@ class SaCommon {
   std::uint64_t soft_packets_ = UINT64_MAX;
   std::uint64_t hard_packets_ = UINT64_MAX;
   SelectorSet selectors_;
+  std::shared_ptr<SaDrops> drops_ = std::make_shared<SaDrops>();
 };
 
 class alignas(64) OutboundSa : public SaCommon {
@@ -124,17 +139,24 @@ class alignas(64) OutboundSa : public SaCommon {
   /// MOBIKE, NAT rebinding: from the next packet on. Same rules as create().
   Status set_endpoints(const Endpoint& src, const Endpoint& dst, Encapsulation encapsulation);
 
+  /// From the next packet on.
+  void set_outer_policy(const OuterPolicy& policy) { marks_ = OuterMarks(policy); }
+
   Family outer_family() const { return outer_family_; }
-  /// Outer IP, UDP and the SPI, as every packet starts; lengths, checksum, id and DSCP are filled in later.
+  const OuterMarks& marks() const { return marks_; }
+  std::uint32_t pad_to() const { return pad_to_; }
+  /// Outer IP, UDP and the SPI, as every packet starts; lengths, checksum, id, DF and
+  /// traffic class are filled in later.
   std::span<const std::uint8_t> header() const { return {header_.data(), header_length_}; }
   bool udp() const { return udp_; }
   /// Unfolded checksum sum of the IPv4 header in header().
   std::uint64_t ipv4_sum() const { return ipv4_sum_; }
   std::uint64_t last_sequence() const { return last_sequence_; }
   std::uint64_t sequence_jump() const { return jump_; }
-  /// Bytes on the wire (outer IP packet) for an inner packet of this size.
+  /// Bytes on the wire (outer IP packet) for an inner packet of this size, TFC padding included.
   std::uint32_t outer_length(std::uint32_t inner_length) const;
-  /// The largest inner packet whose outer packet fits `outer_mtu`; 0 if none.
+  /// The largest inner packet whose outer packet fits `outer_mtu`; 0 if none. Smaller ones fit, too, unless
+  /// pad_to is beyond it.
   std::uint32_t inner_mtu(std::uint32_t outer_mtu) const;
 
  private:
@@ -143,6 +165,8 @@ class alignas(64) OutboundSa : public SaCommon {
   std::uint8_t header_length_ = 0;
   Family outer_family_ = Family::kV4;
   bool udp_ = false;
+  OuterMarks marks_;
+  std::uint16_t pad_to_ = 0;
   std::uint64_t ipv4_sum_ = 0;
   std::uint64_t last_sequence_ = 0;
   std::uint64_t jump_ = 0;

@@ -1,6 +1,7 @@
 #include "ebpf/rpc/messages.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace gw::rpc {
 namespace {
@@ -46,15 +47,82 @@ Result<std::vector<esp::Selector>> parse_selectors(const Selectors& list, const 
   return out;
 }
 
-Result<std::string> parse_algorithm(const fp::AddSa& m) {
-  if (m.encryption() != fp::AES_GCM_16)
-    return fail_field("encryption",
-                      std::format("algorithm {} is not built in; AES_GCM_16 is", static_cast<int>(m.encryption())),
+struct CipherName {
+  fp::Encryption encryption;
+  esp::Cipher cipher;
+  std::size_t icv_bytes;  // 0: the integrity algorithm's
+};
+constexpr auto kCiphers = std::to_array<CipherName>({
+    {fp::AES_GCM_16, esp::Cipher::kAesGcm, 16},
+    {fp::AES_GCM_12, esp::Cipher::kAesGcm, 12},
+    {fp::AES_GCM_8, esp::Cipher::kAesGcm, 8},
+    {fp::CHACHA20_POLY1305, esp::Cipher::kChaCha20Poly1305, 16},
+    {fp::AES_CBC, esp::Cipher::kAesCbc, 0},
+    {fp::TRIPLE_DES_CBC, esp::Cipher::k3DesCbc, 0},
+    {fp::NULL_CIPHER, esp::Cipher::kNull, 0},
+});
+
+struct IntegrityName {
+  fp::Integrity message;
+  esp::Integrity integrity;
+  std::size_t icv_bytes;
+};
+constexpr auto kIntegrities = std::to_array<IntegrityName>({
+    {fp::INTEGRITY_UNSPECIFIED, esp::Integrity::kCombined, 0},
+    {fp::HMAC_SHA1_96, esp::Integrity::kHmacSha1, 12},
+    {fp::HMAC_SHA2_256_128, esp::Integrity::kHmacSha256, 16},
+    {fp::HMAC_SHA2_384_192, esp::Integrity::kHmacSha384, 24},
+    {fp::HMAC_SHA2_512_256, esp::Integrity::kHmacSha512, 32},
+});
+
+/// Of enum values that this version does not know their numbers.
+template <class Enum>
+std::string name_of(Enum value, std::string name) {
+  return name.empty() ? std::to_string(static_cast<int>(value)) : name;
+}
+
+Status check_permission(const esp::Transform& t, const esp::TransformPermissions& allowed) {
+  if (allowed.allow(t.standing)) return {};
+  return fail_field(
+      "encryption",
+      std::format("{} is refused: {}", t.name,
+                  t.standing == esp::Standing::kLegacy ? "too weak; gw-fastpath --allow-legacy-crypto accepts it"
+                                                       : "it does not encrypt; it exists for tests"),
+      Errc::kUnsupported);
+}
+
+Result<const esp::Transform*> parse_transform(const fp::AddSa& m, const esp::TransformPermissions& allowed) {
+  const auto cipher = std::ranges::find(kCiphers, m.encryption(), &CipherName::encryption);
+  if (cipher == kCiphers.end())
+    return fail_field(
+        "encryption",
+        std::format("algorithm {} is not built in", name_of(m.encryption(), fp::Encryption_Name(m.encryption()))),
+        Errc::kUnsupported);
+  const auto integrity = std::ranges::find(kIntegrities, m.integrity(), &IntegrityName::message);
+  const bool together =
+      integrity != kIntegrities.end() && std::ranges::any_of(esp::transforms(), [&](const esp::Transform& t) {
+        return t.cipher == cipher->cipher && t.integrity == integrity->integrity;
+      });
+  if (!together)
+    return fail_field("integrity",
+                      std::format("{} does not go with {}", name_of(m.integrity(), fp::Integrity_Name(m.integrity())),
+                                  fp::Encryption_Name(m.encryption())),
                       Errc::kUnsupported);
-  const std::size_t key = m.key().size();
-  if (key != 20 && key != 28 && key != 36)
-    return fail_field("key", std::format("is {} bytes; AES-GCM wants 16, 24 or 32 and 4 of salt", key));
-  return std::format("AES_GCM_16-{}", (key - 4) * 8);
+  const bool combined = integrity->integrity == esp::Integrity::kCombined;
+  const std::size_t salt = combined ? esp::kAeadSaltBytes : 0;
+  const std::size_t icv_bytes = combined ? cipher->icv_bytes : integrity->icv_bytes;
+  const esp::Transform* t = nullptr;
+  if (m.key().size() >= salt)
+    t = esp::find_transform({cipher->cipher, integrity->integrity, m.key().size() - salt, icv_bytes});
+  if (t == nullptr)
+    return fail_field(
+        "key", std::format("is {} bytes; {}{}{} has no such key", m.key().size(), fp::Encryption_Name(m.encryption()),
+                           combined ? "" : " with ", combined ? "" : fp::Integrity_Name(m.integrity())));
+  if (m.integrity_key().size() != t->integrity_key_bytes)
+    return fail_field("integrity_key", std::format("is {} bytes; {} wants {}", m.integrity_key().size(), t->name,
+                                                   t->integrity_key_bytes));
+  GW_TRY(check_permission(*t, allowed));
+  return t;
 }
 
 /// What the kernel takes as an interface name, and nothing that means something in a path or a pattern.
@@ -125,14 +193,19 @@ Result<control::SaKey> parse_sa_id(const fp::SaId& id) {
   return control::SaKey{id.spi(), dst};
 }
 
-Result<control::SaRequest> parse_add_sa(const fp::AddSa& m) {
+Result<control::SaRequest> parse_add_sa(const fp::AddSa& m, const esp::TransformPermissions& allowed) {
   control::SaRequest r;
   GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(m.id()));
   GW_TRY_ASSIGN(r.parameters.src, parse_endpoint(m.src(), "src"));
   GW_TRY_ASSIGN(r.parameters.dst, parse_endpoint(m.dst(), "dst"));
   if (r.parameters.dst.address != key.dst) return fail_field("dst.address", "differs from id.dst");
   GW_TRY_ASSIGN(r.tunnel_id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
-  GW_TRY_ASSIGN(r.algorithm, parse_algorithm(m));
+  GW_TRY_ASSIGN(r.parameters.transform, parse_transform(m, allowed));
+  r.algorithm = r.parameters.transform->name;
+  if (m.tfc_pad_to() > control::Tunnels::kMaxMtu)
+    return fail_field("tfc_pad_to",
+                      std::format("{} is more than the largest packet, {}", m.tfc_pad_to(), control::Tunnels::kMaxMtu));
+  r.parameters.pad_to = static_cast<std::uint16_t>(m.tfc_pad_to());
   GW_TRY_ASSIGN(r.parameters.local, parse_selectors(m.local_selectors(), "local_selectors"));
   GW_TRY_ASSIGN(r.parameters.remote, parse_selectors(m.remote_selectors(), "remote_selectors"));
   r.direction = m.inbound() ? esp::Direction::kInbound : esp::Direction::kOutbound;
@@ -146,6 +219,7 @@ Result<control::SaRequest> parse_add_sa(const fp::AddSa& m) {
   r.parameters.lifetime = {m.lifetime().soft_bytes(), m.lifetime().hard_bytes(), m.lifetime().soft_packets(),
                            m.lifetime().hard_packets()};
   r.parameters.key = Secret(std::string_view(m.key()));
+  r.parameters.integrity_key = Secret(std::string_view(m.integrity_key()));
   return r;
 }
 

@@ -16,7 +16,7 @@ namespace fp = ::gw::fastpath::v1;
 inline constexpr std::size_t kMaxNameBytes = 255;
 Status check_name(std::string_view name);
 Result<control::SaKey> parse_sa_id(const fp::SaId& id);
-Result<control::SaRequest> parse_add_sa(const fp::AddSa& message);
+Result<control::SaRequest> parse_add_sa(const fp::AddSa& message, const esp::TransformPermissions& allowed);
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 

@@ -100,7 +100,10 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       *answer.mutable_response() = refusal(request.id(), fp::MALFORMED, "the frame does not parse");
     else
       *answer.mutable_response() = answer_to(request);
-    if (request.has_add_sa()) wipe(*request.mutable_add_sa()->mutable_key());
+    if (request.has_add_sa()) {
+      wipe(*request.mutable_add_sa()->mutable_key());
+      wipe(*request.mutable_add_sa()->mutable_integrity_key());
+    }
     if (answer.ByteSizeLong() > kMaxAnswerBytes)
       *answer.mutable_response() = refusal(request.id(), fp::LIMIT, "the answer is larger than a frame");
     send(answer);

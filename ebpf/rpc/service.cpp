@@ -121,7 +121,7 @@ Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
 }
 
 Status Service::add_sa(const Client& client, const fp::AddSa& m, fp::Response& out) {
-  GW_TRY_ASSIGN(const control::SaRequest request, parse_add_sa(m));
+  GW_TRY_ASSIGN(const control::SaRequest request, parse_add_sa(m, parts_.transforms));
   GW_TRY_ASSIGN(const std::uint32_t iv_epoch, parts_.sas.add(request, client.epoch));
   out.mutable_add_sa()->set_iv_epoch(iv_epoch);
   return {};

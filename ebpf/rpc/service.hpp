@@ -36,6 +36,7 @@ class Service final : public Handler {
     const Clock& clock;
     std::vector<PortFacts> ports;
     std::size_t max_sas = 0;
+    esp::TransformPermissions transforms;
   };
   explicit Service(Parts parts);
 

@@ -72,6 +72,10 @@ void Service::fill_sa(const control::SaEntry& e, fp::SaInfo& out) const {
   fill(*e.record, *out.mutable_counters());
   out.set_age_ms(milliseconds(parts_.clock.now() - e.installed));
   out.set_reqid(e.reqid);
+  for (int i = 1; e.drops && i < GW_DROP_COUNT; ++i) {
+    const auto reason = static_cast<gw_drop>(i);
+    add_drop(drop_info(reason).name, e.drops->get(reason), *out.mutable_drops());
+  }
 }
 
 void Service::list_sas(fp::SaList& out) const {

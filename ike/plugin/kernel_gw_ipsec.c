@@ -108,9 +108,13 @@ static void fill_params(struct gw_sa_params* params, kernel_ipsec_sa_id_t* id, k
                  .hard_seconds = lifetime->time.life},
       .local = gw_selectors_from_list(data->inbound ? data->dst_ts : data->src_ts),
       .remote = gw_selectors_from_list(data->inbound ? data->src_ts : data->dst_ts),
-      .key_len = data->enc_key.len, /* gw_supported has checked it */
+      .tfc_pad_to_bytes = data->inbound ? 0 : data->tfc,
+      .key_len = data->enc_key.len, /* gw_supported has checked both */
+      .integrity_key_len = data->int_key.len,
   };
+  (void)gw_supported_algorithms(data, &params->algorithms);
   memcpy(params->key, data->enc_key.ptr, data->enc_key.len);
+  memcpy(params->integrity_key, data->int_key.ptr, data->int_key.len);
 }
 
 METHOD(kernel_ipsec_t, add_sa, status_t, private_kernel_gw_ipsec_t* this, kernel_ipsec_sa_id_t* id,

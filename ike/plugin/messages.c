@@ -125,8 +125,11 @@ struct gw_frame gw_message_add_sa(uint64_t request, const struct gw_sa* sa, uint
   body.dst = &dst;
   body.inbound = params->direction == GW_INBOUND;
   body.tunnel_id = params->tunnel_id;
-  body.encryption = GW__FASTPATH__V1__ENCRYPTION__AES_GCM_16;
+  body.encryption = (Gw__Fastpath__V1__Encryption)params->algorithms.encryption;
+  body.integrity = (Gw__Fastpath__V1__Integrity)params->algorithms.integrity;
   body.key = (ProtobufCBinaryData){.len = params->key_len, .data = (uint8_t*)params->key};
+  body.integrity_key = (ProtobufCBinaryData){.len = params->integrity_key_len, .data = (uint8_t*)params->integrity_key};
+  body.tfc_pad_to = params->tfc_pad_to_bytes;
   body.esn = params->sequence_numbers == GW_SEQ_64;
   if (params->direction == GW_INBOUND) {
     body.replay_window =

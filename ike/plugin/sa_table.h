@@ -10,11 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "algorithms.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define GW_KEY_MAX 36 /* AES-GCM-256: 32 bytes of key, 4 of salt (RFC 4106 8.1) */
 
 struct gw_addr {
   uint8_t len; /* 4 or 16 */
@@ -73,11 +73,15 @@ struct gw_sa_params {
   struct gw_limits limits;
   struct gw_selectors local;
   struct gw_selectors remote;
+  struct gw_algorithms algorithms;
+  uint32_t tfc_pad_to_bytes; /* outbound; 0: no padding */
   size_t key_len;
   uint8_t key[GW_KEY_MAX];
+  size_t integrity_key_len;
+  uint8_t integrity_key[GW_INTEGRITY_KEY_MAX];
 };
 
-/* Frees the selectors and wipes the key. */
+/* Frees the selectors and wipes the keys. */
 void gw_sa_params_clear(struct gw_sa_params* params);
 
 struct gw_sa_counters {

@@ -1,11 +1,13 @@
 // A packet for an inbound SA, as it comes off the wire (raw) or with a peer's authentic but hostile content
 // (sealed), and a packet that a host sends into a tunnel (inner). First byte: kind and SA; see below.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/wire.hpp"
@@ -25,6 +27,7 @@ enum Kind : std::uint8_t { kRaw = 0, kSealed = 1, kInner = 2, kKindMask = 3 };
 constexpr std::uint8_t kOuterV6 = 4;
 constexpr std::uint8_t kInUdp = 8;
 constexpr std::uint8_t kLongSequence = 16;
+constexpr int kTransformShift = 5;  // the upper three bits
 
 void require(bool condition) {
   if (!condition) std::abort();
@@ -37,6 +40,10 @@ CryptoBackend& backend() {
   return *made;
 }
 
+constexpr std::array<std::string_view, 8> kTransformNames{
+    "AES_GCM_16-256",        "CHACHA20_POLY1305", "AES_CBC-256/HMAC_SHA2_512_256", "AES_CBC-128/HMAC_SHA1_96",
+    "3DES_CBC/HMAC_SHA1_96", "AES_GCM_8-128",     "NULL/HMAC_SHA2_384_192",        "AES_CBC-192/HMAC_SHA2_256_128"};
+
 SaParameters parameters(std::uint8_t how) {
   const auto ip = [](const char* text) { return IpAddress::parse(text).value(); };
   const bool v6 = (how & kOuterV6) != 0;
@@ -46,7 +53,9 @@ SaParameters parameters(std::uint8_t how) {
   p.dst = {ip(v6 ? "2001:db8:e::20" : "198.51.100.20"), 4500};
   p.encapsulation = (how & kInUdp) != 0 ? Encapsulation::kUdp : Encapsulation::kNative;
   p.sequence_mode = (how & kLongSequence) != 0 ? SequenceMode::kExtended : SequenceMode::k32Bit;
-  p.key = Secret(Bytes(36, 0x11));
+  p.transform = find_transform(kTransformNames[how >> kTransformShift]);
+  p.key = Secret(Bytes(std::size_t{p.transform->key_bytes} + p.transform->salt_bytes, 0x11));
+  p.integrity_key = Secret(Bytes(p.transform->integrity_key_bytes, 0x22));
   // IPv4: anything. IPv6: UDP to ports of one network, so that selectors look into the packet.
   p.local = {{ip("0.0.0.0"), ip("255.255.255.255")}, {ip("2001:db8:1::"), ip("2001:db8:1::ffff"), 17, 1000, 2000}};
   p.remote = {{ip("0.0.0.0"), ip("255.255.255.255")}, {ip("::"), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")}};
@@ -68,26 +77,16 @@ Bytes seal(const OutboundSa& sa, std::uint8_t ecn, std::span<const std::uint8_t>
   constexpr std::uint64_t kSequence = 7;
   const auto header = sa.header();
   Bytes wire(header.begin(), header.end());
-  wire.resize(header.size() + kSequenceAndIvBytes + text.size() + kIcvBytes);
+  const Transform& t = sa.transform();
+  wire.resize(header.size() + kSequenceBytes + t.iv_bytes + text.size() + t.icv_bytes);
   std::uint8_t* esp = &wire[header.size() - 4];  // header() ends with the SPI
   store_be(esp + 4, static_cast<std::uint32_t>(kSequence));
-  std::ranges::copy(text, esp + 16);
-
   CryptoOp op{};
   op.key = sa.key();
-  op.text = esp + 16;
+  op.text = esp + kEspHeaderBytes + t.iv_bytes;
   op.length = static_cast<std::uint32_t>(text.size());
-  op.icv = op.text + op.length;
-  const std::uint32_t salt = sa.salt_be();
-  std::memcpy(op.nonce.data(), &salt, sizeof salt);
-  std::memcpy(op.nonce.data() + 4, esp + 8, 8);
-  const bool extended = sa.sequence_mode() == SequenceMode::kExtended;
-  store_be(op.aad.data(), sa.spi());
-  if (extended)
-    store_be(op.aad.data() + 4, kSequence);
-  else
-    store_be(op.aad.data() + 4, static_cast<std::uint32_t>(kSequence));
-  op.aad_length = extended ? 12 : 8;
+  op.sequence = kSequence;
+  std::ranges::copy(text, op.text);
   backend().encrypt({&op, 1});
 
   const Family family = sa.outer_family();
@@ -145,7 +144,10 @@ void fuzz_sealed(const SaParameters& p, std::uint8_t ecn, std::span<const std::u
   RuntimeRecord record{};
   require(begin_outbound(record, 0).has_value());
   const auto sa = OutboundSa::create(p, backend(), record).value();
-  decapsulate(p, seal(*sa, ecn, text));
+  const std::size_t blocks = text.size() / p.transform->block_bytes;  // what a cipher can do at all
+  if (blocks == 0) return;
+  decapsulate(
+      p, seal(*sa, ecn, text.first(p.transform->block_bytes > 4 ? blocks * p.transform->block_bytes : text.size())));
 }
 
 // `keep_checksum` 0: an IPv4 header's checksum is made right, or hardly any input would get past it.

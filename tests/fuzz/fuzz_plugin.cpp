@@ -29,6 +29,7 @@ gw_sa_params params(gw_direction direction) {
   p.direction = direction;
   p.tunnel_id = kTunnel;
   p.reqid = 1;
+  p.algorithms = {.encryption = 1, .integrity = 0};
   p.key_len = GW_KEY_MAX;
   std::memset(p.key, 0x11, GW_KEY_MAX);
   for (gw_selectors* side : {&p.local, &p.remote}) {

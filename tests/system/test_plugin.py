@@ -402,11 +402,11 @@ def test_semantic_error_fails_the_child_and_says_why(lab):
 
 
 @pytest.mark.parametrize("child, reason", [
-    ({"esp_proposals": ["aes256-sha256-x25519"]}, "encryption algorithm AES_CBC is not supported"),
-    ({"esp_proposals": ["aes256gcm8-x25519"]}, "encryption algorithm AES_GCM_8 is not supported"),
+    ({"esp_proposals": ["aes256ccm8-x25519"]}, "encryption algorithm AES_CCM_8 is not supported"),
+    ({"esp_proposals": ["aes256-aesxcbc-x25519"]}, "integrity algorithm AES_XCBC_96 is not supported with AES_CBC"),
     ({"mode": "transport"}, "TRANSPORT mode is not supported"),
     ({"if_id_in": 0, "if_id_out": 0}, "has no interface id: set if_id_in and if_id_out"),
-], ids=["cbc", "gcm8", "transport", "no-if-id"])
+], ids=["ccm", "xcbc", "transport", "no-if-id"])
 def test_what_the_fast_path_cannot_do_is_refused_by_name(lab, child, reason):
     if child.get("mode") == "transport":  # it needs host selectors
         child = dict(child, local_ts=["dynamic"], remote_ts=["dynamic"])

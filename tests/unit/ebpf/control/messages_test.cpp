@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <set>
 
 namespace gw::rpc {
 namespace {
@@ -34,7 +35,7 @@ fp::AddSa good_sa() {
 }
 
 TEST(Messages, AddSaBecomesParameters) {
-  const auto r = parse_add_sa(good_sa());
+  const auto r = parse_add_sa(good_sa(), {});
   ASSERT_TRUE(r) << r.error().describe();
   EXPECT_EQ(r->key().spi, 0x1001u);
   EXPECT_EQ(r->direction, esp::Direction::kInbound);
@@ -51,7 +52,7 @@ TEST(Messages, ReplayWindowStaysWithinItsBounds) {
   for (const auto& [sent, used] : std::vector<std::pair<std::uint32_t, std::uint32_t>>{
            {0, 64}, {64, 64}, {65, 128}, {4096, 4096}, {0xffffffff, 4096}}) {
     m.set_replay_window(sent);
-    EXPECT_EQ(parse_add_sa(m)->parameters.replay_window, used) << sent;
+    EXPECT_EQ(parse_add_sa(m, {})->parameters.replay_window, used) << sent;
   }
 }
 
@@ -68,6 +69,12 @@ TEST(Messages, EveryFaultOfAddSaNamesItsField) {
       {"encryption", [](auto& m) { m.clear_encryption(); }},
       {"key", [](auto& m) { m.set_key(std::string(32, 'k')); }},
       {"key", [](auto& m) { m.clear_key(); }},
+      {"key", [](auto& m) { m.set_key("abc"); }},
+      {"integrity", [](auto& m) { m.set_integrity(fp::HMAC_SHA1_96); }},
+      {"integrity", [](auto& m) { m.set_encryption(fp::AES_CBC); }},
+      {"integrity", [](auto& m) { m.set_integrity(static_cast<fp::Integrity>(99)); }},
+      {"integrity_key", [](auto& m) { m.set_integrity_key("abc"); }},
+      {"tfc_pad_to", [](auto& m) { m.set_tfc_pad_to(9001); }},
       {"local_selectors", [](auto& m) { m.clear_local_selectors(); }},
       {"remote_selectors", [](auto& m) { m.clear_remote_selectors(); }},
       {"local_selectors[0].first", [](auto& m) { m.mutable_local_selectors(0)->set_first("a"); }},
@@ -77,7 +84,7 @@ TEST(Messages, EveryFaultOfAddSaNamesItsField) {
   for (const auto& [field, spoil] : faults) {
     auto m = good_sa();
     spoil(m);
-    const auto r = parse_add_sa(m);
+    const auto r = parse_add_sa(m, {});
     ASSERT_FALSE(r) << field;
     EXPECT_EQ(r.error().field, field) << r.error().describe();
     EXPECT_EQ(r.error().message.find("kkkk"), std::string::npos) << "a key in a message";
@@ -86,8 +93,52 @@ TEST(Messages, EveryFaultOfAddSaNamesItsField) {
 
 TEST(Messages, AnUnknownAlgorithmIsUnsupported) {
   auto m = good_sa();
-  m.set_encryption(static_cast<fp::Encryption>(7));
-  EXPECT_EQ(code_of(parse_add_sa(m).error().code), fp::UNSUPPORTED);
+  m.set_encryption(static_cast<fp::Encryption>(77));
+  EXPECT_EQ(code_of(parse_add_sa(m, {}).error().code), fp::UNSUPPORTED);
+  EXPECT_TRUE(parse_add_sa(m, {}).error().message.starts_with("algorithm 77 "));
+}
+
+fp::AddSa sa_with(fp::Encryption encryption, std::size_t key, fp::Integrity integrity, std::size_t integrity_key) {
+  auto m = good_sa();
+  m.set_encryption(encryption);
+  m.set_key(std::string(key, 'k'));
+  m.set_integrity(integrity);
+  m.set_integrity_key(std::string(integrity_key, 'i'));
+  return m;
+}
+
+TEST(Messages, EveryTransformHasItsMessage) {
+  const esp::TransformPermissions all{.legacy = true, .test = true};
+  std::set<std::string> reached;
+  for (int encryption = fp::Encryption_MIN; encryption <= fp::Encryption_MAX; ++encryption)
+    for (int integrity = fp::Integrity_MIN; integrity <= fp::Integrity_MAX; ++integrity)
+      for (const std::size_t key : {0U, 16U, 20U, 24U, 28U, 32U, 36U})
+        for (const std::size_t integrity_key : {0U, 20U, 32U, 48U, 64U}) {
+          const auto m = sa_with(static_cast<fp::Encryption>(encryption), key, static_cast<fp::Integrity>(integrity),
+                                 integrity_key);
+          const auto r = parse_add_sa(m, all);
+          if (!r) continue;
+          EXPECT_TRUE(reached.insert(r->algorithm).second) << r->algorithm << " twice";
+          EXPECT_EQ(r->algorithm, r->parameters.transform->name);
+          EXPECT_EQ(r->parameters.integrity_key.size(), integrity_key);
+        }
+  EXPECT_EQ(reached.size(), esp::transforms().size());
+}
+
+TEST(Messages, WeakTransformsWantAPermission) {
+  const auto triple_des = sa_with(fp::TRIPLE_DES_CBC, 24, fp::HMAC_SHA1_96, 20);
+  const auto null = sa_with(fp::NULL_CIPHER, 0, fp::HMAC_SHA2_256_128, 32);
+  for (const auto* m : {&triple_des, &null}) {
+    const auto refused = parse_add_sa(*m, {});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().field, "encryption");
+    EXPECT_EQ(code_of(refused.error().code), fp::UNSUPPORTED);
+  }
+  EXPECT_NE(parse_add_sa(triple_des, {}).error().message.find("--allow-legacy-crypto"), std::string::npos);
+  EXPECT_TRUE(parse_add_sa(triple_des, {.legacy = true}));
+  EXPECT_FALSE(parse_add_sa(null, {.legacy = true}));
+  EXPECT_TRUE(parse_add_sa(null, {.test = true}));
+  EXPECT_FALSE(parse_add_sa(triple_des, {.test = true}));
 }
 
 TEST(Messages, EveryFaultOfPutTunnelNamesItsField) {

@@ -1,48 +1,83 @@
-// Published vectors on each backend, and the backends against each other.
+// Published vectors on each backend; damage; the backends against each other on random packets of every transform.
 #include "tests/unit/ebpf/esp/support.hpp"
 
 namespace gw::esp::test {
 namespace {
 
-struct Vector {
-  const char* name;
-  const char* key;
-  const char* nonce;
-  const char* aad;
+Bytes repeated(std::size_t count, std::uint8_t value) { return Bytes(count, value); }
+
+Bytes random_bytes(std::mt19937& random, std::size_t count) {
+  Bytes b(count);
+  std::ranges::generate(b, [&] { return static_cast<std::uint8_t>(random()); });
+  return b;
+}
+
+std::unique_ptr<KeySchedule> key_for(CryptoBackend& crypto, const KeyMaterial& material) {
+  auto key = crypto.make_key(material);
+  EXPECT_TRUE(key) << key.error().describe();
+  return std::move(*key);
+}
+
+/// An ESP packet in memory, exactly as large as it is: ESP header, IV, text, ICV.
+struct EspPacket {
+  EspPacket(const Transform& t, std::uint32_t spi, std::uint64_t sequence_number)
+      : transform(&t), sequence(sequence_number), bytes(kEspHeaderBytes + t.iv_bytes + t.icv_bytes) {
+    store_be(bytes.data(), spi);
+    store_be(bytes.data() + 4, static_cast<std::uint32_t>(sequence));
+  }
+  void set_iv(const Bytes& iv) { std::ranges::copy(iv, bytes.begin() + kEspHeaderBytes); }
+  void set_text(const Bytes& text) {
+    Bytes all(bytes.begin(), bytes.begin() + text_at());
+    all.insert(all.end(), text.begin(), text.end());
+    all.resize(all.size() + transform->icv_bytes);
+    bytes = std::move(all);
+  }
+  std::ptrdiff_t text_at() const { return static_cast<std::ptrdiff_t>(kEspHeaderBytes) + transform->iv_bytes; }
+  Bytes text() const { return {bytes.begin() + text_at(), bytes.end() - transform->icv_bytes}; }
+  Bytes icv() const { return {bytes.end() - transform->icv_bytes, bytes.end()}; }
+  CryptoOp op(KeySchedule& key) {
+    CryptoOp op{};
+    op.key = &key;
+    op.text = bytes.data() + text_at();
+    op.length = static_cast<std::uint32_t>(text().size());
+    op.sequence = sequence;
+    return op;
+  }
+  bool encrypt(CryptoBackend& crypto, KeySchedule& key) {
+    CryptoOp one = op(key);
+    crypto.encrypt({&one, 1});
+    return one.ok;
+  }
+  bool decrypt(CryptoBackend& crypto, KeySchedule& key) {
+    CryptoOp one = op(key);
+    one.ok = true;
+    crypto.decrypt({&one, 1});
+    return one.ok;
+  }
+
+  const Transform* transform;
+  std::uint64_t sequence;
+  Bytes bytes;
+};
+
+// --- combined modes ----------------------------------------------------------------------------------
+
+struct AeadVector {
+  const char* source;
+  const char* transform;
+  SequenceMode mode;
+  const char* key;  // and salt
+  std::uint32_t spi;
+  std::uint64_t sequence;
+  const char* iv;
   const char* plain;
   const char* cipher;
   const char* icv;
 };
 
-constexpr const char* kGcmPlain =
-    "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
-    "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255";
-constexpr const char* kZero12 = "000000000000000000000000";
-constexpr const char* kZero16 = "00000000000000000000000000000000";
-
-// "GCM spec": McGrew and Viega, The Galois/Counter Mode of Operation, appendix B (as submitted to NIST).
-// "ESP": draft-mcgrew-gcm-test-01, test cases for AES-GCM in ESP (RFC 4106).
-const Vector kVectors[] = {
-    {"GCM spec 2", kZero16, kZero12, "", kZero16, "0388dace60b6a392f328c2b971b2fe78",
-     "ab6e47d42cec13bdf53a67b21257bddf"},
-    {"GCM spec 3", "feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888", "", kGcmPlain,
-     "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e"
-     "21d514b25466931c7d8f6a5aac84aa051ba30b396a0aac973d58e091473f5985",
-     "4d5c2af327cd64a62cf35abd2ba6fab4"},
-    {"GCM spec 8", "000000000000000000000000000000000000000000000000", kZero12, "", kZero16,
-     "98e7247c07f0fe411c267e4384b0f600", "2ff58d80033927ab8ef4d4587514f0fb"},
-    {"GCM spec 9", "feffe9928665731c6d6a8f9467308308feffe9928665731c", "cafebabefacedbaddecaf888", "", kGcmPlain,
-     "3980ca0b3c00e841eb06fac4872a2757859e1ceaa6efd984628593b40ca1e19c"
-     "7d773d00c144c525ac619d18c84a3f4718e2448b2fe324d9ccda2710acade256",
-     "9924a7c8587336bfb118024db8674a14"},
-    {"GCM spec 14", "0000000000000000000000000000000000000000000000000000000000000000", kZero12, "", kZero16,
-     "cea7403d4d606b6e074ec5d3baf39d18", "d0d1c8a799996bf0265b98b5d48ab919"},
-    {"GCM spec 15", "feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888", "",
-     kGcmPlain,
-     "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa"
-     "8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad",
-     "b094dac5d93471bdec1a502270e3cc6c"},
-    {"ESP 128 ESN", "4c80cdefbb5d10da906ac73c3613a634", "2e443b684956ed7e3b244cfe", "000043218765432100000000",
+const AeadVector kAeadVectors[] = {
+    {"draft-mcgrew-gcm-test-01, 128 ESN", "AES_GCM_16-128", SequenceMode::kExtended,
+     "4c80cdefbb5d10da906ac73c3613a6342e443b68", 0x00004321, 0x8765432100000000, "4956ed7e3b244cfe",
      "45000048699a000080114db7c0a80102c0a801010a9bf15638d3010000010000"
      "00000000045f736970045f756470037369700963796265726369747902646b00"
      "0021000101020201",
@@ -50,129 +85,331 @@ const Vector kVectors[] = {
      "cfa2436f14a3f3cf65925bf1f4a13c5d15b21e1884f5ff6247aeabb786b93bce"
      "61bc17d768fd9732",
      "459018148f6cbe722fd04796562dfdb4"},
-    {"ESP 192", "feffe9928665731c6d6a8f9467308308feffe9928665731c", "cafebabefacedbaddecaf888", "0000a5f80000000a",
+    {"draft-mcgrew-gcm-test-01, 192", "AES_GCM_16-192", SequenceMode::k32Bit,
+     "feffe9928665731c6d6a8f9467308308feffe9928665731ccafebabe", 0xa5f8, 0xa, "facedbaddecaf888",
      "45000028a4ad4000400678800a01038f0a010612802306b8cb712602dd6bb03e501016d075680001",
      "a5b1f8066029aea40e598b8122de02420938b3ab33f828e687b8858b5bfbdbd0315b27452144cc77",
      "95457b9652037f5318027b5b4cd7a636"},
-    {"ESP 256", "abbccddef00112233445566778899aababbccddef00112233445566778899aab", "112233440102030405060708",
-     "4a2cbfe300000002",
+    {"draft-mcgrew-gcm-test-01, 256", "AES_GCM_16-256", SequenceMode::k32Bit,
+     "abbccddef00112233445566778899aababbccddef00112233445566778899aab11223344", 0x4a2cbfe3, 2, "0102030405060708",
      "4500003069a6400080062690c0a801029389155e0a9e008b2dc57ee0000000007002400020bf0000020405b40101040201020201",
      "ff425c9b724599df7a3bcd510194e00d6a78107f1b0b1cbf06efae9d65a5d763748a637985771d347f0545659f14e99def842d8e",
      "b335f4eecfdbf831824b4c4915956c96"},
+    {"RFC 7634 appendix A", "CHACHA20_POLY1305", SequenceMode::k32Bit,
+     "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fa0a1a2a3", 0x01020304, 5, "1011121314151617",
+     "45000054a6f200004001e778c6336405c000020508005b7a3a080000553bec10"
+     "0007362708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20212223"
+     "2425262728292a2b2c2d2e2f303132333435363701020204",
+     "24039428b97f417e3c13753a4f05087b67c352e6a7fab1b982d466ef407ae5c6"
+     "14ee8099d52844eb61aa95dfab4c02f72aa71e7c4c4f64c9befe2facc638e8f3"
+     "cbec163fac469b502773f6fb94e664da9165b82829f641e0",
+     "76aaa8266b7fb0f7b11b369907e1ad43"},
 };
-
-CryptoOp op_for(KeySchedule& key, Bytes& text, Bytes& icv, const Bytes& nonce, const Bytes& aad) {
-  CryptoOp op{};
-  op.key = &key;
-  op.text = text.data();
-  op.length = static_cast<std::uint32_t>(text.size());
-  op.icv = icv.data();
-  std::ranges::copy(nonce, op.nonce.begin());
-  std::ranges::copy(aad, op.aad.begin());
-  op.aad_length = static_cast<std::uint8_t>(aad.size());
-  return op;
-}
 
 class CryptoBackends : public testing::TestWithParam<BackendChoice> {};
 
-TEST_P(CryptoBackends, PublishedVectors) {
+EspPacket packet_of(const AeadVector& v, const Transform& t) {
+  EspPacket p(t, v.spi, v.sequence);
+  p.set_iv(unhex(v.iv));
+  p.set_text(unhex(v.plain));
+  return p;
+}
+
+TEST_P(CryptoBackends, PublishedCombinedModes) {
   const auto crypto = backend(GetParam());
-  for (const Vector& v : kVectors) {
-    SCOPED_TRACE(v.name);
-    const auto key = crypto->make_key(unhex(v.key));
-    ASSERT_TRUE(key);
-    Bytes text = unhex(v.plain);
-    Bytes icv(kIcvBytes);
-    CryptoOp op = op_for(**key, text, icv, unhex(v.nonce), unhex(v.aad));
-    crypto->encrypt({&op, 1});
-    EXPECT_TRUE(op.ok);
-    EXPECT_EQ(text, unhex(v.cipher));
-    EXPECT_EQ(icv, unhex(v.icv));
-    op.ok = false;
-    crypto->decrypt({&op, 1});
-    EXPECT_TRUE(op.ok);
-    EXPECT_EQ(text, unhex(v.plain));
+  for (const AeadVector& v : kAeadVectors) {
+    SCOPED_TRACE(v.source);
+    const Transform& t = *find_transform(v.transform);
+    const auto key = key_for(*crypto, {&t, v.mode, unhex(v.key), {}});
+    EspPacket p = packet_of(v, t);
+    EXPECT_TRUE(p.encrypt(*crypto, *key));
+    EXPECT_EQ(p.text(), unhex(v.cipher));
+    EXPECT_EQ(p.icv(), unhex(v.icv));
+    EXPECT_TRUE(p.decrypt(*crypto, *key));
+    EXPECT_EQ(p.text(), unhex(v.plain));
   }
 }
 
-TEST_P(CryptoBackends, EveryBitOfIcvAndAadAndTextCounts) {
+// NIST SP 800-38D 5.2.1.2: a shorter tag is the beginning of the full one.
+TEST_P(CryptoBackends, ShorterIcvsAreTheBeginningOfThePublishedOne) {
   const auto crypto = backend(GetParam());
-  const Vector& v = kVectors[6];
-  const auto key = crypto->make_key(unhex(v.key));
-  ASSERT_TRUE(key);
-  const auto attempt = [&](Bytes text, Bytes icv, Bytes aad) {
-    CryptoOp op = op_for(**key, text, icv, unhex(v.nonce), aad);
-    op.ok = true;
-    crypto->decrypt({&op, 1});
-    return op.ok;
+  for (const AeadVector& v : kAeadVectors) {
+    const Transform& full = *find_transform(v.transform);
+    if (full.cipher != Cipher::kAesGcm) continue;
+    for (const std::size_t icv_bytes : {8U, 12U}) {
+      SCOPED_TRACE(testing::Message() << v.source << ", ICV " << icv_bytes);
+      const Transform* t = find_transform({.key_bytes = full.key_bytes, .icv_bytes = icv_bytes});
+      ASSERT_NE(t, nullptr);
+      const auto key = key_for(*crypto, {t, v.mode, unhex(v.key), {}});
+      EspPacket p = packet_of(v, *t);
+      EXPECT_TRUE(p.encrypt(*crypto, *key));
+      EXPECT_EQ(p.text(), unhex(v.cipher));
+      const Bytes want = unhex(v.icv);
+      EXPECT_TRUE(std::ranges::equal(p.icv(), std::span(want).first(icv_bytes)));
+      EXPECT_TRUE(p.decrypt(*crypto, *key));
+    }
+  }
+}
+
+// --- ciphers ------------------------------------------------------------------------------------------
+
+struct CipherVector {
+  const char* source;
+  const char* transform;
+  const char* key;
+  const char* iv;
+  const char* plain;
+  const char* cipher;
+};
+
+constexpr const char* kSp80038aPlain =
+    "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+    "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710";
+
+const CipherVector kCipherVectors[] = {
+    {"RFC 3602 case 1", "AES_CBC-128/HMAC_SHA1_96", "06a9214036b8a15b512e03d534120006",
+     "3dafba429d9eb430b422da802c9fac41", "53696e676c6520626c6f636b206d7367", "e353779c1079aeb82708942dbe77181a"},
+    {"RFC 3602 case 2", "AES_CBC-128/HMAC_SHA2_256_128", "c286696d887c9aa0611bbb3e2025a45a",
+     "562e17996d093d28ddb3ba695a2e6f58", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+     "d296cd94c2cccf8a3a863028b5e1dc0a7586602d253cfff91b8266bea6d61ab1"},
+    {"RFC 3602 case 5 (ESP)", "AES_CBC-128/HMAC_SHA2_512_256", "90d382b410eeba7ad938c46cec1a82bf",
+     "e96e8c08ab465763fd098d45dd3ff893",
+     "08000ebda70a00008e9c083db95b070008090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+     "202122232425262728292a2b2c2d2e2f30313233343536370102030405060708090a0b0c0d0e0e01",
+     "f663c25d325c18c6a9453e194e120849a4870b66cc6b9965330013b4898dc856a4699e523a55db08"
+     "0b59ec3a8e4b7e52775b07d1db34ed9c538ab50c551b874aa269add047ad2d5913ac19b7cfbad4a6"},
+    {"SP 800-38A F.2.3", "AES_CBC-192/HMAC_SHA2_384_192", "8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b",
+     "000102030405060708090a0b0c0d0e0f", kSp80038aPlain,
+     "4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a"
+     "571b242012fb7ae07fa9baac3df102e008b0e27988598881d920a9e64f5615cd"},
+    {"SP 800-38A F.2.5", "AES_CBC-256/HMAC_SHA2_256_128",
+     "603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", "000102030405060708090a0b0c0d0e0f",
+     kSp80038aPlain,
+     "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d"
+     "39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b"},
+    {"libdes destest.c, cbc ede3", "3DES_CBC/HMAC_SHA1_96", "0123456789abcdeff1e0d3c2b5a49786fedcba9876543210",
+     "fedcba9876543210", "37363534333231204e6f77206973207468652074696d6520666f722000000000",
+     "3fe301c962ac01d02213763c1cbd4cdc799657c064ecf5d41c673812cfde9675"},
+};
+
+TEST_P(CryptoBackends, PublishedCiphers) {
+  const auto crypto = backend(GetParam());
+  for (const CipherVector& v : kCipherVectors) {
+    SCOPED_TRACE(v.source);
+    const Transform& t = *find_transform(v.transform);
+    const auto key = key_for(*crypto, {&t, SequenceMode::k32Bit, unhex(v.key), repeated(t.integrity_key_bytes, 0x5a)});
+    EspPacket p(t, 0x4321, 1);
+    p.set_iv(unhex(v.iv));
+    p.set_text(unhex(v.plain));
+    EXPECT_TRUE(p.encrypt(*crypto, *key));
+    EXPECT_EQ(p.text(), unhex(v.cipher));
+    EXPECT_TRUE(p.decrypt(*crypto, *key));
+    EXPECT_EQ(p.text(), unhex(v.plain));
+  }
+}
+
+// --- HMAC ---------------------------------------------------------------------------------------------
+
+struct HmacVector {
+  const char* source;
+  const char* transform;
+  Bytes key;
+  Bytes data;  // its first 8 bytes are the ESP header, the rest NULL-encrypted text
+  const char* icv;
+};
+
+Bytes text_bytes(std::string_view text) { return {text.begin(), text.end()}; }
+
+std::vector<HmacVector> hmac_vectors() {
+  const Bytes hi = text_bytes("Hi There");
+  const Bytes what = text_bytes("what do ya want for nothing?");
+  const auto jefe = [](std::size_t times) {
+    Bytes key;
+    for (std::size_t i = 0; i < times; ++i) key.insert(key.end(), {'J', 'e', 'f', 'e'});
+    return key;
   };
-  const Bytes text = unhex(v.cipher);
-  const Bytes icv = unhex(v.icv);
-  const Bytes aad = unhex(v.aad);
-  ASSERT_TRUE(attempt(text, icv, aad));
-  const auto flipped = [](Bytes b, std::size_t bit) {
-    b[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
-    return b;
+  return {
+      {"RFC 2202 SHA-1 case 1", "NULL/HMAC_SHA1_96", repeated(20, 0x0b), hi, "b617318655057264e28bc0b6"},
+      {"RFC 2202 SHA-1 case 3", "NULL/HMAC_SHA1_96", repeated(20, 0xaa), repeated(50, 0xdd),
+       "125d7342b9ac11cd91a39af4"},
+      {"RFC 2202 SHA-1 case 5", "NULL/HMAC_SHA1_96", repeated(20, 0x0c), text_bytes("Test With Truncation"),
+       "4c1a03424b55e07fe7f27be1"},
+      {"RFC 4868 AUTH256-1", "NULL/HMAC_SHA2_256_128", repeated(32, 0x0b), hi, "198a607eb44bfbc69903a0f1cf2bbdc5"},
+      {"RFC 4868 AUTH256-2", "NULL/HMAC_SHA2_256_128", jefe(8), what, "167f928588c5cc2eef8e3093caa0e87c"},
+      {"RFC 4868 AUTH384-1", "NULL/HMAC_SHA2_384_192", repeated(48, 0x0b), hi,
+       "b6a8d5636f5c6a7224f9977dcf7ee6c7fb6d0c48cbdee973"},
+      {"RFC 4868 AUTH384-2", "NULL/HMAC_SHA2_384_192", jefe(12), what,
+       "2c7353974f1842fd66d53c452ca42122b28c0b594cfb184d"},
+      {"RFC 4868 AUTH512-1", "NULL/HMAC_SHA2_512_256", repeated(64, 0x0b), hi,
+       "637edc6e01dce7e6742a99451aae82df23da3e92439e590e43e761b33e910fb8"},
+      {"RFC 4868 AUTH512-2", "NULL/HMAC_SHA2_512_256", jefe(16), what,
+       "cb370917ae8a7ce28cfd1d8f4705d6141c173b2a9362c15df235dfb251b15454"},
   };
-  for (std::size_t bit = 0; bit < icv.size() * 8; ++bit) EXPECT_FALSE(attempt(text, flipped(icv, bit), aad));
-  for (std::size_t bit = 0; bit < aad.size() * 8; ++bit) EXPECT_FALSE(attempt(text, icv, flipped(aad, bit)));
-  for (std::size_t bit = 0; bit < text.size() * 8; ++bit) EXPECT_FALSE(attempt(flipped(text, bit), icv, aad));
+}
+
+TEST_P(CryptoBackends, PublishedHmacs) {
+  const auto crypto = backend(GetParam());
+  for (const HmacVector& v : hmac_vectors()) {
+    SCOPED_TRACE(v.source);
+    const Transform& t = *find_transform(v.transform);
+    const auto key = key_for(*crypto, {&t, SequenceMode::k32Bit, {}, v.key});
+    EspPacket p(t, load_be<std::uint32_t>(v.data.data()), load_be<std::uint32_t>(v.data.data() + 4));
+    p.set_text(Bytes(v.data.begin() + kEspHeaderBytes, v.data.end()));
+    EXPECT_TRUE(p.encrypt(*crypto, *key));
+    EXPECT_EQ(p.icv(), unhex(v.icv));
+    EXPECT_TRUE(p.decrypt(*crypto, *key));
+  }
+}
+
+// RFC 4303 2.2.1: the high half counts as if it stood behind the packet. So a packet with it there in the clear, 32-bit
+// numbers, has the same ICV.
+TEST_P(CryptoBackends, EsnHighHalfIsHashedBehindTheText) {
+  const auto crypto = backend(GetParam());
+  for (const char* name :
+       {"NULL/HMAC_SHA1_96", "NULL/HMAC_SHA2_256_128", "NULL/HMAC_SHA2_384_192", "NULL/HMAC_SHA2_512_256"}) {
+    SCOPED_TRACE(name);
+    const Transform& t = *find_transform(name);
+    const Bytes secret = repeated(t.integrity_key_bytes, 0x77);
+    const auto extended = key_for(*crypto, {&t, SequenceMode::kExtended, {}, secret});
+    const auto plain = key_for(*crypto, {&t, SequenceMode::k32Bit, {}, secret});
+    EspPacket with_esn(t, 7, 0x1122334455667788);
+    with_esn.set_text(repeated(52, 0x33));
+    EspPacket in_the_clear(t, 7, 0x55667788);
+    Bytes text = repeated(52, 0x33);
+    text.insert(text.end(), {0x11, 0x22, 0x33, 0x44});
+    in_the_clear.set_text(text);
+    EXPECT_TRUE(with_esn.encrypt(*crypto, *extended));
+    EXPECT_TRUE(in_the_clear.encrypt(*crypto, *plain));
+    EXPECT_EQ(with_esn.icv(), in_the_clear.icv());
+    EXPECT_EQ(with_esn.text(), repeated(52, 0x33));
+  }
+}
+
+// --- damage -------------------------------------------------------------------------------------------
+
+struct Keyed {
+  const Transform* transform;
+  SequenceMode mode;
+  Bytes cipher;
+  Bytes integrity;
+  KeyMaterial material() const { return {transform, mode, cipher, integrity}; }
+};
+
+Keyed random_key(std::mt19937& random, const Transform& t) {
+  return {&t, random() % 2 == 0 ? SequenceMode::k32Bit : SequenceMode::kExtended,
+          random_bytes(random, std::size_t{t.key_bytes} + t.salt_bytes), random_bytes(random, t.integrity_key_bytes)};
+}
+
+EspPacket random_packet(std::mt19937& random, const Transform& t, std::size_t max_bytes) {
+  EspPacket p(t, static_cast<std::uint32_t>(random()), std::uint64_t{random()} << 32 | random());
+  p.set_iv(random_bytes(random, t.iv_bytes));
+  p.set_text(random_bytes(random, (1 + random() % (max_bytes / t.block_bytes)) * t.block_bytes));
+  return p;
+}
+
+TEST_P(CryptoBackends, EveryBitOfEveryPacketCounts) {
+  const auto crypto = backend(GetParam());
+  std::mt19937 random(11);
+  for (const Transform& t : transforms()) {
+    SCOPED_TRACE(t.name);
+    for (const SequenceMode mode : {SequenceMode::k32Bit, SequenceMode::kExtended}) {
+      Keyed k = random_key(random, t);
+      k.mode = mode;
+      const auto key = key_for(*crypto, k.material());
+      EspPacket good = random_packet(random, t, 48);
+      ASSERT_TRUE(good.encrypt(*crypto, *key));
+      for (std::size_t bit = 0; bit < good.bytes.size() * 8; ++bit) {
+        EspPacket bad = good;
+        bad.bytes[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+        if (bit / 8 >= 4 && bit / 8 < 8) bad.sequence ^= std::uint64_t{1} << (8 * (7 - bit / 8) + bit % 8);
+        EXPECT_FALSE(bad.decrypt(*crypto, *key)) << "bit " << bit;
+      }
+      EspPacket other_half = good;
+      other_half.sequence ^= std::uint64_t{1} << 32;
+      EXPECT_EQ(other_half.decrypt(*crypto, *key), mode == SequenceMode::k32Bit);
+      EXPECT_TRUE(good.decrypt(*crypto, *key));
+    }
+  }
 }
 
 TEST_P(CryptoBackends, WrongKeyLengthsAreRefusedByName) {
   const auto crypto = backend(GetParam());
-  for (const std::size_t n : {0U, 1U, 15U, 17U, 20U, 31U, 33U, 64U}) {
-    const auto key = crypto->make_key(Bytes(n));
-    ASSERT_FALSE(key) << n;
-    EXPECT_EQ(key.error().code, Errc::kUnsupported);
-    EXPECT_EQ(key.error().field, "key");
+  for (const Transform& t : transforms()) {
+    SCOPED_TRACE(t.name);
+    const Bytes cipher(std::size_t{t.key_bytes} + t.salt_bytes);
+    const Bytes integrity(t.integrity_key_bytes);
+    for (const std::size_t n : {0U, 1U, 15U, 16U, 17U, 19U, 20U, 24U, 28U, 32U, 35U, 36U, 37U, 64U}) {
+      if (n != cipher.size()) {
+        const auto key = crypto->make_key({&t, SequenceMode::k32Bit, Bytes(n), integrity});
+        ASSERT_FALSE(key) << n;
+        EXPECT_EQ(key.error().code, Errc::kUnsupported);
+        EXPECT_EQ(key.error().field, "key");
+      }
+      if (n != integrity.size()) {
+        const auto key = crypto->make_key({&t, SequenceMode::k32Bit, cipher, Bytes(n)});
+        ASSERT_FALSE(key) << n;
+        EXPECT_EQ(key.error().field, "integrity_key");
+      }
+    }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CryptoBackends, testing::ValuesIn(all_backends()), backend_name);
 
-// Property: for any key, nonce, AAD and length the backends make the same bytes and accept each other's.
-TEST(CryptoAgainstEachOther, RandomBursts) {
+// --- the backends against each other --------------------------------------------------------------------
+
+/// A burst of packets, the same for both sides, with a key of each backend for each.
+struct Twins {
+  std::vector<EspPacket> plain, first, second;
+  std::vector<std::unique_ptr<KeySchedule>> first_keys, second_keys;
+  std::vector<CryptoOp> ops(std::vector<EspPacket>& packets, std::span<const std::unique_ptr<KeySchedule>> keys) {
+    std::vector<CryptoOp> ops;
+    for (std::size_t i = 0; i < packets.size(); ++i) ops.push_back(packets[i].op(*keys[i]));
+    return ops;
+  }
+};
+
+// Property: for any key, sequence number and length both make the same bytes and accept each other's, in bursts of
+// any mix of transforms, longer than the jobs that the library has in flight.
+TEST(CryptoAgainstEachOther, RandomBurstsOfAllTransforms) {
   const auto first = backend(all_backends().front());
   const auto second = backend(BackendChoice::kOpenssl);
   std::mt19937 random(20240601);  // fixed: a failure can be repeated
-  const auto fill = [&](Bytes& b) { std::ranges::generate(b, [&] { return static_cast<std::uint8_t>(random()); }); };
-  for (int round = 0; round < 400; ++round) {
-    Bytes raw(std::size_t{16} + 8 * (random() % 3));
-    fill(raw);
-    const auto key1 = first->make_key(raw).value();
-    const auto key2 = second->make_key(raw).value();
-    constexpr std::size_t kBurst = 9;
-    std::vector<Bytes> plain(kBurst), text1, text2, icv1(kBurst, Bytes(16)), icv2(kBurst, Bytes(16));
-    std::vector<CryptoOp> ops1, ops2;
-    for (Bytes& p : plain) {
-      p.resize(1 + random() % (round % 2 == 0 ? 80 : 2000));
-      fill(p);
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    Twins t;
+    const std::size_t burst = 1 + random() % 200;
+    const Transform* one = round % 2 == 0 ? &transforms()[random() % transforms().size()] : nullptr;
+    for (std::size_t i = 0; i < burst; ++i) {
+      const Transform& transform = one != nullptr ? *one : transforms()[random() % transforms().size()];
+      const Keyed k = random_key(random, transform);
+      t.first_keys.push_back(key_for(*first, k.material()));
+      t.second_keys.push_back(key_for(*second, k.material()));
+      t.plain.push_back(random_packet(random, transform, i % 3 == 0 ? 2000 : 96));
     }
-    text1 = text2 = plain;
-    for (std::size_t i = 0; i < kBurst; ++i) {
-      Bytes nonce(12), aad(random() % 2 == 0 ? 8 : 12);
-      fill(nonce);
-      fill(aad);
-      ops1.push_back(op_for(*key1, text1[i], icv1[i], nonce, aad));
-      ops2.push_back(op_for(*key2, text2[i], icv2[i], nonce, aad));
+    t.first = t.second = t.plain;
+    auto first_ops = t.ops(t.first, t.first_keys);
+    auto second_ops = t.ops(t.second, t.second_keys);
+    first->encrypt(first_ops);
+    second->encrypt(second_ops);
+    for (std::size_t i = 0; i < burst; ++i) {
+      ASSERT_TRUE(first_ops[i].ok && second_ops[i].ok) << t.plain[i].transform->name;
+      ASSERT_EQ(t.first[i].bytes, t.second[i].bytes) << t.plain[i].transform->name;
     }
-    first->encrypt(ops1);
-    second->encrypt(ops2);
-    ASSERT_EQ(text1, text2) << "round " << round;
-    ASSERT_EQ(icv1, icv2) << "round " << round;
-    for (std::size_t i = 0; i < kBurst; ++i) std::swap(ops1[i].text, ops2[i].text);
-    const std::size_t bad = random() % kBurst;
-    ops1[bad].icv[random() % 16] ^= 1;
-    first->decrypt(ops1);
-    second->decrypt(ops2);
-    for (std::size_t i = 0; i < kBurst; ++i) {
-      EXPECT_EQ(ops1[i].ok, i != bad);
-      EXPECT_TRUE(ops2[i].ok);
-      EXPECT_EQ(text1[i], plain[i]);
-      if (i != bad) {
-        EXPECT_EQ(text2[i], plain[i]);
-      }
+    std::swap(t.first, t.second);
+    const std::size_t bad = random() % burst;
+    t.first[bad].bytes[random() % t.first[bad].bytes.size()] ^= 1;
+    t.second[bad].bytes.back() ^= 0x80;
+    first_ops = t.ops(t.first, t.first_keys);
+    second_ops = t.ops(t.second, t.second_keys);
+    first->decrypt(first_ops);
+    second->decrypt(second_ops);
+    for (std::size_t i = 0; i < burst; ++i) {
+      EXPECT_EQ(second_ops[i].ok, i != bad) << t.plain[i].transform->name;
+      if (i == bad) continue;
+      EXPECT_TRUE(first_ops[i].ok) << t.plain[i].transform->name;
+      EXPECT_EQ(t.first[i].text(), t.plain[i].text()) << t.plain[i].transform->name;
+      EXPECT_EQ(t.second[i].text(), t.plain[i].text()) << t.plain[i].transform->name;
     }
   }
 }

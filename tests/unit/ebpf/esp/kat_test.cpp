@@ -27,7 +27,9 @@ SaParameters parameters_of(const Kat& k) {
                                .encapsulation = k.udp ? Encapsulation::kUdp : Encapsulation::kNative,
                                .mode = k.esn ? SequenceMode::kExtended : SequenceMode::k32Bit,
                                .spi = k.spi});
-  p.key = Secret(unhex(k.key));
+  const Bytes key = unhex(k.key);
+  p.transform = find_transform({.key_bytes = key.size() - kAeadSaltBytes});
+  p.key = Secret(key);
   return p;
 }
 

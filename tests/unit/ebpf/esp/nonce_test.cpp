@@ -193,16 +193,17 @@ TEST(Exhaustion, SoftSignalComesEarlierByTheJump) {
 // The reservation is in the record before the packet is encrypted: a backend that looks sees it.
 class WatchingBackend final : public CryptoBackend {
  public:
+  WatchingBackend() : CryptoBackend(IvSource::create().value()) {}
   std::string_view name() const override { return "watching"; }
-  Result<std::unique_ptr<KeySchedule>> make_key(std::span<const std::uint8_t>) override {
+  Result<std::unique_ptr<KeySchedule>> make_key(const KeyMaterial&) override {
     struct Nothing final : KeySchedule {};
     return std::make_unique<Nothing>();
   }
   void encrypt(std::span<CryptoOp> ops) override {
     for (CryptoOp& op : ops) {
-      const std::uint64_t iv = load_be<std::uint64_t>(op.nonce.data() + 4);
+      const std::uint64_t iv = load_be<std::uint64_t>(op.text - kAeadIvBytes);
       EXPECT_LT(iv, make_iv(record->iv_instance, record->iv_epoch, record->next_counter));
-      EXPECT_LT(load_be<std::uint64_t>(op.aad.data() + 4), record->next_sequence);
+      EXPECT_LT(op.sequence, record->next_sequence);
       ++seen;
       op.ok = false;  // and a failed encryption is a typed drop
     }

@@ -113,11 +113,27 @@ TEST_F(RuntimeStoreTest, DirectionsAndKeysAreApart) {
 
 TEST_F(RuntimeStoreTest, FingerprintIgnoresTheNonceSaltAndDiffersPerStore) {
   auto store = open();
-  Bytes a(36, 7), b(36, 7);
-  b[35] ^= 1;
-  EXPECT_EQ(store->fingerprint(a), store->fingerprint(b));
-  b[0] ^= 1;
-  EXPECT_NE(store->fingerprint(a), store->fingerprint(b));
+  const Bytes a(36, 7);
+  const auto fingerprint = [&](std::string_view transform, std::size_t changed) {
+    SaParameters p = parameters({.transform = transform});
+    Bytes key(p.key.bytes().begin(), p.key.bytes().end());
+    Bytes integrity(p.integrity_key.bytes().begin(), p.integrity_key.bytes().end());
+    if (changed < key.size())
+      key[changed] ^= 1;
+    else if (changed < key.size() + integrity.size())
+      integrity[changed - key.size()] ^= 1;
+    p.key = Secret(key);
+    p.integrity_key = Secret(integrity);
+    return store->fingerprint(p.key_identity().bytes());
+  };
+  constexpr std::size_t kNothing = 1000;
+  for (const Transform& t : transforms()) {
+    const Fingerprint unchanged = fingerprint(t.name, kNothing);
+    for (std::size_t i = 0; i < std::size_t{t.key_bytes} + t.salt_bytes + t.integrity_key_bytes; ++i) {
+      const bool in_salt = i >= t.key_bytes && i < std::size_t{t.key_bytes} + t.salt_bytes;
+      EXPECT_EQ(fingerprint(t.name, i) == unchanged, in_salt) << t.name << " byte " << i;
+    }
+  }
   const Fingerprint before = store->fingerprint(a);
   store.reset();
   std::filesystem::remove(path_);
@@ -294,7 +310,7 @@ struct Wire {
   const auto record = (*store)->adopt({.spi = p.spi,
                                        .dst = p.dst.address,
                                        .direction = Direction::kOutbound,
-                                       .fingerprint = (*store)->fingerprint(p.key.bytes())},
+                                       .fingerprint = (*store)->fingerprint(p.key_identity().bytes())},
                                       options);
   if (!record) _exit(11);
   const auto crypto = make_backend(BackendChoice::kAuto).value();

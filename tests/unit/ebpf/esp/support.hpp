@@ -48,6 +48,13 @@ inline const std::vector<BackendChoice>& all_backends() {
   return kAll;
 }
 
+/// For names of parametrised tests: "AES_CBC_256_HMAC_SHA1_96".
+inline std::string test_name(std::string_view transform) {
+  std::string name(transform);
+  std::ranges::replace_if(name, [](char c) { return c == '-' || c == '/'; }, '_');
+  return name;
+}
+
 inline std::string backend_name(const testing::TestParamInfo<BackendChoice>& test) {
   return test.param == BackendChoice::kIpsecMb ? "ipsec_mb" : "openssl";
 }
@@ -135,7 +142,7 @@ struct PairOptions {
   Family outer = Family::kV4;
   Encapsulation encapsulation = Encapsulation::kNative;
   SequenceMode mode = SequenceMode::kExtended;
-  std::size_t key_bytes = 32;
+  std::string_view transform = "AES_GCM_16-256";
   std::uint32_t window = 64;
   std::uint32_t spi = 0xc0ffee01;
   BackendChoice sender = BackendChoice::kAuto;
@@ -144,6 +151,8 @@ struct PairOptions {
   Lifetime in_lifetime{};
   std::vector<Selector> out_local = everything();
   std::vector<Selector> in_local = everything();
+  OuterPolicy policy{};
+  std::uint16_t pad_to = 0;
 };
 
 inline SaParameters parameters(const PairOptions& o) {
@@ -155,9 +164,16 @@ inline SaParameters parameters(const PairOptions& o) {
   p.encapsulation = o.encapsulation;
   p.sequence_mode = o.mode;
   p.replay_window = o.window;
-  Bytes key(o.key_bytes + 4);
+  p.transform = find_transform(o.transform);
+  Bytes key(std::size_t{p.transform->key_bytes} + p.transform->salt_bytes);
   for (std::size_t i = 0; i < key.size(); ++i) key[i] = static_cast<std::uint8_t>(i * 5 + o.spi);
   p.key = Secret(key);
+  Bytes integrity_key(p.transform->integrity_key_bytes);
+  for (std::size_t i = 0; i < integrity_key.size(); ++i)
+    integrity_key[i] = static_cast<std::uint8_t>(i * 7 + o.spi + 1);
+  p.integrity_key = Secret(integrity_key);
+  p.outer = o.policy;
+  p.pad_to = o.pad_to;
   p.local = everything();
   p.remote = everything();
   return p;
@@ -212,29 +228,21 @@ struct SaPair {
   }
   /// A packet of this SA with any plaintext at all, made by the backend itself: an authentic misfit.
   Bytes forge(std::span<const std::uint8_t> text, std::uint64_t sequence, std::uint8_t outer_tos = 0) {
+    const Transform& t = outbound->transform();
     const auto header = outbound->header();
     Bytes wire(header.begin(), header.end());
-    wire.resize(header.size() + 12 + text.size() + kIcvBytes);
+    wire.resize(header.size() + kSequenceBytes + t.iv_bytes + text.size() + t.icv_bytes);
     std::uint8_t* esp = wire.data() + header.size() - 4;
     store_be(esp + 4, static_cast<std::uint32_t>(sequence));
-    store_be(esp + 8, sequence * 77);
-    std::ranges::copy(text, esp + 16);
+    if (t.iv_bytes >= 8) store_be(esp + 8, sequence * 77);
     CryptoOp op{};
     op.key = outbound->key();
-    op.text = esp + 16;
+    op.text = esp + kEspHeaderBytes + t.iv_bytes;
     op.length = static_cast<std::uint32_t>(text.size());
-    op.icv = op.text + op.length;
-    const std::uint32_t salt = outbound->salt_be();
-    std::memcpy(op.nonce.data(), &salt, 4);
-    std::memcpy(op.nonce.data() + 4, esp + 8, 8);
-    const bool esn = outbound->sequence_mode() == SequenceMode::kExtended;
-    store_be(op.aad.data(), outbound->spi());
-    if (esn)
-      store_be(op.aad.data() + 4, sequence);
-    else
-      store_be(op.aad.data() + 4, static_cast<std::uint32_t>(sequence));
-    op.aad_length = esn ? 12 : 8;
+    op.sequence = sequence;
+    std::ranges::copy(text, op.text);
     sender->encrypt({&op, 1});
+    EXPECT_TRUE(op.ok);
     if (outbound->outer_family() == Family::kV4) {
       wire[1] = outer_tos;
       store_be(&wire[2], static_cast<std::uint16_t>(wire.size()));
@@ -260,8 +268,8 @@ struct SaPair {
 };
 
 /// `inner` with the ESP trailer behind it (pad bytes 1, 2, 3, ...).
-inline Bytes with_trailer(Bytes inner, std::uint8_t next_header) {
-  const std::size_t pad = (4 - (inner.size() + 2) % 4) % 4;
+inline Bytes with_trailer(Bytes inner, std::uint8_t next_header, std::size_t block = 4) {
+  const std::size_t pad = (block - (inner.size() + 2) % block) % block;
   for (std::size_t i = 1; i <= pad; ++i) inner.push_back(static_cast<std::uint8_t>(i));
   inner.push_back(static_cast<std::uint8_t>(pad));
   inner.push_back(next_header);

@@ -25,6 +25,7 @@ inline gw_sa_params params(std::uint32_t spi, gw_direction direction) {
   p.direction = direction;
   p.tunnel_id = 7;
   p.reqid = 1;
+  p.algorithms = {.encryption = 1, .integrity = 0};  // fastpath.proto's AES_GCM_16
   p.key_len = GW_KEY_MAX;
   std::memset(p.key, 0x11, GW_KEY_MAX);
   for (gw_selectors* side : {&p.local, &p.remote}) {

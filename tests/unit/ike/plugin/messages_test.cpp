@@ -55,6 +55,24 @@ TEST(Messages, AddSaCarriesTheSa) {
   EXPECT_EQ(body.local_selectors[0]->last_port, 65535U);
 }
 
+TEST(Messages, AddSaCarriesAlgorithmsAndBothKeys) {
+  Sa sa{GW_OUTBOUND};
+  sa.params.algorithms = {.encryption = GW__FASTPATH__V1__ENCRYPTION__AES_CBC,
+                          .integrity = GW__FASTPATH__V1__INTEGRITY__HMAC_SHA2_512_256};
+  sa.params.tfc_pad_to_bytes = 700;
+  sa.params.key_len = 32;
+  sa.params.integrity_key_len = GW_INTEGRITY_KEY_MAX;
+  std::memset(sa.params.integrity_key, 0x22, GW_INTEGRITY_KEY_MAX);
+  const Request request = parse(gw_message_add_sa(17, &sa, 0));
+  const Gw__Fastpath__V1__AddSa& body = *request->add_sa;
+  EXPECT_EQ(body.encryption, GW__FASTPATH__V1__ENCRYPTION__AES_CBC);
+  EXPECT_EQ(body.integrity, GW__FASTPATH__V1__INTEGRITY__HMAC_SHA2_512_256);
+  EXPECT_EQ(body.tfc_pad_to, 700U);
+  EXPECT_EQ(body.key.len, 32U);
+  ASSERT_EQ(body.integrity_key.len, 64U);
+  EXPECT_EQ(body.integrity_key.data[63], 0x22);
+}
+
 TEST(Messages, PortsAreOnlyForEncapsulation) {
   Sa sa{GW_OUTBOUND};
   sa.params.path.dst_port = 4500;

@@ -72,11 +72,13 @@ TEST_F(SaTable, RefusesASecondSaWithTheSameSpiAndDestination) {
   EXPECT_EQ(gw_sa_table_find(table_, &id), first);
 }
 
-TEST_F(SaTable, PutWipesTheCallersCopyOfTheKey) {
+TEST_F(SaTable, PutWipesTheCallersCopyOfTheKeys) {
   gw_sa_params p = params(0x1000, GW_INBOUND);
+  std::memset(p.integrity_key, 0x22, GW_INTEGRITY_KEY_MAX);
   gw_sa_table_put(table_, &p, 0);
   EXPECT_EQ(p.key_len, 0U);
   for (std::uint8_t byte : p.key) EXPECT_EQ(byte, 0);
+  for (std::uint8_t byte : p.integrity_key) EXPECT_EQ(byte, 0);
   p = params(0x1000, GW_INBOUND);
   ASSERT_EQ(gw_sa_table_put(table_, &p, 0), nullptr);  // refused: wiped all the same
   for (std::uint8_t byte : p.key) EXPECT_EQ(byte, 0);
