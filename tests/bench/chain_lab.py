@@ -237,3 +237,76 @@ class Gateways:
             client.close()
         for process in self.processes:
             self.chain.end(process)
+
+
+class Libipsec:
+    """strongSwan's user-space ESP (kernel-libipsec) in both gateways, stock packages."""
+    name = "strongSwan kernel-libipsec"
+    PLUGINS = ("random nonce openssl aes sha1 sha2 hmac kdf gcm curve25519 kernel-libipsec kernel-netlink socket-default vici "
+               "updown")
+
+    def __init__(self, chain):
+        self.chain, self.processes = chain, []
+
+    def __enter__(self):
+        for namespace in ("cgA", "cgB"):
+            self._start_charon(namespace)
+        for namespace, other in (("cgB", "cgA"), ("cgA", "cgB")):
+            self._load(namespace, other)
+        self._swanctl("cgA", "--initiate", "--child", "net", "--timeout", "10")
+        for namespace in ("cgA", "cgB"):
+            run("ip", "-n", namespace, "link", "set", "ipsec0", "up", "mtu", "1400")
+            run("ip", "-n", namespace, "route", "replace", f"{NET[namespace][1]}/24", "dev", "ipsec0")
+        self.chain.wait_connected()
+        return self
+
+    def _dir(self, namespace):
+        return self.chain.dir / f"charon-{SIDE[namespace]}"
+
+    def _start_charon(self, namespace):
+        home = self._dir(namespace)
+        home.mkdir(exist_ok=True)
+        conf = home / "strongswan.conf"
+        conf.write_text(f"""
+charon {{
+  load_modular = no
+  install_routes = no
+  load = {self.PLUGINS}
+  plugins {{
+    vici {{ socket = unix://{home}/vici.sock }}
+    kernel-libipsec {{ allow_peer_ts = yes }}
+  }}
+}}
+charon-systemd {{ load = {self.PLUGINS} }}
+""")
+        self.processes.append(self.chain.start(namespace, "/usr/sbin/charon-systemd", env={"STRONGSWAN_CONF": str(conf)}))
+        until("charon answers", (home / "vici.sock").exists)
+
+    def _swanctl(self, namespace, *command):
+        home = self._dir(namespace)
+        return run("env", f"SWANCTL_DIR={home}", f"STRONGSWAN_CONF={home}/strongswan.conf", "swanctl", *command, "--uri",
+                   f"unix://{home}/vici.sock")
+
+    def _load(self, namespace, other):
+        (self._dir(namespace) / "swanctl.conf").write_text(f"""
+connections {{ net {{
+  version = 2
+  local_addrs = {WAN[namespace]}
+  remote_addrs = {WAN[other]}
+  proposals = aes256gcm16-prfsha256-curve25519
+  local {{ auth = psk
+    id = {WAN[namespace]} }}
+  remote {{ auth = psk
+    id = {WAN[other]} }}
+  children {{ net {{
+    local_ts = {NET[namespace][0]}/24
+    remote_ts = {NET[namespace][1]}/24
+    esp_proposals = aes256gcm16-noesn }} }}
+}} }}
+secrets {{ ike {{ secret = of-the-benchmark-5d81 }} }}
+""")
+        self._swanctl(namespace, "--load-all", "--file", self._dir(namespace) / "swanctl.conf")
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            self.chain.end(process)
