@@ -2,6 +2,7 @@
 // XDP events -> events to clients; timers.
 #include "ebpf/fastpath.hpp"
 
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -28,6 +29,8 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
+#include "ebpf/relay/ike_relay.hpp"
+#include "ebpf/relay/sockets.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/rpc/service.hpp"
 #include "ebpf/worker/workers.hpp"
@@ -106,6 +109,27 @@ Result<std::unique_ptr<esp::RuntimeStore>> open_store(const FastpathOptions& opt
   return store;
 }
 
+std::string beside(const std::string& path, const char* name) {
+  return (std::filesystem::path(path).parent_path() / name).string();
+}
+
+/// UDP 4500 is the workers' on a gso wan port: ESP and IKE come by one socket there.
+Result<std::vector<relay::UdpSocket>> open_ike_sockets(tun::FdStore& fds, PortKind wan) {
+  if (wan == PortKind::kGso) return relay::open_sockets(fds, std::array{relay::kIkePort});
+  return relay::open_sockets(fds, std::array{relay::kIkePort, relay::kNatTPort});
+}
+
+/// What charon sends from port 4500 leaves by a worker's socket.
+Status lend_nat_t(std::span<const int> fds, std::vector<relay::UdpSocket>& sockets) {
+  for (const int fd : fds) {
+    Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy) return fail_errno("duplicating the NAT-T socket");
+    GW_TRY_ASSIGN(auto socket, relay::UdpSocket::adopt(std::move(copy), relay::UdpSocket::Use::kSendOnly));
+    sockets.push_back(std::move(socket));
+  }
+  return {};
+}
+
 /// Everything, in the order of construction; destroyed in reverse: RPC, worker and its sockets, programs.
 class Fastpath {
  public:
@@ -114,6 +138,8 @@ class Fastpath {
 
  private:
   struct Base {
+    tun::FdStore fds;
+    std::vector<relay::UdpSocket> ike_sockets;
     xdp::Maps maps;
     xdp::WanProgram wan;
     xdp::VnetProgram vnet;
@@ -135,6 +161,7 @@ class Fastpath {
   SystemClock clock_;
   asio::io_context io_;
   Base base_;
+  relay::IkeRelay ike_;
   control::Tunnels tunnels_;
   control::Forwarding forwarding_;
   control::Paths paths_;
@@ -154,6 +181,7 @@ class Fastpath {
 };
 
 Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
+  tun::FdStore fds = tun::FdStore::from_environment();
   GW_TRY_ASSIGN(net::Netlink netlink, net::Netlink::open());
   GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
@@ -163,10 +191,14 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   PortPlan plan{{wan_link, "wan", o.wan_port}, {vnet_link, "vnet", o.vnet_port}};
+  GW_TRY_ASSIGN(auto ike_sockets, open_ike_sockets(fds, plan.wan.kind));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
   GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet}));
+  GW_TRY(lend_nat_t(ports.nat_t_fds, ike_sockets));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
-  return Base{std::move(maps),
+  return Base{std::move(fds),
+              std::move(ike_sockets),
+              std::move(maps),
               std::move(wan),
               std::move(vnet),
               std::move(store),
@@ -187,11 +219,13 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
-      tunnels_(*base_.workers, base_.maps, tun::FdStore::from_environment(), clock_),
+      ike_(io_, {.sockets = std::move(base_.ike_sockets), .inbox = base_.ike.get()}),
+      tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
-      service_({*base_.workers, base_.maps, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas, o.transforms}),
+      service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
+                o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {}
 
@@ -251,6 +285,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
     io_.stop();
   });
   tick();
+  GW_TRY(ike_.listen(options.ike_socket.empty() ? beside(options.socket, "ike.sock") : options.ike_socket));
   GW_TRY(server_.listen(options.socket));
   if (auto told = tunnels_.store().notify("READY=1"); !told) log::warning("main", "{}", told.error().describe());
   log::info("main", "ready at {}", options.socket);
@@ -258,6 +293,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
   // Not ours to close: their owners do.
   for (auto* fd : {&notices_, &xdp_events_, &netlink_}) (void)fd->release();
   server_.stop();
+  ike_.stop();
   if (failure_) return std::unexpected(*failure_);
   return {};
 }

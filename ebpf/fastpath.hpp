@@ -25,6 +25,7 @@ struct FastpathOptions {
   PortKind wan_port = PortKind::kXsk;
   PortKind vnet_port = PortKind::kXsk;
   std::string socket = "/run/gw/fastpath.sock";
+  std::string ike_socket;  // for charon's socket plugin; empty: ike.sock beside `socket`
   std::string state_dir = "/run/gw/fastpath";
   StatePlace state_place = StatePlace::kVolatile;
   std::uint32_t instance = 0;

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   app.add_option("--vnet-port", options.vnet_port, "xsk (XDP and AF_XDP) or gso (TUN device with offload)")
       ->transform(CLI::CheckedTransformer(kinds));
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
+  app.add_option("--ike-socket", options.ike_socket, "socket for charon's IKE datagrams (ike.sock beside --socket)");
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")
       ->capture_default_str();
   app.add_flag_callback(

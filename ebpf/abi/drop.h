@@ -66,6 +66,12 @@ enum gw_drop {
   GW_DROP_UNREACHABLE,
   GW_DROP_SEND_REFUSED,
 
+  /* IKE on its way between the wire and charon */
+  GW_DROP_IKE_AWAY,
+  GW_DROP_IKE_QUEUE_FULL,
+  GW_DROP_IKE_SEND_FAILED,
+  GW_DROP_NOT_IKE,
+
   GW_DROP_COUNT
 };
 

@@ -50,6 +50,10 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"nat_keepalive", "A NAT keepalive: it has done its work when it arrives."},
     {"unreachable", "The kernel has no way to the peer out of the wan interface, or no longer the tunnel's address."},
     {"send_refused", "The kernel refused to send an encrypted packet: a firewall rule, or a limit of the interface."},
+    {"ike_away", "An IKE packet came while charon was not connected; the peer sends it again."},
+    {"ike_queue_full", "IKE packets came faster than charon takes them; the peer sends them again."},
+    {"ike_send_failed", "The kernel refused to send an IKE packet of charon's (no route?)."},
+    {"not_ike", "A datagram to UDP 4500 was neither IKE nor whole ESP."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

@@ -7,7 +7,9 @@
 namespace gw::control {
 namespace {
 
-std::string store_name(std::uint32_t id) { return std::format("tun-{}", id); }
+constexpr std::string_view kStorePrefix = "tun-";
+
+std::string store_name(std::uint32_t id) { return std::format("{}{}", kStorePrefix, id); }
 
 }  // namespace
 
@@ -16,7 +18,7 @@ Tunnels::Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, 
       maps_(maps),
       store_(std::move(store)),
       clock_(clock),
-      kept_(store_.take_kept()),
+      kept_(store_.take_kept(kStorePrefix)),
       ids_(workers.shared().tunnels()) {
   for (std::size_t n = ids_.size(); n-- > 0;) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
   if (!kept_.empty()) log::info("tun", "{} tunnel devices were kept over a restart", kept_.size());

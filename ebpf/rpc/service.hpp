@@ -9,6 +9,7 @@
 #include "ebpf/control/forwarding.hpp"
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
+#include "ebpf/relay/ike_relay.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/programs.hpp"
@@ -30,6 +31,7 @@ class Service final : public Handler {
   struct Parts {
     worker::Workers& workers;
     xdp::Maps& maps;
+    relay::IkeRelay& ike;
     control::Tunnels& tunnels;
     control::Forwarding& forwarding;
     control::SaManager& sas;

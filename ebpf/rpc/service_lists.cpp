@@ -48,6 +48,13 @@ void fill(const worker::WorkerCounters& w, fp::WorkerCounters& out) {
   out.set_handover_drops(lost);
 }
 
+void add_ike_drops(const relay::IkeRelay::Counters& c, DropList& out) {
+  add_drop(drop_info(GW_DROP_IKE_AWAY).name, c.away, out);
+  add_drop(drop_info(GW_DROP_IKE_QUEUE_FULL).name, c.queue_full, out);
+  add_drop(drop_info(GW_DROP_IKE_SEND_FAILED).name, c.send_failed, out);
+  add_drop(drop_info(GW_DROP_NOT_IKE).name, c.not_ike, out);
+}
+
 }  // namespace
 
 void Service::fill_sa(const control::SaEntry& e, fp::SaInfo& out) const {
@@ -135,6 +142,7 @@ void Service::counters(fp::Counters& out) const {
   }
   add_drops(parts_.maps.wan_counters(), *out.mutable_drops());
   add_drops(parts_.maps.vnet_counters(), *out.mutable_drops());
+  add_ike_drops(parts_.ike.counters(), *out.mutable_drops());
   for (const auto& worker : parts_.workers.all()) {
     add_drops(worker->counters().drops, *out.mutable_drops());
     add_drops(worker->wan(), *out.mutable_drops());

@@ -52,6 +52,20 @@ FdStore FdStore::from_environment() {
   return store;
 }
 
+std::map<std::string, Fd> FdStore::take_kept(std::string_view prefix) {
+  std::map<std::string, Fd> taken;
+  for (auto it = kept_.begin(); it != kept_.end();) {
+    if (it->first.starts_with(prefix)) {
+      const auto next = std::next(it);
+      taken.insert(kept_.extract(it));
+      it = next;
+    } else {
+      ++it;
+    }
+  }
+  return taken;
+}
+
 Status FdStore::send(std::string_view message, int fd) {
   if (socket_.empty()) return {};
   sockaddr_un to{};

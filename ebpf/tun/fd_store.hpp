@@ -17,8 +17,8 @@ class FdStore {
   /// Reads the environment: where to send, what was kept.
   static FdStore from_environment();
 
-  /// What an earlier process left, by name. Once; the descriptors are the caller's.
-  std::map<std::string, Fd> take_kept() { return std::move(kept_); }
+  /// What an earlier process left, by name, of the names with this prefix. Once; the descriptors are the caller's.
+  std::map<std::string, Fd> take_kept(std::string_view prefix);
 
   /// Keeps a duplicate. An error is logged by the caller: the program works on, only a crash costs more.
   Status keep(std::string_view name, int fd);

@@ -20,7 +20,8 @@
 
 #define DEFAULT_SOCKET "/run/gw/fastpath.sock"
 #define ACKNOWLEDGE_MS 1000
-#define QUERY_MS 100 /* list-sas asks per SA, and DPD asks with an IKE_SA locked */
+#define ANNOUNCE_MS 100 /* the peer may send with the SPI as soon as it has our message */
+#define QUERY_MS 100    /* list-sas asks per SA, and DPD asks with an IKE_SA locked */
 #define COUNTERS_FRESH_MS 500
 #define SPI_TRIES 1000
 #define SPI_RESERVED 256 /* RFC 4303 2.1: 0..255 are reserved */
@@ -62,7 +63,11 @@ METHOD(kernel_ipsec_t, get_spi, status_t, private_kernel_gw_ipsec_t* this, host_
     struct gw_session* session = gw_rpc_enter(this->rpc);
     const bool ok = gw_sa_table_reserve(gw_session_sas(session), candidate);
     const struct gw_sa_id id = {.spi = candidate, .dst = gw_addr_from_host(dst)};
-    if (ok) gw_session_announce_spi(session, &id);
+    struct gw_wait wait = {0};
+    if (ok) {
+      gw_session_announce_spi(session, &id, &wait);
+      gw_rpc_wait(this->rpc, &wait, ANNOUNCE_MS);
+    }
     gw_rpc_leave(this->rpc);
     if (ok) {
       *spi = htonl(candidate);

@@ -155,10 +155,11 @@ void gw_session_add_sa(struct gw_session* session, struct gw_sa_params* params, 
   }
 }
 
-void gw_session_announce_spi(struct gw_session* session, const struct gw_sa_id* id) {
+void gw_session_announce_spi(struct gw_session* session, const struct gw_sa_id* id, struct gw_wait* wait) {
+  wait->outcome = GW_AWAY;
   if (!talking(session)) return; /* it is a favour to early packets, not state: never replayed */
   gw_session_enqueue(session, gw_message_reserve_spi(gw_session_next_id(session), id),
-                     &(struct gw_request){.kind = GW_REQUEST_RESERVE_SPI, .sa = *id});
+                     &(struct gw_request){.kind = GW_REQUEST_RESERVE_SPI, .sa = *id, .wait = wait});
 }
 
 void gw_session_update_sa(struct gw_session* session, const struct gw_sa_id* id, const struct gw_path* path,

@@ -74,8 +74,9 @@ struct gw_action* gw_session_take_actions(struct gw_session* session); /* the li
 
 /* --- charon's side; wait->outcome is GW_PENDING where an answer is to come */
 void gw_session_add_sa(struct gw_session* session, struct gw_sa_params* params, struct gw_wait* wait);
-/* Tells gw-fastpath that the SA of a reserved inbound SPI will come, so that it keeps packets which are faster. */
-void gw_session_announce_spi(struct gw_session* session, const struct gw_sa_id* id);
+/* Tells gw-fastpath that the SA of a reserved inbound SPI will come, so that it keeps packets which are faster.
+ * Any answer is GW_DONE: what is refused costs only such packets. */
+void gw_session_announce_spi(struct gw_session* session, const struct gw_sa_id* id, struct gw_wait* wait);
 void gw_session_update_sa(struct gw_session* session, const struct gw_sa_id* id, const struct gw_path* path,
                           struct gw_wait* wait);
 void gw_session_query_sa(struct gw_session* session, const struct gw_sa_id* id, struct gw_wait* wait);

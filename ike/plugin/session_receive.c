@@ -176,6 +176,9 @@ static bool answered(struct gw_session* session, const struct gw_request* reques
     case GW_REQUEST_UPDATE_SA: update_answered(session, request, response); return true;
     case GW_REQUEST_QUERY_SA: query_answered(session, request, response); return true;
     case GW_REQUEST_RESERVE_SPI:
+      if (request->wait) request->wait->outcome = GW_DONE;
+      log_refusal(session, request, response);
+      return true;
     case GW_REQUEST_DEL_SA:
     case GW_REQUEST_ACTIVATE:
     case GW_REQUEST_SYNC_DONE: log_refusal(session, request, response); return true;

@@ -133,8 +133,8 @@ class Gateway:
         directory = self.lab.private_dir("plugins")
         for file in [*PLUGINS.glob("*.so"), plugin]:
             shutil.copy(file, directory)
-        self.charon = Charon(self.lab, "gw", load=f"{CRYPTO} kernel-gw! kernel-netlink socket-default! vici! counters",
-                             plugins=f"kernel-gw {{ socket = {self.fastpath_socket} }}", restart=True,
+        self.charon = Charon(self.lab, "gw", load=f"{CRYPTO} kernel-gw! kernel-netlink vici! counters",
+                             plugins=f"kernel-gw {{ socket = {self.fastpath_socket}\n ike_socket = {self.run_dir / 'ike.sock'} }}", restart=True,
                              settings=CHARON_SETTINGS, plugin_dir=directory)
 
     def start_frr(self):

@@ -212,6 +212,7 @@ charon {{
     kernel-gw {{
       socket = {self.dir}/fastpath.sock
       instance = {instance}
+      ike_socket = none
     }}
   }}
 }}

@@ -101,7 +101,7 @@ TEST(FdStore, DescriptorsOfAnotherProcessAreNotTaken) {
   ::setenv("LISTEN_PID", "1", 1);  // inherited by mistake: not ours
   ::setenv("LISTEN_FDS", "1", 1);
   FdStore store = FdStore::from_environment();
-  EXPECT_TRUE(store.take_kept().empty());
+  EXPECT_TRUE(store.take_kept("").empty());
   EXPECT_EQ(std::getenv("LISTEN_FDS"), nullptr) << "our children must not take them either";
 }
 

@@ -280,8 +280,12 @@ TEST_F(Session, AReservationIsAnnouncedAndTakenBackOnce) {
   ready();
   gw_sa_table_reserve(gw_session_sas(session_), 0x1000);
   const gw_sa_id reserved = sa_id(0x1000, kUs);
-  gw_session_announce_spi(session_, &reserved);
+  gw_wait wait{};
+  gw_session_announce_spi(session_, &reserved, &wait);
   EXPECT_THAT(sent(), ElementsAre("reserve 1000"));
+  EXPECT_EQ(wait.outcome, GW_PENDING) << "the peer is told only when gw-fastpath knows";
+  answer();
+  EXPECT_EQ(wait.outcome, GW_DONE);
   gw_session_del_sa(session_, &reserved);
   gw_session_del_sa(session_, &reserved);
   EXPECT_THAT(sent(), ElementsAre("del 1000"));
@@ -290,8 +294,10 @@ TEST_F(Session, AReservationIsAnnouncedAndTakenBackOnce) {
 
 TEST_F(Session, AReservationIsNoStateToReplay) {
   const gw_sa_id reserved = sa_id(0x1000, kUs);
-  gw_session_announce_spi(session_, &reserved);
+  gw_wait wait{};
+  gw_session_announce_spi(session_, &reserved, &wait);
   EXPECT_THAT(sent(), IsEmpty()) << "gw-fastpath is away";
+  EXPECT_EQ(wait.outcome, GW_AWAY);
 }
 
 TEST_F(Session, RefusedMoveGoesBack) {
