@@ -19,6 +19,8 @@ class RawSender {
  public:
   /// `wan`: the interface by which ESP leaves.
   static Result<RawSender> open(const std::string& wan);
+  /// Refuses everything: where no port ever needs the kernel's help.
+  static RawSender none() { return {{}, {}, {}}; }
   /// A packet from its IP header on; the IPv4 checksum, and the id if it is 0, are filled in by the kernel. False:
   /// the kernel refused it (no route, too big, queue full); the caller counts the drop.
   bool send(std::span<const std::uint8_t> packet);

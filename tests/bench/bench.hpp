@@ -48,5 +48,6 @@ std::string to_json(const Benchmark& b, const Comparison& c, const Outcome& o);
 
 // Every file of benchmarks adds its own here; main.cpp calls them.
 void add_esp(std::vector<Benchmark>& all);
+void add_workers(std::vector<Benchmark>& all);
 
 }  // namespace gw::bench

@@ -33,6 +33,7 @@ int run(const gw::bench::Benchmark& b) {
 int main(int argc, char** argv) {
   std::vector<gw::bench::Benchmark> all;
   gw::bench::add_esp(all);
+  gw::bench::add_workers(all);
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   if (wanted == std::vector<std::string>{"--list"}) {
     for (const auto& b : all) std::println("{}\t{}", b.name, b.summary);

@@ -177,9 +177,11 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False, options=()):
+    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1):
+        """`queues`: receive queues of both ports; a flow's hash chooses."""
         self.dir = directory
         self.options = [str(o) for o in options]
+        self.queues = [str(w) for w in ("numtxqueues", queues, "numrxqueues", queues)]
         self.socket = directory / "fastpath.sock"
         self.log = directory / "gw-fastpath.log"
         self.state = pathlib.Path(f"/run/gw-test-{os.getpid()}-{directory.name}")
@@ -196,8 +198,8 @@ class FastpathLab:
             run("ip", "netns", "add", ns)
             run("ip", "-n", ns, "link", "set", "lo", "up")
         for inside, mac, ns, outside, peer_mac in (("wan", WAN_MAC, "fpw", "wan0", PEER_MAC), ("vnet", VNET_MAC, "fpv", "vnet0", HOST_MAC)):
-            run("ip", "-n", "fpg", "link", "add", inside, "address", mac, "type", "veth", "peer", "name", outside,
-                "address", peer_mac, "netns", ns)
+            run("ip", "-n", "fpg", "link", "add", inside, "address", mac, *self.queues, "type", "veth", "peer", "name", outside,
+                "address", peer_mac, *self.queues, "netns", ns)
             run("ip", "-n", "fpg", "link", "set", inside, "up")
             run("ip", "-n", ns, "link", "set", outside, "up")
             # An XDP frame needs GRO (or XDP) at the veth's other end.
