@@ -52,6 +52,10 @@ gw_drop reason_for(int error) {
   }
 }
 
+/// EIO: this interface cannot have trains (no checksum offload, before Linux 6.11; or an IPsec policy). EMSGSIZE,
+/// before Linux 6.10 EINVAL: the train's packets are too big, but the last one is shorter and may not be.
+bool concerns_train(int error) { return error == EIO || error == EMSGSIZE || error == EINVAL; }
+
 void add_v4(const std::uint8_t* header, int ifindex, sockaddr_storage& name, ControlWriter& control) {
   auto& to = reinterpret_cast<sockaddr_in&>(name);
   to.sin_family = AF_INET;
@@ -138,8 +142,7 @@ void Sender::submit(std::size_t messages) {
       continue;
     }
     if (const int error = errno; error != EINTR) {
-      // EIO: this interface cannot have trains (no checksum offload, before Linux 6.11; or an IPsec policy).
-      if (error != EIO || !send_singly(at)) lose(at, error);
+      if (!concerns_train(error) || !send_singly(at)) lose(at, error);
       ++at;
     }
   }
