@@ -26,8 +26,9 @@ void add_drops(const xdp::Counters& counters, DropList& out) {
       add_drop(name, counters[i], out);
 }
 
-/// What the kernel counted between the interface and us.
+/// What ended in the port, and what the kernel counted between the interface and us.
 void add_drops(const worker::Port& port, DropList& out) {
+  add_drops(port.drops, out);
   const worker::Losses losses = port.losses();
   add_drop(drop_info(GW_DROP_NO_FRAME).name, losses.no_frame, out);
   add_drop(drop_info(GW_DROP_HANDOVER_FULL).name, losses.ring_full, out);

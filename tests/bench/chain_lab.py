@@ -201,10 +201,11 @@ class Gateways:
         keys = {"cgA": os.urandom(36), "cgB": os.urandom(36)}  # by who encrypts
         for namespace, other in (("cgA", "cgB"), ("cgB", "cgA")):
             side = SIDE[namespace]
-            path = self.chain.dir / f"{side}.sock"
-            state = self.chain.dir / f"state-{side}"
+            home = self.chain.dir / f"gateway-{side}"
+            home.mkdir(exist_ok=True)
+            path = home / "fastpath.sock"
             self.processes.append(self.chain.start(
-                namespace, fp.FASTPATH, "--wan", f"{side}w", "--vnet", f"{side}v", "--socket", path, "--state-dir", state,
+                namespace, fp.FASTPATH, "--wan", f"{side}w", "--vnet", f"{side}v", "--socket", path, "--state-dir", home / "state",
                 "--state-on-disk-for-tests", *self.options))
             try:
                 until("gw-fastpath answers", path.exists)
