@@ -77,6 +77,7 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                {"Remote"},
                {"Device"},
                {"ESP"},
+               {"Mtu", Align::kRight},
                {"In", Align::kRight},
                {"Out", Align::kRight},
                {"Dropped", Align::kRight},
@@ -84,8 +85,11 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                {"Routes", Align::kRight}});
   for (const api::Tunnel& tunnel : reply.tunnels()) {
     table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
-               tunnel.device(), esp_of(tunnel), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
+               tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
                tunnel.dropped_packets(), state(tunnel.bgp_state()), tunnel.routes_received()});
+    if (tunnel.path_mtu() != 0)
+      table.note(std::format("the path to {} takes packets of {} bytes: {} inside", tunnel.remote_address(),
+                             tunnel.path_mtu(), tunnel.mtu()));
     if (tunnel.reason().empty()) continue;
     table.note(tunnel.fault().empty() || tunnel.fault() == "NoFault"
                    ? tunnel.reason()

@@ -25,6 +25,7 @@
 #include "ebpf/abi/fib.h"
 #include "ebpf/control/events.hpp"
 #include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/paths.hpp"
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
@@ -151,6 +152,7 @@ class Fastpath {
     std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
+    net::IcmpListener icmp;
   };
   static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
   Fastpath(Base base, const FastpathOptions& options);
@@ -166,6 +168,7 @@ class Fastpath {
   control::Forwarding forwarding_;
   control::Paths paths_;
   control::SaManager sas_;
+  control::PathMtus path_mtus_;
   rpc::Service service_;
   rpc::Server server_;
   control::Events events_;
@@ -175,6 +178,8 @@ class Fastpath {
   asio::posix::stream_descriptor notices_{io_};
   asio::posix::stream_descriptor xdp_events_{io_};
   asio::posix::stream_descriptor netlink_{io_};
+  asio::posix::stream_descriptor icmp_v4_{io_};
+  asio::posix::stream_descriptor icmp_v6_{io_};
   unsigned ticks_ = 0;
   bool routes_due_ = false;
   std::optional<Error> failure_;
@@ -184,6 +189,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   tun::FdStore fds = tun::FdStore::from_environment();
   GW_TRY_ASSIGN(net::Netlink netlink, net::Netlink::open());
   GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
+  GW_TRY_ASSIGN(net::IcmpListener icmp, net::IcmpListener::open());
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
   GW_TRY_ASSIGN(auto store, open_store(o));
@@ -208,7 +214,8 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(ports.data_tun),
               std::move(workers),
               std::move(netlink),
-              std::move(monitor)};
+              std::move(monitor),
+              std::move(icmp)};
 }
 
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
@@ -224,6 +231,7 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor), {o.wan, o.vnet}),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
+      path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
                 o.transforms}),
       server_(io_, service_),
@@ -246,6 +254,7 @@ void Fastpath::tick() {
     sas_.remove_ended_orphans();
     sas_.end_old_reservations();
     tunnels_.settle_due();
+    path_mtus_.age();
     base_.workers->reclaim();
     if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
     tick();
@@ -259,11 +268,13 @@ Status Fastpath::serve(const FastpathOptions& options) {
                            log::error("xdp", "{}", done.error().describe());
                        },
                        [this](const net::Link& link) { base_.vnet.set_mac(link.mac); },
+                       [this](const net::Link& link) { path_mtus_.set_link_mtu(link.mtu); },
                        // The sockets are gone with the interface: a restart binds new ones.
                        [this](const Error& error) {
                          failure_ = error;
                          io_.stop();
                        }}));
+  sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
 
   notices_.assign(base_.workers->notice_fd());
@@ -271,6 +282,9 @@ Status Fastpath::serve(const FastpathOptions& options) {
   netlink_.assign(paths_.monitor_fd());
   watch(notices_, [this] { events_.forward_notices(*base_.workers); });
   watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.maps); });
+  icmp_v4_.assign(path_mtus_.icmp_fds()[0]);
+  icmp_v6_.assign(path_mtus_.icmp_fds()[1]);
+  for (auto* icmp : {&icmp_v4_, &icmp_v6_}) watch(*icmp, [this] { path_mtus_.on_icmp(); });
   watch(netlink_, [this] {
     if (!paths_.on_readable() || std::exchange(routes_due_, true)) return;
     route_timer_.expires_after(kRouteSettle);
@@ -291,7 +305,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
   log::info("main", "ready at {}", options.socket);
   io_.run();
   // Not ours to close: their owners do.
-  for (auto* fd : {&notices_, &xdp_events_, &netlink_}) (void)fd->release();
+  for (auto* fd : {&notices_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
   server_.stop();
   ike_.stop();
   if (failure_) return std::unexpected(*failure_);

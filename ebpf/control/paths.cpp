@@ -44,6 +44,7 @@ void Paths::read_links() {
   if (!refresh(wan_, names_.wan) || !refresh(vnet_, names_.vnet)) return;
   workers_.call_all([&](worker::DataPath& d) { d.set_links(wan_, vnet_); });
   if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
+  if (callbacks_.wan_link) callbacks_.wan_link(wan_);
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);  // our MAC is in the headers
 }
 

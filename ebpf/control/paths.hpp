@@ -29,6 +29,7 @@ class Paths {
   struct Callbacks {
     std::function<void(std::span<const IpAddress>)> local_addresses;
     std::function<void(const net::Link&)> vnet_link;
+    std::function<void(const net::Link&)> wan_link;
     std::function<void(const Error&)> port_lost;
   };
 

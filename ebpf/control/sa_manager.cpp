@@ -178,7 +178,10 @@ Status SaManager::move(const SaMove& m) {
   entry->dst = m.dst;
   entry->encapsulation = m.encapsulation;
   log::info("sa", "{} is now {} to {}", describe(m.key), m.src.address, m.dst.address);
+  const std::uint32_t tunnel = entry->tunnel_id;
+  const bool sends = entry->active;
   table_.move(SaKey(m.key), to);
+  if (sends && on_active_) on_active_(tunnel);
   return {};
 }
 
@@ -271,6 +274,7 @@ Status SaManager::activate(const SaKey& key) {
   table_.activate(*entry);
   parts_.tunnels.start_sending(entry->tunnel_id);
   log::info("sa", "tunnel {} sends with {}", entry->tunnel_id, describe(key));
+  if (on_active_) on_active_(entry->tunnel_id);
   return {};
 }
 

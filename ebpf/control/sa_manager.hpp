@@ -66,6 +66,9 @@ class SaManager {
   Status remove(const SaKey& key);
   Status activate(const SaKey& key);
 
+  /// Called when a tunnel sends with another SA, or to another place.
+  void on_active(std::function<void(std::uint32_t tunnel_id)> callback) { on_active_ = std::move(callback); }
+
   void on_hello(std::uint64_t epoch) { table_.on_hello(epoch); }
   /// The client of this epoch has sent all it has: the rest of its SAs goes, and records of keys that
   /// nobody has any more.
@@ -95,6 +98,7 @@ class SaManager {
 
   Parts parts_;
   SaTable table_;
+  std::function<void(std::uint32_t)> on_active_;
   std::map<SaKey, MonoTime> reserved_;      // until when
   std::map<IpAddress, std::size_t> peers_;  // how many inbound SAs each has
 };

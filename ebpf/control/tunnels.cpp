@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.hpp"
+#include "ebpf/ip/path_mtu.hpp"
 
 namespace gw::control {
 namespace {
@@ -95,7 +96,7 @@ void Tunnels::discard_device(std::uint32_t id, tun::TunDevice device) {
 
 Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
   GW_TRY_ASSIGN(Obtained obtained, obtain_device(settings));
-  GW_TRY(obtained.device.bring_up(settings.mtu));
+  GW_TRY(obtained.device.bring_up(device_mtu(settings, t.room)));
   const bool waits = obtained.origin == Origin::kAdopted && !t.sending;
   if (!waits) GW_TRY(workers_.owner(t.slot).watch_tun(t.slot, obtained.device.fd()));
   auto before = std::exchange(t.device, std::move(obtained.device));
@@ -121,7 +122,7 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
   GW_TRY(check_names(settings));
   GW_TRY_ASSIGN(Tunnel* const t, hold(settings.id));
   if (t->device && t->device->name() == settings.device && t->device->exists()) {
-    GW_TRY(t->device->bring_up(settings.mtu));
+    GW_TRY(t->device->bring_up(device_mtu(settings, t->room)));
     t->settings = settings;
     tell_worker(settings.id, *t);
   } else if (auto replaced = replace_device(*t, settings); !replaced) {
@@ -131,6 +132,29 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
   t->generation = generation;
   apply_carrier(settings.id, *t);
   return {};
+}
+
+std::uint16_t Tunnels::inner_mtu(const Tunnel& t) {
+  if (t.room.inner == 0 || t.room.inner >= t.settings->mtu) return t.settings->mtu;
+  return static_cast<std::uint16_t>(std::max(t.room.inner, ip::least_inner_mtu(Family::kV4)));
+}
+
+/// Never less than 1280 because of the path: the kernel would take IPv6 from the device (RFC 8200 5). The worker
+/// answers IPv4 packets between the two.
+std::uint32_t Tunnels::device_mtu(const TunnelSettings& settings, const PathRoom& room) {
+  if (room.inner == 0) return settings.mtu;
+  return std::min<std::uint32_t>(settings.mtu, std::max(room.inner, ip::least_inner_mtu(Family::kV6)));
+}
+
+void Tunnels::set_room(std::uint32_t id, const PathRoom& room) {
+  const auto it = tunnels_.find(id);
+  if (it == tunnels_.end() || it->second.room == room) return;
+  Tunnel& t = it->second;
+  t.room = room;
+  if (!t.settings || !t.device) return;
+  if (auto done = t.device->bring_up(device_mtu(*t.settings, room)); !done)
+    log::error("tun", "{}", done.error().describe());
+  tell_worker(id, t);
 }
 
 bool Tunnels::remove(std::uint32_t id) {
@@ -171,8 +195,11 @@ void Tunnels::tell_worker(std::uint32_t id, const Tunnel& t) {
   worker::TunnelConfig config{.id = id};
   if (t.settings && t.device) {
     config.tun_fd = t.device->fd();
-    config.mtu = t.settings->mtu;
-    config.mss = t.settings->mss_clamp;
+    config.mtu = inner_mtu(t);
+    config.path_mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(t.room.outer, UINT16_MAX));
+    constexpr std::uint16_t kHeaders = 40;  // IPv4 and TCP
+    if (t.settings->mss_clamp != 0)
+      config.mss = std::min<std::uint16_t>(t.settings->mss_clamp, static_cast<std::uint16_t>(config.mtu - kHeaders));
     config.fragmentation = t.settings->fragmentation;
   }
   workers_.call(t.slot, [&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
@@ -241,7 +268,7 @@ std::optional<std::uint32_t> Tunnels::id_of(worker::TunnelSlot slot) const {
 std::optional<fib::TunnelRef> Tunnels::ref(std::uint32_t id) const {
   const Tunnel* t = find(id);
   if (!t || !t->settings) return std::nullopt;
-  return fib::TunnelRef{id, t->slot, t->settings->mtu};
+  return fib::TunnelRef{id, t->slot, inner_mtu(*t)};
 }
 
 }  // namespace gw::control

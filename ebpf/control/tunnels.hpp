@@ -32,6 +32,13 @@ struct TunnelSettings {
   CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
 };
 
+/// What the way to the peer has room for, bytes.
+struct PathRoom {
+  std::uint32_t outer = 0;  // as reported by routers; 0: none did
+  std::uint32_t inner = 0;  // 0: not known
+  friend bool operator==(const PathRoom&, const PathRoom&) = default;
+};
+
 class Tunnels {
  public:
   /// The largest packet that fits a frame with the outer headers, both ways.
@@ -43,6 +50,7 @@ class Tunnels {
     worker::TunnelSlot slot = worker::kNoTunnel;
     std::size_t sas = 0;
     std::optional<TunnelSettings> settings;
+    PathRoom room;
     std::optional<tun::TunDevice> device;
     bool sending = false;         // an outbound SA is active
     std::optional<bool> carrier;  // as last set; none: not set by this process yet
@@ -60,6 +68,10 @@ class Tunnels {
   /// The device goes. False: no such tunnel. The caller has taken it out of the forwarding table.
   bool remove(std::uint32_t id);
   std::vector<std::uint32_t> older_than(std::uint64_t generation) const;
+  /// The MTU in use follows; the caller tells the forwarding table (ref()).
+  void set_room(std::uint32_t id, const PathRoom& room);
+  /// In use: what is configured, or less. Of a configured tunnel.
+  static std::uint16_t inner_mtu(const Tunnel& tunnel);
 
   /// For an SA: the tunnel's slot, made if needed; kLimit. Give it back with release_slot().
   Result<worker::TunnelSlot> acquire_slot(std::uint32_t id);
@@ -94,6 +106,7 @@ class Tunnels {
     Origin origin;
   };
   Result<Obtained> obtain_device(const TunnelSettings& settings);
+  static std::uint32_t device_mtu(const TunnelSettings& settings, const PathRoom& room);
   Status replace_device(Tunnel& tunnel, const TunnelSettings& settings);
   Status check_names(const TunnelSettings& settings) const;
   void discard_device(std::uint32_t id, tun::TunDevice device);

@@ -95,6 +95,8 @@ void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, f
   out.set_name(t.settings->name);
   out.set_device(t.settings->device);
   out.set_mtu(t.settings->mtu);
+  out.set_path_mtu(t.room.outer);
+  out.set_inner_mtu(control::Tunnels::inner_mtu(t));
   out.set_carrier(t.carrier.value_or(true));
   if (const control::SaEntry* sa = parts_.sas.table().active(id)) {
     fill(sa->src, *out.mutable_local());

@@ -75,6 +75,8 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
     if (info == tunnels.tunnels().end()) continue;
+    out.set_mtu(info->inner_mtu());
+    out.set_path_mtu(info->path_mtu());
     out.set_in_packets(info->in_packets());
     out.set_in_bytes(info->in_bytes());
     out.set_out_packets(info->out_packets());

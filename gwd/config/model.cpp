@@ -149,6 +149,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   tunnel.initiate = resolve_initiate(connection.initiate());
   tunnel.udp_encapsulation = connection.udp_encapsulation();
   tunnel.disabled = connection.disabled();
+  tunnel.fragment = connection.fragment();
   tunnel.mtu = connection.mtu() == 0 ? kDefaultMtu : connection.mtu();
   tunnel.mss = connection.mss() != 0 ? connection.mss() : std::min(kDefaultMss, tunnel.mtu - kMssBelowMtu);
   GW_TRY_ASSIGN(tunnel.static_prefixes, prefixes(slot.remote.site->static_()));

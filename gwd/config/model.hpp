@@ -83,6 +83,7 @@ struct TunnelModel {
   std::string fault;      // why a secret could not be read (UnreadableSecrets::kFaultTunnel); empty: none
   std::uint32_t mtu = 0;  // inner
   std::uint32_t mss = 0;
+  bool fragment = false;  // IPv4 without DF that is too big
   std::vector<Prefix> static_prefixes;  // the site's
   std::optional<BgpSettings> bgp;
   friend bool operator==(const TunnelModel&, const TunnelModel&) = default;

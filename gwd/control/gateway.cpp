@@ -16,6 +16,7 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   put.set_device(tunnel.device);
   put.set_mtu(tunnel.mtu);
   put.set_mss_clamp(tunnel.mss);
+  put.set_fragment(tunnel.fragment);
   put.set_carrier(fp::CARRIER_FOLLOWS_SA);
   return put;
 }

@@ -72,10 +72,11 @@ class PeerSa:
 class Tunnel:
     """A tunnel with one SA pair, as charon and gwd would make it, and the peer's two ends."""
 
-    def __init__(self, lab, v6=False, udp=False, key_bits=256, number=1, epoch=1, keys=None, fresh=True, like=None, **more):
+    def __init__(self, lab, v6=False, udp=False, key_bits=256, number=1, epoch=1, keys=None, fresh=True, like=None, peer=None, **more):
         """`like`: another tunnel of the same charon and gwd; each has one connection."""
         self.lab, self.number = lab, number
         self.gw, self.peer = (GW6, PEER6) if v6 else (GW4, PEER4)
+        self.peer = peer or self.peer
         self.keys = keys or (os.urandom(key_bits // 8 + 4), os.urandom(key_bits // 8 + 4))
         self.udp = udp
         self.in_spi, self.out_spi = IN_SPI + 16 * number, OUT_SPI + 16 * number

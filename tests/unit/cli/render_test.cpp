@@ -20,15 +20,16 @@ Message from_json(const std::string& json) {
 TEST(Render, Tunnels) {
   const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
     {"name": "paris-ce1/gw-a", "state": "up", "remote_address": "198.51.100.1", "device": "tun7", "esp_proposal": "AES_GCM_16-256",
-     "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "bgp_state": "Established", "routes_received": 4},
+     "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "mtu": 1326, "path_mtu": 1380, "bgp_state": "Established", "routes_received": 4},
     {"name": "lyon/gw-a", "state": "connecting", "remote_address": "198.51.100.77", "device": "tun9", "udp_encapsulation": true,
      "reason": "authentication failed: the pre-shared keys differ", "fault": "Authentication"}]})");
   EXPECT_EQ(render(reply, kView),
-            "Tunnel          State          Up  Remote         Device  ESP                  In   Out  Dropped  Bgp     "
+            "Tunnel          State          Up  Remote         Device  ESP              Mtu       In   Out  Dropped  Bgp     "
             "     Routes\n"
-            "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1.2 GiB  12 B        3  "
+            "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1326  1.2 GiB  12 B        3  "
             "Established       4\n"
-            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                   0 B   0 B        0  -      "
+            "    the path to 198.51.100.1 takes packets of 1380 bytes: 1326 inside\n"
+            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                  0      0 B   0 B        0  -      "
             "           0\n"
             "    authentication failed: the pre-shared keys differ (Authentication)\n");
   EXPECT_FALSE(all_up(reply));
