@@ -33,6 +33,8 @@ Placement place(std::optional<std::size_t> asked, const Machine& machine, const 
   }
   p.cpus.resize(p.workers);
   if (machine.allowed.size() >= machine.online || machine.allowed.size() < p.workers) return p;
+  // One worker has nobody to keep out of its way; two gateways on the same two CPUs have, and do not know it.
+  if (p.workers == 1) return p;
   // The first CPU is left to the control thread while there are enough.
   const std::size_t first = machine.allowed.size() > p.workers ? 1 : 0;
   for (std::size_t i = 0; i < p.workers; ++i) p.cpus[i] = machine.allowed[first + i];

@@ -27,7 +27,7 @@ struct Placement {
 };
 
 /// As many as asked for (none: one CPU fewer than there are, for control and kernel), but at least one and no more
-/// than receive queues on any port. A CPU each if the process was given CPUs of its own (taskset, systemd's
+/// than receive queues on any port. Several get a CPU each if the process was given CPUs of its own (taskset, systemd's
 /// CPUAffinity=) and they suffice: on CPUs that everybody may use, the scheduler knows better who else is there.
 Placement place(std::optional<std::size_t> asked, const Machine& machine, const std::vector<QueueLimit>& limits);
 

@@ -38,6 +38,7 @@ TEST(Place, PinsOnlyOnCpusOfItsOwn) {
   EXPECT_EQ(tight.cpus[0], 4);
   EXPECT_EQ(tight.cpus[1], 5);
   for (const auto& cpu : place(3, {{4, 5}, 16}, {}).cpus) EXPECT_FALSE(cpu) << "too few";
+  EXPECT_FALSE(place(1, {{4, 5}, 16}, {}).cpus[0]) << "alone";
 }
 
 }  // namespace
