@@ -81,25 +81,30 @@ Receiver::Receiver(std::span<std::uint8_t> memory)
     m.msg_iov = &parts_[i];
     m.msg_iovlen = 1;
     m.msg_control = controls_[i].bytes;
+    reset(i);
   }
 }
 
 Receiver::~Receiver() { ::munmap(memory_.data(), memory_.size()); }
 
 std::size_t Receiver::receive(int fd) {
-  const std::size_t wanted = std::clamp<std::size_t>(wanted_, 1, kMessages);
-  for (std::size_t i = 0; i < wanted; ++i) {
-    msghdr& m = messages_[i].msg_hdr;
-    m.msg_namelen = sizeof(sockaddr_storage);
-    m.msg_controllen = kControlBytes;
-  }
-  const int n = ::recvmmsg(fd, messages_.data(), static_cast<unsigned>(wanted), MSG_DONTWAIT, nullptr);
-  if (n <= 0) return 0;  // nothing, or an ICMP error for something we sent: it was reported once, and is gone now
-  const auto count = static_cast<std::size_t>(n);
+  for (std::size_t i = 0; i < received_; ++i) reset(i);
+  asked_ = std::clamp<std::size_t>(wanted_, 1, kMessages);
+  const int n = ::recvmmsg(fd, messages_.data(), static_cast<unsigned>(asked_), MSG_DONTWAIT, nullptr);
+  // Nothing, or an ICMP error for something we sent: it was reported once, and is gone now.
+  received_ = n <= 0 ? 0 : static_cast<std::size_t>(n);
+  if (received_ == 0) return 0;
   std::size_t bytes = 1;
-  for (std::size_t i = 0; i < count; ++i) bytes += messages_[i].msg_len;
-  wanted_ = kCacheBytes * count / bytes;
-  return count;
+  for (std::size_t i = 0; i < received_; ++i) bytes += messages_[i].msg_len;
+  wanted_ = kCacheBytes * received_ / bytes;
+  return received_;
+}
+
+/// What the kernel changes in a message that it fills.
+void Receiver::reset(std::size_t i) {
+  msghdr& m = messages_[i].msg_hdr;
+  m.msg_namelen = sizeof(sockaddr_storage);
+  m.msg_controllen = kControlBytes;
 }
 
 bool Receiver::read(std::size_t i, Kind kind, Train& t) {

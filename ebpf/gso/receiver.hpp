@@ -39,6 +39,8 @@ class Receiver {
 
   /// What waits, as long as it stays in the cache; how many. What was received before is gone.
   std::size_t receive(int fd);
+  /// Whether the last receive() got all that there was.
+  bool drained() const { return received_ < asked_; }
   /// The message's bytes and where it comes from. A raw IPv4 packet is cut to what follows its header. Nothing: it
   /// was longer than any packet, or is no such packet.
   bool read(std::size_t i, Kind kind, Train& train);
@@ -49,6 +51,7 @@ class Receiver {
   static constexpr std::size_t kControlBytes = 128;
 
   explicit Receiver(std::span<std::uint8_t> memory);
+  void reset(std::size_t i);
 
   std::span<std::uint8_t> memory_;
   struct alignas(16) Control {
@@ -59,6 +62,8 @@ class Receiver {
   std::vector<sockaddr_storage> names_;
   std::vector<Control> controls_;
   std::size_t wanted_ = 4;
+  std::size_t asked_ = 0;
+  std::size_t received_ = 0;
 };
 
 }  // namespace gw::gso

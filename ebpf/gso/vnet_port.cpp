@@ -32,7 +32,7 @@ void VnetPort::receive(Burst& burst) {
   while (!burst.full()) {
     if (segmenter_)
       cut(burst);
-    else if (!read(burst))
+    else if (!ready_ || !(ready_ = read(burst)))
       break;
   }
   rx_packets.add(burst.count);
@@ -43,10 +43,11 @@ void VnetPort::receive(Burst& burst) {
 bool VnetPort::read(Burst& burst) {
   VnetHeader header;
   std::uint8_t* const start = slot(burst.count) + worker::kHeadroom;
-  std::array<iovec, 3> parts{
-      {{&header, sizeof header}, {start, kSlotRoom}, {overflow_.data() + kSlotRoom, kMostBytes}}};
+  std::uint8_t* const before = start - sizeof header;
+  std::array<iovec, 2> parts{{{before, sizeof header + kSlotRoom}, {overflow_.data() + kSlotRoom, kMostBytes}}};
   const ssize_t n = ::readv(fd_, parts.data(), static_cast<int>(parts.size()));
   if (n <= 0) return false;
+  std::memcpy(&header, before, sizeof header);
   const std::size_t length =
       static_cast<std::size_t>(n) - std::min<std::size_t>(static_cast<std::size_t>(n), sizeof header);
   std::uint8_t* bytes = start;

@@ -24,6 +24,7 @@ class VnetPort final : public worker::Port {
   };
   explicit VnetPort(Parts parts);
 
+  void ready(int /*fd*/) override { ready_ = true; }
   void receive(worker::Burst& burst) override;
   bool maintain() override { return false; }
   std::span<const int> fds() const override { return {&fd_, 1}; }
@@ -47,6 +48,7 @@ class VnetPort final : public worker::Port {
 
   Parts parts_;
   int fd_;
+  bool ready_ = true;                   // the queue may have packets
   std::vector<std::uint8_t> slots_;     // one for each packet of a burst
   std::vector<std::uint8_t> overflow_;  // superpackets: room for what is in the slot, then what did not fit it
   std::optional<Segmenter> segmenter_;  // of the superpacket in overflow_

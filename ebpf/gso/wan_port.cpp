@@ -16,9 +16,6 @@ constexpr std::uint8_t kKeepalive = 0xff;  // RFC 3948 2.3
 constexpr std::size_t kMarkerBytes = 4;    // RFC 3948 2.2
 constexpr std::size_t kEspHeaderBytes = 8;
 
-// Every so many reads another socket than the favourite is asked first, so that none starves.
-constexpr std::size_t kOthersFirst = 8;
-
 bool kernel_has_ipv6() {
   const Fd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   return static_cast<bool>(fd) || errno != EAFNOSUPPORT;
@@ -52,27 +49,30 @@ WanPort::WanPort(Parts parts, std::unique_ptr<Receiver> receiver)
                 {parts_.sockets.udp6.get(), Receiver::Kind::kUdp},
                 {parts_.sockets.raw4.get(), Receiver::Kind::kRaw4},
                 {parts_.sockets.raw6.get(), Receiver::Kind::kRaw6}}} {
-  for (const Source& s : sources_)
-    if (s.fd >= 0) fds_.push_back(s.fd);
+  for (Source& s : sources_) {
+    s.ready = s.fd >= 0;
+    if (s.ready) fds_.push_back(s.fd);
+  }
 }
 
-/// Asks the socket that had something last, and one of the others in turn: an empty answer costs a system call. The
-/// worker asks often enough before it sleeps that each has its turn.
+void WanPort::ready(int fd) {
+  for (Source& s : sources_) s.ready |= s.fd == fd;
+}
+
+/// Asks the sockets that have something, in turn: none starves the others. False: none has.
 bool WanPort::refill() {
-  const auto ask = [this](std::size_t i) {
-    if (sources_[i].fd < 0) return false;
+  for (std::size_t tries = 0; tries < sources_.size(); ++tries) {
+    Source& source = sources_[next_];
+    next_ = (next_ + 1) % sources_.size();
+    if (!source.ready) continue;
     train_ = {};
-    messages_ = receiver_->receive(sources_[i].fd);
+    messages_ = receiver_->receive(source.fd);
     message_ = 0;
-    kind_ = sources_[i].kind;
-    if (messages_ > 0) favourite_ = i;
-    return messages_ > 0;
-  };
-  other_ = (other_ + 1) % sources_.size();
-  std::size_t first = favourite_;
-  std::size_t second = other_;
-  if (++reads_ % kOthersFirst == 0) std::swap(first, second);
-  return ask(first) || (second != first && ask(second));
+    kind_ = source.kind;
+    source.ready = !receiver_->drained();
+    if (messages_ > 0) return true;
+  }
+  return false;
 }
 
 void WanPort::receive(Burst& burst) {

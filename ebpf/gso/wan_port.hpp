@@ -43,6 +43,7 @@ class WanPort final : public worker::Port {
   /// For the SO_REUSEPORT program and for whoever answers IKE; -1: none.
   int nat_t_fd(Family family) const { return sources_[family == Family::kV4 ? 0 : 1].fd; }
 
+  void ready(int fd) override;
   void receive(worker::Burst& burst) override;
   bool maintain() override { return false; }
   std::span<const int> fds() const override { return fds_; }
@@ -55,6 +56,7 @@ class WanPort final : public worker::Port {
   struct Source {
     int fd = -1;
     Receiver::Kind kind = Receiver::Kind::kUdp;
+    bool ready = true;  // it may have packets
   };
   WanPort(Parts parts, std::unique_ptr<Receiver> receiver);
   bool refill();
@@ -66,9 +68,7 @@ class WanPort final : public worker::Port {
   Sender sender_;
   std::array<Source, 4> sources_;
   std::vector<int> fds_;
-  std::size_t favourite_ = 0;  // the source that had packets last
-  std::size_t other_ = 0;      // the one that is asked besides
-  std::size_t reads_ = 0;
+  std::size_t next_ = 0;  // the source that is asked first
   // What was received and is not handed over yet.
   std::size_t messages_ = 0;
   std::size_t message_ = 0;

@@ -100,6 +100,8 @@ class Port {
     mtu_ = link.mtu;
   }
 
+  /// One of fds() is readable, epoll says; called before receive(). For ports whose every look costs a system call.
+  virtual void ready(int /*fd*/) {}
   /// Up to a burst; `burst.count` of them (0 on entry). Borrowed packets of the call before are no more.
   virtual void receive(Burst& burst) = 0;
 

@@ -22,8 +22,10 @@ constexpr std::chrono::seconds kStuck{10};
 constexpr int kParkedMs = 100;  // how often parked packets and fragments are looked after while nothing else happens
 
 // Epoll user data: tunnel slots are themselves.
-constexpr std::uint64_t kPortData = std::uint64_t{1} << 32;
-constexpr std::uint64_t kBellData = std::uint64_t{2} << 32;
+// The ports' descriptors come with their number.
+constexpr std::uint64_t kWanData = std::uint64_t{1} << 32;
+constexpr std::uint64_t kVnetData = std::uint64_t{2} << 32;
+constexpr std::uint64_t kBellData = std::uint64_t{3} << 32;
 
 }  // namespace
 
@@ -63,8 +65,8 @@ Status Worker::set_up() {
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e) == 0;
   };
   bool ok = watch(exchange_.bell(index_), kBellData);
-  for (const Port* port : {wan_.get(), vnet_.get()})
-    for (const int fd : port->fds()) ok = ok && watch(fd, kPortData);
+  for (const int fd : wan_->fds()) ok = ok && watch(fd, kWanData + static_cast<unsigned>(fd));
+  for (const int fd : vnet_->fds()) ok = ok && watch(fd, kVnetData + static_cast<unsigned>(fd));
   if (!ok) return fail_errno("watching the ports");
   return {};
 }
@@ -131,7 +133,10 @@ std::size_t Worker::poll_events(int timeout_ms) {
   for (int i = 0; i < n; ++i) {
     const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
     if (data == kBellData) exchange_.clear_bell(index_);
-    if (data >= kPortData) continue;  // ports are polled every round
+    if (data >= kWanData) {  // ports are polled every round
+      if (data < kBellData) (data < kVnetData ? *wan_ : *vnet_).ready(static_cast<int>(data & 0xffffffff));
+      continue;
+    }
     const auto slot = static_cast<TunnelSlot>(data);
     const std::size_t read = data_path_.from_tun(slot);
     if (read == 0) {

@@ -181,6 +181,7 @@ class WanPortTest : public testing::TestWithParam<Family> {
   std::vector<Bytes> receive(std::size_t n) {
     std::vector<Bytes> all;
     for (int tries = 0; tries < 200 && all.size() < n; ++tries) {
+      for (const int fd : port_->fds()) port_->ready(fd);
       burst_.count = 0;
       port_->receive(burst_);
       for (std::size_t i = 0; i < burst_.count; ++i)
@@ -330,6 +331,7 @@ class VnetPortTest : public testing::Test {
   std::vector<Bytes> receive() {
     std::vector<Bytes> all;
     do {
+      for (const int fd : port_->fds()) port_->ready(fd);
       burst_.count = 0;
       port_->receive(burst_);
       for (std::size_t i = 0; i < burst_.count; ++i) {
