@@ -15,6 +15,9 @@ Status Paths::start(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
   GW_TRY_ASSIGN(wan_, netlink_.link(names_.wan));
   GW_TRY_ASSIGN(vnet_, netlink_.link(names_.vnet));
+  if (!names_.data_tun.empty()) {
+    GW_TRY_ASSIGN(data_tun_, netlink_.link(names_.data_tun));
+  }
   resync();
   return {};
 }
@@ -42,6 +45,7 @@ bool Paths::refresh(net::Link& link, const std::string& name) {
 
 void Paths::read_links() {
   if (!refresh(wan_, names_.wan) || !refresh(vnet_, names_.vnet)) return;
+  if (!names_.data_tun.empty() && !refresh(data_tun_, names_.data_tun)) return;
   workers_.call_all([&](worker::DataPath& d) { d.set_links(wan_, vnet_); });
   if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
   if (callbacks_.wan_link) callbacks_.wan_link(wan_);

@@ -20,6 +20,7 @@ namespace gw::control {
 struct PortNames {
   std::string wan;
   std::string vnet;
+  std::string data_tun;  // of a gso vnet port; empty: none
 };
 
 class Paths {
@@ -76,6 +77,7 @@ class Paths {
   Callbacks callbacks_;
   net::Link wan_;
   net::Link vnet_;
+  net::Link data_tun_;
   std::map<net::NeighbourKey, net::MacAddress> neighbours_;
   std::vector<Path> paths_;
   std::map<net::Flow, worker::PathIndex> by_flow_;

@@ -24,9 +24,9 @@ namespace {
 
 // No limit of its own: the tunnels' MTUs are checked packet by packet.
 constexpr int kMtu = 65535;
-// Superpackets that may wait for a worker: 64 KiB each, so 500 (the default) would be 32 MB and 25 ms at 10 Gbit/s;
-// single packets need the room.
-constexpr int kQueueLength = 1000;
+// Packets that may wait for a worker: 10 ms of small ones at 400 kpps, three time slices of the scheduler (the default
+// of 500 is less than one). As many superpackets would be 256 MiB, but of TCP only its windows wait.
+constexpr int kQueueLength = 4096;
 
 ifreq request_for(const std::string& name) {
   ifreq r{};
