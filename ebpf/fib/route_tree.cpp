@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cassert>
+#include <utility>
 
 namespace gw::fib {
 namespace {
@@ -106,23 +107,24 @@ RouteValue* RouteTree::value(const Place& place) {
   return n.has_prefix(place.heap) ? &values_.of(n.values)[rank_of_prefix(n, place.heap)] : nullptr;
 }
 
-void RouteTree::set(const Place& place, const RouteValue& to) {
-  if (RouteValue* v = value(place)) {
-    *v = to;
-    return;
-  }
+RouteValue RouteTree::set(const Place& place, const RouteValue& to) {
+  if (RouteValue* v = value(place)) return std::exchange(*v, to);
   Node& n = nodes_[place.path[place.depth]];
   values_.insert(n.values, rank_of_prefix(n, place.heap), to);
   flip(n.prefixes, place.heap);
   ++size_;
+  return {};
 }
 
-void RouteTree::erase(const Place& place) {
+RouteValue RouteTree::erase(const Place& place) {
   Node& n = nodes_[place.path[place.depth]];
   assert(n.has_prefix(place.heap));
-  values_.erase(n.values, rank_of_prefix(n, place.heap));
+  const std::size_t at = rank_of_prefix(n, place.heap);
+  const RouteValue before = values_.of(n.values)[at];
+  values_.erase(n.values, at);
   flip(n.prefixes, place.heap);
   --size_;
+  return before;
 }
 
 unsigned RouteTree::prune(const Place& place, std::span<const std::uint8_t> address) {

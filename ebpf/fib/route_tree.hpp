@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -69,11 +70,24 @@ class RouteTree {
   bool find(const Prefix& prefix, Place& place) const;
   /// The value at a place, null without a route.
   RouteValue* value(const Place& place);
-  /// Adds or replaces.
-  void set(const Place& place, const RouteValue& value);
-  void erase(const Place& place);
+  /// Adds or replaces; what was there (hop 0: nothing).
+  RouteValue set(const Place& place, const RouteValue& value);
+  /// What was there; something was.
+  RouteValue erase(const Place& place);
   /// Takes out the nodes at the end of the path that are empty; the depth of the last that stays.
   unsigned prune(const Place& place, std::span<const std::uint8_t> address);
+
+  /// The prefix will be changed soon: the nodes near the root are in the caches, the next one is fetched.
+  void prefetch(const Prefix& prefix) const {
+    NodeId id = 0;
+    for (unsigned d = 0; d < 2; ++d) {
+      const Child* c = child(id, prefix.address().bytes()[d]);
+      if (!c) return;
+      id = c->node;
+    }
+    __builtin_prefetch(&nodes_[id].prefixes, 1);
+    __builtin_prefetch(&nodes_[id].values, 1);
+  }
 
   const Node& node(NodeId id) const { return nodes_[id]; }
   /// Children in the order of their bytes.

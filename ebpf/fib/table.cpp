@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <ranges>
+#include <utility>
 
 namespace gw::fib {
 namespace {
@@ -10,6 +11,9 @@ namespace {
 // A grace period costs milliseconds (RCU, for the BPF programs): tens of thousands of updates share one. An
 // eighth of the IPv6 lines by default.
 constexpr std::size_t kMuchRetired = 32768;
+
+// Memory is asked for this many routes ahead.
+constexpr std::size_t kAhead = 4;
 
 Prefix prefix_of(Family family, unsigned depth, unsigned heap, const std::array<std::uint8_t, 16>& address) {
   const auto length = depth * 8 + static_cast<unsigned>(std::bit_width(heap)) - 1;
@@ -48,14 +52,19 @@ bool Table::is_local(const Prefix& p) const {
 
 // --- one route -----------------------------------------------------------------------------------------------
 
-Status Table::show(const Prefix& prefix, const RouteValue& value) {
+Result<RouteValue> Table::show(const Prefix& prefix, const RouteValue& value) {
   return prefix.family() == Family::kV4 ? v4_.set(prefix, value) : v6_.set(prefix, value);
 }
 
-Status Table::remove(const Prefix& prefix) {
-  if (prefix.family() == Family::kV6) return v6_.erase(prefix);
-  v4_.erase(prefix);
-  return {};
+Result<RouteValue> Table::hide(const Prefix& prefix) {
+  return prefix.family() == Family::kV4 ? v4_.erase(prefix) : v6_.erase(prefix);
+}
+
+void Table::prefetch(const Prefix& prefix) const {
+  if (prefix.family() == Family::kV4)
+    v4_.prefetch(prefix);
+  else
+    v6_.prefetch(prefix);
 }
 
 /// What the route says, hidden or not; hop 0: there is none.
@@ -69,16 +78,17 @@ RouteValue Table::find(const Prefix& prefix) {
   return tree.find(prefix, place) ? *tree.value(place) : RouteValue{};
 }
 
-Status Table::put(const Prefix& prefix, const RouteValue& value) {
+/// Both return what the route said before.
+Result<RouteValue> Table::put(const Prefix& prefix, const RouteValue& value) {
   if (!is_local(prefix)) return show(prefix, value);
-  hidden_[prefix] = value;
-  return {};
+  return std::exchange(hidden_[prefix], value);
 }
 
-Status Table::take_out(const Prefix& prefix) {
-  if (!is_local(prefix)) return remove(prefix);
+Result<RouteValue> Table::take_out(const Prefix& prefix) {
+  if (!is_local(prefix)) return hide(prefix);
+  const RouteValue before = find(prefix);
   hidden_.erase(prefix);
-  return {};
+  return before;
 }
 
 // --- batches -------------------------------------------------------------------------------------------------
@@ -86,46 +96,49 @@ Status Table::take_out(const Prefix& prefix) {
 /// The way back needs no memory that was not there on the way here.
 void Table::undo(std::span<const Change> changes) {
   for (const Change& c : changes | std::views::reverse) {
-    const Status done = c.before.hop != 0 ? put(c.prefix, c.before) : take_out(c.prefix);
+    const auto done = c.before.hop != 0 ? put(c.prefix, c.before) : take_out(c.prefix);
     assert(done && "the table was in this state a moment ago");
     (void)done;
     hops_.release(c.now.hop);
   }
 }
 
+Result<Table::Change> Table::add(const Route& route, Generation generation) {
+  auto hop = hops_.acquire(route.hop);
+  if (!hop && hops_.retired() > 0) {
+    reclaim();
+    hop = hops_.acquire(route.hop);
+  }
+  if (!hop) return std::unexpected(std::move(hop).error());
+  const RouteValue now{*hop, generation};
+  auto before = put(route.prefix, now);
+  if (before) return Change{route.prefix, now, *before};
+  hops_.release(*hop);
+  return std::unexpected(std::move(before).error());
+}
+
 Status Table::update(std::span<const Route> add, std::span<const Prefix> remove, Generation generation) {
   std::vector<Change> changes;
   changes.reserve(add.size());
-  for (const Route& route : add) {
-    auto hop = hops_.acquire(route.hop);
-    if (!hop && hops_.retired() > 0) {
-      reclaim();
-      hop = hops_.acquire(route.hop);
-    }
-    Status done = hop ? Status{} : std::unexpected(hop.error());
-    if (done) {
-      const Change change{route.prefix, {*hop, generation}, find(route.prefix)};
-      done = put(route.prefix, change.now);
-      if (done)
-        changes.push_back(change);
-      else
-        hops_.release(*hop);
-    }
-    if (!done) {
+  for (std::size_t i = 0; i < add.size(); ++i) {
+    if (i + kAhead < add.size()) prefetch(add[i + kAhead].prefix);
+    auto change = this->add(add[i], generation);
+    if (!change) {
       undo(changes);
-      return done;
+      return std::unexpected(std::move(change).error());
     }
+    changes.push_back(*change);
   }
   for (const Change& c : changes)
     if (c.before.hop != 0) hops_.release(c.before.hop);
   Status done;
-  for (const Prefix& prefix : remove) {
-    const RouteValue before = find(prefix);
-    if (before.hop == 0) continue;
-    if (auto gone = take_out(prefix); gone)
-      hops_.release(before.hop);
-    else
-      done = gone;
+  for (std::size_t i = 0; i < remove.size(); ++i) {
+    if (i + kAhead < remove.size()) prefetch(remove[i + kAhead]);
+    auto gone = take_out(remove[i]);
+    if (!gone)
+      done = std::unexpected(std::move(gone).error());
+    else if (gone->hop != 0)
+      hops_.release(gone->hop);
   }
   reclaim_if_much();
   return done;
@@ -148,7 +161,7 @@ Status Table::set_local(std::span<const IpAddress> addresses) {
     const RouteValue route = find(host);
     local_.erase(a);
     hidden_.erase(host);
-    GW_TRY(route.hop != 0 ? show(host, route) : remove(host));
+    GW_TRY(route.hop != 0 ? show(host, route) : hide(host));
   }
   for (const IpAddress& a : wanted) {
     if (local_.contains(a)) continue;

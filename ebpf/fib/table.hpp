@@ -69,10 +69,12 @@ class Table {
   };
   bool is_local(const Prefix& p) const;
   RouteValue find(const Prefix& prefix);
-  Status put(const Prefix& prefix, const RouteValue& value);
-  Status take_out(const Prefix& prefix);
-  Status show(const Prefix& prefix, const RouteValue& value);
-  Status remove(const Prefix& prefix);
+  Result<RouteValue> put(const Prefix& prefix, const RouteValue& value);
+  Result<RouteValue> take_out(const Prefix& prefix);
+  Result<RouteValue> show(const Prefix& prefix, const RouteValue& value);
+  Result<RouteValue> hide(const Prefix& prefix);
+  void prefetch(const Prefix& prefix) const;
+  Result<Change> add(const Route& route, Generation generation);
   void undo(std::span<const Change> changes);
   void reclaim_if_much();
   void each_route(const std::function<void(const Prefix&, const RouteValue&)>& handle) const;

@@ -48,7 +48,7 @@ void V4Table::release_retired() {
   retired_.clear();
 }
 
-Status V4Table::set(const Prefix& prefix, const RouteValue& value) {
+Result<RouteValue> V4Table::set(const Prefix& prefix, const RouteValue& value) {
   assert(value.hop != 0 && value.hop < GW_FIB_MAX_NEXT_HOPS);
   const RouteTree::Place place = tree_.make(prefix);
   if (place.depth == kGroupDepth && place.made_from <= kGroupDepth && !open_group(slot_of(prefix))) {
@@ -57,11 +57,9 @@ Status V4Table::set(const Prefix& prefix, const RouteValue& value) {
                                           "use; gw-fastpath --fib-v4-groups sets how many there are",
                                           root_groups_));
   }
-  const RouteValue* before = tree_.value(place);
-  const bool same = before && before->hop == value.hop;
-  tree_.set(place, value);
-  if (!same) write(place, prefix, value.hop);
-  return {};
+  const RouteValue before = tree_.set(place, value);
+  if (before.hop != value.hop) write(place, prefix, value.hop);
+  return before;
 }
 
 /// The next hop of the longest shorter prefix that contains this one; 0: none.
@@ -73,18 +71,18 @@ NextHopIndex V4Table::cover(const RouteTree::Place& place, const Prefix& prefix)
   return 0;
 }
 
-bool V4Table::erase(const Prefix& prefix) {
+Result<RouteValue> V4Table::erase(const Prefix& prefix) {
   RouteTree::Place place;
-  if (!tree_.find(prefix, place)) return false;
+  if (!tree_.find(prefix, place)) return RouteValue{};
   const NextHopIndex now = cover(place, prefix);
-  tree_.erase(place);
+  const RouteValue before = tree_.erase(place);
   const bool group_empty = place.depth == kGroupDepth && tree_.node(place.path[kGroupDepth]).empty();
   if (group_empty)
     close_group(slot_of(prefix), now);
   else
     write(place, prefix, now);
   tree_.prune(place, prefix.address().bytes());
-  return true;
+  return before;
 }
 
 void V4Table::write(const RouteTree::Place& place, const Prefix& prefix, NextHopIndex hop) {

@@ -20,10 +20,15 @@ class V4Table {
   /// `reclaim`: waits for readers and calls release_retired(); called when memory runs short.
   V4Table(const Memory& memory, std::function<void()> reclaim);
 
-  /// Adds or replaces. kLimit when groups run out; nothing has then changed.
-  Status set(const Prefix& prefix, const RouteValue& value);
-  /// False: there was no such route.
-  bool erase(const Prefix& prefix);
+  /// Adds or replaces; what was there before (hop 0: nothing). kLimit when groups run out; nothing has then changed.
+  Result<RouteValue> set(const Prefix& prefix, const RouteValue& value);
+  /// What was there (hop 0: nothing).
+  Result<RouteValue> erase(const Prefix& prefix);
+  /// The prefix will be changed soon.
+  void prefetch(const Prefix& prefix) const {
+    __builtin_prefetch(&root_[prefix.address().v4() >> (32 - GW_FIB_V4_ROOT_BITS)], 1);
+    tree_.prefetch(prefix);
+  }
 
   RouteTree& routes() { return tree_; }
   const RouteTree& routes() const { return tree_; }

@@ -28,14 +28,14 @@ using Entries = std::array<std::uint32_t, GW_FIB_NODE_ENTRIES>;
 /// values: it always fits.
 unsigned width_for(const Entries& entries) {
   static_assert(GW_FIB_NODE_ENTRIES >> GW_FIB_V6_MAX_WIDTH <= GW_FIB_LINE_RUNS);
+  std::array<std::uint16_t, GW_FIB_NODE_ENTRIES> begun{};  // runs that begin up to here
+  for (unsigned b = 1; b < GW_FIB_NODE_ENTRIES; ++b)
+    begun[b] = static_cast<std::uint16_t>(begun[b - 1] + (entries[b] != entries[b - 1]));
   for (unsigned width = 0; width < GW_FIB_V6_MAX_WIDTH; ++width) {
     const unsigned part = GW_FIB_NODE_ENTRIES >> width;
     bool fits = true;
-    for (unsigned first = 0; first < GW_FIB_NODE_ENTRIES && fits; first += part) {
-      unsigned runs = 1;
-      for (unsigned b = first + 1; b < first + part; ++b) runs += entries[b] != entries[b - 1];
-      fits = runs <= GW_FIB_LINE_RUNS;
-    }
+    for (unsigned first = 0; first < GW_FIB_NODE_ENTRIES && fits; first += part)
+      fits = begun[first + part - 1] - begun[first] < GW_FIB_LINE_RUNS;
     if (fits) return width;
   }
   return GW_FIB_V6_MAX_WIDTH;
@@ -47,9 +47,9 @@ struct ByteSpan {
 };
 
 /// One line: the runs of `entries` in the span.
-gw_fib_line make_line(const Entries& entries, const ByteSpan& span) {
-  gw_fib_line line{};
+void make_line(gw_fib_line& line, const Entries& entries, const ByteSpan& span) {
   std::ranges::fill(line.last, 0xff);
+  std::ranges::fill(line.entry, 0);
   unsigned run = 0;
   line.entry[0] = entries[span.first];
   for (unsigned b = span.first + 1; b < span.first + span.count; ++b) {
@@ -57,7 +57,6 @@ gw_fib_line make_line(const Entries& entries, const ByteSpan& span) {
     line.last[run++] = static_cast<std::uint8_t>(b - 1);
     line.entry[run] = entries[b];
   }
-  return line;
 }
 
 }  // namespace
@@ -78,6 +77,17 @@ Error V6Table::full() const {
 
 // --- nodes ---------------------------------------------------------------------------------------------------
 
+/// A node as lines, before anybody sees it.
+struct V6Table::Shape {
+  explicit Shape(const Entries& entries) : width(width_for(entries)) {
+    const unsigned part = GW_FIB_NODE_ENTRIES >> width;
+    for (unsigned i = 0; i < 1u << width; ++i) make_line(lines[i], entries, {i * part, part});
+  }
+  std::span<const gw_fib_line> used() const { return std::span(lines).first(1u << width); }
+  unsigned width;
+  std::array<gw_fib_line, 1u << GW_FIB_V6_MAX_WIDTH> lines;
+};
+
 V6Table::Content V6Table::content_of(NodeId id) {
   Content c;
   c.leaves.fill(0);
@@ -96,36 +106,33 @@ V6Table::Content V6Table::content_of(NodeId id) {
 }
 
 /// A new node, not yet published; its entry. None: no memory.
-std::optional<std::uint32_t> V6Table::write_lines(const Entries& entries, std::uint32_t inherited, Need need) {
-  const unsigned width = width_for(entries);
-  auto block = allocator_.allocate(width, need);
+std::optional<std::uint32_t> V6Table::write_lines(const Shape& shape, std::uint32_t inherited, Need need) {
+  auto block = allocator_.allocate(shape.width, need);
   if (!block) {
     reclaim_();
-    block = allocator_.allocate(width, need);
+    block = allocator_.allocate(shape.width, need);
   }
   if (!block) return std::nullopt;
-  const unsigned part = GW_FIB_NODE_ENTRIES >> width;
-  for (unsigned i = 0; i < 1u << width; ++i) {
-    lines_[block->first + i] = make_line(entries, {i * part, part});
-    lines_[block->first + i].inherited = inherited;
+  gw_fib_line* to = &lines_[block->first];
+  for (const gw_fib_line& line : shape.used()) {
+    *to = line;
+    (to++)->inherited = inherited;
   }
   return entry_to(*block);
 }
 
 /// True: the node's runs begin and end where they did, only what they say has changed, and is stored.
-bool V6Table::rewrite_in_place(std::uint32_t entry, const Entries& entries) {
+bool V6Table::rewrite_in_place(std::uint32_t entry, const Shape& shape) {
   const LineBlock b = block_of(entry);
-  if (width_for(entries) != b.width) return false;
-  const unsigned part = GW_FIB_NODE_ENTRIES >> b.width;
-  std::array<gw_fib_line, 1u << GW_FIB_V6_MAX_WIDTH> now;
-  for (unsigned i = 0; i < 1u << b.width; ++i) {
-    now[i] = make_line(entries, {i * part, part});
-    if (!std::ranges::equal(now[i].last, lines_[b.first + i].last)) return false;
-  }
-  for (unsigned i = 0; i < 1u << b.width; ++i) {
-    gw_fib_line& line = lines_[b.first + i];
+  if (shape.width != b.width) return false;
+  gw_fib_line* at = &lines_[b.first];
+  for (const gw_fib_line& now : shape.used())
+    if (!std::ranges::equal(now.last, (at++)->last)) return false;
+  at = &lines_[b.first];
+  for (const gw_fib_line& now : shape.used()) {
+    gw_fib_line& line = *at++;
     for (unsigned run = 0; run < GW_FIB_LINE_RUNS; ++run)
-      if (line.entry[run] != now[i].entry[run]) store_entry(line.entry[run], now[i].entry[run]);
+      if (line.entry[run] != now.entry[run]) store_entry(line.entry[run], now.entry[run]);
   }
   return true;
 }
@@ -163,8 +170,9 @@ void V6Table::publish(const Spot& s, std::uint32_t entry) {
 /// Gives the node its new content, in place or beside. False: no memory, nothing has changed.
 bool V6Table::rewrite(const Spot& s, const Content& content, Need need) {
   const std::uint32_t before = entry_of(s);
-  if (rewrite_in_place(before, content.entries)) return true;
-  const auto now = write_lines(content.entries, lines_[block_of(before).first].inherited, need);
+  const Shape shape(content.entries);
+  if (rewrite_in_place(before, shape)) return true;
+  const auto now = write_lines(shape, lines_[block_of(before).first].inherited, need);
   if (!now) return false;
   publish(s, *now);
   retire(before);
@@ -202,7 +210,7 @@ bool V6Table::write_branch(const Spot& top) {
   }
   while (d > top.depth) {
     const auto entry =
-        write_lines(content_of(place.path[d - 1]).entries, d - 1 == top.depth ? inherited : 0, Need::kGrow);
+        write_lines(Shape(content_of(place.path[d - 1]).entries), d - 1 == top.depth ? inherited : 0, Need::kGrow);
     if (!entry) return undo();
     made[--d] = *entry;
     if (d > kRootDepth) tree_.child(place.path[d - 1], top.address[d - 1])->entry = *entry;
@@ -260,15 +268,13 @@ bool V6Table::write_changes(const Spot& spot, NextHopIndex hop, Need need) {
   return true;
 }
 
-Status V6Table::set(const Prefix& prefix, const RouteValue& value) {
+Result<RouteValue> V6Table::set(const Prefix& prefix, const RouteValue& value) {
   assert(value.hop != 0 && value.hop < GW_FIB_MAX_NEXT_HOPS);
   const RouteTree::Place place = tree_.make(prefix);
   const auto address = prefix.address().bytes();
-  const RouteValue* found = tree_.value(place);
-  const RouteValue before = found ? *found : RouteValue{};
-  tree_.set(place, value);
+  const RouteValue before = tree_.set(place, value);
   const Need need = before.hop == 0 ? Need::kGrow : Need::kShrink;
-  if (before.hop == value.hop || write_changes({place, address, place.depth}, value.hop, need)) return {};
+  if (before.hop == value.hop || write_changes({place, address, place.depth}, value.hop, need)) return before;
   if (before.hop != 0) {
     tree_.set(place, before);
   } else {
@@ -306,12 +312,11 @@ bool V6Table::cut_empty(const RouteTree::Place& place, Bytes address) {
   return cut_branch({place, address, stays});
 }
 
-Status V6Table::erase(const Prefix& prefix) {
+Result<RouteValue> V6Table::erase(const Prefix& prefix) {
   RouteTree::Place place;
-  if (!tree_.find(prefix, place)) return {};
+  if (!tree_.find(prefix, place)) return RouteValue{};
   const auto address = prefix.address().bytes();
-  const RouteValue before = *tree_.value(place);
-  tree_.erase(place);
+  const RouteValue before = tree_.erase(place);
   const bool empty = place.depth >= kRootDepth && tree_.node(place.path[place.depth]).empty();
   const NextHopIndex cover = place.depth < kRootDepth ? root_cover(place, address) : 0;
   const bool done =
@@ -321,7 +326,7 @@ Status V6Table::erase(const Prefix& prefix) {
     return std::unexpected(full());
   }
   tree_.prune(place, address);
-  return {};
+  return before;
 }
 
 }  // namespace gw::fib

@@ -24,10 +24,12 @@ class V6Table {
   /// `reclaim`: waits for readers and calls release_retired(); called when memory runs short.
   V6Table(const Memory& memory, std::function<void()> reclaim);
 
-  /// Adds or replaces. kLimit when lines run out; nothing has then changed.
-  Status set(const Prefix& prefix, const RouteValue& value);
-  /// Absent is no error. kLimit: no line for the smaller node (fragmented memory); nothing has changed.
-  Status erase(const Prefix& prefix);
+  /// Adds or replaces; what was there before (hop 0: nothing). kLimit when lines run out; nothing has then changed.
+  Result<RouteValue> set(const Prefix& prefix, const RouteValue& value);
+  /// What was there (hop 0: nothing). kLimit: no line for the smaller node (fragmented memory); nothing has changed.
+  Result<RouteValue> erase(const Prefix& prefix);
+  /// The prefix will be changed soon.
+  void prefetch(const Prefix& prefix) const { tree_.prefetch(prefix); }
 
   RouteTree& routes() { return tree_; }
   const RouteTree& routes() const { return tree_; }
@@ -45,10 +47,11 @@ class V6Table {
     Entries leaves;   // next hop by the node's own prefixes; 0: none
     Entries entries;  // with the children laid over
   };
+  struct Shape;
 
   Content content_of(NodeId id);
-  std::optional<std::uint32_t> write_lines(const Entries& entries, std::uint32_t inherited, Need need);
-  bool rewrite_in_place(std::uint32_t entry, const Entries& entries);
+  std::optional<std::uint32_t> write_lines(const Shape& shape, std::uint32_t inherited, Need need);
+  bool rewrite_in_place(std::uint32_t entry, const Shape& shape);
   void set_inherited(std::uint32_t entry, NextHopIndex hop);
   void retire(std::uint32_t entry);
   void give_back(std::uint32_t entry);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -49,7 +48,7 @@ inline NextHopIndex lookup_v4(const Memory& m, std::uint32_t address) {
 /// The line of a node for the next byte of the address.
 inline std::size_t line_index(std::uint32_t node, std::uint8_t byte) {
   const std::uint32_t width = (node & ~GW_FIB_V6_NODE) >> GW_FIB_V6_WIDTH_SHIFT;
-  return (node & GW_FIB_V6_LINE_MASK) + (std::uint32_t{byte} >> (8 - width));
+  return (node & GW_FIB_V6_LINE_MASK) + (std::uint32_t{byte} << width >> 8);
 }
 
 /// The run of a line that holds the byte: the first whose last value is not below it.
@@ -57,7 +56,7 @@ inline unsigned run_of(const gw_fib_line& line, std::uint8_t byte) {
 #ifdef __SSE2__
   const __m128i last = _mm_load_si128(reinterpret_cast<const __m128i*>(line.last));
   const __m128i reached = _mm_cmpeq_epi8(_mm_max_epu8(last, _mm_set1_epi8(static_cast<char>(byte))), last);
-  return static_cast<unsigned>(std::countr_zero(static_cast<unsigned>(_mm_movemask_epi8(reached))));
+  return static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(_mm_movemask_epi8(reached))));  // never 0
 #else
   unsigned run = 0;
   while (line.last[run] < byte) ++run;

@@ -49,5 +49,14 @@ std::string to_json(const Benchmark& b, const Comparison& c, const Outcome& o);
 // Every file of benchmarks adds its own here; main.cpp calls them.
 void add_esp(std::vector<Benchmark>& all);
 void add_workers(std::vector<Benchmark>& all);
+void add_path(std::vector<Benchmark>& all);
+
+/// What the benchmarks in Python need from C++: `gw-bench --tool NAME [ARGUMENT]`. Prints JSON, or writes files.
+struct Tool {
+  std::string name;
+  std::string summary;
+  std::function<Status(const std::string& argument)> run;
+};
+void add_fib_tools(std::vector<Tool>& all);
 
 }  // namespace gw::bench

@@ -1,48 +1,47 @@
-// esp-1408, esp-512, esp-64, esp-decap-1408, esp-decap-64: the encapsulation and decapsulation steps in memory,
-// AES-256-GCM with ESN, IPv4 in IPv4, one SA, one core, against raw ipsec-mb on buffers of the same kind.
-#include <algorithm>
+// esp-1408, esp-512, esp-64, esp-decap-1408, esp-decap-64: the encapsulation and decapsulation steps in memory, one
+// SA, one core, against raw ipsec-mb on buffers of the same kind. sa-1k, sa-10k, sa-60k: the encapsulation step
+// over that many SAs in turn, against one.
 #include <array>
 #include <cstring>
 #include <format>
 #include <memory>
 
-#include "base/wire.hpp"
-#include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/esp/outer.hpp"
 #include "tests/bench/bench.hpp"
-#include "tests/bench/raw_ipsec_mb.hpp"
+#include "tests/bench/raw_side.hpp"
+#include "tests/bench/sample_sa.hpp"
 
 namespace gw::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// As VPP's vectors, with which the ratios are compared (datapath findings); 256 buffers of 2 KiB stay in L2.
-constexpr std::size_t kBurst = 256;
-constexpr std::size_t kBufferBytes = 2048;
-constexpr std::uint32_t kHeadroom = 256;  // what AF_XDP leaves
-// Per call of a side: long enough against the timer, short enough that both sides meet the same neighbours.
-constexpr std::uint64_t kBytesPerCall = 8'000'000;
-constexpr std::uint64_t kPacketsPerCallAtMost = 64 * kBurst;
+struct Load {
+  std::uint32_t inner_bytes = 0;
+  std::size_t sas = 1;
+};
 
-class Setup {
+class EspSide {
  public:
-  static Result<std::shared_ptr<Setup>> create(std::uint32_t inner_bytes) {
-    auto s = std::make_shared<Setup>(inner_bytes);
-    GW_TRY_ASSIGN(s->backend_, esp::make_backend(esp::BackendChoice::kIpsecMb));
-    GW_TRY_ASSIGN(s->raw_, RawIpsecMb::create());
-    GW_TRY(s->make_sas());
-    s->fill_buffers();
-    s->choose_raw_call();
-    return s;
+  static Result<std::shared_ptr<EspSide>> create(const Load& load) {
+    auto side = std::make_shared<EspSide>(load);
+    GW_TRY_ASSIGN(side->backend_, esp::make_backend(esp::BackendChoice::kIpsecMb));
+    side->codec_ = std::make_unique<esp::Codec>(*side->backend_);
+    GW_TRY(side->make_sas());
+    return side;
   }
-  explicit Setup(std::uint32_t inner_bytes)
-      : inner_bytes_(inner_bytes),
-        rounds_(std::min(kBytesPerCall / inner_bytes, kPacketsPerCallAtMost) / kBurst + 1),
-        memory_(2 * kBurst * kBufferBytes + 64) {}
-
-  RawCall raw_call() const { return raw_call_; }
+  explicit EspSide(const Load& load)
+      : load_(load),
+        rounds_(rounds_for(load.inner_bytes)),
+        inner_(sample_header(static_cast<std::uint16_t>(load.inner_bytes), 0x0a020007)),
+        packets_(kPackets),
+        records_(load.sas + 1) {
+    for (std::size_t i = 0; i < kPackets; ++i) {
+      packets_[i].base = buffers_.at(i);
+      packets_[i].capacity = kBufferBytes;
+    }
+  }
 
   // Encryption scrambles the inner header, so each round writes it anew; that is part of what is measured.
   Sample encapsulate() {
@@ -70,109 +69,60 @@ class Setup {
     }
     return s;
   }
-  Sample raw_encrypt(RawCall call) {
-    const auto start = Clock::now();
-    for (std::uint64_t r = 0; r < rounds_; ++r) raw_->encrypt(call, raw_packets_);
-    return {rounds_ * kBurst, Clock::now() - start};
-  }
-  Sample raw_decrypt(RawCall call) {
-    Sample s;
-    for (std::uint64_t r = 0; r < rounds_; ++r) {
-      raw_->encrypt(call, raw_packets_);
-      const auto start = Clock::now();
-      raw_->decrypt(call, raw_packets_);
-      s.took += Clock::now() - start;
-      s.items += kBurst;
-    }
-    return s;
-  }
 
  private:
   Status make_sas() {
-    esp::SaParameters p;
-    p.spi = 0x10001;
-    p.src = {IpAddress::from_v4(0xcb00710a), 0};
-    p.dst = {IpAddress::from_v4(0xc6336414), 0};
-    p.replay_window = 4096;
-    std::array<std::uint8_t, 36> key;
-    for (std::size_t i = 0; i < key.size(); ++i) key[i] = static_cast<std::uint8_t>(i);
-    p.key = Secret(key);
-    p.local = p.remote = {{IpAddress::from_v4(0), IpAddress::from_v4(UINT32_MAX)}};
-    GW_TRY(esp::begin_outbound(records_[0], 0));
-    GW_TRY_ASSIGN(out_, esp::OutboundSa::create(p, *backend_, records_[0]));
-    GW_TRY_ASSIGN(in_, esp::InboundSa::create(p, *backend_, records_[1]));
-    codec_ = std::make_unique<esp::Codec>(*backend_);
-    return {};
-  }
-
-  std::uint8_t* buffer(std::size_t i) {
-    auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
-    return memory_.data() + (64 - at % 64) % 64 + i * kBufferBytes;
-  }
-
-  void fill_buffers() {
-    inner_[0] = 0x45;
-    store_be(&inner_[2], static_cast<std::uint16_t>(inner_bytes_));
-    inner_[8] = 64;
-    inner_[9] = 17;
-    store_be(&inner_[12], std::uint32_t{0x0a010005});
-    store_be(&inner_[16], std::uint32_t{0x0a020007});
-    store_be(&inner_[10], static_cast<std::uint16_t>(~esp::fold16(esp::sum16(inner_.data(), inner_.size()))));
-    packets_.resize(kBurst);
-    const std::uint32_t text = (inner_bytes_ + 2 + 3) / 4 * 4;
-    for (std::size_t i = 0; i < kBurst; ++i) {
-      packets_[i].base = buffer(i);
-      packets_[i].capacity = kBufferBytes;
-      // A raw packet's nonce and AAD lie before it, as ESP's do.
-      std::uint8_t* raw = buffer(kBurst + i) + kHeadroom;
-      store_be(raw - 24, std::uint64_t{i});
-      raw_packets_.push_back({raw, text, raw + text, raw - 24, raw - 12});
+    for (std::size_t i = 0; i < load_.sas; ++i) {
+      GW_TRY(esp::begin_outbound(records_[i], 0));
+      GW_TRY_ASSIGN(
+          auto sa, esp::OutboundSa::create(sample_sa(0x10001 + static_cast<std::uint32_t>(i)), *backend_, records_[i]));
+      out_.push_back(std::move(sa));
     }
+    GW_TRY_ASSIGN(in_, esp::InboundSa::create(sample_sa(0x10001), *backend_, records_[load_.sas]));
+    return {};
   }
 
   void reset_packets() {
     for (esp::Packet& p : packets_) {
-      p.offset = kHeadroom;
-      p.length = inner_bytes_;
+      p.offset = kFrontRoom;
+      p.length = load_.inner_bytes;
       p.drop = GW_DROP_NONE;
-      p.out = out_.get();
+      p.out = out_[next_sa_].get();
+      next_sa_ = next_sa_ + 1 == load_.sas ? 0 : next_sa_ + 1;
       std::memcpy(p.data(), inner_.data(), inner_.size());
     }
   }
 
-  // The fastest by its median over interleaved calls: one lucky sample on a busy machine decides nothing.
-  void choose_raw_call() {
-    constexpr std::array kCalls{RawCall::kDirect, RawCall::kJob, RawCall::kBurst};
-    std::array<std::array<std::chrono::nanoseconds, 9>, kCalls.size()> took;
-    for (std::size_t i = 0; i < took[0].size(); ++i)
-      for (std::size_t call = 0; call < kCalls.size(); ++call) took[call][i] = raw_encrypt(kCalls[call]).took;
-    for (auto& t : took) std::ranges::sort(t);
-    const auto fastest = std::ranges::min_element(took, {}, [](const auto& t) { return t[t.size() / 2]; });
-    raw_call_ = kCalls[static_cast<std::size_t>(fastest - took.begin())];
-  }
-
-  std::uint32_t inner_bytes_;
+  Load load_;
   std::uint64_t rounds_;
-  std::vector<std::uint8_t> memory_;
-  std::array<std::uint8_t, 20> inner_{};
+  std::array<std::uint8_t, 20> inner_;
+  Buffers buffers_{kPackets};
   std::vector<esp::Packet> packets_;
-  std::vector<RawPacket> raw_packets_;
-  std::array<esp::RuntimeRecord, 2> records_{};
+  std::vector<esp::RuntimeRecord> records_;
   std::unique_ptr<esp::CryptoBackend> backend_;
-  std::unique_ptr<RawIpsecMb> raw_;
   std::unique_ptr<esp::Codec> codec_;
-  std::unique_ptr<esp::OutboundSa> out_;
+  std::vector<std::unique_ptr<esp::OutboundSa>> out_;
   std::unique_ptr<esp::InboundSa> in_;
-  RawCall raw_call_ = RawCall::kDirect;
+  std::size_t next_sa_ = 0;
 };
 
-Result<Comparison> compare(std::uint32_t bytes, Sample (Setup::*subject)(), Sample (Setup::*reference)(RawCall)) {
-  GW_TRY_ASSIGN(auto setup, Setup::create(bytes));
-  const RawCall call = setup->raw_call();
-  return Comparison{.reference = std::format("raw ipsec-mb, {} calls", to_string(call)),
+Result<Comparison> against_raw(std::uint32_t bytes, Sample (EspSide::*subject)(), Sample (RawSide::*reference)()) {
+  GW_TRY_ASSIGN(auto esp, EspSide::create({.inner_bytes = bytes}));
+  GW_TRY_ASSIGN(auto raw, RawSide::create(bytes));
+  return Comparison{.reference = raw->name(),
                     .unit = "packets/s",
-                    .subject = [setup, subject] { return (*setup.*subject)(); },
-                    .other = [setup, reference, call] { return (*setup.*reference)(call); }};
+                    .subject = [esp, subject] { return (*esp.*subject)(); },
+                    .other = [raw, reference] { return (*raw.*reference)(); }};
+}
+
+Result<Comparison> against_one_sa(std::size_t count) {
+  constexpr std::uint32_t kBytes = 1408;
+  GW_TRY_ASSIGN(auto many, EspSide::create({.inner_bytes = kBytes, .sas = count}));
+  GW_TRY_ASSIGN(auto one, EspSide::create({.inner_bytes = kBytes}));
+  return Comparison{.reference = "the same with 1 SA",
+                    .unit = "packets/s",
+                    .subject = [many] { return many->encapsulate(); },
+                    .other = [one] { return one->encapsulate(); }};
 }
 
 }  // namespace
@@ -181,11 +131,15 @@ void add_esp(std::vector<Benchmark>& all) {
   for (const std::uint32_t bytes : {1408U, 512U, 64U})
     all.push_back({std::format("esp-{}", bytes),
                    std::format("ESP encapsulation step, {} B inner packets, one core", bytes),
-                   [bytes] { return compare(bytes, &Setup::encapsulate, &Setup::raw_encrypt); }});
+                   [bytes] { return against_raw(bytes, &EspSide::encapsulate, &RawSide::encrypt); }});
   for (const std::uint32_t bytes : {1408U, 64U})
     all.push_back({std::format("esp-decap-{}", bytes),
                    std::format("ESP decapsulation step with anti-replay, {} B inner packets, one core", bytes),
-                   [bytes] { return compare(bytes, &Setup::decapsulate, &Setup::raw_decrypt); }});
+                   [bytes] { return against_raw(bytes, &EspSide::decapsulate, &RawSide::decrypt); }});
+  for (const std::size_t thousands : {1U, 10U, 60U})
+    all.push_back({std::format("sa-{}k", thousands),
+                   std::format("ESP encapsulation step, 1408 B, {},000 SAs in turn, one core", thousands),
+                   [thousands] { return against_one_sa(thousands * 1000); }});
 }
 
 }  // namespace gw::bench

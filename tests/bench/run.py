@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""./dev bench [NAME...] [--json] [--list]: runs benchmarks and prints a table, or JSON lines.
+"""./dev bench [NAME...] [--json] [--list] [--record] [--calibrate]: runs benchmarks and prints a table, or JSON lines.
+
+What each has to reach is in targets.py. --record writes the table and a plot into docs/benchmarks.md; --calibrate
+makes the figures of raw ipsec-mb the known ones of this CPU (known_cpus.json), which later runs are checked against.
 
 Benchmarks come from two places:
   * gw-bench (C++), which lists its own names: see bench.hpp;
   * every tests/bench/<area>_bench.py, which has BENCHMARKS = {name: (summary, function)}; the function takes
-    nothing and returns the result as a dict with the keys of FIELDS (without "name"), or raises.
+    nothing and returns the result as a dict with the keys of FIELDS (without "name"), or raises. A "note" is optional.
 """
 import argparse
 import importlib.util
@@ -12,6 +15,10 @@ import json
 import pathlib
 import subprocess
 import sys
+
+import machine
+import record
+from targets import TARGETS, calibrate, why_invalid
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = HERE.parents[1] / "build" / "release" / "bin" / "gw-bench"
@@ -53,7 +60,10 @@ def checked(name, result):
     missing = [f for f in FIELDS if f not in result]
     if missing:
         raise BenchError(f"{name}: its result has no {', '.join(missing)}")
-    return {f: result[f] for f in FIELDS}
+    target = TARGETS.get(name)
+    result["invalid"] = why_invalid(result, machine.cpu_model())
+    result["verdict"] = "invalid" if result["invalid"] else target.verdict(result) if target else ""
+    return {f: result[f] for f in (*FIELDS, "verdict", "invalid", "note") if result.get(f) is not None}
 
 
 def scaled(value):
@@ -63,37 +73,76 @@ def scaled(value):
     return f"{value:.2f} "
 
 
+def bounds(name):
+    target = TARGETS.get(name)
+    if not target:
+        return ("", "")
+    return tuple(f"{b:g}" if target.field == "ratio" else scaled(b).strip() for b in (target.least, target.aim))
+
+
 def table_line(r):
     measured = scaled(r["value"]) + r["unit"]
     against = scaled(r["reference_value"]) + r["unit"]
-    return f"{r['name']:<18} {measured:>18} {against:>18} {r['ratio']:>7.3f} {r['spread'] * 100:>6.1f} %  {r['reference']}"
+    least, aim = bounds(r["name"])
+    line = (f"{r['name']:<18} {measured:>18} {against:>18} {r['ratio']:>7.3f} {least:>8} {aim:>7} {r['verdict']:<8} "
+            f"{r['spread'] * 100:>5.1f} %  {r['reference']}")
+    return line + (f"\n{'':<18} invalid: {r['invalid']}" if r.get("invalid") else "")
 
 
-def main():
+HEADER = (f"{'name':<18} {'measured':>18} {'reference':>18} {'ratio':>7} {'at least':>8} {'aim':>7} {'verdict':<8} "
+          f"{'spread':>7}  against")
+
+
+def parse_arguments():
     parser = argparse.ArgumentParser(prog="./dev bench", description="Run benchmarks by name; all without a name.")
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--list", action="store_true", help="only print the names")
-    args = parser.parse_args()
-    known = {**cpp_benchmarks(), **python_benchmarks()}
-    if args.list:
-        for name, (summary, _) in known.items():
-            print(f"{name:<18} {summary}")
-        return 0
-    unknown = [n for n in args.names if n not in known]
-    if unknown:
-        raise BenchError(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    if not args.json:
-        print(f"{'name':<18} {'measured':>18} {'reference':>18} {'ratio':>7} {'spread':>8}  against")
-    failed = 0
-    for name in args.names or known:
+    parser.add_argument("--record", action="store_true", help="write the results into docs/benchmarks.md")
+    parser.add_argument("--calibrate", action="store_true",
+                        help="make raw ipsec-mb's figures of this run the known ones of this CPU (quiet machine!)")
+    return parser.parse_args()
+
+
+def run_all(names, known, as_json):
+    results, failed = [], 0
+    for name in names:
         try:
-            result = checked(name, known[name][1]())
+            results.append(checked(name, known[name][1]()))
         except Exception as error:  # one benchmark that fails does not hide the others
             print(f"bench: {name}: {error}", file=sys.stderr)
             failed = 1
             continue
-        print(json.dumps(result) if args.json else table_line(result), flush=True)
+        print(json.dumps(results[-1]) if as_json else table_line(results[-1]), flush=True)
+    return results, failed
+
+
+def main():
+    args = parse_arguments()
+    known = {**cpp_benchmarks(), **python_benchmarks()}
+    order = {name: i for i, name in enumerate(TARGETS)}
+    names = sorted(args.names or known, key=lambda name: order.get(name, len(order)))
+    if args.list:
+        for name in names:
+            print(f"{name:<18} {known[name][0]}")
+        return 0
+    unknown = [n for n in names if n not in known]
+    if unknown:
+        raise BenchError(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(known)}")
+    busy = machine.wait_until_quiet()
+    if busy > 0.08:
+        print(f"bench: {busy * 100:.0f} % of the CPUs are busy with something else: expect invalid results",
+              file=sys.stderr)
+    if not args.json:
+        print(HEADER)
+    results, failed = run_all(names, known, args.json)
+    if args.calibrate:
+        print(f"known from now on for {machine.cpu_model()}, ns: {calibrate(results, machine.cpu_model())}",
+              file=sys.stderr)
+    if args.record and results:
+        command = " ".join(["./dev bench", *args.names])
+        record.write(results, {**machine.describe(), "busy": busy}, command)
+        print(f"written: {record.PAGE} and {record.PLOT}", file=sys.stderr)
     return failed
 
 

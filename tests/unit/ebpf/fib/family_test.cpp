@@ -26,14 +26,13 @@ struct Families {
     v4.release_retired();
     v6.release_retired();
   }
-  Status set(const Prefix& p, NextHopIndex hop) {
+  Result<RouteValue> set(const Prefix& p, NextHopIndex hop) {
     return p.family() == Family::kV4 ? v4.set(p, {hop, 0}) : v6.set(p, {hop, 0});
   }
   void erase(const Prefix& p) {
-    if (p.family() == Family::kV4)
-      EXPECT_TRUE(v4.erase(p));
-    else
-      EXPECT_TRUE(v6.erase(p));
+    const auto gone = p.family() == Family::kV4 ? v4.erase(p) : v6.erase(p);
+    ASSERT_TRUE(gone);
+    EXPECT_NE(gone->hop, 0u) << p.to_string() << " was there";
   }
   NextHopIndex at(const IpAddress& a) { return lookup(memory.view(), a); }
   NextHopIndex at(std::string_view text) { return at(address(text)); }
@@ -108,7 +107,7 @@ TEST(FibFamilies, Ipv4GroupsRunOutAndNothingChanges) {
 TEST(FibFamilies, Ipv6LinesRunOutAndNothingChanges) {
   Families t({.v6_lines = 256});
   std::map<Prefix, NextHopIndex> in;
-  Status last;
+  Result<RouteValue> last;
   for (unsigned i = 0; i < 300 && last; ++i) {
     const auto p = Prefix::parse(std::format("2001:db8:{:x}::/48", i * 257)).value();
     last = t.set(p, i + 1);

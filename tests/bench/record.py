@@ -1,0 +1,84 @@
+"""Writes results into docs/benchmarks.md, between its markers, and draws docs/benchmarks.svg."""
+import datetime
+import pathlib
+import subprocess
+import tempfile
+
+from targets import TARGETS
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+PAGE, PLOT = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
+BEGIN, END = "<!-- results: written by ./dev bench --record -->", "<!-- end of results -->"
+
+
+def number(value):
+    for limit, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.2f}{letter}"
+    return f"{value:.1f} "
+
+
+def bound(target, value):
+    return f"{value:g}" if target.field == "ratio" else f"{number(value)}".strip()
+
+
+def row(r):
+    target = TARGETS.get(r["name"])
+    measured = f"{number(r['value'])}{r['unit']}"
+    reference = f"{r['reference']}: {number(r['reference_value'])}{r['unit']}"
+    ratio = f"{r['ratio']:.3f}" if r["ratio"] else ""
+    least, aim = (bound(target, target.least), bound(target, target.aim)) if target else ("", "")
+    if target and target.sense == "at most":
+        least, aim = f"≤ {least}", f"≤ {aim}"
+    verdict = r["verdict"] if r["verdict"] != "aim met" else "**aim met**"
+    return f"| `{r['name']}` | {measured} | {reference} | {ratio} | {least} | {aim} | {verdict} | {r['spread'] * 100:.1f} % |"
+
+
+def page_part(results, machine, command):
+    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    lines = [BEGIN, "",
+             f"{date}, `{command}`, {machine['cpu']}, {machine['cpus']} CPUs ({machine['kind']}), "
+             f"{machine['memory']}, Linux {machine['kernel']}; {machine['busy'] * 100:.0f} % of the CPUs were busy "
+             "with something else at the start.", "",
+             "| name | measured | against | ratio | at least | aim | verdict | spread |",
+             "|---|---|---|---|---|---|---|---|"]
+    lines += [row(r) for r in results]
+    notes = [f"- `{r['name']}` is invalid: {r['invalid']}." for r in results if r.get("invalid")]
+    notes += [f"- `{r['name']}`: {r['note']}" for r in results if r.get("note")]
+    if notes:
+        lines += [""] + notes
+    return "\n".join(lines + ["", "![each result as a share of its aim](benchmarks.svg)", "", END])
+
+
+def plot(results):
+    rows = [r for r in results if r["name"] in TARGETS]
+    if not rows:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        data = pathlib.Path(folder) / "data"
+        data.write_text("".join(
+            f"{i} {min(TARGETS[r['name']].share_of_aim(r), 2):.4f} {TARGETS[r['name']].least_of_aim():.4f} {r['name']}\n"
+            for i, r in enumerate(reversed(rows))))
+        script = f"""
+set terminal svg size 900,{80 + 26 * len(rows)} font 'sans,12' background '#ffffff'
+set output '{PLOT}'
+set title 'Each result as a share of its aim (1 = aim, tick = at least; cut at 2)'
+set xrange [0:2.05]
+set yrange [-0.7:{len(rows) - 0.3}]
+set grid xtics lc rgb '#dddddd'
+set key off
+set style fill solid
+set arrow from 1,-0.7 to 1,{len(rows) - 0.3} nohead lc rgb '#888888' lw 2
+plot '{data}' using (0):1:(0):2:($1-0.35):($1+0.35):ytic(4) with boxxyerror lc rgb '#4c78a8', \\
+     '{data}' using 3:($1-0.42):(0):(0.84) with vectors nohead lc rgb '#e45756' lw 3
+"""
+        subprocess.run(["gnuplot"], input=script, text=True, check=True, capture_output=True)
+
+
+def write(results, machine, command):
+    """The page keeps everything outside its markers."""
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    PAGE.write_text(before + page_part(results, machine, command) + after)
+    plot(results)

@@ -1,0 +1,97 @@
+"""What each benchmark has to reach, and what the reference reaches on CPUs that we know."""
+import json
+import pathlib
+
+HIGHER, LOWER = "at least", "at most"
+
+
+class Target:
+    """`field`: which number of the result counts. `least` must be reached, `aim` is where the next round starts."""
+
+    def __init__(self, field, least, aim, sense=HIGHER):
+        self.field, self.least, self.aim, self.sense = field, least, aim, sense
+
+    def reached(self, result, bound):
+        value = result[self.field]
+        return value >= bound if self.sense == HIGHER else value <= bound
+
+    def verdict(self, result):
+        if self.reached(result, self.aim):
+            return "aim met"
+        return "met" if self.reached(result, self.least) else "NOT MET"
+
+    def share_of_aim(self, result):
+        """1.0: the aim; more is better."""
+        value = max(result[self.field], 1e-9)
+        return value / self.aim if self.sense == HIGHER else self.aim / value
+
+    def least_of_aim(self):
+        return self.least / self.aim if self.sense == HIGHER else self.aim / self.least
+
+
+def ratio(least, aim):
+    return Target("ratio", least, aim)
+
+
+TARGETS = {
+    "esp-1408": ratio(0.72, 0.82),
+    "esp-512": ratio(0.55, 0.68),
+    "esp-64": ratio(0.28, 0.40),
+    "esp-decap-1408": ratio(0.72, 0.82),
+    "esp-decap-64": ratio(0.28, 0.38),
+    "path-1408": ratio(0.55, 0.68),
+    "path-64": ratio(0.16, 0.25),
+    "sa-1k": ratio(0.60, 0.80),
+    "sa-10k": ratio(0.55, 0.75),
+    "sa-60k": ratio(0.50, 0.70),
+    "workers-2": ratio(1.8, 1.8),
+    "xsk-encap-1400": ratio(0.75, 0.85),
+    "xsk-encap-60": ratio(0.80, 0.90),
+    "chain-wireguard-go": ratio(8, 10),
+    "chain-libipsec": ratio(8, 10),
+    "chain-udp": ratio(4, 8),
+    "chain-routing": ratio(0.48, 0.60),
+    "fib-v4": ratio(0.8, 1.0),
+    "fib-v6": ratio(0.8, 1.0),
+    "fib-update": Target("value", 0.5e6, 1e6),
+    "fib-update-stall": Target("value", 1000, 100, LOWER),
+    "latency-p50": Target("value", 30, 15, LOWER),
+    "latency-p99": Target("value", 200, 60, LOWER),
+}
+
+# Rows whose reference is raw ipsec-mb: which row's known figure is theirs.
+RAW_ROWS = {
+    "esp-1408": "esp-1408", "esp-512": "esp-512", "esp-64": "esp-64",
+    "esp-decap-1408": "esp-decap-1408", "esp-decap-64": "esp-decap-64",
+    "path-1408": "esp-1408", "path-64": "esp-64",
+}
+KNOWN_CPUS = pathlib.Path(__file__).with_name("known_cpus.json")
+TOLERANCE = 0.15
+
+
+def known_cpus():
+    """CPU model -> row -> ns per packet of raw ipsec-mb, on a quiet machine."""
+    return json.loads(KNOWN_CPUS.read_text())
+
+
+def why_invalid(result, cpu):
+    """A sentence if the reference is not what this CPU does when it is left alone; None if all is well or unknown."""
+    known = known_cpus().get(cpu, {}).get(RAW_ROWS.get(result["name"]))
+    if known is None or not result["reference_value"]:
+        return None
+    measured = 1e9 / result["reference_value"]
+    if abs(measured / known - 1) <= TOLERANCE:
+        return None
+    return (f"raw ipsec-mb took {measured:.1f} ns, {100 * (measured / known - 1):+.0f} % off the {known:.1f} ns of "
+            f"this CPU: the machine was busy (or throttled)")
+
+
+def calibrate(results, cpu):
+    """Makes these results' references the known figures of this CPU."""
+    cpus = known_cpus()
+    figures = cpus.setdefault(cpu, {})
+    for r in results:
+        if RAW_ROWS.get(r["name"]) == r["name"]:
+            figures[r["name"]] = round(1e9 / r["reference_value"], 1)
+    KNOWN_CPUS.write_text(json.dumps(cpus, indent=2, sort_keys=True) + "\n")
+    return figures
