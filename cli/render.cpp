@@ -112,10 +112,15 @@ std::string render(const api::SasReply& reply, const View& view) {
                {"Packets", Align::kRight},
                {"Bytes", Align::kRight},
                {"Age", Align::kRight}});
-  for (const api::Sa& sa : reply.sas())
+  for (const api::Sa& sa : reply.sas()) {
     table.row({sa.tunnel(), sa.direction(), sa.spi(), sa.source(), sa.destination(), sa.algorithm(), yes(sa.esn()),
                yes(sa.udp_encapsulation()), state(sa.state()), sa.sequence(), sa.packets(), human_bytes(sa.bytes()),
                human_duration(std::chrono::seconds(sa.age_seconds()))});
+    std::string drops;
+    for (const api::DropCounter& drop : sa.drops())
+      drops += std::format("{}{} {}", drops.empty() ? "dropped: " : ", ", drop.packets(), drop.reason());
+    if (!drops.empty()) table.note(drops);
+  }
   return or_nothing(table, "no security associations", view);
 }
 

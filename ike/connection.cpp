@@ -24,12 +24,6 @@ constexpr std::array kPrf{Name{"SHA384", "prfsha384"}, Name{"SHA256", "prfsha256
 constexpr std::array kDh{Name{"ECP384", "ecp384"},          Name{"ECP256", "ecp256"},
                          Name{"DHGroup14", "modp2048"},     Name{"DHGroup2048", "modp2048"},
                          Name{"DHGroup24", "modp2048s256"}, Name{"DHGroup2", "modp1024"}};
-constexpr std::array kEsp{Name{"GCMAES256", "aes256gcm16"}, Name{"GCMAES192", "aes192gcm16"},
-                          Name{"GCMAES128", "aes128gcm16"}};
-constexpr std::array kPfs{Name{"None", ""},          Name{"ECP384", "ecp384"},    Name{"ECP256", "ecp256"},
-                          Name{"PFS14", "modp2048"}, Name{"PFS2048", "modp2048"}, Name{"PFS24", "modp2048s256"},
-                          Name{"PFS2", "modp1024"}};
-
 std::string known(std::span<const Name> names) {
   std::string out;
   for (const Name& n : names) out += std::format("{}{}", out.empty() ? "" : ", ", n.cloud);
@@ -110,9 +104,11 @@ Status check_numbers(const TunnelIntent& t) {
 
 Status check_proposals(const TunnelIntent& t) {
   if (t.ike_proposals.empty()) return fail_field("ike_proposals", "at least one");
-  if (t.ipsec_proposals.empty()) return fail_field("ipsec_proposals", "at least one");
+  if (t.esp_proposals.empty()) return fail_field("esp_proposals", "at least one");
   for (const IkeProposal& p : t.ike_proposals) GW_TRY(ike_keyword(p));
-  for (const IpsecProposal& p : t.ipsec_proposals) GW_TRY(ipsec_keyword(p, t.esn));
+  // charon says which word it does not know; here only that it is one proposal.
+  for (const std::string& p : t.esp_proposals)
+    if (p.empty() || !plain(p) || p.contains(',')) return fail_field("esp_proposals", std::format("'{}' is none", p));
   return {};
 }
 
@@ -138,11 +134,7 @@ void add_volume_limits(const TunnelIntent& t, ViciMessage& child) {
 }
 
 Result<ViciMessage> render_child(const TunnelIntent& t) {
-  ViciMessage::List proposals;
-  for (const IpsecProposal& p : t.ipsec_proposals) {
-    GW_TRY_ASSIGN(std::string keyword, ipsec_keyword(p, t.esn));
-    proposals.push_back(std::move(keyword));
-  }
+  ViciMessage::List proposals(t.esp_proposals.begin(), t.esp_proposals.end());
   const seconds rekey_margin = margin(t.ipsec_rekey_margin, t.ipsec_lifetime);
   ViciMessage child;
   child.add("mode", "tunnel")
@@ -158,6 +150,7 @@ Result<ViciMessage> render_child(const TunnelIntent& t) {
       .add("start_action", "none")
       .add("close_action", "none")
       .add("dpd_action", "clear");
+  if (t.tfc_padding != 0) child.add("tfc_padding", std::format("{}", t.tfc_padding));
   add_volume_limits(t, child);
   return child;
 }
@@ -181,16 +174,6 @@ Result<std::string> ike_keyword(const IkeProposal& p) {
   GW_TRY_ASSIGN(const std::string_view dh, translate({"ike.dh_group"}, p.dh_group, kDh));
   // An AEAD has no integrity algorithm, its PRF must be named (RFC 5282 8).
   return std::format("{}-{}-{}", encryption, gcm ? prf : integrity, dh);
-}
-
-Result<std::string> ipsec_keyword(const IpsecProposal& p, Esn esn) {
-  GW_TRY_ASSIGN(const std::string_view encryption, translate({"ipsec.encryption"}, p.encryption, kEsp));
-  GW_TRY_ASSIGN(const std::string_view pfs, translate({"ipsec.pfs"}, p.pfs, kPfs));
-  std::string out(encryption);
-  if (!pfs.empty()) out += std::format("-{}", pfs);
-  // Both in one proposal: the responder takes what it can (RFC 7296 3.3.2).
-  out += esn == Esn::kOffer ? "-esn-noesn" : "-noesn";
-  return out;
 }
 
 Status validate(const TunnelIntent& t) {

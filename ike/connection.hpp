@@ -28,12 +28,6 @@ struct IkeProposal {
   std::string dh_group = "ECP384";
 };
 
-/// {"GCMAES256", "ECP384"}; pfs "None" is no Diffie-Hellman on rekey.
-struct IpsecProposal {
-  std::string encryption = "GCMAES256";
-  std::string pfs = "None";
-};
-
 enum class InitiateMode : std::uint8_t { kDefault, kInitiatorOnly, kResponderOnly };
 enum class Encapsulation : std::uint8_t { kAuto, kForceUdp };
 enum class Esn : std::uint8_t { kOffer, kNever };
@@ -50,8 +44,8 @@ struct TunnelIntent {
   IkeEnd remote;
   Secret psk;
   std::vector<IkeProposal> ike_proposals{IkeProposal{}};
-  std::vector<IpsecProposal> ipsec_proposals{IpsecProposal{}};
-  std::chrono::seconds ike_lifetime{28'800};  // hard: the SA is gone then
+  std::vector<std::string> esp_proposals{"aes256gcm16-esn-noesn"};  // strongSwan's words
+  std::chrono::seconds ike_lifetime{28'800};                        // hard: the SA is gone then
   std::chrono::seconds ipsec_lifetime{27'000};
   // Rekeyed one to two margins before the lifetime ends (fuzz 100 %); cut to a tenth of the lifetime.
   std::chrono::seconds ike_rekey_margin{270};
@@ -61,7 +55,8 @@ struct TunnelIntent {
   std::uint32_t replay_window = 1024;  // packets
   InitiateMode initiate = InitiateMode::kDefault;
   Encapsulation encapsulation = Encapsulation::kAuto;
-  Esn esn = Esn::kOffer;
+  Esn esn = Esn::kOffer;                 // what esp_proposals say: without it the SA ends by packets, too
+  std::uint32_t tfc_padding = 0;         // bytes that smaller packets are padded to; 0: none
   std::vector<Prefix> local_selectors;   // empty: 0.0.0.0/0 and ::/0
   std::vector<Prefix> remote_selectors;  // empty: 0.0.0.0/0 and ::/0
 };
@@ -81,7 +76,6 @@ ViciMessage render_terminate(std::string_view tunnel);
 
 /// strongSwan's keyword ("aes256gcm16-prfsha384-ecp384"), or which name is unknown and what is known.
 Result<std::string> ike_keyword(const IkeProposal& proposal);
-Result<std::string> ipsec_keyword(const IpsecProposal& proposal, Esn esn);
 
 /// Settings that charon has only globally (strongswan.conf, section charon), as key and value. Together with a
 /// DPD delay they bound how long a dead peer goes unnoticed.

@@ -8,6 +8,12 @@ namespace {
 std::string describe(const SaKey& key) { return std::format("SPI {:08x} to {}", key.spi, key.dst); }
 std::string_view describe(esp::Direction d) { return d == esp::Direction::kInbound ? "in" : "out"; }
 
+/// The default until the tunnel is configured.
+esp::OuterPolicy outer_policy_of(const Tunnels& tunnels, std::uint32_t tunnel_id) {
+  const Tunnels::Tunnel* tunnel = tunnels.find(tunnel_id);
+  return tunnel != nullptr && tunnel->settings ? tunnel->settings->outer : esp::OuterPolicy{};
+}
+
 }  // namespace
 
 Status SaManager::reserve(const SaKey& key) {
@@ -119,6 +125,7 @@ Result<std::unique_ptr<esp::InboundSa>> SaManager::make(SaEntry& entry, const Sa
       inbound = esp::InboundSa::create(request.parameters, d.crypto(), *entry.record);
     } else if (auto sa = esp::OutboundSa::create(request.parameters, d.crypto(), *entry.record)) {
       entry.out = std::move(*sa);
+      entry.out->set_outer_policy(outer_policy_of(parts_.tunnels, entry.tunnel_id));
     } else {
       outbound = std::unexpected(std::move(sa).error());
     }
@@ -276,6 +283,14 @@ Status SaManager::activate(const SaKey& key) {
   log::info("sa", "tunnel {} sends with {}", entry->tunnel_id, describe(key));
   if (on_active_) on_active_(entry->tunnel_id);
   return {};
+}
+
+void SaManager::apply_outer_policy(std::uint32_t tunnel_id) {
+  const esp::OuterPolicy policy = outer_policy_of(parts_.tunnels, tunnel_id);
+  for (const auto& [key, entry] : table_.entries()) {
+    if (entry.tunnel_id != tunnel_id || !entry.out) continue;
+    parts_.workers.call(entry.slot, [&](worker::DataPath&) { entry.out->set_outer_policy(policy); });
+  }
 }
 
 void SaManager::on_sync_done(std::uint64_t epoch) {

@@ -65,6 +65,8 @@ class SaManager {
   Status move(const SaMove& move);
   Status remove(const SaKey& key);
   Status activate(const SaKey& key);
+  /// The tunnel's settings changed: its outbound SAs follow.
+  void apply_outer_policy(std::uint32_t tunnel_id);
 
   /// Called when a tunnel sends with another SA, or to another place.
   void on_active(std::function<void(std::uint32_t tunnel_id)> callback) { on_active_ = std::move(callback); }

@@ -12,6 +12,7 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "ebpf/esp/outer_policy.hpp"
 #include "ebpf/fib/next_hops.hpp"
 #include "ebpf/tun/fd_store.hpp"
 #include "ebpf/tun/tun_device.hpp"
@@ -30,6 +31,7 @@ struct TunnelSettings {
   std::uint16_t mss_clamp = 0;
   worker::InnerFragmentation fragmentation = worker::InnerFragmentation::kRefuse;
   CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
+  esp::OuterPolicy outer;
 };
 
 /// What the way to the peer has room for, bytes.

@@ -237,6 +237,33 @@ Status check_name(std::string_view name) {
   return fail_field("name", std::format("has {} bytes; at most {}", name.size(), kMaxNameBytes));
 }
 
+namespace {
+
+Result<esp::OuterPolicy> parse_outer(const fp::OuterHeader& m) {
+  esp::OuterPolicy policy;
+  if (m.dscp() > 63) return fail_field("outer.dscp", std::format("{} is not in 0..63", m.dscp()));
+  policy.dscp = static_cast<std::uint8_t>(m.dscp());
+  switch (m.dscp_policy()) {
+    case fp::DSCP_COPY: policy.dscp_policy = esp::DscpPolicy::kCopy; break;
+    case fp::DSCP_FIXED: policy.dscp_policy = esp::DscpPolicy::kFixed; break;
+    default: return fail_field("outer.dscp_policy", std::format("{} is unknown", static_cast<int>(m.dscp_policy())));
+  }
+  switch (m.ecn()) {
+    case fp::ECN_NORMAL: policy.ecn = esp::EcnPolicy::kNormal; break;
+    case fp::ECN_COMPATIBILITY: policy.ecn = esp::EcnPolicy::kCompatibility; break;
+    default: return fail_field("outer.ecn", std::format("policy {} is unknown", static_cast<int>(m.ecn())));
+  }
+  switch (m.df()) {
+    case fp::DF_SET: policy.df = esp::DfPolicy::kSet; break;
+    case fp::DF_COPY: policy.df = esp::DfPolicy::kCopy; break;
+    case fp::DF_CLEAR: policy.df = esp::DfPolicy::kClear; break;
+    default: return fail_field("outer.df", std::format("policy {} is unknown", static_cast<int>(m.df())));
+  }
+  return policy;
+}
+
+}  // namespace
+
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   control::TunnelSettings t;
   GW_TRY_ASSIGN(t.id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
@@ -249,6 +276,7 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
     return fail_field("mss_clamp", std::format("{} is more than the MTU {}", m.mss_clamp(), m.mtu()));
   if (m.carrier() != fp::CARRIER_FOLLOWS_SA && m.carrier() != fp::CARRIER_ALWAYS)
     return fail_field("carrier", std::format("policy {} is unknown", static_cast<int>(m.carrier())));
+  GW_TRY_ASSIGN(t.outer, parse_outer(m.outer()));
   t.name = m.name();
   t.device = m.device();
   t.mtu = static_cast<std::uint16_t>(m.mtu());

@@ -140,6 +140,7 @@ Status Service::put_tunnel(const Client& client, const fp::PutTunnel& m) {
   GW_TRY_ASSIGN(const control::TunnelSettings settings, parse_put_tunnel(m));
   const auto before = parts_.tunnels.ref(settings.id);
   GW_TRY(parts_.tunnels.put(settings, client.generation));
+  parts_.sas.apply_outer_policy(settings.id);
   const auto now = parts_.tunnels.ref(settings.id);
   if (before && now && *before != *now) return parts_.forwarding.tunnel_changed(*now);
   return {};

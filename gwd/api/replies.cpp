@@ -112,6 +112,11 @@ api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas) {
     out.set_bytes(sa.counters().bytes());
     out.set_age_seconds(sa.age_ms() / 1000);
     out.set_last_used_unix_ms(sa.counters().last_used_unix_ms());
+    for (const auto& drop : sa.drops()) {
+      api::DropCounter& counter = *out.add_drops();
+      counter.set_reason(drop.reason());
+      counter.set_packets(drop.packets());
+    }
   }
   return reply;
 }

@@ -5,6 +5,7 @@
 
 #include "base/duration.hpp"
 #include "gwd/config/asn.hpp"
+#include "gwd/config/esp_proposals.hpp"
 #include "gwd/config/metrics_address.hpp"
 #include "gwd/config/profiles.hpp"
 #include "gwd/config/proposals.hpp"
@@ -61,13 +62,12 @@ Status resolve_profile(const v1::Profile& profile, TunnelModel& tunnel) {
   GW_TRY_ASSIGN(tunnel.ike.times, rekey_times(ike.lifetime(), ike.rekey_margin()));
   const v1::Ipsec& ipsec = profile.ipsec();
   EspSettings& esp = tunnel.esp;
-  esp.encryption = ipsec.encryption();
-  esp.pfs = ipsec.pfs();
   esp.proposals = esp_proposals(ipsec);
   GW_TRY_ASSIGN(esp.times, rekey_times(ipsec.lifetime(), ipsec.rekey_margin()));
   esp.hard_bytes = ipsec.lifetime_kb() * 1024;
   esp.rekey_bytes = esp.hard_bytes - esp.hard_bytes / 10;
   esp.replay_window = ipsec.replay_window();
+  esp.tfc_padding = ipsec.tfc_padding();
   esp.esn = !ipsec.no_esn();
   GW_TRY_ASSIGN(tunnel.dpd_delay, whole_seconds(profile.dpd().delay()));
   return {};
@@ -152,6 +152,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   tunnel.fragment = connection.fragment();
   tunnel.mtu = connection.mtu() == 0 ? kDefaultMtu : connection.mtu();
   tunnel.mss = connection.mss() != 0 ? connection.mss() : std::min(kDefaultMss, tunnel.mtu - kMssBelowMtu);
+  GW_TRY_ASSIGN(tunnel.outer, resolve_outer(connection.outer_header()));
   GW_TRY_ASSIGN(tunnel.static_prefixes, prefixes(slot.remote.site->static_()));
   return tunnel;
 }

@@ -13,6 +13,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "gw/config/v1/config.pb.h"
+#include "gwd/config/outer.hpp"
 
 namespace gw::config {
 
@@ -36,13 +37,12 @@ struct IkeSettings {
 };
 
 struct EspSettings {
-  std::string encryption;              // "GCMAES256"
-  std::string pfs;                     // "ECP384", "None"; empty: as the peer likes
   std::vector<std::string> proposals;  // "aes256gcm16-ecp384-esn-noesn"
   RekeyTimes times;
   std::uint64_t rekey_bytes = 0;  // soft byte lifetime; `hard_bytes` is the configured one
   std::uint64_t hard_bytes = 0;
   std::uint32_t replay_window = 0;  // packets
+  std::uint32_t tfc_padding = 0;    // bytes; 0: none
   bool esn = true;
   friend bool operator==(const EspSettings&, const EspSettings&) = default;
 };
@@ -84,6 +84,7 @@ struct TunnelModel {
   std::uint32_t mtu = 0;  // inner
   std::uint32_t mss = 0;
   bool fragment = false;  // IPv4 without DF that is too big
+  OuterSettings outer;
   std::vector<Prefix> static_prefixes;  // the site's
   std::optional<BgpSettings> bgp;
   friend bool operator==(const TunnelModel&, const TunnelModel&) = default;

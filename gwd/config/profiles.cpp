@@ -42,7 +42,8 @@ v1::Profile effective_profile(const v1::Config& config, const v1::Connection& co
   v1::Profile out = built_in_profiles().front();
   const auto lay_over = [&](const auto& profiles) {
     const auto found = std::ranges::find(profiles, connection.profile(), &v1::Profile::name);
-    if (found != profiles.end()) out.MergeFrom(*found);
+    if (found == profiles.end()) return;
+    out.MergeFrom(*found);
   };
   if (!connection.profile().empty()) {
     lay_over(built_in_profiles());
@@ -50,6 +51,7 @@ v1::Profile effective_profile(const v1::Config& config, const v1::Connection& co
   }
   // proto3's merge takes what is present and not zero, which is "single values override".
   out.mutable_ike()->MergeFrom(connection.ike());
+  if (connection.ipsec().proposals_size() != 0) out.mutable_ipsec()->clear_proposals();  // lists replace
   out.mutable_ipsec()->MergeFrom(connection.ipsec());
   out.mutable_dpd()->MergeFrom(connection.dpd());
   return out;

@@ -21,15 +21,6 @@ constexpr std::array<Transform, 5> kIkeDhGroups{{{"DHGroup14", "modp2048"},
                                                  {"ECP384", "ecp384"},
                                                  {"DHGroup24", "modp2048s256", Strength::kWeak},
                                                  {"DHGroup2", "modp1024", Strength::kWeak}}};
-// The fast path has AES-GCM only.
-constexpr std::array<Transform, 2> kEspEncryptions{{{"GCMAES256", "aes256gcm16"}, {"GCMAES128", "aes128gcm16"}}};
-constexpr std::array<Transform, 7> kEspPfsGroups{{{"None", ""},
-                                                  {"PFS14", "modp2048"},
-                                                  {"PFS2048", "modp2048"},
-                                                  {"ECP256", "ecp256"},
-                                                  {"ECP384", "ecp384"},
-                                                  {"PFS24", "modp2048s256", Strength::kWeak},
-                                                  {"PFS2", "modp1024", Strength::kWeak}}};
 
 std::string_view keyword(std::span<const Transform> transforms, std::string_view name) {
   const Transform* found = find_transform(transforms, name);
@@ -41,8 +32,6 @@ std::string_view keyword(std::span<const Transform> transforms, std::string_view
 std::span<const Transform> ike_encryptions() { return kIkeEncryptions; }
 std::span<const Transform> ike_integrities() { return kIkeIntegrities; }
 std::span<const Transform> ike_dh_groups() { return kIkeDhGroups; }
-std::span<const Transform> esp_encryptions() { return kEspEncryptions; }
-std::span<const Transform> esp_pfs_groups() { return kEspPfsGroups; }
 
 const Transform* find_transform(std::span<const Transform> transforms, std::string_view name) {
   const auto found = std::ranges::find(transforms, name, &Transform::name);
@@ -61,17 +50,6 @@ std::vector<std::string> ike_proposals(const v1::Ike& ike) {
   const std::string_view prf = encryption.contains("gcm") ? "prf" : "";
   return {std::format("{}-{}{}-{}", encryption, prf, keyword(kIkeIntegrities, ike.integrity()),
                       keyword(kIkeDhGroups, ike.dh_group()))};
-}
-
-std::vector<std::string> esp_proposals(const v1::Ipsec& ipsec) {
-  const std::string_view encryption = keyword(kEspEncryptions, ipsec.encryption());
-  const std::string_view esn = ipsec.no_esn() ? "noesn" : "esn-noesn";
-  // strongSwan takes a proposal with groups and one without for different things, so "as the peer likes"
-  // is two proposals.
-  if (ipsec.pfs().empty())
-    return {std::format("{}-modp2048-ecp256-ecp384-{}", encryption, esn), std::format("{}-{}", encryption, esn)};
-  const std::string_view group = keyword(kEspPfsGroups, ipsec.pfs());
-  return {group.empty() ? std::format("{}-{}", encryption, esn) : std::format("{}-{}-{}", encryption, group, esn)};
 }
 
 }  // namespace gw::config

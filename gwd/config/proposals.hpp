@@ -1,4 +1,5 @@
-// Algorithm names of the clouds' custom policies and strongSwan's keywords for them. Pure; any thread.
+// Algorithm names of the clouds' custom policies and strongSwan's keywords for them: the type, and those of IKE. Pure;
+// any thread.
 #pragma once
 
 #include <span>
@@ -21,14 +22,11 @@ struct Transform {
 std::span<const Transform> ike_encryptions();
 std::span<const Transform> ike_integrities();
 std::span<const Transform> ike_dh_groups();
-std::span<const Transform> esp_encryptions();
-std::span<const Transform> esp_pfs_groups();
 
 const Transform* find_transform(std::span<const Transform> transforms, std::string_view name);
 std::vector<std::string> names_of(std::span<const Transform> transforms);
 
-/// For settings whose names are all known (validated), with every value present but `pfs`.
+/// For settings whose names are all known (validated), with every value present. ESP's: esp_proposals.hpp.
 std::vector<std::string> ike_proposals(const v1::Ike& ike);
-std::vector<std::string> esp_proposals(const v1::Ipsec& ipsec);
 
 }  // namespace gw::config

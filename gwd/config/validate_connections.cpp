@@ -3,6 +3,8 @@
 #include <format>
 
 #include "base/duration.hpp"
+#include "gwd/config/esp_proposals.hpp"
+#include "gwd/config/outer.hpp"
 #include "gwd/config/profiles.hpp"
 #include "gwd/config/rules.hpp"
 #include "gwd/config/slots.hpp"
@@ -39,11 +41,47 @@ void check_ike(Rules& rules, const Path& path, const v1::Ike& ike) {
 
 void check_ipsec(Rules& rules, const Path& path, const v1::Ipsec& ipsec) {
   rules.transform(path + ".encryption", ipsec.encryption(), esp_encryptions());
+  rules.transform(path + ".integrity", ipsec.integrity(), esp_integrities());
   rules.transform(path + ".pfs", ipsec.pfs(), esp_pfs_groups());
+  rules.number(path + ".tfc_padding", ipsec.tfc_padding(), {0, kMaxInnerMtu});
   check_lifetime(rules, path + ".lifetime", ipsec.lifetime());
   rules.seconds(path + ".rekey_margin", ipsec.rekey_margin(), {seconds(0), kLongestLifetime});
   rules.number(path + ".lifetime_kb", ipsec.lifetime_kb(), {1024, 2'147'483'647});
   rules.number(path + ".replay_window", ipsec.replay_window(), {64, 4096});
+}
+
+// What only the whole says, with what the values override laid under.
+void check_esp_algorithms(Rules& rules, const Path& path, const v1::Ipsec& all) {
+  constexpr std::string_view kWeak = "is weak; use it only for a device that has nothing better";
+  for (int i = 0; i < all.proposals_size(); ++i) {
+    const Path own = std::format("{}.proposals[{}]", path, i);
+    if (const auto fault = check_esp_proposal(all.proposals(i), all))
+      rules.error(own, fault->message, fault->expected);
+    else if (const std::string weak = weak_part(all.proposals(i)); !weak.empty())
+      rules.warning(own, std::format("{} {}", weak, kWeak));
+  }
+  if (all.proposals_size() != 0) {
+    for (const char* name : {"encryption", "integrity", "pfs"})
+      if (rules.given(path + "." + name))
+        rules.error(path + "." + name, "`proposals` says it already", "either `proposals` or the three single values");
+    return;
+  }
+  if (is_legacy_encryption(all.encryption())) {
+    if (all.allow_legacy())
+      rules.warning(path + ".encryption", std::format("{} {}", all.encryption(), kWeak));
+    else
+      rules.error(path + ".encryption", std::format("{} is too weak", all.encryption()),
+                  std::string(kHowToAllowLegacy));
+  }
+  if (!all.integrity().empty() && !wants_integrity(all.encryption()) && !rules.faulty(path + ".encryption"))
+    rules.error(path + ".integrity",
+                std::format("{} has its own integrity; {} is one too many", all.encryption(), all.integrity()),
+                "no `integrity`, or an encryption that wants one");
+}
+
+void check_outer_header(Rules& rules, const Path& path, const v1::OuterHeader& outer) {
+  if (const auto dscp = parse_dscp(outer.dscp()); !dscp)
+    rules.error(path + ".dscp", dscp.error().message, "copy, none, or 0 to 63");
 }
 
 void check_dpd(Rules& rules, const Path& path, const v1::Dpd& dpd) {
@@ -74,6 +112,9 @@ void check_profiles(Rules& rules) {
       rules.error(path + ".name", std::format("'{}' is built in", profile.name()), "another name");
     check_ike(rules, path + ".ike", profile.ike());
     check_ipsec(rules, path + ".ipsec", profile.ipsec());
+    v1::Ipsec ipsec = built_in_profiles().front().ipsec();
+    ipsec.MergeFrom(profile.ipsec());
+    check_esp_algorithms(rules, path + ".ipsec", ipsec);
     check_dpd(rules, path + ".dpd", profile.dpd());
   }
 }
@@ -133,6 +174,8 @@ void check_connection(Rules& rules, const Path& path, const v1::Connection& conn
   const v1::Profile profile = effective_profile(rules.config(), connection);
   check_margin(rules, path + ".ike", profile.ike().lifetime(), profile.ike().rekey_margin());
   check_margin(rules, path + ".ipsec", profile.ipsec().lifetime(), profile.ipsec().rekey_margin());
+  if (connection.has_ipsec()) check_esp_algorithms(rules, path + ".ipsec", profile.ipsec());
+  check_outer_header(rules, path + ".outer_header", connection.outer_header());
   check_bgp(rules, path, connection);
   rules.number(path + ".mtu", connection.mtu(), {576, kMaxInnerMtu});
   if (connection.mtu() >= 576 && connection.mtu() < 1280)

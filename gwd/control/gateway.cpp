@@ -9,6 +9,17 @@
 namespace gw::gwd {
 namespace {
 
+void fill(const config::OuterSettings& outer, fp::OuterHeader& out) {
+  out.set_dscp_policy(outer.dscp ? fp::DSCP_FIXED : fp::DSCP_COPY);
+  out.set_dscp(outer.dscp.value_or(0));
+  out.set_ecn(outer.ecn_compatibility ? fp::ECN_COMPATIBILITY : fp::ECN_NORMAL);
+  switch (outer.dont_fragment) {
+    case config::v1::DONT_FRAGMENT_COPY: out.set_df(fp::DF_COPY); break;
+    case config::v1::DONT_FRAGMENT_CLEAR: out.set_df(fp::DF_CLEAR); break;
+    default: out.set_df(fp::DF_SET); break;
+  }
+}
+
 fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   fp::PutTunnel put;
   put.set_tunnel_id(tunnel.tunnel_id);
@@ -18,6 +29,7 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   put.set_mss_clamp(tunnel.mss);
   put.set_fragment(tunnel.fragment);
   put.set_carrier(fp::CARRIER_FOLLOWS_SA);
+  fill(tunnel.outer, *put.mutable_outer());
   return put;
 }
 

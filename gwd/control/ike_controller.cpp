@@ -20,7 +20,8 @@ ike::TunnelIntent to_intent(const config::TunnelModel& model) {
   intent.remote = {model.remote, model.remote_identity};
   intent.psk = model.psk.clone();
   intent.ike_proposals = {{model.ike.encryption, model.ike.integrity, model.ike.dh_group}};
-  intent.ipsec_proposals = {{model.esp.encryption, model.esp.pfs.empty() ? "None" : model.esp.pfs}};
+  intent.esp_proposals = model.esp.proposals;
+  intent.tfc_padding = model.esp.tfc_padding;
   intent.ike_lifetime = model.ike.times.hard;
   intent.ipsec_lifetime = model.esp.times.hard;
   intent.ipsec_lifetime_kb = model.esp.hard_bytes / 1024;
@@ -54,7 +55,7 @@ bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
          a.local_identity == b.local_identity && a.remote_identity == b.remote_identity &&
          (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
          a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window &&
-         a.udp_encapsulation == b.udp_encapsulation;
+         a.esp.tfc_padding == b.esp.tfc_padding && a.udp_encapsulation == b.udp_encapsulation;
 }
 
 bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {

@@ -118,10 +118,12 @@ TEST(Render, RevisionsAndSas) {
       render(
           from_json<api::SasReply>(
               R"({"sas": [{"tunnel": "p/a", "direction": "in", "spi": "c1234567", "source": "1.1.1.1", "destination": "2.2.2.2",
-    "algorithm": "AES_GCM_16-256", "esn": true, "state": "active", "sequence": 9, "packets": 9, "bytes": 900, "age_seconds": 3}]})"),
+    "algorithm": "AES_GCM_16-256", "esn": true, "state": "active", "sequence": 9, "packets": 9, "bytes": 900, "age_seconds": 3,
+    "drops": [{"reason": "replay", "packets": 3}, {"reason": "icv", "packets": 1}]}]})"),
           kView),
       "Tunnel  Dir  SPI       Source   Destination  Algorithm       Esn  Udp  State   Sequence  Packets  Bytes  Age\n"
-      "p/a     in   c1234567  1.1.1.1  2.2.2.2      AES_GCM_16-256  yes  -    active         9        9  900 B   3s\n");
+      "p/a     in   c1234567  1.1.1.1  2.2.2.2      AES_GCM_16-256  yes  -    active         9        9  900 B   3s\n"
+      "    dropped: 3 replay, 1 icv\n");
 }
 
 TEST(Render, Findings) {

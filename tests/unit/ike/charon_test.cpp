@@ -169,6 +169,7 @@ class CharonTest : public testing::Test {
     std::swap(t.local, t.remote);
     t.remote.identity.clear();
     t.esn = Esn::kNever;  // kernel-libipsec has none
+    t.esp_proposals = {"aes256gcm16-noesn"};
     return t;
   }
 
@@ -208,7 +209,7 @@ TEST_F(CharonTest, TakesTheRenderedConnection) {
 TEST_F(CharonTest, TakesEveryProposalThatCanBeConfigured) {
   TunnelIntent t = gateway_end();
   t.ike_proposals.clear();
-  t.ipsec_proposals.clear();
+  t.esp_proposals.clear();
   for (const char* e : {"GCMAES256", "GCMAES128", "AES256", "AES192", "AES128"}) {
     for (const char* i : {"SHA384", "SHA256", "SHA1"}) {
       for (const char* d : {"ECP384", "ECP256", "DHGroup14", "DHGroup24", "DHGroup2", "DHGroup2048"}) {
@@ -216,9 +217,11 @@ TEST_F(CharonTest, TakesEveryProposalThatCanBeConfigured) {
       }
     }
   }
-  for (const char* e : {"GCMAES256", "GCMAES192", "GCMAES128"}) {
-    for (const char* p : {"None", "ECP384", "ECP256", "PFS14", "PFS24", "PFS2", "PFS2048"}) {
-      t.ipsec_proposals.push_back({e, p});
+  for (const char* e : {"aes256gcm16", "aes192gcm12", "aes128gcm8", "chacha20poly1305", "aes256-sha512",
+                        "aes192-sha384", "aes128-sha256", "aes128-sha1", "3des-sha1"}) {
+    for (const char* group : {"", "-ecp384", "-ecp256", "-ecp521", "-modp2048", "-modp3072", "-modp4096",
+                              "-modp2048s256", "-modp1024", "-x25519", "-curve25519", "-modp2048-ecp256-ecp384"}) {
+      for (const char* esn : {"-noesn", "-esn-noesn"}) t.esp_proposals.push_back(std::string(e) + group + esn);
     }
   }
   load(client_, t);
@@ -335,7 +338,7 @@ TEST_F(CharonTest, IkeProposalsThatDoNotMeet) {
 TEST_F(CharonTest, IpsecProposalsThatDoNotMeet) {
   load(client_, gateway_end());
   TunnelIntent other = site_end();
-  other.ipsec_proposals = {{"GCMAES128", "None"}};
+  other.esp_proposals = {"aes128gcm16-noesn"};
   load(peer_, other);
   const Diagnosis d = attempt();
   EXPECT_EQ(to_string(d.fault), "IkePolicyMismatch") << d.evidence;

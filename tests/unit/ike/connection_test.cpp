@@ -69,13 +69,15 @@ TEST(Connection, ChoicesOfTheOperator) {
   TunnelIntent t = paris();
   t.encapsulation = Encapsulation::kForceUdp;
   t.esn = Esn::kNever;
-  t.ipsec_proposals = {{"GCMAES128", "PFS2048"}, {"GCMAES256", "ECP256"}};
+  t.esp_proposals = {"aes128gcm16-modp2048-noesn", "aes256-sha256-ecp256-noesn"};
+  t.tfc_padding = 700;
   t.ipsec_lifetime = 10s;
   t.ipsec_lifetime_kb = 0;
   t.local_selectors = {Prefix::parse("10.0.0.0/16").value()};
   const std::string text = render_connection(t)->to_string();
   EXPECT_TRUE(text.contains("encap = yes")) << text;
-  EXPECT_TRUE(text.contains("[aes128gcm16-modp2048-noesn, aes256gcm16-ecp256-noesn]")) << text;
+  EXPECT_TRUE(text.contains("[aes128gcm16-modp2048-noesn, aes256-sha256-ecp256-noesn]")) << text;
+  EXPECT_TRUE(text.contains("tfc_padding = 700")) << text;
   EXPECT_TRUE(text.contains("life_time = 10s\n      rekey_time = 9s\n      rand_time = 1s")) << text;
   EXPECT_TRUE(text.contains("local_ts = [10.0.0.0/16]")) << text;
   EXPECT_FALSE(text.contains("life_bytes")) << text;
@@ -92,8 +94,6 @@ TEST(Connection, Keywords) {
   EXPECT_EQ(ike_keyword({"AES256", "SHA256", "DHGroup14"}), "aes256-sha256-modp2048");
   EXPECT_EQ(ike_keyword({"GCMAES128", "SHA256", "ECP256"}), "aes128gcm16-prfsha256-ecp256");
   EXPECT_EQ(ike_keyword({"AES128", "SHA1", "DHGroup2"}), "aes128-sha1-modp1024");
-  EXPECT_EQ(ipsec_keyword({"GCMAES256", "None"}, Esn::kOffer), "aes256gcm16-esn-noesn");
-  EXPECT_EQ(ipsec_keyword({"GCMAES192", "PFS24"}, Esn::kNever), "aes192gcm16-modp2048s256-noesn");
 }
 
 TEST(Connection, RefusalsNameTheField) {
@@ -112,9 +112,9 @@ TEST(Connection, RefusalsNameTheField) {
       {"ike.encryption", [](TunnelIntent& t) { t.ike_proposals[0].encryption = "DES3"; }},
       {"ike.integrity", [](TunnelIntent& t) { t.ike_proposals[0].integrity = "MD5"; }},
       {"ike.dh_group", [](TunnelIntent& t) { t.ike_proposals[0].dh_group = "DHGroup1"; }},
-      {"ipsec.encryption", [](TunnelIntent& t) { t.ipsec_proposals[0].encryption = "AES256"; }},
-      {"ipsec.pfs", [](TunnelIntent& t) { t.ipsec_proposals[0].pfs = "PFS1"; }},
-      {"ipsec_proposals", [](TunnelIntent& t) { t.ipsec_proposals.clear(); }},
+      {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals.clear(); }},
+      {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals = {"aes256gcm16", ""}; }},
+      {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals = {"aes256gcm16, aes128"}; }},
       {"ipsec_lifetime", [](TunnelIntent& t) { t.ipsec_lifetime = 1s; }},
       {"dpd_delay", [](TunnelIntent& t) { t.dpd_delay = 0s; }},
       {"replay_window", [](TunnelIntent& t) { t.replay_window = 8192; }},

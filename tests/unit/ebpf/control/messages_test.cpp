@@ -155,6 +155,10 @@ TEST(Messages, EveryFaultOfPutTunnelNamesItsField) {
       {"mtu", [](auto& m) { m.set_mtu(9001); }},
       {"mss_clamp", [](auto& m) { m.set_mss_clamp(1401); }},
       {"carrier", [](auto& m) { m.set_carrier(static_cast<fp::CarrierPolicy>(9)); }},
+      {"outer.dscp", [](auto& m) { m.mutable_outer()->set_dscp(64); }},
+      {"outer.dscp_policy", [](auto& m) { m.mutable_outer()->set_dscp_policy(static_cast<fp::DscpPolicy>(9)); }},
+      {"outer.ecn", [](auto& m) { m.mutable_outer()->set_ecn(static_cast<fp::EcnPolicy>(9)); }},
+      {"outer.df", [](auto& m) { m.mutable_outer()->set_df(static_cast<fp::DfPolicy>(9)); }},
   };
   for (const auto& [field, spoil] : faults) {
     auto m = good;
@@ -163,6 +167,22 @@ TEST(Messages, EveryFaultOfPutTunnelNamesItsField) {
     ASSERT_FALSE(r) << field;
     EXPECT_EQ(r.error().field, field);
   }
+}
+
+TEST(Messages, OuterHeaderPolicies) {
+  fp::PutTunnel m;
+  m.set_tunnel_id(1);
+  m.set_device("tun1");
+  m.set_mtu(1400);
+  EXPECT_EQ(parse_put_tunnel(m)->outer, esp::OuterPolicy{}) << "copied, and DF set";
+  m.mutable_outer()->set_dscp_policy(fp::DSCP_FIXED);
+  m.mutable_outer()->set_dscp(46);
+  m.mutable_outer()->set_ecn(fp::ECN_COMPATIBILITY);
+  m.mutable_outer()->set_df(fp::DF_COPY);
+  EXPECT_EQ(parse_put_tunnel(m)->outer, (esp::OuterPolicy{.dscp_policy = esp::DscpPolicy::kFixed,
+                                                          .dscp = 46,
+                                                          .ecn = esp::EcnPolicy::kCompatibility,
+                                                          .df = esp::DfPolicy::kCopy}));
 }
 
 class RouteMessages : public testing::Test {

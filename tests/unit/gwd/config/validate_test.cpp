@@ -177,9 +177,37 @@ INSTANTIATE_TEST_SUITE_P(
              "g.yaml:24:14: connections[0].profile: there is no profile 'azure-defualt', did you mean 'azure-default'? "
              "(expected one of "
              "azure-default, other-cloud)"},
-        Edit{"GCMAES256", "AES256",
-             "g.yaml:24:26: connections[0].ipsec.encryption: 'AES256' is not offered by this gateway (expected one of "
-             "GCMAES256, GCMAES128)"},
+        Edit{"GCMAES256", "RC4",
+             "g.yaml:24:26: connections[0].ipsec.encryption: 'RC4' is not offered by this gateway (expected one of "
+             "GCMAES256, GCMAES192, GCMAES128, CHACHA20POLY1305, AES256, AES192, AES128, DES3)"},
+        Edit{"GCMAES256", "DES3",
+             "g.yaml:24:26: connections[0].ipsec.encryption: DES3 is too weak (expected AES, or `allow_legacy: true` "
+             "here and --allow-legacy-crypto of gw-fastpath)"},
+        Edit{"GCMAES256", "DES3, allow_legacy: true",
+             "g.yaml:24:26: warning: connections[0].ipsec.encryption: DES3 is weak; use it only for a device that has "
+             "nothing better"},
+        Edit{"GCMAES256", "AES256, integrity: MD5",
+             "g.yaml:24:45: connections[0].ipsec.integrity: 'MD5' is not offered by this gateway (expected one of "
+             "SHA512, SHA384, SHA256, SHA1)"},
+        Edit{"GCMAES256", "GCMAES256, integrity: SHA256",
+             "g.yaml:24:48: connections[0].ipsec.integrity: GCMAES256 has its own integrity; SHA256 is one too many "
+             "(expected no `integrity`, or an encryption that wants one)"},
+        Edit{"encryption: GCMAES256", "proposals: [ aes128gcm16-ecp256, 3des-sha1 ]",
+             "g.yaml:24:47: connections[0].ipsec.proposals[1]: '3des' is too weak (expected AES, or `allow_legacy: "
+             "true` here and --allow-legacy-crypto of gw-fastpath)"},
+        Edit{"encryption: GCMAES256", "proposals: [ aes256 ]",
+             "g.yaml:24:27: connections[0].ipsec.proposals[0]: 'aes256' has no integrity algorithm (expected "
+             "'aes256-sha256', for example)"},
+        Edit{"encryption: GCMAES256", "proposals: [ chacha20poly1305-modp1024 ]",
+             "g.yaml:24:27: warning: connections[0].ipsec.proposals[0]: modp1024 is weak; use it only for a device "
+             "that has nothing better"},
+        Edit{"GCMAES256", "GCMAES256, proposals: [ aes256gcm16 ]",
+             "g.yaml:24:26: connections[0].ipsec.encryption: `proposals` says it already (expected either `proposals` "
+             "or the three single values)"},
+        Edit{"GCMAES256", "GCMAES256, tfc_padding: 9000",
+             "g.yaml:24:50: connections[0].ipsec.tfc_padding: 9000 is out of range (expected 0 to 1690)"},
+        Edit{"ipsec: {", "outer_header: { dscp: 64 }\n    ipsec: {",
+             "g.yaml:24:27: connections[0].outer_header.dscp: '64' is no DSCP (expected copy, none, or 0 to 63)"},
         Edit{"GCMAES256", "GCMAES256, pfs: ecp384",
              "g.yaml:24:42: connections[0].ipsec.pfs: 'ecp384' is not offered by this gateway, did you mean 'ECP384'? "
              "(expected one of None, "
