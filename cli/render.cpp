@@ -48,6 +48,11 @@ std::string why_of(const api::RouteCandidate& candidate) {
   return candidate.stale() ? why + " (kept through a restart)" : why;
 }
 
+Cell state_of(const api::Component& component) {
+  if (!component.connected()) return Cell("away", Colour::kBad);
+  return component.problem().empty() ? Cell("connected", Colour::kGood) : Cell("faulty", Colour::kBad);
+}
+
 }  // namespace
 
 std::string render(const api::StatusReply& reply, const View& view) {
@@ -64,9 +69,8 @@ std::string render(const api::StatusReply& reply, const View& view) {
            "\n";
   Table table({{"Component"}, {"State"}, {"For", Align::kRight}, {"Detail"}});
   for (const api::Component& component : reply.components())
-    table.row({component.name(),
-               Cell(component.connected() ? "connected" : "away", component.connected() ? Colour::kGood : Colour::kBad),
-               since(component.since_unix_ms(), view), component.detail()});
+    table.row({component.name(), state_of(component), since(component.since_unix_ms(), view),
+               component.problem().empty() ? component.detail() : component.problem()});
   return out + "\n" + or_nothing(table, "no components", view);
 }
 
@@ -186,6 +190,18 @@ std::string render(const api::CountersReply& reply, const View& view) {
   ports.row({"wan", reply.wan_rx_packets(), reply.wan_tx_packets()});
   ports.row({"vnet", reply.vnet_rx_packets(), reply.vnet_tx_packets()});
   out += ports.render(view.style) + "\n";
+  Table workers({{"Worker", Align::kRight},
+                 {"Tunnels", Align::kRight},
+                 {"Packets", Align::kRight},
+                 {"Per burst", Align::kRight},
+                 {"Handed over", Align::kRight},
+                 {"Taken over", Align::kRight},
+                 {"Lost between", Align::kRight}});
+  for (const api::WorkerCounters& w : reply.workers())
+    workers.row({w.worker(), w.tunnels(), w.packets(),
+                 w.bursts() == 0 ? 0 : (w.packets() + w.bursts() / 2) / w.bursts(), w.handed_over(), w.taken_over(),
+                 w.handover_drops()});
+  if (!workers.empty()) out += workers.render(view.style) + "\n";
   Table drops({{"Dropped", Align::kRight}, {"Reason"}, {"Meaning"}});
   for (const api::DropCounter& drop : reply.drops())
     if (drop.packets() != 0) drops.row({drop.packets(), drop.reason(), drop.meaning()});
@@ -237,7 +253,8 @@ std::string render_changes(const api::ConfigReply& reply, const View& view) {
 }
 
 bool all_up(const api::StatusReply& reply) {
-  return std::ranges::all_of(reply.components(), [](const api::Component& c) { return c.connected(); });
+  return std::ranges::all_of(reply.components(),
+                             [](const api::Component& c) { return c.connected() && c.problem().empty(); });
 }
 
 bool all_up(const api::TunnelsReply& reply) {

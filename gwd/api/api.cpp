@@ -167,6 +167,7 @@ asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
     out.set_name(component.name);
     out.set_connected(component.connected);
     out.set_detail(component.detail);
+    out.set_problem(component.problem);
     if (component.since) out.set_since_unix_ms(unix_ms(*component.since));
   }
   co_return json_response(reply);
@@ -269,6 +270,17 @@ asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {
   reply.set_wan_tx_packets(counters.wan_tx_packets());
   reply.set_vnet_rx_packets(counters.vnet_rx_packets());
   reply.set_vnet_tx_packets(counters.vnet_tx_packets());
+  for (const auto& worker : counters.workers()) {
+    auto& out = *reply.add_workers();
+    out.set_worker(worker.worker());
+    out.set_tunnels(worker.tunnels());
+    out.set_packets(worker.packets());
+    out.set_bursts(worker.bursts());
+    out.set_handed_over(worker.handed_over());
+    out.set_taken_over(worker.taken_over());
+    out.set_handover_drops(worker.handover_drops());
+    *out.mutable_burst_sizes() = worker.burst_sizes();
+  }
   reply.set_crypto_backend(gateway_.crypto_backend());
   reply.set_uptime_seconds(counters.uptime_ms() / 1000);
   co_return json_response(reply);

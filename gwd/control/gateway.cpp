@@ -1,10 +1,13 @@
 #include "gwd/control/gateway.hpp"
 
 #include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <memory>
 #include <utility>
 
 #include "base/log.hpp"
+#include "gwd/control/port_check.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -67,7 +70,8 @@ BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_
 }  // namespace
 
 Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths paths, KernelNet kernel)
-    : clock_(clock),
+    : io_(io),
+      clock_(clock),
       paths_(std::move(paths)),
       kernel_(std::move(kernel)),
       fastpath_(io, paths_.fastpath, *this),
@@ -132,6 +136,7 @@ void Gateway::apply(ModelPtr next) {
   ike_.set_model(next);
   bgp_.set_intent(to_bgp_intent(model, routes_.bmp_port()));
   model_ = std::move(next);
+  compare_ports();
 }
 
 void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelState& after) {
@@ -158,6 +163,22 @@ void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
   crypto_backend_ = hello.crypto_backend();
   fastpath_since_ = clock_.wall();
   forwarding_.resync();
+  boost::asio::co_spawn(io_, learn_ports(), boost::asio::detached);
+}
+
+boost::asio::awaitable<void> Gateway::learn_ports() {
+  fp::ClientFrame frame;
+  frame.mutable_list_ports();
+  const auto reply = co_await fastpath_.request(std::move(frame));
+  if (!reply) co_return;  // the session is gone; the next one asks again
+  served_ports_ = reply->ports();
+  compare_ports();
+}
+
+void Gateway::compare_ports() {
+  const std::string before = std::move(port_problem_);
+  port_problem_ = model_ ? port_mismatch(served_ports_, {model_->wan_interface, model_->vnet_interface}) : "";
+  if (!port_problem_.empty() && port_problem_ != before) log::error("fastpath", "gw-fastpath: {}", port_problem_);
 }
 
 void Gateway::on_fastpath_down(const Error&) { fastpath_since_ = clock_.wall(); }
@@ -168,9 +189,10 @@ void Gateway::on_fastpath_event(const fp::Event& event) {
 
 std::vector<ComponentStatus> Gateway::components() const {
   return {{"gw-fastpath", fastpath_.connected(),
-           fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway), fastpath_since_},
-          {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), ike_.since()},
-          {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), bgp_.since()}};
+           fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway),
+           fastpath_.connected() ? port_problem_ : "", fastpath_since_},
+          {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), "", ike_.since()},
+          {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), "", bgp_.since()}};
 }
 
 }  // namespace gw::gwd

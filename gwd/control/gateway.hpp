@@ -3,6 +3,7 @@
 // whenever charon, FRR or gw-fastpath died and returned. Owner: main; thread: control.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <cstdint>
 #include <map>
@@ -42,6 +43,7 @@ struct ComponentStatus {
   std::string name;
   bool connected = false;
   std::string detail;
+  std::string problem;            // connected, but not as it should be; empty: nothing is wrong
   std::optional<WallTime> since;  // of the connection, or since it was lost
 };
 
@@ -77,8 +79,11 @@ class Gateway final : private FastpathListener {
   };
   static KernelState kernel_state(const config::TunnelModel& tunnel);
   void configure_device(std::uint32_t tunnel_id);
+  boost::asio::awaitable<void> learn_ports();
+  void compare_ports();
   void remove_stale_kernel_state(const KernelState& before, const KernelState& after);
 
+  boost::asio::io_context& io_;
   const Clock& clock_;
   GatewayPaths paths_;
   KernelNet kernel_;
@@ -91,6 +96,8 @@ class Gateway final : private FastpathListener {
   std::map<std::uint32_t, KernelState> kernel_states_;
   std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
+  fp::PortList served_ports_;
+  std::string port_problem_;
   std::optional<WallTime> fastpath_since_;
 };
 

@@ -4,6 +4,7 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "gwd/api/replies.hpp"
@@ -86,6 +87,23 @@ void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::stri
   out.gauge({"bgp_routes_advertised", "Routes told to the peer"}, labels, peer.routes_advertised());
 }
 
+void add_worker(Families& out, const fp::WorkerCounters& worker, const std::string& instance) {
+  const Labels labels{{"worker", std::to_string(worker.worker())}, {"instance", instance}};
+  out.gauge({"gw_worker_tunnels", "Tunnels that the packet thread owns"}, labels, worker.tunnels());
+  out.counter({"gw_worker_packets", "Packets that the packet thread worked on"}, labels, worker.packets());
+  out.counter({"gw_worker_bursts", "Bursts that the packet thread worked on"}, labels, worker.bursts());
+  out.counter({"gw_worker_handed_over", "Packets handed to the worker that owns their tunnel"}, labels,
+              worker.handed_over());
+  out.counter({"gw_worker_handover_drops", "Packets lost between workers"}, labels, worker.handover_drops());
+  static constexpr std::array kUpTo{1, 2, 4, 8, 16, 32, 64};
+  for (int i = 0; i < std::min(worker.burst_sizes_size(), static_cast<int>(kUpTo.size())); ++i)
+    out.counter({"gw_worker_burst_sizes", "Bursts by their number of packets (up to)"},
+                {{"worker", std::to_string(worker.worker())},
+                 {"packets", std::to_string(kUpTo[static_cast<std::size_t>(i)])},
+                 {"instance", instance}},
+                worker.burst_sizes(i));
+}
+
 }  // namespace
 
 double BandwidthMeter::bits_per_second(const std::string& tunnel, Bytes bytes, MonoTime at) {
@@ -123,6 +141,7 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
   for (const auto& drop : snapshot.counters.drops())
     out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"},
                 {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
+  for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
   return out.text();
 }
 

@@ -97,6 +97,29 @@ TEST(Render, StatusShowsWhatWaitsForAConfirmation) {
   EXPECT_FALSE(all_up(reply));
 }
 
+TEST(Render, StatusShowsWhatIsWrongWithAConnectedComponent) {
+  const auto reply = from_json<api::StatusReply>(
+      R"({"gateway": "hub-east", "instance": "gw-a", "version": "0.1.0", "revision": 7, "uptime_seconds": 61,
+    "components": [{"name": "gw-fastpath", "connected": true, "detail": "crypto x", "problem": "its wan port is eth0"}]})");
+  EXPECT_EQ(render(reply, kView),
+            "hub-east / gw-a, gwd 0.1.0, up 1m01s\nrevision 7\n\n"
+            "Component    State   For  Detail\n"
+            "gw-fastpath  faulty    -  its wan port is eth0\n");
+  EXPECT_FALSE(all_up(reply)) << "scripts have to notice";
+}
+
+TEST(Render, CountersShowEachWorker) {
+  const auto reply = from_json<api::CountersReply>(R"({"crypto_backend": "x", "workers": [
+    {"worker": 0, "tunnels": 3, "packets": 100, "bursts": 10, "handed_over": 7, "taken_over": 2},
+    {"worker": 1, "tunnels": 2, "handover_drops": 1}]})");
+  EXPECT_EQ(render(reply, kView),
+            "crypto x, up 0s\n\nSide  Received  Sent\nwan          0     0\nvnet         0     0\n\n"
+            "Worker  Tunnels  Packets  Per burst  Handed over  Taken over  Lost between\n"
+            "     0        3      100         10            7           2             0\n"
+            "     1        2        0          0            0           0             1\n\n"
+            "no packet was dropped\n");
+}
+
 TEST(Render, CountersShowOnlyWhatWasDropped) {
   const auto reply = from_json<api::CountersReply>(R"({"wan_rx_packets": 5, "crypto_backend": "openssl 3.5", "drops": [
     {"reason": "replay", "packets": 2, "meaning": "seen before"}, {"reason": "ttl", "packets": 0}]})");

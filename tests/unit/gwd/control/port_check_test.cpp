@@ -1,0 +1,35 @@
+// gw-fastpath's command line against the document.
+#include "gwd/control/port_check.hpp"
+
+#include <gtest/gtest.h>
+
+namespace gw::gwd {
+namespace {
+
+::gw::fastpath::v1::PortList served(const std::string& wan, const std::string& vnet) {
+  ::gw::fastpath::v1::PortList list;
+  auto* port = list.add_ports();
+  port->set_side("wan");
+  port->set_interface(wan);
+  port = list.add_ports();
+  port->set_side("vnet");
+  port->set_interface(vnet);
+  return list;
+}
+
+TEST(PortMismatch, NothingToSayWhenTheyAgreeOrNothingIsKnown) {
+  EXPECT_EQ(port_mismatch(served("eth0", "eth1"), {"eth0", "eth1"}), "");
+  EXPECT_EQ(port_mismatch({}, {"eth0", "eth1"}), "");
+}
+
+TEST(PortMismatch, NamesBothAndTheRemedy) {
+  EXPECT_EQ(port_mismatch(served("eth0", "eth1"), {"eth2", "eth1"}),
+            "its wan port is eth0, the document's wan.interface is eth2: correct the document, or start gw-fastpath "
+            "with --wan eth2 --vnet eth1");
+  EXPECT_EQ(port_mismatch(served("eth1", "eth0"), {"eth0", "eth1"}),
+            "its wan port is eth1, the document's wan.interface is eth0; its vnet port is eth0, the document's "
+            "vnet.interface is eth1: correct the document, or start gw-fastpath with --wan eth0 --vnet eth1");
+}
+
+}  // namespace
+}  // namespace gw::gwd
