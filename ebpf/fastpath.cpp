@@ -236,7 +236,9 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
                 o.transforms}),
       server_(io_, service_),
-      events_(server_, sas_, tunnels_) {}
+      events_(server_, sas_, tunnels_) {
+  if (base_.buffers.jumbo()) tunnels_.set_max_mtu(control::Tunnels::kMaxJumboMtu);
+}
 
 /// Calls `handler` whenever the descriptor is readable.
 void Fastpath::watch(asio::posix::stream_descriptor& fd, std::function<void()> handler) {

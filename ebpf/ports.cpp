@@ -21,17 +21,38 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
 // For packets that are parked, handed to another worker, or come from a tunnel's device.
 constexpr std::uint32_t kFramesPerGsoPort = 2048;
+// Packets put together from several frames: 512 are two full receive rings of 9,000-byte packets.
+constexpr std::uint32_t kLargeFrames = 512;
+// What is in front of an IP packet: Ethernet and two VLAN tags.
+constexpr std::uint32_t kLinkBytes = 22;
 constexpr int kReopenTries = 20;
 constexpr auto kReopenPause = 50ms;
 
 bool has(const PortPlan& plan, PortKind kind) { return plan.wan.kind == kind || plan.vnet.kind == kind; }
 
+}  // namespace
+
+bool PortPlan::jumbo() const {
+  const auto exceeds = [](const PortPlace& place) {
+    return place.kind == PortKind::kXsk && place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
+  };
+  return exceeds(wan) || exceeds(vnet);
+}
+
+namespace {
+
 Result<Buffers> make_buffers(const PortPlan& plan) {
   Buffers b;
-  GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(static_cast<std::uint32_t>(plan.workers) * plan.frames_each));
+  worker::FrameGeometry geometry{.frames = static_cast<std::uint32_t>(plan.workers) * plan.frames_each};
+  if (plan.jumbo()) {
+    geometry.frame_bytes = worker::kPageFrameBytes;
+    geometry.large_frames = static_cast<std::uint32_t>(plan.workers) * kLargeFrames;
+  }
+  GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(geometry));
   b.pools = worker::FramePools::cut(*b.memory, plan.workers);
   if (!has(plan, PortKind::kXsk)) return b;
-  GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory));
+  using PerPacket = xsk::Umem::FramesPerPacket;
+  GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory, b.jumbo() ? PerPacket::kSeveral : PerPacket::kOne));
   return b;
 }
 
@@ -155,6 +176,7 @@ Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
   if (!ports) return ports;
   tell(ports->wan, plan.wan.kind);
   tell(ports->vnet, plan.vnet.kind);
+  if (ports->buffers.jumbo()) programs.vnet.set_max_packet(worker::kLargeFrameBytes);
   return ports;
 }
 

@@ -37,6 +37,9 @@ struct PortPlan {
   PortPlace vnet;
   std::size_t workers = 1;
   std::uint32_t frames_each = 0;  // for a worker
+
+  /// An xsk port's MTU is more than a packet buffer has room for: packets come in several.
+  bool jumbo() const;
 };
 
 /// Packet buffers of the process and, if a port is of kind xsk, their registration with AF_XDP; outlives the ports.
@@ -44,6 +47,8 @@ struct Buffers {
   std::unique_ptr<worker::FrameMemory> memory;
   std::vector<std::unique_ptr<worker::FramePool>> pools;  // by worker
   std::unique_ptr<xsk::Umem> umem;
+
+  bool jumbo() const { return memory->large_frames() > 0; }
 };
 
 struct OpenPort {

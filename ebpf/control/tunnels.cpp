@@ -120,6 +120,11 @@ Status Tunnels::replace_device(Tunnel& t, const TunnelSettings& settings) {
 
 Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
   GW_TRY(check_names(settings));
+  if (settings.mtu > max_mtu_)
+    return fail_field("mtu",
+                      std::format("{} is more than {}: larger packets do not fit a buffer with the outer headers "
+                                  "(give the ports a larger MTU for jumbo packets, and start anew)",
+                                  settings.mtu, max_mtu_));
   GW_TRY_ASSIGN(Tunnel* const t, hold(settings.id));
   if (t->device && t->device->name() == settings.device && t->device->exists()) {
     GW_TRY(t->device->bring_up(device_mtu(settings, t->room)));

@@ -43,8 +43,9 @@ struct PathRoom {
 
 class Tunnels {
  public:
-  /// The largest packet that fits a frame with the outer headers, both ways.
+  /// The largest packet that fits a frame with the outer headers, both ways; and where the ports take jumbo packets.
   static constexpr std::uint32_t kMaxMtu = 1690;
+  static constexpr std::uint32_t kMaxJumboMtu = 9000;
   /// An adopted device waits this long for charon to replay its SAs.
   static constexpr std::chrono::seconds kAdoptionGrace{15};
 
@@ -63,6 +64,8 @@ class Tunnels {
   using CarrierCallback = std::function<void(std::uint32_t tunnel_id, tun::Carrier carrier)>;
 
   Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, const Clock& clock);
+  /// Of packets in tunnels; kMaxMtu at first.
+  void set_max_mtu(std::uint32_t bytes) { max_mtu_ = bytes; }
   void on_carrier(CarrierCallback callback) { on_carrier_ = std::move(callback); }
 
   /// Makes or changes the tunnel and its device; nothing changes on failure.
@@ -127,6 +130,7 @@ class Tunnels {
   std::map<std::string, std::uint32_t> by_device_;
   std::vector<worker::TunnelSlot> free_slots_;
   std::vector<std::uint32_t> ids_;  // by slot; 0: free
+  std::uint32_t max_mtu_ = kMaxMtu;
   worker::DropCounters retired_drops_;
 };
 

@@ -203,8 +203,8 @@ Result<control::SaRequest> parse_add_sa(const fp::AddSa& m, const esp::Transform
   GW_TRY_ASSIGN(r.parameters.transform, parse_transform(m, allowed));
   r.algorithm = r.parameters.transform->name;
   if (m.tfc_pad_to() > control::Tunnels::kMaxMtu)
-    return fail_field("tfc_pad_to",
-                      std::format("{} is more than the largest packet, {}", m.tfc_pad_to(), control::Tunnels::kMaxMtu));
+    return fail_field("tfc_pad_to", std::format("{} is more than what always fits a buffer, {}", m.tfc_pad_to(),
+                                                control::Tunnels::kMaxMtu));
   r.parameters.pad_to = static_cast<std::uint16_t>(m.tfc_pad_to());
   GW_TRY_ASSIGN(r.parameters.local, parse_selectors(m.local_selectors(), "local_selectors"));
   GW_TRY_ASSIGN(r.parameters.remote, parse_selectors(m.remote_selectors(), "remote_selectors"));
@@ -269,9 +269,8 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   GW_TRY_ASSIGN(t.id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
   GW_TRY(check_name(m.name()));
   GW_TRY(check_device(m.device()));
-  if (m.mtu() < 576 || m.mtu() > control::Tunnels::kMaxMtu)
-    return fail_field("mtu", std::format("{} is not in 576..{} (what fits a packet buffer with the outer headers)",
-                                         m.mtu(), control::Tunnels::kMaxMtu));
+  if (m.mtu() < 576 || m.mtu() > control::Tunnels::kMaxJumboMtu)
+    return fail_field("mtu", std::format("{} is not in 576..{}", m.mtu(), control::Tunnels::kMaxJumboMtu));
   if (m.mss_clamp() > m.mtu())
     return fail_field("mss_clamp", std::format("{} is more than the MTU {}", m.mss_clamp(), m.mtu()));
   if (m.carrier() != fp::CARRIER_FOLLOWS_SA && m.carrier() != fp::CARRIER_ALWAYS)

@@ -2,8 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
+
+#include "ebpf/esp/packet.hpp"
 
 namespace gw::worker {
 namespace {
@@ -12,13 +15,19 @@ constexpr std::size_t kReturnBatch = 64;
 
 }  // namespace
 
-Result<std::unique_ptr<FrameMemory>> FrameMemory::create(std::uint32_t frames) {
-  const std::size_t bytes = std::size_t{frames} * kFrameBytes;
+Result<std::unique_ptr<FrameMemory>> FrameMemory::create(const FrameGeometry& geometry) {
+  const std::size_t bytes =
+      std::size_t{geometry.frames} * geometry.frame_bytes + std::size_t{geometry.large_frames} * kLargeFrameBytes;
   void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (at == MAP_FAILED) return fail_errno("allocating packet buffers");
   (void)::madvise(at, bytes, MADV_DONTDUMP);  // clear packets are nothing for a core file
-  return std::unique_ptr<FrameMemory>(new FrameMemory({static_cast<std::uint8_t*>(at), bytes}));
+  return std::unique_ptr<FrameMemory>(new FrameMemory({static_cast<std::uint8_t*>(at), bytes}, geometry));
 }
+
+FrameMemory::FrameMemory(std::span<std::uint8_t> bytes, const FrameGeometry& geometry)
+    : bytes_(bytes),
+      frame_bytes_(geometry.frame_bytes),
+      large_begin_(FrameAddress{geometry.frames} * geometry.frame_bytes) {}
 
 FrameMemory::~FrameMemory() { ::munmap(bytes_.data(), bytes_.size()); }
 
@@ -26,12 +35,26 @@ FramePool::FramePool(FrameMemory& memory, std::size_t index, std::size_t pools)
     : memory_(memory),
       size_(memory.frames() / pools * memory.frame_bytes()),
       first_(index * size_),
+      large_size_(memory.large_frames() / pools * kLargeFrameBytes),
+      large_first_(memory.large_begin() + index * large_size_),
       away_(pools),
       to_home_(pools),
       from_(pools) {
   const std::size_t frames = size_ / memory.frame_bytes();
   free_.reserve(frames);
   for (std::size_t i = frames; i-- > 0;) free_.push_back(first_ + i * memory.frame_bytes());
+  const std::size_t large = large_size_ / kLargeFrameBytes;
+  large_free_.reserve(large);
+  for (std::size_t i = large; i-- > 0;) large_free_.push_back(large_first_ + i * kLargeFrameBytes);
+}
+
+bool FramePool::take_for(std::uint32_t bytes, FrameAddress& frame) {
+  const std::uint32_t needed = kHeadroom + bytes + esp::kMaxTailroom;
+  if (needed <= memory_.frame_bytes()) return take(frame);
+  if (needed > kLargeFrameBytes || large_free_.empty()) return false;
+  frame = large_free_.back();
+  large_free_.pop_back();
+  return true;
 }
 
 std::vector<std::unique_ptr<FramePool>> FramePools::cut(FrameMemory& memory, std::size_t pools) {
@@ -40,7 +63,7 @@ std::vector<std::unique_ptr<FramePool>> FramePools::cut(FrameMemory& memory, std
   for (std::size_t from = 0; from < pools; ++from)
     for (std::size_t home = 0; home < pools; ++home) {
       if (from == home) continue;
-      auto ring = std::make_shared<Ring<FrameAddress>>(memory.frames() / pools);
+      auto ring = std::make_shared<Ring<FrameAddress>>((memory.frames() + memory.large_frames()) / pools);
       all[from]->away_[home].reserve(kReturnBatch);
       all[from]->to_home_[home] = ring;
       all[home]->from_[from] = std::move(ring);
@@ -48,8 +71,12 @@ std::vector<std::unique_ptr<FramePool>> FramePools::cut(FrameMemory& memory, std
   return all;
 }
 
-void FramePool::give_back(FrameAddress frame) {
-  const std::size_t home = frame / size_;
+/// Large, borrowed, or of another home.
+void FramePool::give_other(FrameAddress frame) {
+  if (frame == kBorrowed) return;
+  const bool large = memory_.is_large(frame);
+  if (large && frame - large_first_ < large_size_) return large_free_.push_back(frame);
+  const std::size_t home = large ? (frame - memory_.large_begin()) / large_size_ : frame / size_;
   away_[home].push_back(frame);
   if (away_[home].size() >= kReturnBatch) send_home(home);
 }
@@ -65,9 +92,11 @@ bool FramePool::send_home(std::size_t home) {
 
 void FramePool::collect() {
   std::array<FrameAddress, kReturnBatch> frames;
-  for (const auto& ring : from_)
-    while (const std::size_t n = ring ? ring->pop(frames) : 0)
-      free_.insert(free_.end(), frames.begin(), frames.begin() + static_cast<std::ptrdiff_t>(n));
+  for (const auto& ring : from_) {
+    if (!ring) continue;
+    while (const std::size_t n = ring->pop(frames))
+      for (const FrameAddress frame : std::span(frames).first(n)) give(frame);
+  }
 }
 
 bool FramePool::has_returned() const {

@@ -19,6 +19,10 @@ namespace gw::worker {
 // kernel leaves XDP_PACKET_HEADROOM (256) in front of what it receives, which encapsulation grows into.
 inline constexpr std::uint32_t kFrameBytes = 2048;
 inline constexpr std::uint32_t kHeadroom = 256;
+// Ports with a larger MTU (jumbo): a page is the largest frame that AF_XDP takes, and what does not fit one comes in
+// several. It is put together in a large frame, which only we use.
+inline constexpr std::uint32_t kPageFrameBytes = 4096;
+inline constexpr std::uint32_t kLargeFrameBytes = 16384;
 
 /// Position of a worker; 0 is the first.
 using WorkerIndex = std::uint8_t;
@@ -29,24 +33,47 @@ using FrameAddress = std::uint64_t;
 /// In place of a frame: the bytes belong to a port and are valid until its next receive().
 inline constexpr FrameAddress kBorrowed = ~FrameAddress{0};
 
+struct FrameGeometry {
+  std::uint32_t frames = 0;
+  std::uint32_t frame_bytes = kFrameBytes;
+  std::uint32_t large_frames = 0;  // kLargeFrameBytes each
+};
+
 class FrameMemory {
  public:
-  static Result<std::unique_ptr<FrameMemory>> create(std::uint32_t frames);
+  static Result<std::unique_ptr<FrameMemory>> create(const FrameGeometry& geometry);
+  static Result<std::unique_ptr<FrameMemory>> create(std::uint32_t frames) {
+    return create(FrameGeometry{.frames = frames});
+  }
   ~FrameMemory();
   FrameMemory(const FrameMemory&) = delete;
   FrameMemory& operator=(const FrameMemory&) = delete;
 
   std::uint8_t* at(FrameAddress address) const { return bytes_.data() + address; }
   /// The frame that this address is in.
-  FrameAddress frame_of(FrameAddress address) const { return address & ~FrameAddress{frame_bytes() - 1}; }
+  FrameAddress frame_of(FrameAddress address) const {
+    return is_large(address) ? large_begin_ + ((address - large_begin_) & ~FrameAddress{kLargeFrameBytes - 1})
+                             : address & ~FrameAddress{frame_bytes_ - 1};
+  }
   FrameAddress address_of(const std::uint8_t* data) const { return static_cast<FrameAddress>(data - bytes_.data()); }
-  std::uint32_t frame_bytes() const { return kFrameBytes; }
-  std::uint32_t frames() const { return static_cast<std::uint32_t>(bytes_.size() / frame_bytes()); }
-  std::span<std::uint8_t> bytes() const { return bytes_; }
+  /// In the part with large frames; not for kBorrowed.
+  bool is_large(FrameAddress address) const { return address >= large_begin_; }
+  /// Of a frame.
+  std::uint32_t capacity(FrameAddress frame) const { return is_large(frame) ? kLargeFrameBytes : frame_bytes_; }
+  std::uint32_t frame_bytes() const { return frame_bytes_; }
+  std::uint32_t frames() const { return static_cast<std::uint32_t>(large_begin_ / frame_bytes_); }
+  std::uint32_t large_frames() const {
+    return static_cast<std::uint32_t>((bytes_.size() - large_begin_) / kLargeFrameBytes);
+  }
+  FrameAddress large_begin() const { return large_begin_; }
+  /// All frames but the large ones: what AF_XDP gets.
+  std::span<std::uint8_t> frame_area() const { return bytes_.first(large_begin_); }
 
  private:
-  explicit FrameMemory(std::span<std::uint8_t> bytes) : bytes_(bytes) {}
-  std::span<std::uint8_t> bytes_;
+  FrameMemory(std::span<std::uint8_t> bytes, const FrameGeometry& geometry);
+  const std::span<std::uint8_t> bytes_;
+  const std::uint32_t frame_bytes_;
+  const FrameAddress large_begin_;
 };
 
 /// One thread at a time, its worker's once that runs.
@@ -61,14 +88,17 @@ class FramePool {
     free_.pop_back();
     return true;
   }
+  /// A frame with room for a packet of `bytes`, kHeadroom before and the codec's tailroom behind it. False: none.
+  bool take_for(std::uint32_t bytes, FrameAddress& frame);
   /// A frame of whatever home. Nothing happens for kBorrowed.
   void give(FrameAddress frame) {
     if (frame - first_ < size_) [[likely]]
       free_.push_back(frame);
-    else if (frame != kBorrowed)
-      give_back(frame);
+    else
+      give_other(frame);
   }
   std::size_t free_frames() const { return free_.size(); }
+  std::size_t free_large_frames() const { return large_free_.size(); }
 
   /// Once a round: sends strangers home, takes back our own. Calls `wake(home)` for each that got some.
   template <class Wake>
@@ -83,7 +113,7 @@ class FramePool {
  private:
   friend class FramePools;
   FramePool(FrameMemory& memory, std::size_t index, std::size_t pools);
-  void give_back(FrameAddress frame);
+  void give_other(FrameAddress frame);
   bool send_home(std::size_t home);
   void collect();
 
@@ -91,6 +121,9 @@ class FramePool {
   FrameAddress size_;   // bytes of one pool; all are equal
   FrameAddress first_;  // of ours
   std::vector<FrameAddress> free_;
+  FrameAddress large_size_;
+  FrameAddress large_first_;
+  std::vector<FrameAddress> large_free_;
   std::vector<std::vector<FrameAddress>> away_;               // by home: not sent yet
   std::vector<std::shared_ptr<Ring<FrameAddress>>> to_home_;  // by home; null: ourselves
   std::vector<std::shared_ptr<Ring<FrameAddress>>> from_;     // by pool that returns; null: ourselves

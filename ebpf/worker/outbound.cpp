@@ -118,24 +118,24 @@ void DataPath::send_to_tunnels(std::span<esp::Packet> packets) {
 
 std::size_t DataPath::from_tun(TunnelSlot slot) {
   const int fd = tunnels_[slot].config.tun_fd;
-  const std::uint32_t frame_bytes = parts_.frames.memory().frame_bytes();
-  const std::uint32_t room = frame_bytes - kHeadroom - esp::kMaxTailroom;
+  const FrameMemory& memory = parts_.frames.memory();
   read_clock();
   auto& packets = scratch_.packets;
   std::size_t n = 0;
   std::size_t read = 0;
   for (; fd >= 0 && read < kBurst; ++read) {
     FrameAddress frame = 0;
-    if (!parts_.frames.take(frame)) break;
-    std::uint8_t* const base = parts_.frames.at(frame);
-    const ssize_t length = ::read(fd, base + kHeadroom, room);
+    if (!parts_.frames.take_for(tunnels_[slot].config.mtu, frame)) break;
+    std::uint8_t* const base = memory.at(frame);
+    const std::uint32_t capacity = memory.capacity(frame);
+    const ssize_t length = ::read(fd, base + kHeadroom, capacity - kHeadroom - esp::kMaxTailroom);
     if (length <= 0) {
       parts_.frames.give(frame);
       break;
     }
     slots_[n] = {.frame = frame, .tunnel = slot};
     packets[n] = {
-        .base = base, .capacity = frame_bytes, .offset = kHeadroom, .length = static_cast<std::uint32_t>(length)};
+        .base = base, .capacity = capacity, .offset = kHeadroom, .length = static_cast<std::uint32_t>(length)};
     if (is_upkeep_of_link(packets[n])) {
       parts_.frames.give(frame);
       continue;

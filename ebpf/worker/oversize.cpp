@@ -67,7 +67,7 @@ void DataPath::cut_and_encapsulate(const esp::Packet& p, const Slot& s) {
   const std::uint32_t mtu = inner_limit(tunnels_[s.tunnel].config, Family::kV4);
   auto fragmenter = ip::FragmenterV4::make(p.bytes(), mtu);
   if (!fragmenter) return drop(GW_DROP_TOO_BIG, s);
-  const std::uint32_t frame_bytes = parts_.frames.memory().frame_bytes();
+  const FrameMemory& memory = parts_.frames.memory();
   constexpr std::size_t kTogether = 8;
   std::array<esp::Packet, kTogether> pieces;
   std::array<Slot, kTogether> slots;
@@ -75,19 +75,20 @@ void DataPath::cut_and_encapsulate(const esp::Packet& p, const Slot& s) {
     std::size_t n = 0;
     while (n < kTogether) {
       FrameAddress frame = 0;
-      if (!parts_.frames.take(frame)) {
+      if (!parts_.frames.take_for(mtu, frame)) {
         parts_.tunnels[s.tunnel].out_drops[GW_DROP_NO_FRAME].add();
         more = false;
         break;
       }
-      std::uint8_t* const base = parts_.frames.at(frame);
+      std::uint8_t* const base = memory.at(frame);
       const std::uint32_t length = fragmenter->next({base + kHeadroom, mtu});
       if (length == 0) {
         parts_.frames.give(frame);
         more = false;
         break;
       }
-      pieces[n] = {.base = base, .capacity = frame_bytes, .offset = kHeadroom, .length = length, .out = p.out};
+      pieces[n] = {
+          .base = base, .capacity = memory.capacity(frame), .offset = kHeadroom, .length = length, .out = p.out};
       slots[n] = s;
       slots[n++].frame = frame;
     }
@@ -107,7 +108,7 @@ std::uint32_t DataPath::outer_mtu(const Slot& s) const {
 /// The kernel sends the pieces: this is rare, and works on every kind of port.
 void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
   const std::uint32_t mtu = outer_mtu(s);
-  std::array<std::uint8_t, kFrameBytes> piece;
+  std::array<std::uint8_t, kLargeFrameBytes> piece;
   bool sent = true;
   const auto send_all = [&](auto fragmenter) {
     if (!fragmenter) {

@@ -9,7 +9,7 @@ namespace gw::worker {
 /// frame, or too long.
 bool DataPath::to_frame(esp::Packet& p, FrameAddress& frame, Family family) {
   const FrameMemory& memory = parts_.frames.memory();
-  if (p.length > memory.frame_bytes() - kHeadroom - esp::kMaxTailroom || !parts_.frames.take(frame)) return false;
+  if (!parts_.frames.take_for(p.length, frame)) return false;
   std::uint8_t* const base = memory.at(frame);
   std::memcpy(base + kHeadroom, p.data(), p.length);
   if (p.source) {
@@ -17,7 +17,7 @@ bool DataPath::to_frame(esp::Packet& p, FrameAddress& frame, Family family) {
     p.source = base;
   }
   p.base = base;
-  p.capacity = memory.frame_bytes();
+  p.capacity = memory.capacity(frame);
   p.offset = kHeadroom;
   return true;
 }
@@ -82,8 +82,8 @@ std::size_t DataPath::from_peers() {
 void DataPath::take_over(std::span<const Handover> items) {
   const FrameMemory& memory = parts_.frames.memory();
   const auto packet_of = [&](const Handover& h) {
-    return esp::Packet{.base = memory.at(memory.frame_of(h.frame)),
-                       .capacity = memory.frame_bytes(),
+    return esp::Packet{.base = memory.at(h.frame),
+                       .capacity = memory.capacity(h.frame),
                        .offset = h.offset,
                        .length = h.length,
                        .source = h.source,

@@ -94,6 +94,8 @@ void VnetProgram::set_mac(const std::array<std::uint8_t, 6>& mac) {
   std::ranges::copy(mac, impl_->skeleton->bss->port_mac);
 }
 
+void VnetProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data->max_packet = bytes; }
+
 Status VnetProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);
 }

@@ -45,6 +45,8 @@ class VnetProgram {
   Result<Attachment> attach(int ifindex);
   int program_fd() const;
   void set_mac(const std::array<std::uint8_t, 6>& mac);
+  /// Larger IP packets are the kernel's; GW_XDP_MAX_PACKET at first.
+  void set_max_packet(std::uint32_t bytes);
   Status set_socket(std::uint32_t queue, int xsk_fd);
 
  private:

@@ -13,7 +13,8 @@ struct {
   __type(value, __u32);
 } sockets SEC(".maps");
 
-__u8 port_mac[ETH_ALEN];  // written by gw-fastpath when the interface's address changes
+__u8 port_mac[ETH_ALEN];               // written by gw-fastpath when the interface's address changes
+__u32 max_packet = GW_XDP_MAX_PACKET;  // written by gw-fastpath where jumbo packets have room
 
 static __always_inline int verdict(enum gw_xdp_counter counter, int action) {
   gw_count(&vnet_counters, counter, 1);
@@ -27,7 +28,7 @@ static __always_inline int is_ours(const struct ethhdr* eth) {
   return difference == 0;
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int gw_vnet(struct xdp_md* ctx) {
   struct gw_cursor cursor = gw_cursor_of(ctx, (__u32)bpf_xdp_get_buff_len(ctx));
   __be16 type_be = 0;
@@ -35,7 +36,7 @@ int gw_vnet(struct xdp_md* ctx) {
   struct ethhdr* eth = gw_parse_ethernet(&cursor, &type_be, &tags);
   if (!eth || tags > 0 || !is_ours(eth)) return verdict(GW_XDP_PASSED, XDP_PASS);
   struct gw_forwarding way = {};
-  if (!gw_forward(&cursor, type_be, &way) || way.length > GW_XDP_MAX_PACKET) return verdict(GW_XDP_PASSED, XDP_PASS);
+  if (!gw_forward(&cursor, type_be, &way) || way.length > max_packet) return verdict(GW_XDP_PASSED, XDP_PASS);
   int action = (int)bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
   return verdict(action == XDP_REDIRECT ? GW_XDP_REDIRECTED : GW_XDP_PASSED, action);
 }

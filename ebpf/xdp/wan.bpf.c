@@ -23,7 +23,7 @@ static __always_inline int redirect(struct xdp_md* ctx) {
   return verdict(action == XDP_REDIRECT ? GW_XDP_REDIRECTED : GW_XDP_DROP_NO_SOCKET, action);
 }
 
-SEC("xdp")
+SEC("xdp.frags")
 int gw_wan(struct xdp_md* ctx) {
   struct gw_cursor cursor = gw_cursor_of(ctx, (__u32)bpf_xdp_get_buff_len(ctx));
   __be16 type_be = 0;

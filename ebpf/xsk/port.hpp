@@ -1,5 +1,6 @@
 // A port over AF_XDP: this worker's sockets on one interface, one a receive queue. Everything is sent by the
-// first one's transmit ring. Worker thread.
+// first one's transmit ring. What the kernel gives in several frames (jumbo) is put together in a large one, and
+// cut again to be sent. Worker thread.
 #pragma once
 
 #include <memory>
@@ -25,12 +26,34 @@ class XskPort final : public worker::Port {
   void send(std::span<worker::Outgoing> packets) override;
 
  private:
-  bool own(worker::Outgoing& packet);
+  /// A packet of which pieces have come; the rest may come with the next burst.
+  struct Partial {
+    worker::FrameAddress frame = worker::kBorrowed;  // kBorrowed: no place, the rest is thrown away
+    std::uint32_t length = 0;
+    bool begun = false;
+  };
+  struct Queue {
+    std::unique_ptr<Socket> socket;
+    Partial partial;
+  };
+  /// A queued packet's descriptors: the next `pieces` of them.
+  struct Sending {
+    worker::Outgoing* packet;
+    std::uint32_t pieces;
+    bool copied;  // into frames of its own
+  };
+  void take_whole(const Descriptor& d, worker::Burst& burst);
+  void take_piece(const Descriptor& d, Partial& partial, worker::Burst& burst);
+  bool describe(worker::Outgoing& packet);
+  void settle(const Sending& sending, std::span<const Descriptor> pieces, gw_drop outcome);
 
-  std::vector<std::unique_ptr<Socket>> sockets_;
+  std::vector<Queue> queues_;
   worker::FramePool& frames_;
   std::vector<int> fds_;
-  std::size_t next_ = 0;  // the socket that is asked first
+  std::size_t next_ = 0;  // the queue that is asked first
+  std::vector<Descriptor> descriptors_;
+  std::vector<Sending> sending_;
+  worker::Counter unassembled_;  // packets in pieces without a place
 };
 
 }  // namespace gw::xsk

@@ -23,8 +23,9 @@ Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, worker::FramePool& fram
   config.rx_size = kRingEntries;
   config.tx_size = kRingEntries;
   config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
-  config.bind_flags =
-      static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | (mode == CopyMode::kZeroCopy ? XDP_ZEROCOPY : XDP_COPY));
+  const unsigned several = umem.per_packet_ == Umem::FramesPerPacket::kSeveral ? XDP_USE_SG : 0;
+  config.bind_flags = static_cast<std::uint16_t>(XDP_USE_NEED_WAKEUP | several |
+                                                 (mode == CopyMode::kZeroCopy ? XDP_ZEROCOPY : XDP_COPY));
   const int error = xsk_socket__create_shared(&s->handle_, id.interface.c_str(), id.queue, umem.handle_, &s->rx_,
                                               &s->tx_, s->fill_, s->completion_, &config);
   if (error == -EBUSY)
@@ -60,7 +61,7 @@ std::size_t Socket::receive(std::span<Descriptor> out) {
   const std::uint32_t n = xsk_ring_cons__peek(&rx_, static_cast<std::uint32_t>(out.size()), &index);
   for (std::uint32_t i = 0; i < n; ++i) {
     const xdp_desc* d = xsk_ring_cons__rx_desc(&rx_, index + i);
-    out[i] = {d->addr, d->len};
+    out[i] = {d->addr, d->len, (d->options & XDP_PKT_CONTD) != 0};
   }
   if (n > 0) xsk_ring_cons__release(&rx_, n);
   in_fill_ -= std::min(in_fill_, n);
@@ -85,15 +86,16 @@ void Socket::refill() {
 }
 
 std::size_t Socket::transmit(std::span<const Descriptor> packets) {
-  const auto n = std::min(static_cast<std::uint32_t>(packets.size()),
-                          xsk_prod_nb_free(&tx_, static_cast<std::uint32_t>(packets.size())));
+  auto n = std::min(static_cast<std::uint32_t>(packets.size()),
+                    xsk_prod_nb_free(&tx_, static_cast<std::uint32_t>(packets.size())));
+  while (n > 0 && packets[n - 1].more) --n;
   std::uint32_t index = 0;
   if (n == 0 || xsk_ring_prod__reserve(&tx_, n, &index) != n) return 0;
   for (std::uint32_t i = 0; i < n; ++i) {
     xdp_desc* d = xsk_ring_prod__tx_desc(&tx_, index + i);
     d->addr = packets[i].address;
     d->len = packets[i].length;
-    d->options = 0;
+    d->options = packets[i].more ? XDP_PKT_CONTD : 0;
   }
   xsk_ring_prod__submit(&tx_, n);
   outstanding_ += n;

@@ -23,10 +23,11 @@ struct QueueId {
 
 enum class CopyMode : std::uint8_t { kCopy, kZeroCopy };
 
-/// A packet in the UMEM.
+/// A packet in the UMEM, or a piece of one.
 struct Descriptor {
   std::uint64_t address = 0;
   std::uint32_t length = 0;
+  bool more = false;  // the packet goes on in the next descriptor
 };
 
 class Socket {
@@ -49,7 +50,8 @@ class Socket {
   /// Hands free frames to the kernel to receive into.
   void refill();
 
-  /// Queues packets; the frames of those taken (the first n) are the kernel's. Call flush() after a burst.
+  /// Queues packets; the frames of those taken (the first n, whole packets) are the kernel's. Call flush() after a
+  /// burst.
   std::size_t transmit(std::span<const Descriptor> packets);
   /// Tells the kernel to send. True: some could not be sent yet, call again soon.
   bool flush();

@@ -18,7 +18,10 @@ inline constexpr std::uint32_t kRingEntries = 2048;
 class Umem {
  public:
   /// The memory outlives it.
-  static Result<std::unique_ptr<Umem>> create(worker::FrameMemory& memory);
+  /// kOne: what does not fit a frame is dropped by the kernel. kSeveral: it comes, and may be sent, in several frames
+  /// (Linux 6.6).
+  enum class FramesPerPacket : std::uint8_t { kOne, kSeveral };
+  static Result<std::unique_ptr<Umem>> create(worker::FrameMemory& memory, FramesPerPacket per_packet);
   ~Umem();
   Umem(const Umem&) = delete;
   Umem& operator=(const Umem&) = delete;
@@ -28,6 +31,7 @@ class Umem {
   Umem() = default;
 
   xsk_umem* handle_ = nullptr;
+  FramesPerPacket per_packet_ = FramesPerPacket::kOne;
   // libxdp ties these two rings to the first socket that is opened.
   xsk_ring_prod first_fill_{};
   xsk_ring_cons first_completion_{};

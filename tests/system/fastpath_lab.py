@@ -177,10 +177,11 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1):
+    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500):
         """`queues`: receive queues of both ports; a flow's hash chooses."""
         self.dir = directory
         self.options = [str(o) for o in options]
+        self.mtu = str(mtu)
         self.queues = [str(w) for w in ("numtxqueues", queues, "numrxqueues", queues)]
         self.socket = directory / "fastpath.sock"
         self.log = directory / "gw-fastpath.log"
@@ -200,8 +201,8 @@ class FastpathLab:
         for inside, mac, ns, outside, peer_mac in (("wan", WAN_MAC, "fpw", "wan0", PEER_MAC), ("vnet", VNET_MAC, "fpv", "vnet0", HOST_MAC)):
             run("ip", "-n", "fpg", "link", "add", inside, "address", mac, *self.queues, "type", "veth", "peer", "name", outside,
                 "address", peer_mac, *self.queues, "netns", ns)
-            run("ip", "-n", "fpg", "link", "set", inside, "up")
-            run("ip", "-n", ns, "link", "set", outside, "up")
+            run("ip", "-n", "fpg", "link", "set", inside, "mtu", self.mtu, "up")
+            run("ip", "-n", ns, "link", "set", outside, "mtu", self.mtu, "up")
             # An XDP frame needs GRO (or XDP) at the veth's other end.
             run("ip", "netns", "exec", ns, "ethtool", "-K", outside, "gro", "on", "tx", "off")
         for ns, interface, addresses in (("fpg", "wan", ("192.0.2.1/24", "2001:db8::1/64")), ("fpg", "vnet", ("10.1.0.1/24", "fd00:1::1/64")),

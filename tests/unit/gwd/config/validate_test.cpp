@@ -251,7 +251,7 @@ INSTANTIATE_TEST_SUITE_P(
         Edit{"ipsec: {", "dpd: { delay: 1s }\n    ipsec: {",
              "g.yaml:24:19: warning: connections[0].dpd.delay: 1s is shorter than clouds allow (expected 9s to 3600s)"},
         Edit{"ipsec: {", "mtu: 100\n    ipsec: {",
-             "g.yaml:24:10: connections[0].mtu: 100 is out of range (expected 576 to 1690)"},
+             "g.yaml:24:10: connections[0].mtu: 100 is out of range (expected 576 to 9000)"},
         Edit{"ipsec: {", "mtu: 1200\n    ipsec: {",
              "g.yaml:24:10: warning: connections[0].mtu: 1200 is too small for IPv6 in the tunnel (expected 1280 or "
              "more)"},
