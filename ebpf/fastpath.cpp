@@ -149,6 +149,8 @@ class Fastpath {
     Buffers buffers;
     std::unique_ptr<relay::IkeInbox> ike;
     std::optional<gso::DataTun> data_tun;
+    std::optional<xdp::WanTcProgram> wan_tc;
+    std::optional<xdp::VnetTcProgram> vnet_tc;
     std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
@@ -196,10 +198,11 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
-  PortPlan plan{{wan_link, "wan", o.wan_port}, {vnet_link, "vnet", o.vnet_port}};
-  GW_TRY_ASSIGN(auto ike_sockets, open_ike_sockets(fds, plan.wan.kind));
+  PortPlan plan{{wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},
+                {vnet_link, "vnet", choose_port_kind(o.vnet_port, vnet_link)}};
+  GW_TRY_ASSIGN(auto ike_sockets, open_ike_sockets(fds, plan.wan.choice.kind));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
-  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet}));
+  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, maps}));
   GW_TRY(lend_nat_t(ports.nat_t_fds, ike_sockets));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
   return Base{std::move(fds),
@@ -212,6 +215,8 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(ports.buffers),
               std::move(ports.ike),
               std::move(ports.data_tun),
+              std::move(ports.wan_tc),
+              std::move(ports.vnet_tc),
               std::move(workers),
               std::move(netlink),
               std::move(monitor),

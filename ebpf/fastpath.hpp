@@ -22,8 +22,8 @@ enum class StatePlace : std::uint8_t {
 struct FastpathOptions {
   std::string wan;
   std::string vnet;
-  PortKind wan_port = PortKind::kXsk;
-  PortKind vnet_port = PortKind::kXsk;
+  std::optional<PortKind> wan_port;  // none: automatic, by what the driver offers
+  std::optional<PortKind> vnet_port;
   std::string socket = "/run/gw/fastpath.sock";
   std::string ike_socket;  // for charon's socket plugin; empty: ike.sock beside `socket`
   std::string state_dir = "/run/gw/fastpath";

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "base/log.hpp"
 #include "ebpf/abi/fib.h"
@@ -19,11 +20,15 @@ int main(int argc, char** argv) {
                                                         {"error", gw::log::Level::kError}};
   app.add_option("--wan", options.wan, "interface towards the peers (encrypted)")->required();
   app.add_option("--vnet", options.vnet, "interface towards the VNet (clear)")->required();
-  const std::map<std::string, gw::PortKind> kinds = {{"xsk", gw::PortKind::kXsk}, {"gso", gw::PortKind::kGso}};
-  app.add_option("--wan-port", options.wan_port, "xsk (XDP and AF_XDP) or gso (UDP sockets with offload)")
-      ->transform(CLI::CheckedTransformer(kinds));
-  app.add_option("--vnet-port", options.vnet_port, "xsk (XDP and AF_XDP) or gso (TUN device with offload)")
-      ->transform(CLI::CheckedTransformer(kinds));
+  using Kind = std::optional<gw::PortKind>;
+  const std::map<std::string, Kind> kinds = {{"auto", {}}, {"xsk", gw::PortKind::kXsk}, {"gso", gw::PortKind::kGso}};
+  const auto add_kind = [&](const char* name, Kind& kind, const char* help) {
+    app.add_option_function<std::string>(name, [&](const std::string& word) { kind = kinds.at(word); }, help)
+        ->check(CLI::IsMember({"auto", "xsk", "gso"}))
+        ->default_str("auto");
+  };
+  add_kind("--wan-port", options.wan_port, "xsk (XDP and AF_XDP) or gso (UDP sockets with offload)");
+  add_kind("--vnet-port", options.vnet_port, "xsk (XDP and AF_XDP) or gso (TUN device with offload)");
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
   app.add_option("--ike-socket", options.ike_socket, "socket for charon's IKE datagrams (ike.sock beside --socket)");
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")

@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "ebpf/gso/vnet_port.hpp"
 #include "ebpf/gso/wan_port.hpp"
+#include "ebpf/net/interface.hpp"
 #include "ebpf/xsk/device.hpp"
 #include "ebpf/xsk/port.hpp"
 
@@ -28,13 +29,13 @@ constexpr std::uint32_t kLinkBytes = 22;
 constexpr int kReopenTries = 20;
 constexpr auto kReopenPause = 50ms;
 
-bool has(const PortPlan& plan, PortKind kind) { return plan.wan.kind == kind || plan.vnet.kind == kind; }
+bool has(const PortPlan& plan, PortKind kind) { return plan.wan.choice.kind == kind || plan.vnet.choice.kind == kind; }
 
 }  // namespace
 
 bool PortPlan::jumbo() const {
   const auto exceeds = [](const PortPlace& place) {
-    return place.kind == PortKind::kXsk && place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
+    return place.choice.kind == PortKind::kXsk && place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
   };
   return exceeds(wan) || exceeds(vnet);
 }
@@ -56,6 +57,14 @@ Result<Buffers> make_buffers(const PortPlan& plan) {
   return b;
 }
 
+rpc::PortFacts facts_of(const PortPlace& place) {
+  return {.interface = place.link.name,
+          .side = place.side,
+          .kind = place.choice.kind == PortKind::kXsk ? "xsk" : "gso",
+          .reason = place.choice.reason,
+          .driver = net::driver_name(place.link.name)};
+}
+
 /// Program on the interface, a socket on each of its queues, the sockets in the program's map. The queues are
 /// dealt to the workers in turn.
 template <class Program>
@@ -64,7 +73,9 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
   const net::Link& link = place.link;
   OpenPort port;
   std::vector<std::vector<std::unique_ptr<xsk::Socket>>> sockets(buffers.pools.size());
-  port.facts = {link.name, place.side, {}, true, choice.reason, 0};
+  port.facts = facts_of(place);
+  port.facts.zero_copy = true;
+  port.facts.copy_reason = choice.reason;
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
@@ -81,18 +92,23 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
 }
 
 /// The kernel's sockets for each worker. IKE that comes with ESP goes to `ports.ike`.
-Result<OpenPort> open_gso_wan(const PortPlan& plan, Ports& ports) {
+Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
   OpenPort port;
+  port.facts = facts_of(plan.wan);
+  port.facts.queues = static_cast<std::uint32_t>(plan.workers);
+  GW_TRY_ASSIGN(xdp::NatTSteering steering, xdp::NatTSteering::load(maps));
   GW_TRY_ASSIGN(ports.ike, relay::IkeInbox::make());
   for (std::size_t worker = 0; worker < plan.workers; ++worker) {
     const bool first = worker == 0;
     GW_TRY_ASSIGN(auto sockets,
                   gso::WanPort::Sockets::open(first ? gso::EspReceiving::kAll : gso::EspReceiving::kNone));
-    if (first)
-      for (const Fd* fd : {&sockets.udp4, &sockets.udp6})
-        if (*fd) ports.nat_t_fds.push_back(fd->get());
+    for (const Fd* fd : {&sockets.udp4, &sockets.udp6}) {
+      if (!*fd) continue;
+      GW_TRY(steering.add(static_cast<std::uint32_t>(worker), fd->get()));
+      if (first) ports.nat_t_fds.push_back(fd->get());
+    }
     gso::WanPort::IkeHandler ike;
-    // The SO_REUSEPORT program gives IKE to worker 0; without one, the kernel may choose any.
+    // The steering program gives IKE to worker 0.
     if (first)
       ike = [inbox = ports.ike.get()](const relay::IkeFlow& flow, std::span<const std::uint8_t> payload) {
         inbox->push(flow, payload);
@@ -101,63 +117,75 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, Ports& ports) {
                                                  plan.wan.link.ifindex, std::move(ike)}));
     port.ports.push_back(std::move(made));
   }
-  port.facts = {plan.wan.link.name,
-                plan.wan.side,
-                {"none", {}},
-                false,
-                "UDP sockets with segmentation offload",
-                static_cast<std::uint32_t>(plan.workers)};
+  GW_TRY_ASSIGN(xdp::WanTcProgram program, xdp::WanTcProgram::load(maps));
+  GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.wan.link.ifindex));
+  ports.wan_tc = std::move(program);
   return port;
 }
 
 /// A queue of the data TUN for each worker.
-Result<OpenPort> open_gso_vnet(const PortPlan& plan, Ports& ports) {
+Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
   OpenPort port;
+  port.facts = facts_of(plan.vnet);
+  port.facts.queues = static_cast<std::uint32_t>(plan.workers);
   GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(gso::DataTun::kName, plan.workers));
   for (std::size_t worker = 0; worker < plan.workers; ++worker)
     port.ports.push_back(std::make_unique<gso::VnetPort>(
         gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp()}));
+  GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
+  GW_TRY(tun.set_steering(steering.program_fd()));
+  GW_TRY_ASSIGN(xdp::VnetTcProgram program, xdp::VnetTcProgram::load(maps));
+  program.set_data_device(tun.ifindex());
+  GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.vnet.link.ifindex));
   ports.data_tun = std::move(tun);
-  port.facts = {plan.vnet.link.name,
-                plan.vnet.side,
-                {"none", {}},
-                false,
-                "TUN device with segmentation offload",
-                static_cast<std::uint32_t>(plan.workers)};
+  ports.vnet_tc = std::move(program);
   return port;
 }
 
 Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
   Ports ports;
   GW_TRY_ASSIGN(ports.buffers, make_buffers(plan));
-  GW_TRY_ASSIGN(ports.wan, plan.wan.kind == PortKind::kXsk
+  GW_TRY_ASSIGN(ports.wan, plan.wan.choice.kind == PortKind::kXsk
                                ? open_xsk_port(plan.wan, programs.wan, ports.buffers, choice)
-                               : open_gso_wan(plan, ports));
-  GW_TRY_ASSIGN(ports.vnet, plan.vnet.kind == PortKind::kXsk
+                               : open_gso_wan(plan, programs.maps, ports));
+  GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk
                                 ? open_xsk_port(plan.vnet, programs.vnet, ports.buffers, choice)
-                                : open_gso_vnet(plan, ports));
+                                : open_gso_vnet(plan, programs.maps, ports));
   return ports;
 }
 
 xsk::CopyChoice choose_copy_mode(const PortPlan& plan) {
   std::vector<xsk::PortOffer> offers;
   for (const PortPlace* place : {&plan.wan, &plan.vnet}) {
-    if (place->kind != PortKind::kXsk) continue;
+    if (place->choice.kind != PortKind::kXsk) continue;
     const bool zero_copy = xsk::offers_zero_copy(place->link.ifindex);
     offers.push_back({place->link.name, zero_copy ? xsk::CopyMode::kZeroCopy : xsk::CopyMode::kCopy});
   }
   return xsk::choose_copy_mode(offers);
 }
 
-void tell(const OpenPort& port, PortKind kind) {
+void tell(const OpenPort& port) {
   const rpc::PortFacts& f = port.facts;
-  if (kind == PortKind::kGso)
-    return log::info("port", "{} is the {} port: gso, {}", f.interface, f.side, f.copy_reason);
-  log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({})", f.interface, f.side, f.attachment.mode, f.queues,
-            f.zero_copy ? "zero copy" : "copy mode", f.copy_reason);
+  if (f.kind == "gso")
+    return log::info("port", "{} is the {} port: gso with {} ({})", f.interface, f.side, f.attachment.mode, f.reason);
+  log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({}; {})", f.interface, f.side, f.attachment.mode,
+            f.queues, f.zero_copy ? "zero copy" : "copy mode", f.reason, f.copy_reason);
 }
 
 }  // namespace
+
+PortChoice choose_port_kind(std::optional<PortKind> asked, const PortOffer& offer) {
+  if (asked) return {*asked, "as gw-fastpath was told"};
+  const std::string driver = offer.driver.empty() ? "the driver" : std::format("the driver {}", offer.driver);
+  if (offer.zero_copy) return {PortKind::kXsk, std::format("{} offers zero-copy AF_XDP", driver)};
+  return {PortKind::kGso,
+          std::format("{} offers no zero-copy AF_XDP, and segmentation offload is faster than copying", driver)};
+}
+
+PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link) {
+  return choose_port_kind(
+      asked, PortOffer{.driver = net::driver_name(link.name), .zero_copy = xsk::offers_zero_copy(link.ifindex)});
+}
 
 /// All xsk ports in one mode. A driver may offer zero copy and then refuse it (queue settings, MTU): then all
 /// are opened once more, in copy mode.
@@ -174,8 +202,8 @@ Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
     }
   }
   if (!ports) return ports;
-  tell(ports->wan, plan.wan.kind);
-  tell(ports->vnet, plan.vnet.kind);
+  tell(ports->wan);
+  tell(ports->vnet);
   if (ports->buffers.jumbo()) programs.vnet.set_max_packet(worker::kLargeFrameBytes);
   return ports;
 }
@@ -184,7 +212,7 @@ Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_
   std::vector<worker::QueueLimit> limits;
   std::vector<std::uint32_t> queues;
   for (const PortPlace* place : {&plan.wan, &plan.vnet}) {
-    if (place->kind != PortKind::kXsk) continue;
+    if (place->choice.kind != PortKind::kXsk) continue;
     GW_TRY_ASSIGN(const std::uint32_t n, xsk::rx_queues(place->link.name));
     limits.push_back({place->link.name, n});
     queues.push_back(n);

@@ -17,6 +17,7 @@
 #include "ebpf/worker/placement.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/xdp/programs.hpp"
+#include "ebpf/xdp/tc_programs.hpp"
 #include "ebpf/xsk/umem.hpp"
 
 namespace gw {
@@ -26,10 +27,24 @@ enum class PortKind : std::uint8_t {
   kGso,  // the kernel's sockets and a TUN device, with segmentation offload
 };
 
+/// Which kind, and why: a sentence for an operator.
+struct PortChoice {
+  PortKind kind = PortKind::kXsk;
+  std::string reason;
+};
+struct PortOffer {
+  std::string driver;
+  bool zero_copy = false;  // AF_XDP
+};
+/// What was asked for (none: automatic); else xsk where the driver offers zero-copy AF_XDP. Pure.
+PortChoice choose_port_kind(std::optional<PortKind> asked, const PortOffer& offer);
+/// For this interface.
+PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link);
+
 struct PortPlace {
   net::Link link;
   std::string side;
-  PortKind kind = PortKind::kXsk;
+  PortChoice choice;
 };
 
 struct PortPlan {
@@ -63,12 +78,15 @@ struct Ports {
   // Of gso ports:
   std::unique_ptr<relay::IkeInbox> ike;  // what worker 0 finds on UDP 4500
   std::optional<gso::DataTun> data_tun;
+  std::optional<xdp::WanTcProgram> wan_tc;
+  std::optional<xdp::VnetTcProgram> vnet_tc;
   std::vector<int> nat_t_fds;  // of worker 0: UDP 4500, for sending IKE; open as long as the port is
 };
 
 struct PortPrograms {
   xdp::WanProgram& wan;
   xdp::VnetProgram& vnet;
+  const xdp::Maps& maps;
 };
 
 /// Workers as CPUs and queues allow, with frames for the one that needs most.

@@ -21,6 +21,9 @@ static_assert(sizeof(struct gw_spi_owner) == 8, "shared layout");
 // Tunnel slots are u16, and 0xffff is none.
 #define GW_MAX_TUNNEL_SLOTS 65535
 
+// Workers at most, for maps by worker.
+#define GW_MAX_WORKERS 64
+
 // Key of the set of addresses that are ours.
 struct gw_address_key {
   __u32 family;

@@ -19,10 +19,13 @@ namespace gw::rpc {
 /// For ListPorts.
 struct PortFacts {
   std::string interface;
-  std::string side;  // "wan" or "vnet"
+  std::string side;    // "wan" or "vnet"
+  std::string kind;    // "xsk" or "gso"
+  std::string reason;  // why this kind, a sentence
+  std::string driver;
   xdp::Attachment attachment;
   bool zero_copy = false;
-  std::string copy_reason;  // why this, or why not
+  std::string copy_reason;  // xsk: why zero copy, or why not
   std::uint32_t queues = 0;
 };
 

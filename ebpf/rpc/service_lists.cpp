@@ -1,5 +1,6 @@
 // The reading half of the service: what gw-fastpath has and has counted.
 #include "ebpf/abi/drop_names.hpp"
+#include "ebpf/net/interface.hpp"
 #include "ebpf/rpc/messages.hpp"
 #include "ebpf/rpc/service.hpp"
 
@@ -126,13 +127,28 @@ void Service::list_ports(fp::PortList& out) const {
     fp::PortInfo& info = *out.add_ports();
     info.set_interface(port.interface);
     info.set_side(port.side);
-    info.set_kind("xsk");
+    info.set_kind(port.kind);
+    info.set_driver(port.driver);
+    info.set_mtu(net::interface_mtu(port.interface));
     info.set_attach_mode(port.attachment.mode);
     info.set_zero_copy(port.zero_copy);
     info.set_queues(port.queues);
-    std::string reason = port.copy_reason;
-    if (!port.attachment.reason.empty()) reason += "; " + port.attachment.reason;
+    std::string reason = port.reason;
+    for (const std::string* more : {&port.copy_reason, &port.attachment.reason})
+      if (!more->empty()) reason += "; " + *more;
     info.set_reason(reason);
+    const bool wan = port.side == "wan";
+    std::uint64_t rx = 0;
+    std::uint64_t tx = 0;
+    for (const auto& worker : parts_.workers.all()) {
+      const worker::Port& p = wan ? worker->wan() : worker->vnet();
+      rx += p.rx_packets.get();
+      tx += p.tx_packets.get();
+      add_drops(p, *info.mutable_drops());
+    }
+    info.set_rx_packets(rx);
+    info.set_tx_packets(tx);
+    add_drops(wan ? parts_.maps.wan_counters() : parts_.maps.vnet_counters(), *info.mutable_drops());
   }
 }
 

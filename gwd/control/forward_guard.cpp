@@ -56,8 +56,10 @@ std::string render_forward_guard(const GuardPorts& ports) {
       "    type filter hook forward priority filter; policy accept;\n"
       "    iifname \"tun*\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
       "    iifname \"{1}\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
-      "    iifname {{ \"tun*\", \"{1}\", \"{0}\" }} counter drop comment \"not in the clear\"\n"
-      "    oifname {{ \"tun*\", \"{1}\", \"{0}\" }} counter drop comment \"not around the tunnels\"\n"
+      // Decrypted packets of a gso vnet port. What goes the other way is redirected, not forwarded.
+      "    iifname \"gw-data\" oifname \"{1}\" accept\n"
+      "    iifname {{ \"tun*\", \"gw-data\", \"{1}\", \"{0}\" }} counter drop comment \"not in the clear\"\n"
+      "    oifname {{ \"tun*\", \"gw-data\", \"{1}\", \"{0}\" }} counter drop comment \"not around the tunnels\"\n"
       "  }}\n"
       "}}\n",
       ports.wan, ports.vnet);

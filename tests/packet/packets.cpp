@@ -2,6 +2,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/bpf.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -57,6 +58,29 @@ int run(int program_fd, const Bytes& frame) {
     return -1;
   }
   return static_cast<int>(options.retval);
+}
+
+std::size_t shortest_skb(const Bytes& frame) {
+  const unsigned type = static_cast<unsigned>(frame[12] << 8 | frame[13]);
+  return type == kIpv4Type ? 14 + 20 : type == kIpv6Type ? 14 + 40 : 14;
+}
+
+SkbOutput run_skb(int program_fd, const SkbInput& input) {
+  Bytes out(70000);
+  __sk_buff before{};
+  __sk_buff after{};
+  before.mark = input.mark;
+  before.gso_segs = input.gso_segs;
+  before.gso_size = input.gso_size;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = input.frame.data(), .data_out = out.data(),
+              .data_size_in = static_cast<std::uint32_t>(input.frame.size()),
+              .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &before, .ctx_out = &after,
+              .ctx_size_in = sizeof before, .ctx_size_out = sizeof after, .repeat = 1);
+  if (const int error = bpf_prog_test_run_opts(program_fd, &options); error != 0) {
+    ADD_FAILURE() << "BPF_PROG_TEST_RUN of " << input.frame.size() << " bytes: " << std::strerror(-error);
+    return {};
+  }
+  return {static_cast<int>(options.retval), after.mark};
 }
 
 Fd unbound_xsk() { return Fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0)); }

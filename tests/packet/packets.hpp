@@ -64,6 +64,21 @@ inline constexpr std::uint16_t kVlanType = 0x8100;
 /// The verdict (XDP_*) of one run; -1 and a test failure if the kernel refuses to run it.
 int run(int program_fd, const Bytes& frame);
 
+/// The verdict (TC_ACT_*) of one run of a tcx program on a socket buffer, and what it marked.
+struct SkbInput {
+  Bytes frame;
+  std::uint32_t mark = 0;
+  std::uint32_t gso_segs = 0;  // a superpacket's segments, each with gso_size bytes of payload
+  std::uint32_t gso_size = 0;
+};
+struct SkbOutput {
+  int verdict = -1;  // -1 and a test failure if the kernel refuses to run it
+  std::uint32_t mark = 0;
+};
+/// What a test run takes at least: Ethernet and the IP header that its type promises.
+std::size_t shortest_skb(const Bytes& frame);
+SkbOutput run_skb(int program_fd, const SkbInput& input);
+
 /// A socket for the programs' maps: the map takes it unbound, and a test run redirects nothing for real.
 Fd unbound_xsk();
 

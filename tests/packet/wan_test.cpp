@@ -1,10 +1,13 @@
 // The wan program: (description, frame, verdict, counter) rows, and every truncation of every row.
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 
 #include <optional>
+#include <tuple>
 
 #include "ebpf/xdp/programs.hpp"
+#include "ebpf/xdp/tc_programs.hpp"
 #include "packets.hpp"
 
 namespace gw::xdp {
@@ -178,6 +181,69 @@ TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
 TEST_F(WanTest, TheSpiMapHasItsLimit) {
   for (std::uint32_t spi = 0x2000; spi < 0x2000 + 62; ++spi) ASSERT_TRUE(maps_->add_spi(spi, ip("192.0.2.1"), {}));
   EXPECT_EQ(maps_->add_spi(0x3000, ip("192.0.2.1"), {}).error().code, Errc::kLimit);
+}
+
+// --- the same guard on a gso port -----------------------------------------------------------------
+
+class WanTcTest : public WanTest {
+ protected:
+  void SetUp() override {
+    WanTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    auto loaded = WanTcProgram::load(*maps_);
+    ASSERT_TRUE(loaded) << loaded.error().describe();
+    tc_.emplace(std::move(*loaded));
+  }
+  std::optional<WanTcProgram> tc_;
+};
+
+/// What XDP redirects goes up the stack here, to our sockets.
+int tc_verdict(int xdp_verdict) { return xdp_verdict == XDP_DROP ? TC_ACT_SHOT : TC_ACT_OK; }
+
+TEST_F(WanTcTest, VerdictAndCounter) {
+  for (const Row& row : rows()) {
+    const Counters before = maps_->wan_counters();
+    EXPECT_EQ(run_skb(tc_->program_fd(), {.frame = row.frame}).verdict, tc_verdict(row.verdict)) << row.what;
+    const Counters after = maps_->wan_counters();
+    for (std::size_t i = 0; i < after.size(); ++i)
+      EXPECT_EQ(after[i] - before[i], i == row.counter ? 1u : 0u) << row.what << ", counter " << i;
+  }
+}
+
+TEST_F(WanTcTest, TruncatedAtEveryLength) {
+  for (const Row& row : rows()) {
+    for (std::size_t length = shortest_skb(row.frame); length < row.frame.size(); ++length) {
+      const Counters before = maps_->wan_counters();
+      const Bytes cut(row.frame.begin(), row.frame.begin() + static_cast<std::ptrdiff_t>(length));
+      const int verdict = run_skb(tc_->program_fd(), {.frame = cut}).verdict;
+      EXPECT_TRUE(verdict == TC_ACT_OK || verdict == TC_ACT_SHOT) << row.what << " cut to " << length;
+      const Counters after = maps_->wan_counters();
+      std::uint64_t counted = 0;
+      for (std::size_t i = 0; i < after.size(); ++i) counted += after[i] - before[i];
+      EXPECT_EQ(counted, 1u) << row.what << " cut to " << length;
+    }
+  }
+}
+
+// GRO: of a train the first datagram is looked at, all of it counts.
+TEST_F(WanTcTest, ATrainCountsItsDatagrams) {
+  for (const auto& [spi, verdict, counter] : {std::tuple{kKnown, TC_ACT_OK, GW_XDP_REDIRECTED},
+                                              std::tuple{kUnknown, TC_ACT_SHOT, GW_XDP_DROP_UNKNOWN_SPI}}) {
+    const Bytes train = v4(udp({}, esp(spi, 40) + esp(spi, 40) + esp(spi, 40)), 17);
+    const Counters before = maps_->wan_counters();
+    EXPECT_EQ(run_skb(tc_->program_fd(), {.frame = train, .gso_segs = 3, .gso_size = 48}).verdict, verdict);
+    EXPECT_EQ(maps_->wan_counters()[static_cast<std::size_t>(counter)], before[static_cast<std::size_t>(counter)] + 3);
+  }
+}
+
+TEST_F(WanTcTest, UnknownSpiIsReported) {
+  (void)run_skb(tc_->program_fd(), {.frame = v6(udp({.src = 40001}, esp(kUnknown)), 17)});
+  std::vector<UnknownSpi> seen;
+  maps_->consume([&](const UnknownSpi& u) { seen.push_back(u); });
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].spi, kUnknown);
+  EXPECT_EQ(seen[0].src, ip("2001:db8:ffff::9"));
+  EXPECT_EQ(seen[0].src_port, 40001);
 }
 
 }  // namespace

@@ -39,8 +39,8 @@ def current_world(item):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        logs = lab_module.LOGS / item.module.__name__
         world = current_world(item)
+        logs = world.lab.logs if world is not None else lab_module.LOGS / item.module.__name__
         if world is not None and not world.lab.closed:
             lab_module.quietly(lambda: world.gateway.dump(logs / f"{item.name}-gateway-state.txt"))
         report.sections.append(("logs of this lab", str(logs)))
@@ -52,6 +52,6 @@ def pytest_terminal_summary(terminalreporter):
     for kind in ("failed", "error"):
         for report in terminalreporter.stats.get(kind, []):
             module = Path(report.fspath).stem
-            terminalreporter.write_line(f"{kind.upper()}: {report.nodeid}; logs: build/logs/{module}/")
+            terminalreporter.write_line(f"{kind.upper()}: {report.nodeid}; logs: build/logs/{module}*/")
     words = ", ".join(f"{n} {kind}" for kind, n in count.items() if n) or "none ran"
     terminalreporter.write_line(f"system tests: {words}")

@@ -177,11 +177,12 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500):
+    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500, ports="xsk"):
         """`queues`: receive queues of both ports; a flow's hash chooses."""
         self.dir = directory
         self.options = [str(o) for o in options]
         self.mtu = str(mtu)
+        self.kinds = [] if "--wan-port" in self.options else ["--wan-port", ports, "--vnet-port", ports]
         self.queues = [str(w) for w in ("numtxqueues", queues, "numrxqueues", queues)]
         self.socket = directory / "fastpath.sock"
         self.log = directory / "gw-fastpath.log"
@@ -214,7 +215,7 @@ class FastpathLab:
 
     def start(self):
         command = ["ip", "netns", "exec", "fpg"] + ([sys.executable, str(KEEPER)] if self.keeper else [])
-        command += [str(FASTPATH), "--wan", "wan", "--vnet", "vnet", "--socket", str(self.socket), "--state-dir", str(self.state),
+        command += [str(FASTPATH), "--wan", "wan", "--vnet", "vnet", *self.kinds, "--socket", str(self.socket), "--state-dir", str(self.state),
                     "--log-level", "debug", *self.options]
         self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
         self.wait_ready()

@@ -23,6 +23,7 @@ from peers import CRYPTO, PLUGINS, Charon, Frr, psk
 HERE = Path(__file__).resolve().parent
 INSTANCE = "gw-a"
 GWCTL = BIN / "gwctl"
+PORT_KINDS = ("xsk", "gso")  # of gw-fastpath's ports: what the gateway does is the same on both
 # What the product ships in strongswan.conf (ike/connection.cpp, charon_settings); a dead peer is noticed
 # after the DPD delay and 26.4 s of retransmissions.
 CHARON_SETTINGS = """retransmit_timeout = 2.0
@@ -76,8 +77,9 @@ def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = (
 
 
 class Gateway:
-    def __init__(self, lab: Lab, doc: dict):
-        self.lab = lab
+    def __init__(self, lab: Lab, doc: dict, ports: str = "xsk"):
+        """ports: the kind of both of gw-fastpath's ports; "xsk", "gso" or "auto"."""
+        self.lab, self.ports = lab, ports
         self.ns = lab.ns["gw"]
         self.etc, self.state = lab.private_dir("etc"), lab.private_dir("state")
         self.run_dir = lab.private_dir("gw")
@@ -122,6 +124,7 @@ class Gateway:
         state = self.lab.private_dir("fastpath-state")
         self.fastpath = self.lab.spawn("gw", "gw-fastpath", [
             "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
+            "--wan-port", self.ports, "--vnet-port", self.ports,
             "--socket", self.fastpath_socket, "--state-dir", state])
         poll(f"gw-fastpath answers on {self.fastpath_socket} (log: {self.fastpath.log})",
              lambda: self.fastpath_socket.exists() or not self.fastpath.alive, 15)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway import RETRANSMISSIONS
+from gateway import PORT_KINDS, RETRANSMISSIONS
 from lab import Site, poll
 from peers import psk
 from probes import Capture
@@ -22,9 +22,9 @@ SITE_DETECTION = DPD_DELAY + 10.9
 RESPONDER_BOUND = SITE_DETECTION + 5
 
 
-@pytest.fixture(scope="module")
-def world():
-    with World("test_failures", SITES, connections={"site2": {"initiate": "responder-only"}},
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with World(f"test_failures-{request.param}", SITES, ports=request.param, connections={"site2": {"initiate": "responder-only"}},
                vpn={"site1": {"initiate": False}}) as ready:
         yield ready
 

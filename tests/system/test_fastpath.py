@@ -263,7 +263,7 @@ def test_one_line_errors(tmp_path):
     def fails_with(*arguments, state=tmp_path / "d"):
         # A network namespace of its own: nothing ends up on this machine's lo.
         done = subprocess.run(["unshare", "--net", lab_module.FASTPATH, "--socket", tmp_path / "s", "--state-dir", state,
-                               *arguments],
+                               "--wan-port", "xsk", "--vnet-port", "xsk", *arguments],
                               capture_output=True, text=True, timeout=30)
         assert done.returncode != 0
         return done.stderr.strip().splitlines()[-1]

@@ -4,21 +4,22 @@ import time
 
 import pytest
 
+from gateway import PORT_KINDS
 from lab import Site, poll
 from world import World
 
 NATIVE, UDP, ASKED = SITES = [Site(1), Site(2), Site(3)]
 
 
-@pytest.fixture(scope="module")
-def world():
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
     """One IKE SA a site: only one end initiates it. The first two sites rekey every 3 s, the third when told."""
     every_3s = {"child": "rekey_time = 3s \n life_time = 30s \n rand_time = 0s"}
     vpn = {"site1": every_3s, "site2": every_3s | {"connection": "encap = yes"}, "site3": {"initiate": False}}
     connections = {"site1": {"initiate": "responder-only"},
                    "site2": {"initiate": "responder-only", "udp_encapsulation": True},
                    "site3": {"initiate": "initiator-only"}}
-    with World("test_rekey", SITES, vpn=vpn, connections=connections) as ready:
+    with World(f"test_rekey-{request.param}", SITES, ports=request.param, vpn=vpn, connections=connections) as ready:
         yield ready
 
 

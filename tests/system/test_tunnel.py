@@ -5,6 +5,7 @@ site1: native ESP over IPv4, BIRD. site2: tunnel over IPv6, FRR as the router. s
 
 import pytest
 
+from gateway import PORT_KINDS
 from lab import GW_WAN4, VNET_HOST4, VNET_HOST6, VNET_PREFIXES, LabError, Site, poll
 from probes import Capture, tcp_copy
 from world import World
@@ -14,9 +15,9 @@ PLAIN, SIX, NATTED = SITES
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def world():
-    with World("test_tunnel", SITES, outer6=(SIX,), frr=(SIX,)) as ready:
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with World(f"test_tunnel-{request.param}", SITES, ports=request.param, outer6=(SIX,), frr=(SIX,)) as ready:
         yield ready
 
 

@@ -26,17 +26,17 @@ class World:
 
     vpn: keyword arguments of StrongSwanSite by site name; connections: fields of gateway.yaml's connection by
     site name; outer6: sites whose tunnel goes over IPv6; frr: sites whose router is FRR instead of BIRD;
-    wait=False: leaves the waiting to the caller.
+    wait=False: leaves the waiting to the caller; ports: the kind of the gateway's ports ("xsk", "gso", "auto").
     """
 
     def __init__(self, name: str, sites: list[Site], *, vpn: dict | None = None, connections: dict | None = None,
-                 outer6: tuple = (), frr: tuple = (), wait=True):
+                 outer6: tuple = (), frr: tuple = (), wait=True, ports: str = "xsk"):
         require_programs()
         self.lab = Lab(name, sites)
         self.vpn, self.outer6, self.frr, self.wait = vpn or {}, outer6, frr, wait
         self.offices: dict[str, Office] = {}
         try:
-            self.gateway = Gateway(self.lab, document(sites, connections, outer6))
+            self.gateway = Gateway(self.lab, document(sites, connections, outer6), ports)
             self.gateway.start()
             for site in sites:
                 if not site.uml:

@@ -1,0 +1,157 @@
+#include "ebpf/xdp/tc_programs.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/socket.h>
+
+#include <nat_t_steering.skel.h>
+#include <tun_steering.skel.h>
+#include <vnet_tc.skel.h>
+#include <wan_tc.skel.h>
+
+#include "ebpf/abi/xdp.h"
+
+namespace gw::xdp {
+namespace {
+
+Result<Attachment> attach_tcx(bpf_program* program, int ifindex, bpf_link*& link) {
+  LIBBPF_OPTS(bpf_tcx_opts, options);
+  link = bpf_program__attach_tcx(program, ifindex, &options);
+  if (link) return Attachment{"tcx", {}};
+  if (errno == EINVAL)
+    return fail(Errc::kUnsupported, "this kernel has no tcx (Linux 6.6 or later has): use --wan-port xsk --vnet-port xsk");
+  return fail_errno("attaching the tcx program");
+}
+
+}  // namespace
+
+// --- wan_tc ----------------------------------------------------------------------------------------------
+
+struct WanTcProgram::Impl {
+  ~Impl() {
+    bpf_link__destroy(link);
+    gw_wan_tc__destroy(skeleton);
+  }
+  gw_wan_tc* skeleton = nullptr;
+  bpf_link* link = nullptr;
+};
+
+WanTcProgram::WanTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+WanTcProgram::WanTcProgram(WanTcProgram&&) noexcept = default;
+WanTcProgram& WanTcProgram::operator=(WanTcProgram&&) noexcept = default;
+WanTcProgram::~WanTcProgram() = default;
+
+Result<WanTcProgram> WanTcProgram::load(const Maps& maps) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_wan_tc__open();
+  if (!impl->skeleton) return fail_errno("opening the tcx program 'wan_tc'");
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_wan_tc__load(impl->skeleton) != 0) return fail_errno("loading the tcx program 'wan_tc'");
+  return WanTcProgram(std::move(impl));
+}
+
+Result<Attachment> WanTcProgram::attach(int ifindex) {
+  return attach_tcx(impl_->skeleton->progs.gw_wan_tc, ifindex, impl_->link);
+}
+int WanTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_wan_tc); }
+
+// --- vnet_tc ---------------------------------------------------------------------------------------------
+
+struct VnetTcProgram::Impl {
+  ~Impl() {
+    bpf_link__destroy(link);
+    gw_vnet_tc__destroy(skeleton);
+  }
+  gw_vnet_tc* skeleton = nullptr;
+  bpf_link* link = nullptr;
+};
+
+VnetTcProgram::VnetTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+VnetTcProgram::VnetTcProgram(VnetTcProgram&&) noexcept = default;
+VnetTcProgram& VnetTcProgram::operator=(VnetTcProgram&&) noexcept = default;
+VnetTcProgram::~VnetTcProgram() = default;
+
+Result<VnetTcProgram> VnetTcProgram::load(const Maps& maps) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_vnet_tc__open();
+  if (!impl->skeleton) return fail_errno("opening the tcx program 'vnet_tc'");
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_vnet_tc__load(impl->skeleton) != 0) return fail_errno("loading the tcx program 'vnet_tc'");
+  return VnetTcProgram(std::move(impl));
+}
+
+Result<Attachment> VnetTcProgram::attach(int ifindex) {
+  return attach_tcx(impl_->skeleton->progs.gw_vnet_tc, ifindex, impl_->link);
+}
+int VnetTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_vnet_tc); }
+
+void VnetTcProgram::set_data_device(int ifindex) {
+  impl_->skeleton->bss->data_ifindex = static_cast<std::uint32_t>(ifindex);
+}
+
+// --- nat_t_steering --------------------------------------------------------------------------------------
+
+struct NatTSteering::Impl {
+  ~Impl() {
+    gw_nat_t_steering__destroy(skeleton);
+  }
+  gw_nat_t_steering* skeleton = nullptr;
+};
+
+NatTSteering::NatTSteering(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+NatTSteering::NatTSteering(NatTSteering&&) noexcept = default;
+NatTSteering& NatTSteering::operator=(NatTSteering&&) noexcept = default;
+NatTSteering::~NatTSteering() = default;
+
+Result<NatTSteering> NatTSteering::load(const Maps& maps) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_nat_t_steering__open();
+  if (!impl->skeleton) return fail_errno("opening the steering program 'nat_t_steering'");
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_nat_t_steering__load(impl->skeleton) != 0) return fail_errno("loading the steering program 'nat_t_steering'");
+  return NatTSteering(std::move(impl));
+}
+
+
+Status NatTSteering::add(std::uint32_t worker, int udp_fd) {
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  if (::getsockopt(udp_fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0)
+    return fail_errno("asking a NAT-T socket for its family");
+  const std::uint32_t index = 2 * worker + (domain == AF_INET6 ? 1 : 0);
+  const auto value = static_cast<std::uint64_t>(udp_fd);
+  const bpf_map* map = impl_->skeleton->maps.nat_t_sockets;
+  if (bpf_map__update_elem(map, &index, sizeof index, &value, sizeof value, BPF_ANY) != 0)
+    return fail_errno(std::format("registering the NAT-T socket of worker {}", worker));
+  const int program = bpf_program__fd(impl_->skeleton->progs.gw_nat_t_steering);
+  if (::setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
+    return fail_errno("steering the NAT-T sockets");
+  return {};
+}
+
+// --- tun_steering ----------------------------------------------------------------------------------------
+
+struct TunSteering::Impl {
+  ~Impl() {
+    gw_tun_steering__destroy(skeleton);
+  }
+  gw_tun_steering* skeleton = nullptr;
+};
+
+TunSteering::TunSteering(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TunSteering::TunSteering(TunSteering&&) noexcept = default;
+TunSteering& TunSteering::operator=(TunSteering&&) noexcept = default;
+TunSteering::~TunSteering() = default;
+
+Result<TunSteering> TunSteering::load(const Maps& maps) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_tun_steering__open();
+  if (!impl->skeleton) return fail_errno("opening the steering program 'tun_steering'");
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_tun_steering__load(impl->skeleton) != 0) return fail_errno("loading the steering program 'tun_steering'");
+  return TunSteering(std::move(impl));
+}
+
+int TunSteering::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_tun_steering); }
+
+}  // namespace gw::xdp

@@ -1,0 +1,85 @@
+// The programs of gso ports, loaded over the shared maps: tcx on the interfaces, steering of the workers' sockets
+// and TUN queues. They detach when the object goes (also when the process dies). Control thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/ip.hpp"
+#include "base/result.hpp"
+#include "ebpf/xdp/maps.hpp"
+#include "ebpf/xdp/programs.hpp"
+
+namespace gw::xdp {
+
+/// Guards the wan interface.
+class WanTcProgram {
+ public:
+  static Result<WanTcProgram> load(const Maps& maps);
+  WanTcProgram(WanTcProgram&&) noexcept;
+  WanTcProgram& operator=(WanTcProgram&&) noexcept;
+  ~WanTcProgram();
+
+  /// kUnsupported on kernels before 6.6.
+  Result<Attachment> attach(int ifindex);
+  int program_fd() const;
+
+ private:
+  struct Impl;
+  explicit WanTcProgram(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Takes what is for tunnels from the vnet interface to the data TUN.
+class VnetTcProgram {
+ public:
+  static Result<VnetTcProgram> load(const Maps& maps);
+  VnetTcProgram(VnetTcProgram&&) noexcept;
+  VnetTcProgram& operator=(VnetTcProgram&&) noexcept;
+  ~VnetTcProgram();
+
+  /// Interface index of the data TUN; before attach(). Until then all is the kernel's.
+  void set_data_device(int ifindex);
+  Result<Attachment> attach(int ifindex);
+  int program_fd() const;
+
+ private:
+  struct Impl;
+  explicit VnetTcProgram(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// ESP in UDP to the socket of the worker that owns the SA, IKE to worker 0.
+class NatTSteering {
+ public:
+  static Result<NatTSteering> load(const Maps& maps);
+  NatTSteering(NatTSteering&&) noexcept;
+  NatTSteering& operator=(NatTSteering&&) noexcept;
+  ~NatTSteering();
+
+  /// A worker's bound socket with SO_REUSEPORT; the first of a family brings the program to its group.
+  Status add(std::uint32_t worker, int udp_fd);
+
+ private:
+  struct Impl;
+  explicit NatTSteering(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// For gso::DataTun::set_steering, which keeps it in use.
+class TunSteering {
+ public:
+  static Result<TunSteering> load(const Maps& maps);
+  TunSteering(TunSteering&&) noexcept;
+  TunSteering& operator=(TunSteering&&) noexcept;
+  ~TunSteering();
+
+  int program_fd() const;
+
+ private:
+  struct Impl;
+  explicit TunSteering(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gw::xdp
