@@ -15,6 +15,8 @@ namespace {
 
 // Jumbo packets. gw-fastpath refuses more than 1690 where its ports have no room for them, and says so.
 constexpr std::uint32_t kMaxInnerMtu = 9000;
+// What always fits one of its packet buffers with the outer headers.
+constexpr std::uint32_t kMaxPadding = 1690;
 
 using std::chrono::seconds;
 
@@ -43,7 +45,7 @@ void check_ipsec(Rules& rules, const Path& path, const v1::Ipsec& ipsec) {
   rules.transform(path + ".encryption", ipsec.encryption(), esp_encryptions());
   rules.transform(path + ".integrity", ipsec.integrity(), esp_integrities());
   rules.transform(path + ".pfs", ipsec.pfs(), esp_pfs_groups());
-  rules.number(path + ".tfc_padding", ipsec.tfc_padding(), {0, kMaxInnerMtu});
+  rules.number(path + ".tfc_padding", ipsec.tfc_padding(), {0, kMaxPadding});
   check_lifetime(rules, path + ".lifetime", ipsec.lifetime());
   rules.seconds(path + ".rekey_margin", ipsec.rekey_margin(), {seconds(0), kLongestLifetime});
   rules.number(path + ".lifetime_kb", ipsec.lifetime_kb(), {1024, 2'147'483'647});
