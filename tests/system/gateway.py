@@ -77,9 +77,9 @@ def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = (
 
 
 class Gateway:
-    def __init__(self, lab: Lab, doc: dict, ports: str = "xsk"):
-        """ports: the kind of both of gw-fastpath's ports; "xsk", "gso" or "auto"."""
-        self.lab, self.ports = lab, ports
+    def __init__(self, lab: Lab, doc: dict, ports: str = "xsk", fastpath: tuple = ()):
+        """ports: the kind of both of gw-fastpath's ports; "xsk", "gso" or "auto". fastpath: more options of it."""
+        self.lab, self.ports, self.fastpath_options = lab, ports, fastpath
         self.ns = lab.ns["gw"]
         self.etc, self.state = lab.private_dir("etc"), lab.private_dir("state")
         self.run_dir = lab.private_dir("gw")
@@ -125,7 +125,7 @@ class Gateway:
         self.fastpath = self.lab.spawn("gw", "gw-fastpath", [
             "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
             "--wan-port", self.ports, "--vnet-port", self.ports,
-            "--socket", self.fastpath_socket, "--state-dir", state])
+            "--socket", self.fastpath_socket, "--state-dir", state, *self.fastpath_options])
         poll(f"gw-fastpath answers on {self.fastpath_socket} (log: {self.fastpath.log})",
              lambda: self.fastpath_socket.exists() or not self.fastpath.alive, 15)
         if not self.fastpath.alive:

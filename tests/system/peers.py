@@ -99,11 +99,12 @@ class StrongSwanSite:
 
     def __init__(self, lab: Lab, site: Site, *, gateway: str = GW_WAN4, local: str = "", connection: str = "",
                  child: str = "", secret: str = "", initiate=True, persistent=False,
-                 settings: str = ""):
+                 settings: str = "", esp_proposals: str = ESP_PROPOSALS):
         self.lab, self.site, self.gateway = lab, site, gateway
         self.local = local or (site.wan6 if ":" in gateway else site.wan4)
         self.connection, self.child, self.secret = connection, child, secret or psk(site)
         self.initiate, self.persistent = initiate, persistent
+        self.esp_proposals = esp_proposals
         # A short IKE retransmission: tests wait for give-ups. raw_esp: protocol 50 where there is no NAT.
         self.settings = settings + " retransmit_timeout = 1.0 \n retransmit_tries = 4 \n retransmit_base = 1.4"
         self.charon: Charon | None = None
@@ -166,7 +167,7 @@ connections {{
     children {{ net {{
       local_ts = 0.0.0.0/0,::/0
       remote_ts = 0.0.0.0/0,::/0
-      esp_proposals = {ESP_PROPOSALS}
+      esp_proposals = {self.esp_proposals}
       dpd_action = {'restart' if self.initiate else 'clear'}
       close_action = {'start' if self.persistent else 'none'}
       start_action = {'start' if self.initiate else 'none'}
@@ -179,6 +180,13 @@ secrets {{ ike-gw {{ id-gw = {self.gateway}
 """)
         os.chmod(self.charon.dir / "swanctl.conf", 0o600)
         self.charon.swanctl("--load-all", "--noprompt")
+
+    def offer(self, esp_proposals: str):
+        """Starts anew with other ESP algorithms."""
+        self.esp_proposals = esp_proposals
+        self.load(self.secret)
+        self.charon.swanctl("--terminate", "--ike", "gw", check=False)
+        self.charon.swanctl("--initiate", "--child", "net")
 
     def rekey_child(self):
         self.charon.swanctl("--rekey", "--child", "net")

@@ -26,17 +26,18 @@ class World:
 
     vpn: keyword arguments of StrongSwanSite by site name; connections: fields of gateway.yaml's connection by
     site name; outer6: sites whose tunnel goes over IPv6; frr: sites whose router is FRR instead of BIRD;
-    wait=False: leaves the waiting to the caller; ports: the kind of the gateway's ports ("xsk", "gso", "auto").
+    wait=False: leaves the waiting to the caller; ports: the kind of the gateway's ports ("xsk", "gso", "auto");
+    fastpath: more options of gw-fastpath.
     """
 
     def __init__(self, name: str, sites: list[Site], *, vpn: dict | None = None, connections: dict | None = None,
-                 outer6: tuple = (), frr: tuple = (), wait=True, ports: str = "xsk"):
+                 outer6: tuple = (), frr: tuple = (), wait=True, ports: str = "xsk", fastpath: tuple = ()):
         require_programs()
         self.lab = Lab(name, sites)
         self.vpn, self.outer6, self.frr, self.wait = vpn or {}, outer6, frr, wait
         self.offices: dict[str, Office] = {}
         try:
-            self.gateway = Gateway(self.lab, document(sites, connections, outer6), ports)
+            self.gateway = Gateway(self.lab, document(sites, connections, outer6), ports, fastpath)
             self.gateway.start()
             for site in sites:
                 if not site.uml:
