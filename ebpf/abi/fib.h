@@ -7,7 +7,8 @@
 //
 // IPv6 is a trie: a root of 2^16 entries, then a node for each further byte. A node stores runs of equal
 // entries instead of all 256, in lines of 64 bytes, and as many lines as its most crowded part needs: node
-// width w means 2^w lines, each for 256 / 2^w values of the byte. Most nodes are a single line.
+// width w means 2^w lines, each for 256 / 2^w values of the byte. Most nodes are a single line. Lines of the greatest
+// width have a run for each of their 8 values: entry[byte % 8].
 #pragma once
 
 #include <linux/types.h>

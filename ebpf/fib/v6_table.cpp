@@ -46,14 +46,18 @@ struct ByteSpan {
   unsigned count;
 };
 
+// Lines of the greatest width have an entry for each value: readers need not search.
+constexpr unsigned kDirectValues = GW_FIB_NODE_ENTRIES >> GW_FIB_V6_MAX_WIDTH;
+
 /// One line: the runs of `entries` in the span.
 void make_line(gw_fib_line& line, const Entries& entries, const ByteSpan& span) {
   std::ranges::fill(line.last, 0xff);
   std::ranges::fill(line.entry, 0);
   unsigned run = 0;
   line.entry[0] = entries[span.first];
+  const bool each = span.count == kDirectValues;
   for (unsigned b = span.first + 1; b < span.first + span.count; ++b) {
-    if (entries[b] == entries[b - 1]) continue;
+    if (entries[b] == entries[b - 1] && !each) continue;
     line.last[run++] = static_cast<std::uint8_t>(b - 1);
     line.entry[run] = entries[b];
   }
