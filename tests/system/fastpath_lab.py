@@ -206,6 +206,8 @@ class FastpathLab:
             run("ip", "-n", ns, "link", "set", outside, "mtu", self.mtu, "up")
             # An XDP frame needs GRO (or XDP) at the veth's other end.
             run("ip", "netns", "exec", ns, "ethtool", "-K", outside, "gro", "on", "tx", "off")
+            # Of gso ports: our packet sockets at the other end want what a wire would carry, not superpackets.
+            run("ip", "netns", "exec", "fpg", "ethtool", "-K", inside, "tso", "off", "tx-udp-segmentation", "off", "tx", "off")
         for ns, interface, addresses in (("fpg", "wan", ("192.0.2.1/24", "2001:db8::1/64")), ("fpg", "vnet", ("10.1.0.1/24", "fd00:1::1/64")),
                                          ("fpw", "wan0", ("192.0.2.2/24", "2001:db8::2/64")), ("fpv", "vnet0", ("10.1.0.10/24", "fd00:1::10/64"))):
             for address in addresses:

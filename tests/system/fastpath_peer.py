@@ -175,15 +175,24 @@ def packets(version, payload=b"payload"):
             IPv6(src=HOST6, dst=SITE6, hlim=64) / UDP(sport=2000, dport=1000) / Raw(payload))
 
 
-@pytest.fixture
-def lab(tmp_path):
-    made = FastpathLab(tmp_path)
+def lab_on(tmp_path, ports):
+    made = FastpathLab(tmp_path, ports=ports)
     try:
         yield made
     finally:
         status = made.close()
         print(made.log.read_text()[-8000:])
         assert status in (0, None), f"gw-fastpath ended with {status}"
+
+
+@pytest.fixture
+def lab(tmp_path):
+    yield from lab_on(tmp_path, "xsk")
+
+
+@pytest.fixture
+def gso_lab(tmp_path):
+    yield from lab_on(tmp_path, "gso")
 
 
 @pytest.fixture
