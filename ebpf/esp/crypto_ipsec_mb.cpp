@@ -6,6 +6,7 @@
 #include <emmintrin.h>
 #include <intel-ipsec-mb.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <format>
@@ -21,6 +22,7 @@ struct IpsecMbKey : KeySchedule {
   const Transform* transform = nullptr;
   SequenceMode mode = SequenceMode::kExtended;
   enum class Way : std::uint8_t { kDirect, kJob, kForeign } way = Way::kJob;
+  std::uint8_t icv_bytes = 0;
   std::uint32_t salt = 0;  // as it lies in the keying material
   ~IpsecMbKey() override { wipe(&salt, sizeof salt); }
 };
@@ -190,6 +192,7 @@ class IpsecMb final : public CryptoBackend {
     }
     k->transform = m.transform;
     k->mode = m.mode;
+    k->icv_bytes = m.transform->icv_bytes;
     if (m.transform->salt_bytes == kAeadSaltBytes)
       std::memcpy(&k->salt, m.cipher.data() + m.transform->key_bytes, kAeadSaltBytes);
     return k;
@@ -199,25 +202,55 @@ class IpsecMb final : public CryptoBackend {
   void decrypt(std::span<CryptoOp> ops) override { run<IMB_DIR_DECRYPT>(ops); }
 
  private:
-  /// Jobs in flight; the manager takes 256.
+  /// Packets that are worked on together; the manager takes 256 jobs.
   static constexpr std::size_t kJobs = 64;
+  /// How many packets before its use a key is fetched: at 64 B, three packets take a memory access's time.
+  static constexpr std::size_t kKeysAhead = 3;
   struct Scratch {
-    AeadInput aead;
     alignas(16) std::array<std::uint8_t, kMaxIcvBytes> received;
     alignas(16) std::array<std::uint8_t, kMaxIcvBytes> computed;
   };
 
   template <IMB_CIPHER_DIRECTION kWay>
   void run(std::span<CryptoOp> ops) {
-    for (CryptoOp& op : ops) {
-      IpsecMbKey& key = own(op.key);
+    for (; !ops.empty(); ops = ops.subspan(std::min(ops.size(), kJobs)))
+      run_chunk<kWay>(ops.first(std::min(ops.size(), kJobs)));
+  }
+
+  /// A packet's nonce and AAD are made before the one ahead of it is worked on: a load that follows its store too
+  /// soon waits for it.
+  template <IMB_CIPHER_DIRECTION kWay>
+  void run_chunk(std::span<CryptoOp> ops) {
+    fill_aead(ops[0], aead_[0]);
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+      if (i + 1 < ops.size()) fill_aead(ops[i + 1], aead_[i + 1]);
+      if (i + kKeysAhead < ops.size()) prefetch_key(ops[i + kKeysAhead], ops[i + kKeysAhead - 1]);
+      IpsecMbKey& key = own(ops[i].key);
       switch (key.way) {
-        case IpsecMbKey::Way::kDirect: run_gcm<kWay>(static_cast<GcmKey&>(key), op); break;
-        case IpsecMbKey::Way::kJob: submit(static_cast<JobKey&>(key), op, kWay); break;
-        case IpsecMbKey::Way::kForeign: run_foreign<kWay>(static_cast<ForeignKey&>(key), op); break;
+        case IpsecMbKey::Way::kDirect: run_gcm<kWay>(static_cast<GcmKey&>(key), ops[i], aead_[i]); break;
+        case IpsecMbKey::Way::kJob: submit(static_cast<JobKey&>(key), ops[i], kWay, aead_[i]); break;
+        case IpsecMbKey::Way::kForeign: run_foreign<kWay>(static_cast<ForeignKey&>(key), ops[i]); break;
       }
     }
     if (jobs_ != 0) finish_jobs();
+  }
+
+  static void fill_aead(const CryptoOp& op, AeadInput& input) {
+    if (const IpsecMbKey& key = own(op.key); key.transform->combined()) input.fill(key, op);
+  }
+
+  /// With many SAs every packet's key is cold: the round keys and the powers of the hash key that it will use. A run
+  /// of one key has them.
+  static void prefetch_key(const CryptoOp& op, const CryptoOp& before) {
+    if (op.key == before.key) return;
+    const IpsecMbKey& key = own(op.key);
+    if (key.way != IpsecMbKey::Way::kDirect) return;
+    const auto* data = reinterpret_cast<const char*>(&static_cast<const GcmKey&>(key).data);
+    constexpr std::uint32_t kLine = 64;
+    constexpr std::uint32_t kShortText = 256;
+    constexpr std::uint32_t kShortBytes = 8 * kLine;  // round keys, and powers enough for a small packet
+    const std::uint32_t bytes = op.length <= kShortText ? kShortBytes : sizeof(gcm_key_data);
+    for (std::uint32_t at = 0; at < bytes; at += kLine) _mm_prefetch(data + at, _MM_HINT_T0);
   }
 
   template <IMB_CIPHER_DIRECTION kWay>
@@ -231,24 +264,22 @@ class IpsecMb final : public CryptoBackend {
   }
 
   template <IMB_CIPHER_DIRECTION kWay>
-  void run_gcm(GcmKey& k, CryptoOp& op) {
-    input_.fill(k, op);
-    const std::uint32_t icv_bytes = k.transform->icv_bytes;
+  void run_gcm(GcmKey& k, CryptoOp& op, const AeadInput& input) {
+    const std::uint32_t icv_bytes = k.icv_bytes;
     std::uint8_t* received = op.text + op.length;
     if constexpr (kWay == IMB_DIR_ENCRYPT) {
-      k.encrypt(&k.data, &context_, op.text, op.text, op.length, input_.nonce_bytes(), input_.aad_bytes(),
-                input_.aad_length, received, icv_bytes);
+      k.encrypt(&k.data, &context_, op.text, op.text, op.length, input.nonce_bytes(), input.aad_bytes(),
+                input.aad_length, received, icv_bytes);
       op.ok = true;
     } else {
       alignas(16) std::array<std::uint8_t, 16> icv;
-      k.decrypt(&k.data, &context_, op.text, op.text, op.length, input_.nonce_bytes(), input_.aad_bytes(),
-                input_.aad_length, icv.data(), icv_bytes);
+      k.decrypt(&k.data, &context_, op.text, op.text, op.length, input.nonce_bytes(), input.aad_bytes(),
+                input.aad_length, icv.data(), icv_bytes);
       op.ok = same_icv(icv.data(), received, icv_bytes);
     }
   }
 
-  void submit(JobKey& key, CryptoOp& op, IMB_CIPHER_DIRECTION way) {
-    if (jobs_ == kJobs) finish_jobs();
+  void submit(JobKey& key, CryptoOp& op, IMB_CIPHER_DIRECTION way, const AeadInput& input) {
     Scratch& scratch = scratch_[jobs_++];
     op.ok = false;
     IMB_JOB* job = IMB_GET_NEXT_JOB(mgr_.get());
@@ -260,23 +291,22 @@ class IpsecMb final : public CryptoBackend {
     job->user_data = &op;
     job->user_data2 = &scratch;
     std::uint8_t* icv = op.text + op.length;
-    if (way == IMB_DIR_DECRYPT) std::memcpy(scratch.received.data(), icv, key.transform->icv_bytes);
+    if (way == IMB_DIR_DECRYPT) std::memcpy(scratch.received.data(), icv, key.icv_bytes);
     job->auth_tag_output = way == IMB_DIR_ENCRYPT ? icv : scratch.computed.data();
     if (key.transform->combined())
-      fill_combined(*job, key, op, scratch);
+      fill_combined(*job, op, input);
     else
       fill_hmac(*job, key, op);
     for (IMB_JOB* done = IMB_SUBMIT_JOB_NOCHECK(mgr_.get()); done != nullptr; done = IMB_GET_COMPLETED_JOB(mgr_.get()))
       complete(*done);
   }
 
-  static void fill_combined(IMB_JOB& job, const JobKey& key, const CryptoOp& op, Scratch& scratch) {
-    scratch.aead.fill(key, op);
+  static void fill_combined(IMB_JOB& job, const CryptoOp& op, const AeadInput& input) {
     job.src = op.text;
     job.msg_len_to_hash_in_bytes = op.length;
-    job.iv = scratch.aead.nonce_bytes();
-    job.u.CHACHA20_POLY1305.aad = scratch.aead.aad_bytes();
-    job.u.CHACHA20_POLY1305.aad_len_in_bytes = scratch.aead.aad_length;
+    job.iv = input.nonce_bytes();
+    job.u.CHACHA20_POLY1305.aad = input.aad_bytes();
+    job.u.CHACHA20_POLY1305.aad_len_in_bytes = input.aad_length;
   }
 
   static void fill_hmac(IMB_JOB& job, const JobKey& key, CryptoOp& op) {
@@ -298,7 +328,7 @@ class IpsecMb final : public CryptoBackend {
     const Scratch& scratch = *static_cast<const Scratch*>(job.user_data2);
     op.ok = job.status == IMB_STATUS_COMPLETED;
     if (job.cipher_direction == IMB_DIR_DECRYPT && op.ok)
-      op.ok = same_icv(scratch.computed.data(), scratch.received.data(), own(op.key).transform->icv_bytes);
+      op.ok = same_icv(scratch.computed.data(), scratch.received.data(), own(op.key).icv_bytes);
   }
 
   void finish_jobs() {
@@ -310,7 +340,7 @@ class IpsecMb final : public CryptoBackend {
   std::unique_ptr<CryptoBackend> openssl_;
   std::string name_;
   alignas(64) gcm_context_data context_{};
-  AeadInput input_{};
+  std::array<AeadInput, kJobs> aead_{};
   std::size_t jobs_ = 0;
   std::array<Scratch, kJobs> scratch_{};
 };

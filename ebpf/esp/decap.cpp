@@ -7,6 +7,7 @@
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/esp/ecn.hpp"
 #include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/prefetch.hpp"
 
 namespace gw::esp {
 namespace {
@@ -99,7 +100,10 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
 
 void Codec::decapsulate_chunk(std::span<Packet> packets, std::uint64_t now_ms, BurstResult& result) {
   std::size_t n = 0;
-  for (Packet& p : packets) {
+  const SaPrefetch<InboundSa> prefetch(packets);
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    prefetch.step(i);
+    Packet& p = packets[i];
     if (p.drop != GW_DROP_NONE) continue;
     p.drop = prepare_decap(p, work_[n], ops_[n], result.events);
     if (p.drop != GW_DROP_NONE) [[unlikely]] {

@@ -1,11 +1,13 @@
 // Encapsulation (RFC 4303 3.3). The steps are numbered in codec.hpp.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/prefetch.hpp"
 
 namespace gw::esp {
 namespace {
@@ -41,7 +43,7 @@ struct OuterFields {
   std::uint16_t fragment;  // IPv4: kDontFragment or 0
 };
 
-void finish_outer(std::uint8_t* outer, const OutboundSa& sa, const OuterFields& f) {
+[[gnu::always_inline]] inline void finish_outer(std::uint8_t* outer, const OutboundSa& sa, const OuterFields& f) {
   std::uint8_t* udp = outer + 20;
   if (sa.outer_family() == Family::kV4) {
     outer[1] = f.traffic_class;
@@ -69,10 +71,22 @@ void write_udp6_checksum(std::uint8_t* outer, std::uint32_t length) {
   store_be(udp + 6, checksum == 0 ? std::uint16_t{0xffff} : checksum);
 }
 
-void write_trailer(std::uint8_t* end, std::uint32_t pad, std::uint8_t next_header) {
-  for (std::uint32_t i = 0; i < pad; ++i) end[i] = static_cast<std::uint8_t>(i + 1);  // RFC 4303 2.4
-  end[pad] = static_cast<std::uint8_t>(pad);
-  end[pad + 1] = next_header;
+struct Trailer {
+  std::uint32_t pad;
+  std::uint32_t block;
+  std::uint8_t next_header;
+};
+
+// RFC 4303 2.4: 1, 2, 3, ... Without blocks there are at most three, and room for more: what is too many is the ICV's
+// place (8 bytes at least), which is written later.
+void write_trailer(std::uint8_t* end, const Trailer& t) {
+  static constexpr std::array<std::uint8_t, kMaxBlockBytes> kPad{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+  if (t.block == 4)
+    std::memcpy(end, kPad.data(), 4);
+  else
+    std::memcpy(end, kPad.data(), t.pad);
+  end[t.pad] = static_cast<std::uint8_t>(t.pad);
+  end[t.pad + 1] = t.next_header;
 }
 
 gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& events) {
@@ -85,6 +99,53 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
 }
 
 }  // namespace
+
+// Inlined: a call for every packet costs as much as the headers.
+[[gnu::always_inline]] inline gw_drop Codec::build(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events,
+                                                   const Content& content) {
+  OutboundSa& sa = *packet.out;
+  const Transform& t = sa.transform();
+  // 3
+  const auto header = sa.header();
+  const std::uint32_t before = static_cast<std::uint32_t>(header.size()) + kSequenceBytes + t.iv_bytes;
+  const std::uint32_t tfc = packet.length < sa.pad_to() ? sa.pad_to() - packet.length : 0;
+  const std::uint32_t payload = packet.length + tfc;
+  const std::uint32_t pad = -(payload + kTrailerBytes) & (t.block_bytes - 1U);
+  const std::uint32_t text = payload + pad + kTrailerBytes;
+  const std::uint32_t total = before + text + t.icv_bytes;
+  if (total > kMaxIpLength) return GW_DROP_TOO_BIG;
+  if (packet.offset < before || packet.capacity - packet.offset < text + t.icv_bytes) return GW_DROP_NO_HEADROOM;
+
+  // 4
+  Reservation numbers;
+  if (const gw_drop d = reserve_numbers(sa, numbers, events); d != GW_DROP_NONE) return d;
+
+  // 5
+  std::uint8_t* start = packet.data();
+  if (tfc != 0) [[unlikely]]
+    std::memset(start + packet.length, 0, tfc);  // RFC 4303 2.7
+  write_trailer(start + payload, {.pad = pad, .block = t.block_bytes, .next_header = content.next_header});
+  std::uint8_t* outer = start - before;
+  copy_header(outer, header);
+  store_be(start - t.iv_bytes - kSequenceBytes, static_cast<std::uint32_t>(numbers.sequence));
+  if (t.iv_policy == IvPolicy::kUnique)
+    store_be(start - kAeadIvBytes, numbers.iv);
+  else
+    backend_.ivs().take({start - t.iv_bytes, t.iv_bytes});
+  // The id serves reassembly only where DF is clear, but some middleboxes treat a constant one as an attack.
+  finish_outer(outer, sa,
+               {.length = total,
+                .traffic_class = content.traffic_class,
+                .id = static_cast<std::uint16_t>(numbers.sequence),
+                .fragment = content.fragment});
+
+  op = {.key = sa.key(), .text = start, .length = text, .sequence = numbers.sequence};
+  work.packet = &packet;
+  work.inner_bytes = packet.length;
+  packet.offset -= before;
+  packet.length = total;
+  return GW_DROP_NONE;
+}
 
 gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
   OutboundSa& sa = *packet.out;
@@ -119,54 +180,12 @@ gw_drop Codec::prepare_dummy(Packet& packet, Work& work, CryptoOp& op, std::uint
                 .fragment = sa.marks().fragment_field(kDontFragment)});
 }
 
-gw_drop Codec::build(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events, const Content& content) {
-  OutboundSa& sa = *packet.out;
-  const Transform& t = sa.transform();
-  // 3
-  const auto header = sa.header();
-  const std::uint32_t before = static_cast<std::uint32_t>(header.size()) + kSequenceBytes + t.iv_bytes;
-  const std::uint32_t tfc = packet.length < sa.pad_to() ? sa.pad_to() - packet.length : 0;
-  const std::uint32_t payload = packet.length + tfc;
-  const std::uint32_t pad = -(payload + kTrailerBytes) & (t.block_bytes - 1U);
-  const std::uint32_t text = payload + pad + kTrailerBytes;
-  const std::uint32_t total = before + text + t.icv_bytes;
-  if (total > kMaxIpLength) return GW_DROP_TOO_BIG;
-  if (packet.offset < before || packet.capacity - packet.offset < text + t.icv_bytes) return GW_DROP_NO_HEADROOM;
-
-  // 4
-  Reservation numbers;
-  if (const gw_drop d = reserve_numbers(sa, numbers, events); d != GW_DROP_NONE) return d;
-
-  // 5
-  std::uint8_t* start = packet.data();
-  if (tfc != 0) [[unlikely]]
-    std::memset(start + packet.length, 0, tfc);  // RFC 4303 2.7
-  write_trailer(start + payload, pad, content.next_header);
-  std::uint8_t* outer = start - before;
-  copy_header(outer, header);
-  store_be(start - t.iv_bytes - kSequenceBytes, static_cast<std::uint32_t>(numbers.sequence));
-  if (t.iv_policy == IvPolicy::kUnique)
-    store_be(start - kAeadIvBytes, numbers.iv);
-  else
-    backend_.ivs().take({start - t.iv_bytes, t.iv_bytes});
-  // The id serves reassembly only where DF is clear, but some middleboxes treat a constant one as an attack.
-  finish_outer(outer, sa,
-               {.length = total,
-                .traffic_class = content.traffic_class,
-                .id = static_cast<std::uint16_t>(numbers.sequence),
-                .fragment = content.fragment});
-
-  op = {.key = sa.key(), .text = start, .length = text, .sequence = numbers.sequence};
-  work.packet = &packet;
-  work.inner_bytes = packet.length;
-  packet.offset -= before;
-  packet.length = total;
-  return GW_DROP_NONE;
-}
-
 void Codec::encapsulate_chunk(std::span<Packet> packets, Kind kind, std::uint64_t now_ms, BurstResult& result) {
   std::size_t n = 0;
-  for (Packet& p : packets) {
+  const SaPrefetch<OutboundSa> prefetch(packets);
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    prefetch.step(i);
+    Packet& p = packets[i];
     if (p.drop != GW_DROP_NONE) continue;
     p.drop = kind == Kind::kPacket ? prepare_encap(p, work_[n], ops_[n], result.events)
                                    : prepare_dummy(p, work_[n], ops_[n], result.events);
