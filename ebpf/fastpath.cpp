@@ -155,12 +155,14 @@ class Fastpath {
     net::Netlink netlink;
     net::NetlinkMonitor monitor;
     net::IcmpListener icmp;
+    std::vector<std::optional<xsk::PortWatch>> watches;
   };
   static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
   Fastpath(Base base, const FastpathOptions& options);
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
+  void check_ports();
 
   SystemClock clock_;
   asio::io_context io_;
@@ -220,7 +222,8 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(workers),
               std::move(netlink),
               std::move(monitor),
-              std::move(icmp)};
+              std::move(icmp),
+              {ports.wan.watch, ports.vnet.watch}};
 }
 
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
@@ -264,9 +267,21 @@ void Fastpath::tick() {
     tunnels_.settle_due();
     path_mtus_.age();
     base_.workers->reclaim();
+    check_ports();
     if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
     tick();
   });
+}
+
+/// Sockets that no longer fit their interface are made anew by a restart.
+void Fastpath::check_ports() {
+  for (auto& watch : base_.watches) {
+    if (!watch) continue;
+    auto checked = watch->check();
+    if (checked) continue;
+    failure_ = std::move(checked).error();
+    io_.stop();
+  }
 }
 
 Status Fastpath::serve(const FastpathOptions& options) {

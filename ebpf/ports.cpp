@@ -86,6 +86,8 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
     port.facts.zero_copy &= socket->mode() == xsk::CopyMode::kZeroCopy;
     sockets[worker].push_back(std::move(socket));
   }
+  const std::uint32_t room = buffers.jumbo() ? worker::kLargeFrameBytes : buffers.memory->frame_bytes();
+  port.watch.emplace(xsk::PortWatch::Start{link.name, port.facts.queues, room - worker::kHeadroom - kLinkBytes});
   for (std::size_t worker = 0; worker < sockets.size(); ++worker)
     port.ports.push_back(std::make_unique<xsk::XskPort>(std::move(sockets[worker]), *buffers.pools[worker]));
   return port;

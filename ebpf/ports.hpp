@@ -18,6 +18,7 @@
 #include "ebpf/worker/port.hpp"
 #include "ebpf/xdp/programs.hpp"
 #include "ebpf/xdp/tc_programs.hpp"
+#include "ebpf/xsk/port_watch.hpp"
 #include "ebpf/xsk/umem.hpp"
 
 namespace gw {
@@ -69,6 +70,7 @@ struct Buffers {
 struct OpenPort {
   std::vector<std::unique_ptr<worker::Port>> ports;  // by worker
   rpc::PortFacts facts;
+  std::optional<xsk::PortWatch> watch;  // of an xsk port
 };
 
 struct Ports {

@@ -115,6 +115,51 @@ def test_a_tunnel_that_goes_gives_its_place_to_another_worker_s_balance(lab):
     assert loads == [TUNNELS // 2, TUNNELS // 2], loads
 
 
+def ethtool(namespace, *words):
+    return lab_module.run("ip", "netns", "exec", namespace, "ethtool", *words)
+
+
+def test_more_queues_than_at_the_start_end_it_with_a_sentence(tmp_path):
+    """Packets on a queue without a socket would be lost; its supervisor starts it with all of them."""
+    lab = FastpathLab(tmp_path, queues=2)
+    try:
+        lab.process.terminate()
+        lab.process.wait(15)
+        ethtool("fpw", "-L", "wan0", "tx", 1)
+        ethtool("fpg", "-L", "wan", "rx", 1)
+        lab.start()
+        ethtool("fpg", "-L", "wan", "rx", 2)
+        assert lab.process.wait(10) == 1
+        assert "wan has 2 receive queues now and AF_XDP sockets on 1 of them; a restart serves all" in lab.log.read_text()
+        lab.start()
+        assert "XDP native, 2 queue(s)" in lab.log.read_text()
+    finally:
+        lab.close()
+
+
+def test_an_mtu_beyond_the_buffers_is_said(tmp_path):
+    lab = FastpathLab(tmp_path)
+    try:
+        lab_module.run("ip", "-n", "fpg", "link", "set", "wan", "mtu", 2500)
+        poll("it is said", lambda: "the MTU of wan is 2500 now; packets of more than 1770 bytes are lost" in lab.log.read_text())
+    finally:
+        lab.close()
+
+
+def test_a_link_that_flaps_goes_on(lab):
+    """Down and up again: the sockets stay, packets flow as before."""
+    tunnels = make_tunnels(lab)
+    warm_up(lab, tunnels)
+    for namespace, interface in (("fpw", "wan0"), ("fpg", "wan"), ("fpg", "vnet")):
+        lab_module.run("ip", "-n", namespace, "link", "set", interface, "down")
+        lab_module.run("ip", "-n", namespace, "link", "set", interface, "up")
+    assert lab.process.poll() is None
+    for side in (lab.wan, lab.vnet):
+        side.close()
+    lab.wan, lab.vnet = lab_module.Link("fpw", "wan0"), lab_module.Link("fpv", "vnet0")  # theirs have the error
+    warm_up(lab, tunnels)
+
+
 def test_more_workers_than_queues_is_said(tmp_path):
     lab = FastpathLab(tmp_path, options=("--workers", 3), queues=2)
     try:
