@@ -48,6 +48,8 @@ std::string why_of(const api::RouteCandidate& candidate) {
   return candidate.stale() ? why + " (kept through a restart)" : why;
 }
 
+std::string mode_of(const api::Interface& port) { return port.attach_mode() + (port.zero_copy() ? " zero-copy" : ""); }
+
 Cell state_of(const api::Component& component) {
   if (!component.connected()) return Cell("away", Colour::kBad);
   return component.problem().empty() ? Cell("connected", Colour::kGood) : Cell("faulty", Colour::kBad);
@@ -89,8 +91,9 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                {"Routes", Align::kRight}});
   for (const api::Tunnel& tunnel : reply.tunnels()) {
     table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
-               tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()), human_bytes(tunnel.out_bytes()),
-               tunnel.dropped_packets(), state(tunnel.bgp_state()), tunnel.routes_received()});
+               tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()),
+               human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(), state(tunnel.bgp_state()),
+               tunnel.routes_received()});
     if (tunnel.path_mtu() != 0)
       table.note(std::format("the path to {} takes packets of {} bytes: {} inside", tunnel.remote_address(),
                              tunnel.path_mtu(), tunnel.mtu()));
@@ -209,11 +212,25 @@ std::string render(const api::CountersReply& reply, const View& view) {
 }
 
 std::string render(const api::InterfacesReply& reply, const View& view) {
-  Table table({{"Interface"}, {"Side"}, {"Kind"}, {"Attached"}, {"ZeroCopy"}, {"Queues", Align::kRight}, {"Reason"}});
-  for (const api::Interface& port : reply.interfaces())
-    table.row({port.name(), port.side(), port.kind(), port.attach_mode(), yes(port.zero_copy()), port.queues(),
-               port.reason()});
-  return or_nothing(table, "no interfaces", view);
+  Table table({{"Interface"},
+               {"Side"},
+               {"Kind"},
+               {"Mode"},
+               {"Driver"},
+               {"MTU", Align::kRight},
+               {"Queues", Align::kRight},
+               {"Received", Align::kRight},
+               {"Sent", Align::kRight},
+               {"Dropped", Align::kRight}});
+  std::string why;
+  for (const api::Interface& port : reply.interfaces()) {
+    std::uint64_t dropped = 0;
+    for (const api::DropCounter& drop : port.drops()) dropped += drop.packets();
+    table.row({port.name(), port.side(), port.kind(), mode_of(port), port.driver(), port.mtu(), port.queues(),
+               port.rx_packets(), port.tx_packets(), dropped});
+    why += std::format("{} is {}: {}\n", port.name(), port.kind(), port.reason());
+  }
+  return or_nothing(table, "no interfaces", view) + (why.empty() ? "" : "\n" + why);
 }
 
 std::string render(const api::RevisionsReply& reply, const View& view) {

@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
   using Kind = std::optional<gw::PortKind>;
   const std::map<std::string, Kind> kinds = {{"auto", {}}, {"xsk", gw::PortKind::kXsk}, {"gso", gw::PortKind::kGso}};
   const auto add_kind = [&](const char* name, Kind& kind, const char* help) {
-    app.add_option_function<std::string>(name, [&](const std::string& word) { kind = kinds.at(word); }, help)
+    app.add_option_function<std::string>(
+           name, [&](const std::string& word) { kind = kinds.at(word); }, help)
         ->check(CLI::IsMember({"auto", "xsk", "gso"}))
         ->default_str("auto");
   };

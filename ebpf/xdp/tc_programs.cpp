@@ -19,7 +19,8 @@ Result<Attachment> attach_tcx(bpf_program* program, int ifindex, bpf_link*& link
   link = bpf_program__attach_tcx(program, ifindex, &options);
   if (link) return Attachment{"tcx", {}};
   if (errno == EINVAL)
-    return fail(Errc::kUnsupported, "this kernel has no tcx (Linux 6.6 or later has): use --wan-port xsk --vnet-port xsk");
+    return fail(Errc::kUnsupported,
+                "this kernel has no tcx (Linux 6.6 or later has): use --wan-port xsk --vnet-port xsk");
   return fail_errno("attaching the tcx program");
 }
 
@@ -92,9 +93,7 @@ void VnetTcProgram::set_data_device(int ifindex) {
 // --- nat_t_steering --------------------------------------------------------------------------------------
 
 struct NatTSteering::Impl {
-  ~Impl() {
-    gw_nat_t_steering__destroy(skeleton);
-  }
+  ~Impl() { gw_nat_t_steering__destroy(skeleton); }
   gw_nat_t_steering* skeleton = nullptr;
 };
 
@@ -111,7 +110,6 @@ Result<NatTSteering> NatTSteering::load(const Maps& maps) {
   if (gw_nat_t_steering__load(impl->skeleton) != 0) return fail_errno("loading the steering program 'nat_t_steering'");
   return NatTSteering(std::move(impl));
 }
-
 
 Status NatTSteering::add(std::uint32_t worker, int udp_fd) {
   int domain = 0;
@@ -132,9 +130,7 @@ Status NatTSteering::add(std::uint32_t worker, int udp_fd) {
 // --- tun_steering ----------------------------------------------------------------------------------------
 
 struct TunSteering::Impl {
-  ~Impl() {
-    gw_tun_steering__destroy(skeleton);
-  }
+  ~Impl() { gw_tun_steering__destroy(skeleton); }
   gw_tun_steering* skeleton = nullptr;
 };
 

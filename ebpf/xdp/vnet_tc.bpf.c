@@ -2,8 +2,8 @@
 // tcx on a gso vnet port: packets for us whose destination is behind a tunnel go to the data TUN as they are,
 // superpackets whole. The mark says which tunnel (its slot), and by that which worker's queue (tun_steering.bpf.c).
 // The rest is the kernel's, VLAN-tagged packets too. The decision: fib.bpf.h.
-#include <linux/in6.h>
 #include <linux/if_packet.h>
+#include <linux/in6.h>
 #include <linux/pkt_cls.h>
 
 #include "ebpf/xdp/fib.bpf.h"

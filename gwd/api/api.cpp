@@ -253,6 +253,16 @@ asio::awaitable<HttpResponse> Api::routes(const HttpRequest& request) {
   co_return json_response(reply);
 }
 
+namespace {
+
+void fill_drop(const fp::DropCount& drop, api::DropCounter& out) {
+  out.set_reason(drop.reason());
+  out.set_packets(drop.packets());
+  if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
+}
+
+}  // namespace
+
 asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {
   fp::ClientFrame frame;
   frame.mutable_get_counters();
@@ -260,12 +270,7 @@ asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {
   if (!got) co_return error_response(got.error());
   const fp::Counters& counters = got->counters();
   api::CountersReply reply;
-  for (const auto& drop : counters.drops()) {
-    auto& out = *reply.add_drops();
-    out.set_reason(drop.reason());
-    out.set_packets(drop.packets());
-    if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
-  }
+  for (const auto& drop : counters.drops()) fill_drop(drop, *reply.add_drops());
   reply.set_wan_rx_packets(counters.wan_rx_packets());
   reply.set_wan_tx_packets(counters.wan_tx_packets());
   reply.set_vnet_rx_packets(counters.vnet_rx_packets());
@@ -301,6 +306,11 @@ asio::awaitable<HttpResponse> Api::interfaces(const HttpRequest&) {
     out.set_zero_copy(port.zero_copy());
     out.set_reason(port.reason());
     out.set_queues(port.queues());
+    out.set_driver(port.driver());
+    out.set_mtu(port.mtu());
+    out.set_rx_packets(port.rx_packets());
+    out.set_tx_packets(port.tx_packets());
+    for (const auto& drop : port.drops()) fill_drop(drop, *out.add_drops());
   }
   co_return json_response(reply);
 }

@@ -2,8 +2,8 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/bpf.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
 #include <sys/socket.h>
 #include <unistd.h>
 

@@ -4,15 +4,15 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
-#include <optional>
-#include <tuple>
-#include <set>
 #include <algorithm>
+#include <optional>
 #include <random>
+#include <set>
+#include <tuple>
 
 #include "ebpf/esp/rewrite.hpp"
-#include "ebpf/fib/view.hpp"
 #include "ebpf/fib/table.hpp"
+#include "ebpf/fib/view.hpp"
 #include "ebpf/xdp/programs.hpp"
 #include "ebpf/xdp/tc_programs.hpp"
 #include "packets.hpp"

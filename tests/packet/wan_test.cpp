@@ -227,8 +227,8 @@ TEST_F(WanTcTest, TruncatedAtEveryLength) {
 
 // GRO: of a train the first datagram is looked at, all of it counts.
 TEST_F(WanTcTest, ATrainCountsItsDatagrams) {
-  for (const auto& [spi, verdict, counter] : {std::tuple{kKnown, TC_ACT_OK, GW_XDP_REDIRECTED},
-                                              std::tuple{kUnknown, TC_ACT_SHOT, GW_XDP_DROP_UNKNOWN_SPI}}) {
+  for (const auto& [spi, verdict, counter] :
+       {std::tuple{kKnown, TC_ACT_OK, GW_XDP_REDIRECTED}, std::tuple{kUnknown, TC_ACT_SHOT, GW_XDP_DROP_UNKNOWN_SPI}}) {
     const Bytes train = v4(udp({}, esp(spi, 40) + esp(spi, 40) + esp(spi, 40)), 17);
     const Counters before = maps_->wan_counters();
     EXPECT_EQ(run_skb(tc_->program_fd(), {.frame = train, .gso_segs = 3, .gso_size = 48}).verdict, verdict);

@@ -121,8 +121,9 @@ def run(world: World, size: int):
     if copy.sent_sha256 != copy.received_sha256 or copy.bytes != size:
         raise Failed("the file did not arrive as it was sent")
     report_capture(wan)
-    step("Counters of the gateway")
+    step("Counters of the gateway, and the kind of its ports")
     show(world.gateway.ctl("show", "counters"))
+    show(world.gateway.ctl("show", "interfaces"))
 
 
 def keep(world: World):
@@ -142,9 +143,12 @@ def main() -> int:
     options = parser.parse_args()
     lab_module.unwind_on_signals()
     site = Site(1)
-    step("Building the lab: namespaces, gw-fastpath, charon, FRR, gwd; the site's charon and BIRD")
     try:
-        with World("demo", [site], wait=False) as world:
+        step("Building the lab: namespaces, gw-fastpath with AF_XDP ports, charon, FRR, gwd; the site's charon and BIRD")
+        with World("demo-xsk", [site], wait=False, ports="xsk") as world:
+            run(world, options.size << 20)
+        step("The same once more: gw-fastpath chooses the kind of its ports by itself")
+        with World("demo", [site], wait=False, ports="auto") as world:
             run(world, options.size << 20)
             print(f"{GREEN}{BOLD}demo: everything worked: {connection_name(site)} carries traffic, in "
                   f"{time.monotonic() - START:.0f} s{PLAIN}", flush=True)
@@ -154,7 +158,7 @@ def main() -> int:
         print("demo: ended", flush=True)
         return 0 if options.keep else 130
     except (Failed, LabError) as fault:
-        print(f"{RED}{BOLD}demo: FAILED: {fault}{PLAIN}\ndemo: logs: {(LOGS / 'demo').relative_to(lab_module.TOP)}/", file=sys.stderr)
+        print(f"{RED}{BOLD}demo: FAILED: {fault}{PLAIN}\ndemo: logs: {(LOGS / 'demo').relative_to(lab_module.TOP)}*/", file=sys.stderr)
         return 1
     return 0
 

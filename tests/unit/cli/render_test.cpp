@@ -23,15 +23,16 @@ TEST(Render, Tunnels) {
      "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "mtu": 1326, "path_mtu": 1380, "bgp_state": "Established", "routes_received": 4},
     {"name": "lyon/gw-a", "state": "connecting", "remote_address": "198.51.100.77", "device": "tun9", "udp_encapsulation": true,
      "reason": "authentication failed: the pre-shared keys differ", "fault": "Authentication"}]})");
-  EXPECT_EQ(render(reply, kView),
-            "Tunnel          State          Up  Remote         Device  ESP              Mtu       In   Out  Dropped  Bgp     "
-            "     Routes\n"
-            "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1326  1.2 GiB  12 B        3  "
-            "Established       4\n"
-            "    the path to 198.51.100.1 takes packets of 1380 bytes: 1326 inside\n"
-            "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                  0      0 B   0 B        0  -      "
-            "           0\n"
-            "    authentication failed: the pre-shared keys differ (Authentication)\n");
+  EXPECT_EQ(
+      render(reply, kView),
+      "Tunnel          State          Up  Remote         Device  ESP              Mtu       In   Out  Dropped  Bgp     "
+      "     Routes\n"
+      "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1326  1.2 GiB  12 B        3  "
+      "Established       4\n"
+      "    the path to 198.51.100.1 takes packets of 1380 bytes: 1326 inside\n"
+      "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                  0      0 B   0 B        0  -      "
+      "           0\n"
+      "    authentication failed: the pre-shared keys differ (Authentication)\n");
   EXPECT_FALSE(all_up(reply));
   EXPECT_EQ(render(api::TunnelsReply(), kView), "no tunnels\n");
   EXPECT_TRUE(all_up(from_json<api::TunnelsReply>(R"({"tunnels": [{"state": "up"}, {"state": "disabled"}]})")));
@@ -160,6 +161,17 @@ TEST(Render, Findings) {
   EXPECT_EQ(render(from_json<api::ErrorReply>(
                 R"({"error": {"message": "2 faults", "findings": [{"message": "a"}, {"message": "b"}]}})")),
             "a\nb\n2 faults\n");
+}
+
+TEST(Render, InterfacesSayWhyTheyAreOfTheirKind) {
+  const auto reply = from_json<api::InterfacesReply>(R"({"interfaces": [{"name": "eth0", "side": "wan", "kind": "gso",
+    "attach_mode": "tcx", "driver": "veth", "mtu": 1500, "queues": 3, "rx_packets": 7, "tx_packets": 5,
+    "reason": "the driver veth offers no zero-copy AF_XDP", "drops": [{"reason": "unknown_spi", "packets": 2}]}]})");
+  EXPECT_EQ(render(reply, kView),
+            "Interface  Side  Kind  Mode  Driver   MTU  Queues  Received  Sent  Dropped\n"
+            "eth0       wan   gso   tcx   veth    1500       3         7     5        2\n"
+            "\n"
+            "eth0 is gso: the driver veth offers no zero-copy AF_XDP\n");
 }
 
 }  // namespace

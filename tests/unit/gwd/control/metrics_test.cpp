@@ -68,7 +68,9 @@ TEST(ForwardGuard, ReplacesItselfAndLetsOnlyTunnelsThrough) {
   const std::string script = render_forward_guard({"eth0", "eth1"});
   EXPECT_THAT(script, HasSubstr("add table inet gw_guard\ndelete table inet gw_guard\ntable inet gw_guard {"));
   EXPECT_THAT(script, HasSubstr(R"(iifname "eth1" oifname { "tun*", "eth1" } accept)"));
-  EXPECT_THAT(script, HasSubstr(R"(iifname { "tun*", "eth1", "eth0" } counter drop)"));
+  EXPECT_THAT(script, HasSubstr(R"(iifname "gw-data" oifname "eth1" accept)"));
+  EXPECT_THAT(script, HasSubstr(R"(iifname { "tun*", "gw-data", "eth1", "eth0" } counter drop)"));
+  EXPECT_THAT(script, HasSubstr(R"(oifname { "tun*", "gw-data", "eth1", "eth0" } counter drop)"));
 }
 
 }  // namespace
