@@ -1,5 +1,8 @@
 #include "tests/bench/bench.hpp"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <algorithm>
 #include <format>
 
@@ -47,6 +50,13 @@ std::string to_json(const Benchmark& b, const Comparison& c, const Outcome& o) {
   return std::format(
       R"({{"name": "{}", "value": {:.0f}, "unit": "{}", "reference": "{}", "reference_value": {:.0f}, "ratio": {:.3f}, "runs": {}, "spread": {:.3f}}})",
       b.name, o.value, c.unit, c.reference, o.reference_value, o.ratio, o.runs, o.spread);
+}
+
+void pin_to(std::size_t cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
 }
 
 }  // namespace gw::bench

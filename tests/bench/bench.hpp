@@ -46,10 +46,14 @@ Outcome measure(const Comparison& c, int runs);
 /// One line of JSON: name, value, unit, reference, reference_value, ratio, runs, spread.
 std::string to_json(const Benchmark& b, const Comparison& c, const Outcome& o);
 
+/// The calling thread runs there only.
+void pin_to(std::size_t cpu);
+
 // Every file of benchmarks adds its own here; main.cpp calls them.
 void add_esp(std::vector<Benchmark>& all);
 void add_workers(std::vector<Benchmark>& all);
 void add_path(std::vector<Benchmark>& all);
+void add_xsk(std::vector<Benchmark>& all);
 
 /// What the benchmarks in Python need from C++: `gw-bench --tool NAME [ARGUMENT]`. Prints JSON, or writes files.
 struct Tool {

@@ -1,7 +1,6 @@
 // Tools for fib_bench.py: the full table as files for dpdk-test-fib, our lookup rate over the same routes and
 // addresses, and updates of the table while a worker forwards packets.
-#include <pthread.h>
-#include <sched.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -223,13 +222,6 @@ class Churn {
   Clock::duration took_{};
   std::chrono::nanoseconds cpu_{};
 };
-
-void pin_to(std::size_t cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(cpu, &set);
-  (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
-}
 
 /// Windows with and without updates in turn: updates per second, and the longest gap between bursts of packets (the
 /// median of the windows' longest) with and without.

@@ -49,6 +49,7 @@ int main(int argc, char** argv) {
   std::vector<gw::bench::Benchmark> all;
   gw::bench::add_esp(all);
   gw::bench::add_path(all);
+  gw::bench::add_xsk(all);
   gw::bench::add_workers(all);
   const std::vector<std::string> wanted(argv + 1, argv + argc);
   if (!wanted.empty() && wanted[0] == "--tool") return run_tool(wanted);
