@@ -40,6 +40,7 @@ class Program {
         ->type_name("SOCKET");
     app_.add_option("--timeout", timeout_, "how long to wait for gwd [30s]")->type_name("DURATION");
     app_.add_flag("--json", json_, "print gwd's answer as JSON");
+    app_.set_version_flag("--version", surroundings.version, "print gwctl's version");
     app_.footer(
         "Examples:\n  gwctl status\n  gwctl show tunnels --watch 2\n  gwctl apply --confirm 5m\n\n"
         "Exit codes: 0 yes, 1 gwd says no, 2 wrong usage, 3 gwd does not answer, 4 --check found something down");

@@ -31,6 +31,7 @@ struct Surroundings {
   std::ostream& err;
   Style style = Style::kPlain;
   std::string default_socket = kDefaultSocket;  // $GWD_SOCKET, if that is set
+  std::string version;                          // gwctl's own; gwd's is in `status`
   std::function<WallTime()> now;
   /// Between two rounds of --watch; false ends it.
   std::function<bool(std::chrono::seconds)> pause;

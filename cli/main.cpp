@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
       .err = std::cerr,
       .style = terminal_style(),
       .default_socket = socket != nullptr && *socket != '\0' ? socket : gw::cli::kDefaultSocket,
+      .version = GW_VERSION,
       .now = [&clock] { return clock.wall(); },
       .pause =
           [](std::chrono::seconds time) {

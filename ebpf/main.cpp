@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
                                                         {"info", gw::log::Level::kInfo},
                                                         {"warning", gw::log::Level::kWarning},
                                                         {"error", gw::log::Level::kError}};
+  app.set_version_flag("--version", GW_VERSION);
   app.add_option("--wan", options.wan, "interface towards the peers (encrypted)")->required();
   app.add_option("--vnet", options.vnet, "interface towards the VNet (clear)")->required();
   using Kind = std::optional<gw::PortKind>;

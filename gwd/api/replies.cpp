@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <format>
 
+#include "gwd/control/kernel_net.hpp"
+
 namespace gw::gwd {
 namespace {
 
@@ -28,6 +30,23 @@ void explain_absence(api::Tunnel& out, const Gateway& gateway) {
     return;
   }
   out.set_fault(std::string(ike::to_string(ike::Fault::kServiceNotRunning)));
+}
+
+// charon sends nothing from an address that the machine does not have, and says nothing.
+void explain_missing_address(api::Tunnel& out, const IpAddress& local) {
+  if (out.state() != to_string(TunnelState::kConnecting) || KernelNet::has_address(local)) return;
+  out.set_reason(std::format("this machine does not have the endpoint address {}: nothing can be sent from it",
+                             local.to_string()));
+  out.set_fault(std::string(ike::to_string(ike::Fault::kPeerReachability)));
+}
+
+/// Why a session that is not established is not, in words that name what to look at.
+std::string bgp_trouble(const std::string& state, const std::string& last_error, const IpAddress& peer) {
+  // Connect and Active: no TCP connection. What bgpd calls the last error is then of an earlier time, or its own wait.
+  if (state == "Connect" || state == "Active")
+    return std::format("{} does not answer in the tunnel: compare `local` and `peer` with the device's own",
+                       peer.to_string());
+  return last_error.empty() ? "no answer yet" : last_error;
 }
 
 }  // namespace
@@ -61,6 +80,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       out.set_rekeys(ike->rekeys);
       if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
     }
+    explain_missing_address(out, model.local);
     explain_absence(out, gateway);
     if (model.bgp) {
       const auto& sessions = gateway.bgp().sessions();
@@ -70,7 +90,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
         out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(),
                                    session->second.state,
-                                   session->second.last_error.empty() ? "no answer yet" : session->second.last_error));
+                                   bgp_trouble(session->second.state, session->second.last_error, model.bgp->peer)));
       out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
@@ -151,7 +171,9 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     out.set_messages_received(session->second.messages_received);
     out.set_routes_advertised(
         static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
-    out.set_last_error(session->second.last_error);
+    out.set_last_error(session->second.established()
+                           ? session->second.last_error
+                           : bgp_trouble(session->second.state, session->second.last_error, tunnel.bgp->peer));
   }
   return reply;
 }

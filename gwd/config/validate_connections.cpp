@@ -145,11 +145,19 @@ void check_references(Rules& rules, const Path& path, const v1::Connection& conn
   }
 }
 
+bool asn_is_faulty(const Rules& rules, const v1::Site& site) {
+  for (int i = 0; i < rules.config().sites_size(); ++i)
+    if (&rules.config().sites(i) == &site) return rules.faulty(std::format("sites[{}].asn", i));
+  return false;
+}
+
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
   if (!connection.has_bgp()) return;
   const v1::ConnectionBgp& bgp = connection.bgp();
   const Path own = path + ".bgp";
-  if (const auto remote = find_device(rules.config(), connection.device()); remote && remote->site->asn() == 0)
+  const auto remote = find_device(rules.config(), connection.device());
+  // One fault, one complaint: an `asn` that is there but wrong was named where it stands.
+  if (remote && remote->site->asn() == 0 && !asn_is_faulty(rules, *remote->site))
     rules.error(own, std::format("site {} has no `asn`", remote->site->name()),
                 "an `asn` in the site, or no `bgp` here");
   const auto keepalive = rules.seconds(own + ".keepalive", bgp.keepalive(), {seconds(1), seconds(21'845)});
