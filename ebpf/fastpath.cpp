@@ -163,6 +163,7 @@ class Fastpath {
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
   void check_ports();
+  void set_vnet_vlans(std::span<const control::VlanStack> stacks);
 
   SystemClock clock_;
   asio::io_context io_;
@@ -258,6 +259,16 @@ void Fastpath::watch(asio::posix::stream_descriptor& fd, std::function<void()> h
                 });
 }
 
+void Fastpath::set_vnet_vlans(std::span<const control::VlanStack> stacks) {
+  std::vector<std::uint64_t> keys;
+  for (const control::VlanStack& stack : stacks) {
+    std::uint64_t key = 0;
+    for (const net::VlanTag& tag : stack) key = key << 32 | gw_vlan_key(tag.type, tag.id);
+    keys.push_back(key);
+  }
+  base_.vnet.set_vlans(keys);
+}
+
 void Fastpath::tick() {
   timer_.expires_after(kTick);
   timer_.async_wait([this](const boost::system::error_code& error) {
@@ -292,6 +303,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
                        },
                        [this](const net::Link& link) { base_.vnet.set_mac(link.mac); },
                        [this](const net::Link& link) { path_mtus_.set_link_mtu(link.mtu); },
+                       [this](std::span<const control::VlanStack> stacks) { set_vnet_vlans(stacks); },
                        // The sockets are gone with the interface: a restart binds new ones.
                        [this](const Error& error) {
                          failure_ = error;

@@ -77,6 +77,8 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
   port.facts.zero_copy = true;
   port.facts.copy_reason = choice.reason;
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
+  if (auto kept = xsk::keep_vlan_tags(link.name); !kept)
+    log::warning("port", "{}: use no VLANs on this port, or give gw-fastpath the VLAN device", kept.error().describe());
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
     const std::size_t worker = queue % sockets.size();

@@ -34,6 +34,13 @@ static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
 // What AF_XDP can receive: a frame without the headroom, and Ethernet with two VLAN tags (worker/frame_pool.hpp).
 #define GW_XDP_MAX_PACKET (2048 - 256 - 22)
 
+// VLANs of the vnet port that take the fast way; further ones are the kernel's. A tag is its type and its id.
+#define GW_XDP_MAX_VLANS 64
+static inline __u64 gw_vlan_key(__u16 type, __u16 tag) {
+  const __u64 high = type;
+  return high << 16 | (tag & 0x0fff);
+}
+
 // One per-CPU u64 each. The names for people are in ebpf/xdp/maps.cpp.
 enum gw_xdp_counter {
   GW_XDP_REDIRECTED = 0,  // handed to gw-fastpath: AF_XDP, the data TUN, its UDP socket

@@ -1,7 +1,9 @@
 #include "ebpf/control/paths.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <format>
+#include <functional>
 
 #include "base/log.hpp"
 #include "base/wire.hpp"
@@ -49,13 +51,39 @@ void Paths::read_links() {
   workers_.call_all([&](worker::DataPath& d) { d.set_links(wan_, vnet_); });
   if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
   if (callbacks_.wan_link) callbacks_.wan_link(wan_);
+  read_faces();
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);  // our MAC is in the headers
+}
+
+void Paths::read_faces() {
+  auto all = netlink_.links();
+  if (!all) return log::error("net", "reading interfaces: {}", all.error().describe());
+  wan_faces_ = faces_of(wan_, *all);
+  vnet_faces_ = faces_of(vnet_, *all);
+  std::vector<VlanStack> stacks;
+  for (const auto& [ifindex, face] : vnet_faces_)
+    if (!face.tags.empty()) stacks.push_back(face.tags);
+  if (callbacks_.vnet_vlans) callbacks_.vnet_vlans(stacks);
 }
 
 void Paths::read_addresses() {
   auto addresses = netlink_.local_addresses();
   if (!addresses) return log::error("net", "reading our addresses: {}", addresses.error().describe());
   if (callbacks_.local_addresses) callbacks_.local_addresses(*addresses);
+  read_broadcasts();
+}
+
+/// Addresses of all hosts at once are known to the workers as neighbours that get nothing.
+void Paths::read_broadcasts() {
+  auto all = netlink_.broadcasts();
+  if (!all) return log::error("net", "reading broadcast addresses: {}", all.error().describe());
+  std::vector<IpAddress> now;
+  for (const net::NeighbourKey& key : *all)
+    if (usable_on_vnet(key)) now.push_back(key.address);
+  for (const IpAddress& gone : std::exchange(broadcasts_, now))
+    if (!std::ranges::contains(broadcasts_, gone)) set_neighbour(gone, std::nullopt);
+  for (const IpAddress& address : broadcasts_)
+    if (!workers_.shared().neighbours.find(address)) set_neighbour(address, worker::LinkHeader{});
 }
 
 void Paths::read_neighbours() {
@@ -65,10 +93,10 @@ void Paths::read_neighbours() {
   for (const net::Neighbour& n : *all)
     if (n.mac) neighbours_[n.key] = *n.mac;
   for (const auto& [key, mac] : before)
-    if (usable_on_vnet(key) && !neighbours_.contains(key)) set_neighbour(key.address, std::nullopt);
+    if (usable_on_vnet(key) && !neighbours_.contains(key)) set_neighbour(key, std::nullopt);
   for (const auto& [key, mac] : neighbours_) {
     const auto it = before.find(key);
-    if (usable_on_vnet(key) && (it == before.end() || it->second != mac)) set_neighbour(key.address, mac);
+    if (usable_on_vnet(key) && (it == before.end() || it->second != mac)) set_neighbour(key, mac);
   }
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);
 }
@@ -103,25 +131,32 @@ void Paths::on_neighbour(const net::Neighbour& n) {
     neighbours_[n.key] = *n.mac;
   else
     neighbours_.erase(n.key);
-  if (usable_on_vnet(n.key)) set_neighbour(n.key.address, n.mac);
+  if (usable_on_vnet(n.key)) set_neighbour(n.key, n.mac);
   for (worker::PathIndex i = 0; i < paths_.size(); ++i)
-    if (paths_[i].hop == n.key) publish(i);
+    if (std::ranges::contains(paths_[i].hops, n.key, &net::NextHop::key)) publish(i);
+}
+
+void Paths::set_neighbour(const net::NeighbourKey& key, const std::optional<net::MacAddress>& mac) {
+  if (mac)
+    set_neighbour(key.address, header_to(*mac, vnet_faces_.at(key.ifindex)));
+  else
+    set_neighbour(key.address, std::optional<worker::LinkHeader>());
 }
 
 /// Workers see either the old or the new one. What does not fit the table is reached through the kernel.
-void Paths::set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac) {
+void Paths::set_neighbour(const IpAddress& address, const std::optional<worker::LinkHeader>& header) {
   auto& table = workers_.shared().neighbours;
   if (table.full()) workers_.reclaim();
   const bool known = table.find(address) != nullptr;
-  if (mac && !table.insert(address, {.mac = *mac, .used = {}}))
+  if (header && !table.insert(address, {.header = *header, .used = {}}))
     log::warning("net", "the table of vnet neighbours is full: packets to {} take the slow path", address);
   if (known) table.erase(address);
 }
 
 // --- paths to peers ----------------------------------------------------------------------------------
 
-worker::PathIndex Paths::acquire(const net::Flow& flow) {
-  if (const auto it = by_flow_.find(flow); it != by_flow_.end()) {
+worker::PathIndex Paths::acquire(const PathUse& use) {
+  if (const auto it = by_use_.find(use); it != by_use_.end()) {
     ++paths_[it->second].references;
     return it->second;
   }
@@ -133,8 +168,10 @@ worker::PathIndex Paths::acquire(const net::Flow& flow) {
     index = free_.back();
     free_.pop_back();
   }
-  paths_[index] = {.flow = flow, .references = 1};
-  by_flow_[flow] = index;
+  paths_[index] = {};
+  paths_[index].use = use;
+  paths_[index].references = 1;
+  by_use_[use] = index;
   resolve(index);
   return index;
 }
@@ -142,8 +179,8 @@ worker::PathIndex Paths::acquire(const net::Flow& flow) {
 void Paths::release(worker::PathIndex index) {
   Path& path = paths_[index];
   if (--path.references > 0) return;
-  by_flow_.erase(path.flow);
-  path.hop.reset();
+  by_use_.erase(path.use);
+  path.hops.clear();
   publish(index);
   free_.push_back(index);
 }
@@ -153,33 +190,62 @@ void Paths::refresh_routes() {
     if (paths_[i].references > 0) resolve(i);
 }
 
-/// Asks the kernel for the way. ESP leaves by the wan port even when the best route does not: one that leads
-/// into a tunnel (a peer's prefix learned through it) would make the tunnel carry itself.
-void Paths::resolve(worker::PathIndex index) {
-  Path& path = paths_[index];
-  auto hop = netlink_.route(path.flow);
-  const bool detour = hop && hop->ifindex != wan_.ifindex;
-  if (detour) hop = netlink_.route_by(path.flow, wan_.ifindex);
+/// The next hops out of the wan port. ESP leaves by it even when the best route does not: one that leads into a
+/// tunnel (a peer's prefix learned through it) would make the tunnel carry itself.
+std::vector<net::NextHop> Paths::ways(Path& path) {
+  const auto by_wan = [&](const net::NextHop& hop) { return wan_faces_.contains(hop.key.ifindex); };
+  auto hops = netlink_.next_hops(path.use.flow).value_or(std::vector<net::NextHop>{});
+  const bool any = !hops.empty();
+  std::erase_if(hops, std::not_fn(by_wan));
+  const bool detour = any && hops.empty();
   if (detour && !path.detour)
     log::warning("net", "the route to {} does not leave by {}: ESP is sent by {} all the same, IKE is not",
-                 path.flow.dst, names_.wan, names_.wan);
+                 path.use.flow.dst, names_.wan, names_.wan);
   path.detour = detour;
-  path.hop.reset();
-  if (hop && hop->ifindex == wan_.ifindex) path.hop = *hop;
+  if (!detour) return hops;
+  const auto hop = netlink_.route_by(path.use.flow, wan_.ifindex);
+  if (hop && by_wan(*hop)) hops.push_back(*hop);
+  return hops;
+}
+
+/// Asks the kernel for the way.
+void Paths::resolve(worker::PathIndex index) {
+  Path& path = paths_[index];
+  path.hops = ways(path);
   publish(index);
-  if (path.hop && !path.header) (void)netlink_.use(*path.hop);  // starts resolution; the answer comes as a change
+  // Starts resolution, of those that wait to take over as well; the answer comes as a change.
+  for (const net::NextHop& hop : path.hops)
+    if (!neighbours_.contains(hop.key)) (void)netlink_.use(hop.key);
+}
+
+/// The next hop with the highest score among those that answer; if none does, among all (the kernel sends).
+void Paths::choose(Path& path) const {
+  // Weighted rendezvous hashing: -weight / ln(h) with h uniform in (0, 1).
+  const auto score = [&](const net::NextHop& hop) {
+    std::uint64_t h = hash_value(hop.key.address) ^ (std::uint64_t{path.use.spread} * 0x9e3779b97f4a7c15ull);
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ull;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebull;
+    const double uniform = (static_cast<double>((h ^ h >> 31) >> 11) + 0.5) * 0x1p-53;
+    return -static_cast<double>(hop.weight) / std::log(uniform);
+  };
+  path.hop.reset();
+  std::pair<bool, double> best{false, -1};
+  for (const net::NextHop& hop : path.hops) {
+    const std::pair<bool, double> rank{neighbours_.contains(hop.key), score(hop)};
+    if (path.hop && rank <= best) continue;
+    best = rank;
+    path.hop = hop.key;
+  }
 }
 
 void Paths::publish(worker::PathIndex index) {
   Path& path = paths_[index];
-  std::optional<worker::EthernetHeader> header;
+  choose(path);
+  std::optional<worker::LinkHeader> header;
   const auto it = path.hop ? neighbours_.find(*path.hop) : neighbours_.end();
-  if (it != neighbours_.end()) {
-    header.emplace();
-    std::ranges::copy(it->second, header->begin());
-    std::ranges::copy(wan_.mac, header->begin() + 6);
-    store_be(header->data() + 12, static_cast<std::uint16_t>(path.flow.dst.is_v4() ? 0x0800 : 0x86dd));
-  }
+  const auto face = path.hop ? wan_faces_.find(path.hop->ifindex) : wan_faces_.end();
+  if (it != neighbours_.end() && face != wan_faces_.end()) header = header_to(it->second, face->second);
+  if (path.references > 0 && path.hops.empty()) header.emplace();  // no way: nobody, and not the kernel's guess
   if (header == path.header) return;
   path.header = header;
   workers_.shared().paths.set(index, header);

@@ -1,6 +1,8 @@
-// Link-layer knowledge for the workers: the Ethernet header to each peer (route lookup plus neighbour),
-// the vnet port's neighbours, the ports' own MAC addresses and MTUs; our addresses for the forwarding
-// table. Follows the kernel by netlink and tells it which neighbours are in use. Control thread.
+// Link-layer knowledge for the worker: the link header to each peer (route lookup plus neighbour), the vnet port's
+// neighbours, the ports' own MAC addresses and MTUs; our addresses for the forwarding table. VLAN and QinQ
+// sub-interfaces of a port are the port, with tags. Where the route to a peer has several next hops, each tunnel stays
+// on one of them, chosen by its id, for as long as that one answers (rendezvous hashing: others do not move).
+// Follows the kernel by netlink and tells it which neighbours are in use. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "ebpf/control/faces.hpp"
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/worker/workers.hpp"
 
@@ -23,6 +26,13 @@ struct PortNames {
   std::string data_tun;  // of a gso vnet port; empty: none
 };
 
+/// What a path is for. Paths with the same endpoints and another `spread` may take another next hop.
+struct PathUse {
+  net::Flow flow;
+  std::uint32_t spread = 0;
+  friend auto operator<=>(const PathUse&, const PathUse&) = default;
+};
+
 class Paths {
  public:
   /// Called with what changed: our addresses; the vnet port's link (its MAC is XDP's filter). port_lost: an
@@ -31,6 +41,8 @@ class Paths {
     std::function<void(std::span<const IpAddress>)> local_addresses;
     std::function<void(const net::Link&)> vnet_link;
     std::function<void(const net::Link&)> wan_link;
+    /// The tags of the vnet port's sub-interfaces, outermost first.
+    std::function<void(std::span<const VlanStack>)> vnet_vlans;
     std::function<void(const Error&)> port_lost;
   };
 
@@ -46,29 +58,35 @@ class Paths {
   /// Every few seconds: the kernel confirms the neighbours that the worker uses.
   void keep_fresh();
 
-  /// For an outbound SA; released when the SA goes. The same flow gives the same index.
-  worker::PathIndex acquire(const net::Flow& flow);
+  /// For an outbound SA; released when the SA goes. The same use gives the same index.
+  worker::PathIndex acquire(const PathUse& use);
   void release(worker::PathIndex index);
 
  private:
   struct Path {
-    net::Flow flow;
+    PathUse use;
     std::size_t references = 0;
-    std::optional<net::NeighbourKey> hop;  // none: no route out of the wan port
-    std::optional<worker::EthernetHeader> header;
+    std::vector<net::NextHop> hops;        // of the route, out of the wan port
+    std::optional<net::NeighbourKey> hop;  // in use; none: no route out of the wan port
+    std::optional<worker::LinkHeader> header;
     bool detour = false;  // the best route leaves by another interface
   };
 
   void read_links();
+  void read_faces();
+  void read_broadcasts();
+  std::vector<net::NextHop> ways(Path& path);
+  void choose(Path& path) const;
   bool refresh(net::Link& link, const std::string& name);
   void read_addresses();
   void read_neighbours();
   void resync();
-  void set_neighbour(const IpAddress& address, const std::optional<net::MacAddress>& mac);
+  void set_neighbour(const IpAddress& address, const std::optional<worker::LinkHeader>& header);
+  void set_neighbour(const net::NeighbourKey& key, const std::optional<net::MacAddress>& mac);
   void on_neighbour(const net::Neighbour& neighbour);
   void resolve(worker::PathIndex index);
   void publish(worker::PathIndex index);
-  bool usable_on_vnet(const net::NeighbourKey& key) const { return key.ifindex == vnet_.ifindex; }
+  bool usable_on_vnet(const net::NeighbourKey& key) const { return vnet_faces_.contains(key.ifindex); }
 
   worker::Workers& workers_;
   net::Netlink netlink_;
@@ -78,9 +96,12 @@ class Paths {
   net::Link wan_;
   net::Link vnet_;
   net::Link data_tun_;
+  Faces wan_faces_;
+  Faces vnet_faces_;
+  std::vector<IpAddress> broadcasts_;  // of the VNet's networks
   std::map<net::NeighbourKey, net::MacAddress> neighbours_;
   std::vector<Path> paths_;
-  std::map<net::Flow, worker::PathIndex> by_flow_;
+  std::map<PathUse, worker::PathIndex> by_use_;
   std::vector<worker::PathIndex> free_;
 };
 

@@ -111,7 +111,7 @@ Status SaManager::install(SaEntry& entry, const SaRequest& request) {
   GW_TRY_ASSIGN(auto inbound, make(entry, request));
   entry.drops = outbound ? entry.out->drops() : inbound->drops();
   if (!outbound) return install_inbound(entry, std::move(inbound));
-  entry.path = parts_.paths.acquire({entry.src.address, entry.dst.address});
+  entry.path = parts_.paths.acquire({{entry.src.address, entry.dst.address}, entry.tunnel_id});
   return {};
 }
 
@@ -171,7 +171,8 @@ Status SaManager::move(const SaMove& m) {
   const SaKey to{m.key.spi, m.dst.address};
   if (to != m.key && table_.find(to))
     return fail_field("new_dst", std::format("{} is installed", describe(to)), Errc::kAlreadyExists);
-  const worker::PathIndex path = outbound ? parts_.paths.acquire({m.src.address, m.dst.address}) : 0;
+  const worker::PathIndex path =
+      outbound ? parts_.paths.acquire({{m.src.address, m.dst.address}, entry->tunnel_id}) : 0;
   auto moved = move_in_worker(*entry, m, path);
   if (moved && !outbound && to != m.key) moved = move_inbound(*entry, to);
   if (outbound) parts_.paths.release(moved ? std::exchange(entry->path, path) : path);

@@ -1,5 +1,6 @@
 #include "ebpf/net/netlink.hpp"
 
+#include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -9,6 +10,9 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <string_view>
+
+#include "base/wire.hpp"
 
 namespace gw::net {
 namespace {
@@ -101,6 +105,102 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& header, Bytes payload) 
   return result;
 }
 
+/// Attributes in a plain list (nested, or behind an rtnexthop).
+std::optional<Bytes> nested(Bytes list, std::uint16_t wanted) {
+  while (list.size() >= sizeof(rtattr)) {
+    rtattr a;
+    std::memcpy(&a, list.data(), sizeof a);
+    if (a.rta_len < sizeof a || a.rta_len > list.size()) break;
+    if ((a.rta_type & NLA_TYPE_MASK) == wanted) return list.subspan(sizeof a, a.rta_len - sizeof a);
+    list = list.subspan(std::min<std::size_t>(RTA_ALIGN(a.rta_len), list.size()));
+  }
+  return std::nullopt;
+}
+
+template <class T>
+T value_of(const std::optional<Bytes>& bytes) {
+  T value{};
+  if (bytes && bytes->size() >= sizeof value) std::memcpy(&value, bytes->data(), sizeof value);
+  return value;
+}
+
+std::optional<VlanTag> parse_vlan(Bytes link_info) {
+  const auto kind = nested(link_info, IFLA_INFO_KIND);
+  const auto data = nested(link_info, IFLA_INFO_DATA);
+  constexpr std::string_view kVlan = "vlan";
+  if (!kind || !data || kind->size() < kVlan.size() || std::memcmp(kind->data(), kVlan.data(), kVlan.size()) != 0)
+    return std::nullopt;
+  // "vlan" and its end; not "vlan-something".
+  if (kind->size() > kVlan.size() && (*kind)[kVlan.size()] != 0) return std::nullopt;
+  VlanTag tag;
+  tag.id = value_of<std::uint16_t>(nested(*data, IFLA_VLAN_ID));
+  tag.type = be_to_host(value_of<std::uint16_t>(nested(*data, IFLA_VLAN_PROTOCOL)));
+  return tag;
+}
+
+std::optional<Link> parse_link(Bytes payload) {
+  const auto info = body_of<ifinfomsg>(payload);
+  const auto name = attribute<ifinfomsg>(payload, IFLA_IFNAME);
+  if (!info || !name) return std::nullopt;
+  Link link{.ifindex = info->ifi_index, .up = (info->ifi_flags & IFF_UP) != 0};
+  const auto* text = reinterpret_cast<const char*>(name->data());
+  link.name.assign(text, ::strnlen(text, name->size()));
+  if (const auto mac = attribute<ifinfomsg>(payload, IFLA_ADDRESS); mac && mac->size() == link.mac.size())
+    std::ranges::copy(*mac, link.mac.begin());
+  link.mtu = value_of<std::uint32_t>(attribute<ifinfomsg>(payload, IFLA_MTU));
+  link.parent = value_of<int>(attribute<ifinfomsg>(payload, IFLA_LINK));
+  if (const auto link_info = attribute<ifinfomsg>(payload, IFLA_LINKINFO)) link.vlan = parse_vlan(*link_info);
+  return link;
+}
+
+constexpr unsigned kUnusable = RTNH_F_DEAD | RTNH_F_LINKDOWN | RTNH_F_UNRESOLVED;
+
+/// RTA_GATEWAY, or RTA_VIA (RFC 5549), or on link.
+IpAddress gateway_of(const std::optional<Bytes>& gateway, const std::optional<Bytes>& via, const IpAddress& dst) {
+  const auto from = [&](Bytes bytes) { return IpAddress::from_bytes(bytes).value_or(dst); };
+  if (gateway) return from(*gateway);
+  return via && via->size() > 2 ? from(via->subspan(2)) : dst;
+}
+
+std::vector<NextHop> parse_multipath(Bytes hops, const IpAddress& dst) {
+  std::vector<NextHop> all;
+  while (hops.size() >= sizeof(rtnexthop)) {
+    rtnexthop h;
+    std::memcpy(&h, hops.data(), sizeof h);
+    if (h.rtnh_len < sizeof h || h.rtnh_len > hops.size()) break;
+    const Bytes attributes = hops.subspan(sizeof h, h.rtnh_len - sizeof h);
+    if (!(h.rtnh_flags & kUnusable))
+      all.push_back({{h.rtnh_ifindex, gateway_of(nested(attributes, RTA_GATEWAY), nested(attributes, RTA_VIA), dst)},
+                     h.rtnh_hops + 1u});
+    const std::size_t aligned = (std::size_t{h.rtnh_len} + RTNH_ALIGNTO - 1) & ~std::size_t{RTNH_ALIGNTO - 1};
+    hops = hops.subspan(std::min(aligned, hops.size()));
+  }
+  return all;
+}
+
+std::vector<NextHop> parse_route(Bytes payload, const IpAddress& dst) {
+  const auto route = body_of<rtmsg>(payload);
+  if (!route || route->rtm_type != RTN_UNICAST) return {};
+  if (const auto hops = attribute<rtmsg>(payload, RTA_MULTIPATH)) return parse_multipath(*hops, dst);
+  const auto oif = attribute<rtmsg>(payload, RTA_OIF);
+  if (!oif || (route->rtm_flags & kUnusable)) return {};
+  return {{{value_of<int>(oif),
+            gateway_of(attribute<rtmsg>(payload, RTA_GATEWAY), attribute<rtmsg>(payload, RTA_VIA), dst)},
+           1}};
+}
+
+std::vector<std::uint8_t> route_request(const Flow& flow, unsigned flags) {
+  rtmsg body{};
+  body.rtm_family = family_of(flow.dst);
+  body.rtm_dst_len = static_cast<unsigned char>(address_bits(flow.dst.family()));
+  body.rtm_src_len = body.rtm_dst_len;
+  body.rtm_flags = flags;
+  auto request = message({RTM_GETROUTE, NLM_F_ACK}, body);
+  append_attribute(request, RTA_DST, flow.dst.bytes());
+  append_attribute(request, RTA_SRC, flow.src.bytes());
+  return request;
+}
+
 Result<Fd> open_socket(int flags, std::uint32_t groups) {
   Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE));
   if (!fd) return fail_errno("opening a netlink socket");
@@ -165,14 +265,7 @@ Result<Link> Netlink::link(const std::string& name) {
   auto request = message({RTM_GETLINK, NLM_F_ACK}, body);
   std::optional<Link> found;
   GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
-    const auto info = body_of<ifinfomsg>(payload);
-    if (m.nlmsg_type != RTM_NEWLINK || !info) return;
-    Link link{info->ifi_index, name, {}, 0, (info->ifi_flags & IFF_UP) != 0};
-    if (const auto mac = attribute<ifinfomsg>(payload, IFLA_ADDRESS); mac && mac->size() == link.mac.size())
-      std::ranges::copy(*mac, link.mac.begin());
-    if (const auto mtu = attribute<ifinfomsg>(payload, IFLA_MTU); mtu && mtu->size() == sizeof link.mtu)
-      std::memcpy(&link.mtu, mtu->data(), sizeof link.mtu);
-    found = std::move(link);
+    if (m.nlmsg_type == RTM_NEWLINK) found = parse_link(payload);
   }));
   if (!found) return fail(Errc::kNotFound, std::format("interface '{}' does not exist", name));
   return *found;
@@ -191,6 +284,24 @@ Result<std::vector<IpAddress>> Netlink::local_addresses() {
   return all;
 }
 
+/// Computed, not read: `ip addr add` sets no broadcast address unless told to, and the hosts have one all the same.
+Result<std::vector<NeighbourKey>> Netlink::broadcasts() {
+  auto request = message({RTM_GETADDR, NLM_F_DUMP}, ifaddrmsg{});
+  std::vector<NeighbourKey> all;
+  GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
+    const auto info = body_of<ifaddrmsg>(payload);
+    const auto bytes = attribute<ifaddrmsg>(payload, IFA_LOCAL);
+    constexpr unsigned kLongest = 30;  // RFC 3021: a /31 has none
+    if (m.nlmsg_type != RTM_NEWADDR || !info || info->ifa_family != AF_INET || info->ifa_prefixlen > kLongest || !bytes)
+      return;
+    const auto address = IpAddress::from_bytes(*bytes);
+    if (!address || !address->is_v4()) return;
+    const std::uint32_t hosts = info->ifa_prefixlen == 0 ? ~0u : (1u << (32u - info->ifa_prefixlen)) - 1;
+    all.push_back({static_cast<int>(info->ifa_index), IpAddress::from_v4(address->v4() | hosts)});
+  }));
+  return all;
+}
+
 Result<std::vector<Neighbour>> Netlink::neighbours() {
   auto request = message({RTM_GETNEIGH, NLM_F_DUMP}, ndmsg{});
   std::vector<Neighbour> all;
@@ -200,36 +311,37 @@ Result<std::vector<Neighbour>> Netlink::neighbours() {
   return all;
 }
 
-Result<NeighbourKey> Netlink::route_by(const Flow& flow, int ifindex) {
-  rtmsg body{};
-  body.rtm_family = family_of(flow.dst);
-  body.rtm_dst_len = static_cast<unsigned char>(address_bits(flow.dst.family()));
-  body.rtm_src_len = body.rtm_dst_len;
-  auto request = message({RTM_GETROUTE, NLM_F_ACK}, body);
-  append_attribute(request, RTA_DST, flow.dst.bytes());
-  append_attribute(request, RTA_SRC, flow.src.bytes());
-  if (ifindex != 0) {
-    std::array<std::uint8_t, sizeof ifindex> oif{};
-    std::memcpy(oif.data(), &ifindex, sizeof ifindex);
-    append_attribute(request, RTA_OIF, oif);
-  }
-  std::optional<NeighbourKey> found;
+Result<std::vector<Link>> Netlink::links() {
+  auto request = message({RTM_GETLINK, NLM_F_DUMP}, ifinfomsg{});
+  std::vector<Link> all;
   GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
-    const auto route = body_of<rtmsg>(payload);
-    const auto oif = attribute<rtmsg>(payload, RTA_OIF);
-    if (m.nlmsg_type != RTM_NEWROUTE || !route || route->rtm_type != RTN_UNICAST || !oif || oif->size() != sizeof(int))
-      return;
-    NeighbourKey hop{0, flow.dst};
-    std::memcpy(&hop.ifindex, oif->data(), sizeof hop.ifindex);
-    if (const auto gateway = attribute<rtmsg>(payload, RTA_GATEWAY)) {
-      if (const auto a = IpAddress::from_bytes(*gateway)) hop.address = *a;
-    } else if (const auto via = attribute<rtmsg>(payload, RTA_VIA); via && via->size() > 2) {
-      if (const auto a = IpAddress::from_bytes(via->subspan(2))) hop.address = *a;  // RFC 5549 next hop
-    }
-    found = hop;
+    if (m.nlmsg_type != RTM_NEWLINK) return;
+    if (auto link = parse_link(payload)) all.push_back(std::move(*link));
   }));
-  if (!found) return fail(Errc::kNotFound, std::format("no route to {}", flow.dst));
-  return *found;
+  return all;
+}
+
+Result<std::vector<NextHop>> Netlink::next_hops(const Flow& flow) {
+  auto request = route_request(flow, RTM_F_FIB_MATCH);
+  std::vector<NextHop> found;
+  GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
+    if (m.nlmsg_type == RTM_NEWROUTE) found = parse_route(payload, flow.dst);
+  }));
+  if (found.empty()) return fail(Errc::kNotFound, std::format("no route to {}", flow.dst));
+  return found;
+}
+
+Result<NextHop> Netlink::route_by(const Flow& flow, int ifindex) {
+  auto request = route_request(flow, 0);
+  std::array<std::uint8_t, sizeof ifindex> oif{};
+  std::memcpy(oif.data(), &ifindex, sizeof ifindex);
+  append_attribute(request, RTA_OIF, oif);
+  std::vector<NextHop> found;
+  GW_TRY(ask(request, [&](const nlmsghdr& m, Bytes payload) {
+    if (m.nlmsg_type == RTM_NEWROUTE) found = parse_route(payload, flow.dst);
+  }));
+  if (found.empty()) return fail(Errc::kNotFound, std::format("no route to {}", flow.dst));
+  return found.front();
 }
 
 Status Netlink::use(const NeighbourKey& neighbour) {

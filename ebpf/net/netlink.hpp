@@ -20,12 +20,20 @@ namespace gw::net {
 
 using MacAddress = std::array<std::uint8_t, 6>;
 
+struct VlanTag {
+  std::uint16_t type = 0;  // 0x8100 or 0x88a8 (802.1ad)
+  std::uint16_t id = 0;
+  friend bool operator==(const VlanTag&, const VlanTag&) = default;
+};
+
 struct Link {
   int ifindex = 0;
   std::string name;
   MacAddress mac{};
   std::uint32_t mtu = 0;
   bool up = false;
+  int parent = 0;               // of a sub-interface
+  std::optional<VlanTag> vlan;  // its frames have this tag on the parent
 };
 
 struct NeighbourKey {
@@ -47,6 +55,13 @@ struct Flow {
   friend auto operator<=>(const Flow&, const Flow&) = default;
 };
 
+/// One of the ways of a route.
+struct NextHop {
+  NeighbourKey key;  // interface and gateway, or the destination itself on link
+  std::uint32_t weight = 1;
+  friend bool operator==(const NextHop&, const NextHop&) = default;
+};
+
 class Netlink {
  public:
   static Result<Netlink> open();
@@ -54,11 +69,14 @@ class Netlink {
   /// kNotFound names the interface.
   Result<Link> link(const std::string& name);
   Result<std::vector<IpAddress>> local_addresses();
+  /// Of the networks that our interfaces are in (IPv4).
+  Result<std::vector<NeighbourKey>> broadcasts();
   Result<std::vector<Neighbour>> neighbours();
-  /// Interface and next hop (the gateway, or dst itself on link); kNotFound when there is no way.
-  Result<NeighbourKey> route(const Flow& flow) { return route_by(flow, 0); }
-  /// The same among the routes that leave by one interface. IPv4 without such a route: dst is taken as on link.
-  Result<NeighbourKey> route_by(const Flow& flow, int ifindex);
+  Result<std::vector<Link>> links();
+  /// All next hops of the route to flow.dst whose link is up; kNotFound when there is no way.
+  Result<std::vector<NextHop>> next_hops(const Flow& flow);
+  /// The way among the routes that leave by one interface. IPv4 without such a route: dst is taken as on link.
+  Result<NextHop> route_by(const Flow& flow, int ifindex);
   /// Tells the kernel that we use the entry: it resolves or confirms it (NTF_USE).
   Status use(const NeighbourKey& neighbour);
 

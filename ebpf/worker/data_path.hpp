@@ -144,8 +144,13 @@ class DataPath {
   void count_fragment_drops();
   void deliver(esp::Packet& p, const Slot& s);
   bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
-  bool forward_to_vnet(esp::Packet& p, const Slot& s);
-  bool write_ethernet(esp::Packet& p, const gw_next_hop& hop, const IpAddress& dst);
+  enum class Forwarded : std::uint8_t {
+    kQueued,
+    kKernel,     // the kernel has to see to it
+    kBroadcast,  // for all hosts of a network of ours
+  };
+  Forwarded forward_to_vnet(esp::Packet& p, const Slot& s);
+  Neighbour* next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const;
   void write_to_tun(const esp::Packet& p, const Slot& s);
   gw_drop choose_tunnel(esp::Packet& p, Slot& s, Layer layer);
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);

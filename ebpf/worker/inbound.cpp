@@ -9,29 +9,10 @@
 #include "ebpf/esp/outer.hpp"
 #include "ebpf/esp/rewrite.hpp"
 #include "ebpf/worker/data_path.hpp"
+#include "ebpf/worker/link_layer.hpp"
 
 namespace gw::worker {
 namespace {
-
-constexpr std::uint16_t kTypeIpv4 = 0x0800;
-constexpr std::uint16_t kTypeIpv6 = 0x86dd;
-constexpr std::uint16_t kTypeVlan = 0x8100;
-constexpr std::uint16_t kTypeVlanProvider = 0x88a8;
-
-/// Skips Ethernet and VLAN tags; false if the frame ends first.
-bool skip_link_layer(esp::Packet& p) {
-  std::uint32_t at = 12;
-  for (int tags = 0; tags <= 2; ++tags, at += 4) {
-    if (p.length < at + 2) return false;
-    const auto type = load_be<std::uint16_t>(p.data() + at);
-    if (type == kTypeVlan || type == kTypeVlanProvider) continue;
-    if (type != kTypeIpv4 && type != kTypeIpv6) return false;
-    p.offset += at + 2;
-    p.length -= at + 2;
-    return true;
-  }
-  return false;
-}
 
 IpAddress inner_src(const esp::Packet& p) {
   if (p.data()[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(p.data() + 12));
@@ -47,6 +28,17 @@ std::uint8_t ttl_of(const esp::Packet& p) { return p.data()[p.data()[0] >> 4 == 
 
 bool forwardable(const IpAddress& dst) {
   return !dst.is_multicast() && !dst.is_link_local() && !dst.is_loopback() && !dst.is_unspecified();
+}
+
+/// Multicast and broadcast that a site has no business to send into our networks. What is for this link (OSPF,
+/// neighbour discovery, RFC 5771 4, RFC 4291 2.7) is the kernel's. None is routed into or out of tunnels.
+bool is_multicast_for_others(const IpAddress& dst) {
+  if (dst.is_v4()) {
+    constexpr std::uint32_t kLocalNetworkControl = 0xe0000000 >> 8;  // 224.0.0.0/24
+    return dst.v4() == 0xffffffff || (dst.is_multicast() && dst.v4() >> 8 != kLocalNetworkControl);
+  }
+  constexpr unsigned kLinkLocalScope = 2;
+  return dst.is_multicast() && (dst.bytes()[1] & 0xfu) > kLinkLocalScope;
 }
 
 /// Addresses that no packet comes from: RFC 1812 5.3.7, RFC 4291 2.5 to 2.7.
@@ -168,7 +160,12 @@ void DataPath::deliver(esp::Packet& p, const Slot& s) {
   (void)esp::clamp_mss(p.bytes(), family, tunnel.mss);
   parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
   if (is_spoofed(inner_src(p), inner_dst(p))) return drop(GW_DROP_SPOOFED_SOURCE, s);
-  if (!forward_to_vnet(p, s)) write_to_tun(p, s);
+  if (is_multicast_for_others(inner_dst(p))) return drop(GW_DROP_MULTICAST, s);
+  switch (forward_to_vnet(p, s)) {
+    case Forwarded::kQueued: return;
+    case Forwarded::kKernel: return write_to_tun(p, s);
+    case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s);
+  }
 }
 
 /// No site may speak for us or for the VNet, whatever the SA's selectors say (RFC 1812 5.3.8).
@@ -182,39 +179,34 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst) const {
   return kind == GW_NEXT_HOP_LOCAL || kind == GW_NEXT_HOP_VNET;
 }
 
-/// The fast way, if the forwarding table says vnet. False: nothing was done.
-bool DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
+/// The fast way, if the forwarding table says vnet. Not queued: nothing was done.
+DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   const IpAddress dst = inner_dst(p);
   const gw_next_hop& hop = hop_to(dst);
-  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return false;
+  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return Forwarded::kKernel;
   Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   if (parts_.vnet.framing() == Port::Framing::kEthernet) {
-    if (!write_ethernet(p, hop, dst)) return false;
-    out.data -= kEthernetBytes;
-    out.length += kEthernetBytes;
+    Neighbour* const neighbour = next_hop_of(hop, dst);
+    if (!neighbour) return Forwarded::kKernel;
+    // RFC 2644: a site does not address all hosts of the VNet at once.
+    if (neighbour->header.length == 0) return Forwarded::kBroadcast;
+    // The kernel answers with ICMP.
+    if (p.length > parts_.vnet.mtu() || !esp::decrement_ttl(p.bytes(), dst.family())) return Forwarded::kKernel;
+    write_link_header(out, neighbour->header, dst.family());
+    neighbour->used.set();
   } else if (ttl_of(p) <= 1) {
-    return false;  // the kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business
+    // The kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business.
+    return Forwarded::kKernel;
   }
   parts_.vnet.queue(out);
-  return true;
+  return Forwarded::kQueued;
 }
 
-/// The header in front of a packet that a neighbour gets, and one hop less. False: the kernel has to see to it.
-bool DataPath::write_ethernet(esp::Packet& p, const gw_next_hop& hop, const IpAddress& dst) {
-  if (p.length > parts_.vnet.mtu()) return false;
+Neighbour* DataPath::next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const {
   IpAddress next = dst;
   if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
   if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
-  Neighbour* const neighbour = parts_.shared.neighbours.find(next);
-  if (!neighbour) return false;
-  neighbour->used.set();
-  const Family family = dst.family();
-  if (!esp::decrement_ttl(p.bytes(), family)) return false;  // the kernel answers with ICMP
-  std::uint8_t* const header = p.data() - kEthernetBytes;
-  std::ranges::copy(neighbour->mac, header);
-  std::ranges::copy(parts_.vnet.mac(), header + 6);
-  store_be(header + 12, family == Family::kV4 ? kTypeIpv4 : kTypeIpv6);
-  return true;
+  return parts_.shared.neighbours.find(next);
 }
 
 void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {

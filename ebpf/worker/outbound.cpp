@@ -9,6 +9,7 @@
 #include "ebpf/esp/rewrite.hpp"
 #include "ebpf/worker/data_path.hpp"
 #include "ebpf/worker/limits.hpp"
+#include "ebpf/worker/link_layer.hpp"
 
 namespace gw::worker {
 namespace {
@@ -83,9 +84,9 @@ void DataPath::from_vnet(Burst& burst) {
     const PacketMeta& meta = burst.meta[i];
     Slot& s = slots_[n];
     s = {.frame = meta.frame, .tunnel = meta.same_flow ? before : kNoTunnel};
-    if (meta.layer == Layer::kEthernet) {
-      p.offset += kEthernetBytes;
-      p.length -= std::min<std::uint32_t>(p.length, kEthernetBytes);
+    if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) {
+      drop(GW_DROP_TRUNCATED, s);
+      continue;
     }
     const gw_drop reason = choose_tunnel(p, s, meta.layer);
     before = s.tunnel;
@@ -223,16 +224,16 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
                .esp_offset = static_cast<std::uint16_t>(sa.header().size() - kSpiBytes),
                .sa = &sa};
   if (parts_.wan.framing() == Port::Framing::kEthernet) {
-    const EthernetHeader* header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
+    const LinkHeader* header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
     if (!header) {
       if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
       count_out(s.tunnel, s.inner_bytes);
       parts_.frames.give(s.frame);
       return;
     }
-    out.data -= kEthernetBytes;
-    out.length += kEthernetBytes;
-    std::ranges::copy(*header, out.data);
+    if (header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
+    if (p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
+    write_link_header(out, *header, sa.outer_family());
   }
   parts_.wan.queue(out);
 }

@@ -22,6 +22,7 @@ namespace gw::worker {
 
 inline constexpr std::size_t kBurst = 64;
 inline constexpr std::size_t kEthernetBytes = 14;
+inline constexpr std::size_t kMaxLinkBytes = kEthernetBytes + 2 * 4;  // two VLAN tags
 
 /// Slot of a tunnel in the worker's table.
 using TunnelSlot = std::uint16_t;

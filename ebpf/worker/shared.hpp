@@ -1,5 +1,5 @@
 // What all workers read and only the control thread writes: inbound SAs and who owns them, owners of tunnels,
-// Ethernet headers to peers, neighbours of the vnet port. No locks; what a change takes away is freed by
+// link headers to peers, neighbours of the vnet port. No locks; what a change takes away is freed by
 // reclaim() after a grace period (Workers::quiesce).
 //
 // A tunnel is owned by one worker, both directions: its sequence numbers, IVs and replay windows have one writer.
@@ -8,11 +8,13 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "base/ip.hpp"
+#include "base/wire.hpp"
 #include "ebpf/esp/sa.hpp"
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/worker/port.hpp"
@@ -20,7 +22,19 @@
 
 namespace gw::worker {
 
-using EthernetHeader = std::array<std::uint8_t, kEthernetBytes>;
+/// What is in front of an IP packet on the wire: Ethernet, with up to two VLAN tags.
+struct LinkHeader {
+  std::array<std::uint8_t, kMaxLinkBytes> bytes{};
+  std::uint8_t length = 0;
+  friend bool operator==(const LinkHeader&, const LinkHeader&) = default;
+};
+/// Puts the header in front of a packet, for which there is room.
+inline void write_link_header(Outgoing& out, const LinkHeader& header, Family family) {
+  out.data -= header.length;
+  out.length += header.length;
+  std::memcpy(out.data, header.bytes.data(), header.length);
+  store_be(out.data + header.length - 2, family == Family::kV4 ? std::uint16_t{0x0800} : std::uint16_t{0x86dd});
+}
 /// The way to a peer; an index into the table of paths, given out by the control thread.
 using PathIndex = std::uint32_t;
 
@@ -50,7 +64,7 @@ class UsedFlag {
 };
 
 struct Neighbour {
-  net::MacAddress mac{};
+  LinkHeader header;  // empty: a broadcast address, which gets nothing
   UsedFlag used;
 };
 
@@ -66,17 +80,18 @@ class PathTable {
   PathTable(const PathTable&) = delete;
   PathTable& operator=(const PathTable&) = delete;
 
-  /// Any thread. The Ethernet header to the peer, noted as used; null: unresolved, the kernel sends.
-  const EthernetHeader* use(PathIndex path) {
-    const EthernetHeader* header = slots_[path].header.load(std::memory_order_acquire);
+  /// Any thread. The link header to the peer, noted as used; empty: there is no way; null: unresolved, the kernel
+  /// sends.
+  const LinkHeader* use(PathIndex path) {
+    const LinkHeader* header = slots_[path].header.load(std::memory_order_acquire);
     if (header) slots_[path].used.set();
     return header;
   }
 
   /// The writer.
-  void set(PathIndex path, const std::optional<EthernetHeader>& header) {
-    const EthernetHeader* now = header ? new EthernetHeader(*header) : nullptr;
-    if (const EthernetHeader* before = slots_[path].header.exchange(now, std::memory_order_acq_rel))
+  void set(PathIndex path, const std::optional<LinkHeader>& header) {
+    const LinkHeader* now = header ? new LinkHeader(*header) : nullptr;
+    if (const LinkHeader* before = slots_[path].header.exchange(now, std::memory_order_acq_rel))
       retired_.emplace_back(before);
   }
   bool take_used(PathIndex path) { return slots_[path].used.take(); }
@@ -86,11 +101,11 @@ class PathTable {
 
  private:
   struct Slot {
-    std::atomic<const EthernetHeader*> header{nullptr};
+    std::atomic<const LinkHeader*> header{nullptr};
     UsedFlag used;
   };
   std::vector<Slot> slots_;
-  std::vector<std::unique_ptr<const EthernetHeader>> retired_;
+  std::vector<std::unique_ptr<const LinkHeader>> retired_;
 };
 
 class Shared {

@@ -96,6 +96,13 @@ void VnetProgram::set_mac(const std::array<std::uint8_t, 6>& mac) {
 
 void VnetProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data->max_packet = bytes; }
 
+void VnetProgram::set_vlans(std::span<const std::uint64_t> keys) {
+  auto& vlans = impl_->skeleton->bss->vlans;
+  const std::size_t n = std::min(keys.size(), std::size(vlans));
+  std::ranges::copy(keys.first(n), vlans);
+  std::fill(std::begin(vlans) + n, std::end(vlans), 0);
+}
+
 Status VnetProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);
 }

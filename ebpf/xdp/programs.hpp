@@ -47,6 +47,8 @@ class VnetProgram {
   void set_mac(const std::array<std::uint8_t, 6>& mac);
   /// Larger IP packets are the kernel's; GW_XDP_MAX_PACKET at first.
   void set_max_packet(std::uint32_t bytes);
+  /// Keys of gw_vlan_key(), of two tags the outer one shifted by 32. What does not fit takes the slow way.
+  void set_vlans(std::span<const std::uint64_t> keys);
   Status set_socket(std::uint32_t queue, int xsk_fd);
 
  private:

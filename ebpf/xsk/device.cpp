@@ -27,6 +27,20 @@ Result<std::uint32_t> rx_queues(const std::string& interface) {
   return std::max<std::uint32_t>(1, channels.combined_count + channels.rx_count);
 }
 
+Status keep_vlan_tags(const std::string& interface) {
+  Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!fd) return fail_errno("opening a socket for ethtool");
+  ethtool_value flags{.cmd = ETHTOOL_GFLAGS, .data = 0};
+  ifreq request{};
+  interface.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_data = reinterpret_cast<char*>(&flags);
+  if (::ioctl(fd.get(), SIOCETHTOOL, &request) != 0 || (flags.data & ETH_FLAG_RXVLAN) == 0) return {};
+  flags.cmd = ETHTOOL_SFLAGS;
+  flags.data &= ~static_cast<std::uint32_t>(ETH_FLAG_RXVLAN);
+  if (::ioctl(fd.get(), SIOCETHTOOL, &request) == 0) return {};
+  return fail_errno(std::format("{} takes VLAN tags out of packets and cannot be told not to", interface));
+}
+
 bool offers_zero_copy(int ifindex) {
   LIBBPF_OPTS(bpf_xdp_query_opts, options);
   return bpf_xdp_query(ifindex, 0, &options) == 0 && (options.feature_flags & NETDEV_XDP_ACT_XSK_ZEROCOPY) != 0;

@@ -11,6 +11,10 @@
 namespace gw::xsk {
 
 /// Receive queues in use (ethtool channels); 1 where the driver does not say.
+/// The card leaves VLAN tags in the packet: XDP sees no others, and would take a tagged packet for an untagged one.
+/// kUnsupported: it cannot, or never takes them out.
+Status keep_vlan_tags(const std::string& interface);
+
 Result<std::uint32_t> rx_queues(const std::string& interface);
 
 /// Whether the driver offers zero-copy AF_XDP.

@@ -176,6 +176,39 @@ TEST_F(VnetTest, TruncatedAtEveryLengthIsTheKernels) {
   }
 }
 
+TEST_F(VnetTest, OnlyOurVlansTakeTheFastWay) {
+  const auto tags = [](std::initializer_list<std::pair<std::uint16_t, std::uint16_t>> stack) {
+    Bytes b(12);
+    std::ranges::copy(kOurMac, b.begin());
+    std::ranges::copy(kPeerMac, b.begin() + 6);
+    for (const auto& [type, tag] : stack) b = b + be16(type) + be16(tag);
+    return b;
+  };
+  const Bytes packet = be16(kIpv4Type) + ipv4({.src = ip("10.1.0.9"), .dst = ip("198.51.100.9")}, Bytes(40, 0));
+  const std::array<std::uint64_t, 2> keys = {gw_vlan_key(0x8100, 100),
+                                             gw_vlan_key(0x88a8, 200) << 32 | gw_vlan_key(0x8100, 30)};
+  program_->set_vlans(keys);
+  struct Tagged {
+    const char* what;
+    Bytes frame;
+    bool fast;
+  };
+  for (const Tagged& row : {Tagged{"ours", tags({{0x8100, 100}}), true},
+                            {"ours, with priority", tags({{0x8100, 0xe064}}), true},
+                            {"another", tags({{0x8100, 101}}), false},
+                            {"another type", tags({{0x88a8, 100}}), false},
+                            {"ours, QinQ", tags({{0x88a8, 200}, {0x8100, 30}}), true},
+                            {"QinQ, another inner", tags({{0x88a8, 200}, {0x8100, 31}}), false},
+                            {"QinQ, another outer", tags({{0x88a8, 201}, {0x8100, 30}}), false},
+                            {"ours within another", tags({{0x88a8, 7}, {0x8100, 100}}), false},
+                            {"the outer one alone", tags({{0x88a8, 200}}), false},
+                            {"three tags", tags({{0x88a8, 200}, {0x8100, 30}, {0x8100, 1}}), false},
+                            {"id 0 is no VLAN of ours", tags({{0x8100, 0}}), false}})
+    EXPECT_EQ(run(program_->program_fd(), row.frame + packet), row.fast ? XDP_REDIRECT : XDP_PASS) << row.what;
+  program_->set_vlans({});
+  EXPECT_EQ(run(program_->program_fd(), tags({{0x8100, 100}}) + packet), XDP_PASS);
+}
+
 TEST_F(VnetTest, FollowsTheTableAtOnce) {
   const Bytes frame = v4("198.51.100.9");
   EXPECT_EQ(run(program_->program_fd(), frame), XDP_REDIRECT);
