@@ -44,7 +44,8 @@ static __always_inline int gw_is_local(const struct gw_esp_flow* flow) {
 // `cursor` is at the ESP header, of which `length` bytes follow.
 static __always_inline enum gw_xdp_counter gw_guard_esp(struct gw_cursor* cursor, struct gw_esp_flow* flow,
                                                         __u32 length) {
-  if (length < GW_ESP_HEADER || !gw_has(cursor, GW_ESP_HEADER)) return GW_XDP_DROP_ESP_TRUNCATED;
+  if (length < GW_ESP_HEADER || !gw_has(cursor, GW_ESP_HEADER))
+    return gw_is_local(flow) ? GW_XDP_DROP_ESP_TRUNCATED : GW_XDP_PASSED;
   flow->key.spi_be = *(__be32*)cursor->pos;
   if (bpf_map_lookup_elem(&spis, &flow->key)) return GW_XDP_REDIRECTED;
   if (!gw_is_local(flow)) return GW_XDP_PASSED;

@@ -69,17 +69,19 @@ std::string_view drop_name(gw_xdp_counter counter) {
   return {};
 }
 
-void quiet_libbpf() {
-  libbpf_set_print([](libbpf_print_level level, const char* format, va_list args) {
-    if (level == LIBBPF_DEBUG || !log::enabled(log::Level::kDebug)) return 0;
-    char line[512];
-    vsnprintf(line, sizeof line, format, args);
-    std::string_view text = line;
-    while (text.ends_with('\n')) text.remove_suffix(1);
-    log::debug("libbpf", "{}", text);
-    return 0;
-  });
+namespace {
+[[gnu::format(printf, 2, 0)]] int log_of_libbpf(libbpf_print_level level, const char* format, va_list args) {
+  if (level == LIBBPF_DEBUG || !log::enabled(log::Level::kDebug)) return 0;
+  char line[512];
+  vsnprintf(line, sizeof line, format, args);
+  std::string_view text = line;
+  while (text.ends_with('\n')) text.remove_suffix(1);
+  log::debug("libbpf", "{}", text);
+  return 0;
 }
+}  // namespace
+
+void quiet_libbpf() { libbpf_set_print(log_of_libbpf); }
 
 struct Maps::Impl {
   ~Impl() {

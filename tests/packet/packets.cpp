@@ -26,6 +26,12 @@ Bytes ethernet(std::uint16_t type, const Mac& dst) {
 
 Bytes vlan(std::uint16_t type) { return be16(100) + be16(type); }
 
+Bytes tag(const Bytes& frame, const std::vector<std::uint16_t>& types) {
+  Bytes out(frame.begin(), frame.begin() + 12);
+  for (const std::uint16_t type : types) out = out + be16(type) + be16(100);
+  return out + Bytes(frame.begin() + 12, frame.end());
+}
+
 namespace {
 Bytes address(const IpAddress& a) { return Bytes(a.bytes().begin(), a.bytes().end()); }
 }  // namespace
@@ -42,8 +48,9 @@ Bytes ipv6(const Ipv6& h, const Bytes& payload) {
          address(h.src) + address(h.dst) + payload;
 }
 
-Bytes udp(const UdpPorts& p, const Bytes& payload) {
-  return be16(p.src) + be16(p.dst) + be16(static_cast<unsigned>(8 + payload.size())) + be16(0) + payload;
+Bytes udp(const UdpPorts& p, const Bytes& payload, int length_off) {
+  const auto length = static_cast<unsigned>(static_cast<int>(8 + payload.size()) + length_off);
+  return be16(p.src) + be16(p.dst) + be16(length) + be16(0) + payload;
 }
 
 Bytes esp(std::uint32_t spi, std::size_t rest) { return be32(spi) + be32(1) + Bytes(rest, 0xaa); }
@@ -57,6 +64,8 @@ int run(int program_fd, const Bytes& frame) {
     ADD_FAILURE() << "BPF_PROG_TEST_RUN of " << frame.size() << " bytes: " << std::strerror(-error);
     return -1;
   }
+  out.resize(options.data_size_out);
+  EXPECT_EQ(out, frame) << "the programs look at packets and never write into them";
   return static_cast<int>(options.retval);
 }
 

@@ -29,6 +29,8 @@ Bytes be16(unsigned v);
 Bytes be32(std::uint32_t v);
 
 Bytes ethernet(std::uint16_t type, const Mac& dst = kOurMac);
+/// `frame` with these tags (their EtherTypes, outermost first) in front of its EtherType.
+Bytes tag(const Bytes& frame, const std::vector<std::uint16_t>& types);
 Bytes vlan(std::uint16_t type);  // the rest of a tag: TCI and the next EtherType
 
 struct Ipv4 {
@@ -53,13 +55,15 @@ struct UdpPorts {
   std::uint16_t src = 4500;
   std::uint16_t dst = 4500;
 };
-Bytes udp(const UdpPorts& ports, const Bytes& payload);
+/// `length_off`: how much the length field is off.
+Bytes udp(const UdpPorts& ports, const Bytes& payload, int length_off = 0);
 /// SPI, sequence number, and `rest` bytes of ciphertext.
 Bytes esp(std::uint32_t spi, std::size_t rest = 40);
 
 inline constexpr std::uint16_t kIpv4Type = 0x0800;
 inline constexpr std::uint16_t kIpv6Type = 0x86dd;
 inline constexpr std::uint16_t kVlanType = 0x8100;
+inline constexpr std::uint16_t kVlanProviderType = 0x88a8;
 
 /// The verdict (XDP_*) of one run; -1 and a test failure if the kernel refuses to run it.
 int run(int program_fd, const Bytes& frame);

@@ -3,7 +3,11 @@
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 
+#include <array>
+#include <format>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <tuple>
 
 #include "ebpf/xdp/programs.hpp"
@@ -25,17 +29,27 @@ struct Row {
   gw_xdp_counter counter;
 };
 
-Bytes v4(const Bytes& payload, std::uint8_t protocol, Ipv4 h = {}) {
-  h.protocol = protocol;
-  return ethernet(kIpv4Type) + ipv4(h, payload);
-}
-Bytes v6(const Bytes& payload, std::uint8_t protocol, Ipv6 h = {}) {
-  h.next_header = protocol;
-  return ethernet(kIpv6Type) + ipv6(h, payload);
-}
-
 // BPF_PROG_TEST_RUN takes nothing shorter than an Ethernet header.
 constexpr std::size_t kShortestFrame = 14;
+
+// A byte of the IP header that says something else.
+struct Lie {
+  std::size_t at = SIZE_MAX;
+  std::uint8_t value = 0;
+};
+
+Bytes tell(Bytes frame, const Lie& lie) {
+  if (lie.at != SIZE_MAX) frame[kShortestFrame + lie.at] = lie.value;
+  return frame;
+}
+Bytes v4(const Bytes& payload, std::uint8_t protocol, Ipv4 h = {}, const Lie& lie = {}) {
+  h.protocol = protocol;
+  return tell(ethernet(kIpv4Type) + ipv4(h, payload), lie);
+}
+Bytes v6(const Bytes& payload, std::uint8_t protocol, Ipv6 h = {}, const Lie& lie = {}) {
+  h.next_header = protocol;
+  return tell(ethernet(kIpv6Type) + ipv6(h, payload), lie);
+}
 
 constexpr int kRedirect = XDP_REDIRECT;
 constexpr gw_xdp_counter kRedirected = GW_XDP_REDIRECTED;
@@ -96,6 +110,49 @@ std::vector<Row> rows() {
       {"ESP in UDP of 7 bytes", v4(udp({}, {0, 0, 0x10, 1, 0, 0, 0}), 17), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
       {"ESP of 7 bytes", v4({0, 0, 0x10, 1, 0, 0, 0}, 50), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
       {"Ethernet padding is not ESP", v4({0, 0, 0x10, 1}, 50) + Bytes(20, 0), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"ESP of 7 bytes for somebody else", v4({0, 0, 0x10, 1, 0, 0, 0}, 50, elsewhere), XDP_PASS, GW_XDP_PASSED},
+      {"ESP of 8 bytes, known SPI", v4(esp(kKnown, 0), 50), kRedirect, kRedirected},
+      {"ESP of nothing", v4({}, 50), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"ESP, known SPI, 40 bytes of options", v4(known, 50, {.options = 40}), kRedirect, kRedirected},
+      {"ESP in UDP, options", v4(udp({}, known), 17, {.options = 12}), kRedirect, kRedirected},
+      {"ESP, TTL 1: it has arrived", v4(known, 50, {.ttl = 1}), kRedirect, kRedirected},
+      {"ESP, hop limit 0", v6(known, 50, {.hop_limit = 0}), kRedirect, kRedirected},
+      {"the known SPI of IPv4 at an IPv6 address", v6(known, 50, {.dst = ip("2001:db8::2")}), XDP_PASS, GW_XDP_PASSED},
+      {"ESP behind hop-by-hop options", v6(Bytes{50, 0, 1, 4, 0, 0, 0, 0} + known, 0), XDP_PASS, GW_XDP_PASSED},
+      {"ESP behind destination options", v6(Bytes{50, 0, 1, 4, 0, 0, 0, 0} + known, 60), XDP_PASS, GW_XDP_PASSED},
+      {"ESP behind a routing header", v6(Bytes{50, 0, 4, 0, 0, 0, 0, 0} + known, 43), XDP_PASS, GW_XDP_PASSED},
+      {"ESP behind an authentication header", v6(Bytes{50, 1, 0, 0} + be32(1) + be32(2) + known, 51), XDP_PASS,
+       GW_XDP_PASSED},
+      {"IPv6, an atomic fragment", v6(Bytes{50, 0, 0, 0} + be32(7) + known, 44), kRedirect, kRedirected},
+      {"no next header", v6({}, 59), XDP_PASS, GW_XDP_PASSED},
+      {"ESP in UDP to 500", v4(udp({.src = 4500, .dst = 500}, known), 17), XDP_PASS, GW_XDP_PASSED},
+      {"ESP in UDP from 4500 only", v4(udp({.src = 4500, .dst = 4501}, known), 17), XDP_PASS, GW_XDP_PASSED},
+      {"UDP length beyond the packet", v4(udp({}, known, 1), 17), XDP_PASS, GW_XDP_PASSED},
+      {"UDP length short of the packet", v4(udp({}, known + Bytes(9, 0), -9), 17), kRedirect, kRedirected},
+      {"UDP length 7", v4(udp({}, {}, -1), 17), XDP_PASS, GW_XDP_PASSED},
+      {"UDP length 0", v4(udp({}, {}, -8), 17), XDP_PASS, GW_XDP_PASSED},
+      {"UDP length of a keepalive, ESP behind it", v4(udp({}, Bytes{0xff} + known, -48), 17), XDP_DROP,
+       GW_XDP_DROP_NAT_KEEPALIVE},
+      {"half a UDP header", v4(Bytes{0x11, 0x94, 0x11, 0x94}, 17), XDP_PASS, GW_XDP_PASSED},
+      {"two bytes that begin like a keepalive", v4(udp({}, {0xff, 0xff}), 17), XDP_PASS, GW_XDP_PASSED},
+      {"three bytes on 4500", v4(udp({}, {0, 0, 0x10}), 17), XDP_PASS, GW_XDP_PASSED},
+      {"a marker alone", v4(udp({}, be32(0)), 17), XDP_PASS, GW_XDP_PASSED},
+      {"an SPI alone", v4(udp({}, be32(kKnown)), 17), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"a keepalive in a fragment", v4(udp({}, {0xff}), 17, {.fragment = 0x2000}), kRedirect, kRedirected},
+      {"IPv4 header of 16 bytes", v4(known, 50, {}, {0, 0x44}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv4 header longer than the packet", v4({}, 50, {}, {0, 0x4f}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv4 total length 19", v4(known, 50, {}, {3, 19}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv4 total length 0", v4(known, 50, {}, {3, 0}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv4 total length beyond the frame", v4(known, 50, {}, {2, 1}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv6 payload length beyond the frame", v6(known, 50, {}, {4, 1}), XDP_PASS, GW_XDP_PASSED},
+      {"IPv6 payload length 0", v6(known, 50, {}, {5, 0}), XDP_DROP, GW_XDP_DROP_ESP_TRUNCATED},
+      {"IPv6 where IPv4 is said", ethernet(kIpv4Type) + ipv6({.next_header = 50}, known), XDP_PASS, GW_XDP_PASSED},
+      {"IPv4 where IPv6 is said", ethernet(kIpv6Type) + ipv4({.protocol = 50}, known), XDP_PASS, GW_XDP_PASSED},
+      {"AH", v4(known, 51), XDP_PASS, GW_XDP_PASSED},
+      {"IP in IP", v4(ipv4({.protocol = 50}, known), 4), XDP_PASS, GW_XDP_PASSED},
+      {"ND, neighbour solicitation", v6(Bytes{135, 0} + Bytes(22, 0), 58, {.hop_limit = 255}), XDP_PASS, GW_XDP_PASSED},
+      {"LLDP", ethernet(0x88cc) + Bytes(40, 0), XDP_PASS, GW_XDP_PASSED},
+      {"an 802.3 length", ethernet(0x0040) + Bytes(64, 0), XDP_PASS, GW_XDP_PASSED},
       {"TCP", v4(Bytes(20, 0), 6), XDP_PASS, GW_XDP_PASSED},
       {"ARP", ethernet(0x0806) + Bytes(28, 0), XDP_PASS, GW_XDP_PASSED},
       {"ICMPv6", v6(Bytes(8, 0), 58), XDP_PASS, GW_XDP_PASSED},
@@ -122,13 +179,22 @@ class WanTest : public testing::Test {
   Fd socket_ = unbound_xsk();
 };
 
+// Each row as it is, with one tag and with two (802.1Q, 802.1ad): tags change nothing about what is in them. More
+// than two tags are the kernel's.
 TEST_F(WanTest, VerdictAndCounter) {
+  const auto tags = std::to_array<std::vector<std::uint16_t>>(
+      {{}, {kVlanType}, {kVlanProviderType}, {kVlanProviderType, kVlanType}, {kVlanType, kVlanType}});
   for (const Row& row : rows()) {
-    const Counters before = maps_->wan_counters();
-    EXPECT_EQ(run(program_->program_fd(), row.frame), row.verdict) << row.what;
-    const Counters after = maps_->wan_counters();
-    for (std::size_t i = 0; i < after.size(); ++i)
-      EXPECT_EQ(after[i] - before[i], i == row.counter ? 1u : 0u) << row.what << ", counter " << i;
+    const bool tagged_itself = std::string_view(row.what).find("VLAN") != std::string_view::npos;
+    for (const auto& with : tags) {
+      if (tagged_itself && !with.empty()) continue;
+      const std::string what = std::format("{}, {} more tags", row.what, with.size());
+      const Counters before = maps_->wan_counters();
+      EXPECT_EQ(run(program_->program_fd(), tag(row.frame, with)), row.verdict) << what;
+      const Counters after = maps_->wan_counters();
+      for (std::size_t i = 0; i < after.size(); ++i)
+        EXPECT_EQ(after[i] - before[i], i == row.counter ? 1u : 0u) << what << ", counter " << i;
+    }
   }
 }
 

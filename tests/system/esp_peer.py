@@ -78,8 +78,8 @@ class ChaCha:
 
 
 # HMAC by name: digest, key bytes, ICV bytes (RFC 2404, RFC 4868).
-HMACS = {"SHA1_96": ("sha1", 20, 12), "SHA2_256_128": ("sha256", 32, 16), "SHA2_384_192": ("sha384", 48, 24),
-         "SHA2_512_256": ("sha512", 64, 32)}
+HMACS = {"HMAC_SHA1_96": ("sha1", 20, 12), "HMAC_SHA2_256_128": ("sha256", 32, 16), "HMAC_SHA2_384_192": ("sha384", 48, 24),
+         "HMAC_SHA2_512_256": ("sha512", 64, 32)}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Separate:
     half of the sequence number is hashed behind the packet (RFC 4303 2.2.1)."""
     cipher: str = "AES_CBC"
     bits: int = 256
-    integrity: str = "SHA2_256_128"
+    integrity: str = "HMAC_SHA2_256_128"
     salt_bytes = 0
 
     @property
@@ -109,7 +109,7 @@ class Separate:
 
     @property
     def iv_bytes(self):
-        return {"AES_CBC": 16, "TRIPLE_DES_CBC": 8, "NULL_ENCRYPTION": 0}[self.cipher]
+        return {"AES_CBC": 16, "TRIPLE_DES_CBC": 8, "NULL_CIPHER": 0}[self.cipher]
 
     @property
     def align(self):

@@ -51,6 +51,10 @@ def sa(spi=NEW_SPI, src=PEER4, dst=GW4, key=None, inbound=True, **change):
     return {"add_sa": message}
 
 
+def cbc(key, integrity_key):
+    return sa(encryption=pb.AES_CBC, key=key, integrity=pb.HMAC_SHA2_256_128, integrity_key=integrity_key)
+
+
 def selector(first, last, **more):
     return pb.Selector(first=packed(first), last=packed(last), **{"last_port": 65535, **more})
 
@@ -78,6 +82,14 @@ REFUSED = [
     *((f"a key of {n} bytes", IKE, lambda w, n=n: sa(key=bytes(range(n))), INVALID, "key") for n in range(64) if n not in GCM_KEYS),
     ("no algorithm", IKE, lambda w: sa(encryption=0), UNSUPPORTED, "encryption"),
     ("an algorithm of the future", IKE, lambda w: sa(encryption=9999), UNSUPPORTED, "encryption"),
+    ("an algorithm with another's key", IKE, lambda w: sa(encryption=pb.CHACHA20_POLY1305, key=bytes(range(20))), INVALID, "key"),
+    ("a combined mode with an HMAC", IKE, lambda w: sa(integrity=pb.HMAC_SHA1_96, integrity_key=bytes(20)), None, "integrity"),
+    ("a combined mode with the key of an HMAC", IKE, lambda w: sa(integrity_key=bytes(20)), INVALID, "integrity_key"),
+    ("AES-CBC alone", IKE, lambda w: sa(encryption=pb.AES_CBC, key=bytes(range(32))), None, "integrity"),
+    ("an integrity algorithm of the future", IKE, lambda w: sa(encryption=pb.AES_CBC, key=bytes(range(32)), integrity=77), None, "integrity"),
+    *((f"AES-CBC with a key of {n} bytes", IKE, lambda w, n=n: cbc(bytes(range(n)), bytes(32)), INVALID, "key") for n in range(64) if n not in (16, 24, 32)),
+    *((f"HMAC-SHA2-256 with a key of {n} bytes", IKE, lambda w, n=n: cbc(bytes(range(32)), bytes(n)), INVALID, "integrity_key")
+      for n in (0, 1, 16, 20, 31, 33, 48, 64)),
     *((f"SPI {n}", IKE, lambda w, n=n: sa(spi=n), INVALID, "id.spi") for n in (0, 1, 255)),
     ("no destination", IKE, lambda w: sa(id=pb.SaId(spi=NEW_SPI)), INVALID, "id.dst"),
     ("a destination of 5 bytes", IKE, lambda w: sa(id=pb.SaId(spi=NEW_SPI, dst=bytes(5))), INVALID, "id.dst"),

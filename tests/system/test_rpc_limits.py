@@ -60,3 +60,21 @@ def test_more_than_configured(tmp_path):
         control.ok(**tunnel(3, device="tun3"))
     finally:
         assert lab.close() == 0
+
+
+def test_weak_algorithms_want_a_permission(tmp_path):
+    """3DES for old devices, and no encryption at all for tests: refused by a gw-fastpath that was not told otherwise."""
+    triple_des = sa(encryption=pb.TRIPLE_DES_CBC, key=os.urandom(24), integrity=pb.HMAC_SHA1_96, integrity_key=bytes(20))
+    nothing = sa(spi=0x7001, encryption=pb.NULL_CIPHER, key=b"", integrity=pb.HMAC_SHA1_96, integrity_key=os.urandom(20))
+    for options, allowed in (((), ()), (("--allow-legacy-crypto",), (triple_des,)), (("--null-encryption-for-tests",), (nothing,))):
+        lab = FastpathLab(tmp_path, options=options)
+        try:
+            ike = lab.rpc(IKE)
+            for request in (triple_des, nothing):
+                if request in allowed:
+                    ike.ok(**request)
+                else:
+                    assert ike.refused(pb.UNSUPPORTED, **request).field == "encryption"
+            assert len(ike.ok(list_sas=pb.ListSas()).sas.sas) == len(allowed)
+        finally:
+            assert lab.close() == 0
