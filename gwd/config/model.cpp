@@ -147,7 +147,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   GW_TRY_ASSIGN(tunnel.psk, SecretReader(options, tunnel.fault).read(connection.secret().psk_file()));
   GW_TRY(resolve_profile(effective_profile(config, connection), tunnel));
   tunnel.initiate = resolve_initiate(connection.initiate());
-  tunnel.udp_encapsulation = connection.udp_encapsulation();
+  tunnel.encapsulation = connection.udp_encapsulation() ? v1::ENCAPSULATION_UDP : connection.encapsulation();
   tunnel.disabled = connection.disabled();
   tunnel.fragment = connection.fragment();
   tunnel.mtu = connection.mtu() == 0 ? kDefaultMtu : connection.mtu();

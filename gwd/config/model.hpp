@@ -78,7 +78,7 @@ struct TunnelModel {
   EspSettings esp;
   std::chrono::seconds dpd_delay{};
   Initiate initiate = Initiate::kDefault;
-  bool udp_encapsulation = false;
+  v1::Encapsulation encapsulation = v1::ENCAPSULATION_AUTO;
   bool disabled = false;
   std::string fault;      // why a secret could not be read (UnreadableSecrets::kFaultTunnel); empty: none
   std::uint32_t mtu = 0;  // inner

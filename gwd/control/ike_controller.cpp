@@ -12,7 +12,15 @@ namespace asio = boost::asio;
 
 namespace {
 
-ike::TunnelIntent to_intent(const config::TunnelModel& model) {
+ike::Encapsulation resolve(config::v1::Encapsulation wanted, ike::Encapsulation by_default) {
+  switch (wanted) {
+    case config::v1::ENCAPSULATION_UDP: return ike::Encapsulation::kForceUdp;
+    case config::v1::ENCAPSULATION_NATIVE: return ike::Encapsulation::kAuto;
+    default: return by_default;
+  }
+}
+
+ike::TunnelIntent to_intent(const config::TunnelModel& model, ike::Encapsulation by_default) {
   ike::TunnelIntent intent;
   intent.name = model.name;
   intent.tunnel_id = model.tunnel_id;
@@ -30,7 +38,7 @@ ike::TunnelIntent to_intent(const config::TunnelModel& model) {
   intent.initiate = model.initiate == config::Initiate::kInitiatorOnly   ? ike::InitiateMode::kInitiatorOnly
                     : model.initiate == config::Initiate::kResponderOnly ? ike::InitiateMode::kResponderOnly
                                                                          : ike::InitiateMode::kDefault;
-  intent.encapsulation = model.udp_encapsulation ? ike::Encapsulation::kForceUdp : ike::Encapsulation::kAuto;
+  intent.encapsulation = resolve(model.encapsulation, by_default);
   intent.esn = model.esp.esn ? ike::Esn::kOffer : ike::Esn::kNever;
   return intent;
 }
@@ -55,7 +63,7 @@ bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
          a.local_identity == b.local_identity && a.remote_identity == b.remote_identity &&
          (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
          a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window &&
-         a.esp.tfc_padding == b.esp.tfc_padding && a.udp_encapsulation == b.udp_encapsulation;
+         a.esp.tfc_padding == b.esp.tfc_padding && a.encapsulation == b.encapsulation;
 }
 
 bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {
@@ -124,6 +132,13 @@ void IkeController::set_model(const ModelPtr& whole) {
   }
   for (const auto& [name, tunnel] : tunnels_) retired_.insert(name);
   tunnels_ = std::move(next);
+  wake_.wake();
+}
+
+void IkeController::set_default_encapsulation(ike::Encapsulation by_default) {
+  if (std::exchange(default_encapsulation_, by_default) == by_default) return;
+  for (auto& [name, tunnel] : tunnels_)
+    if (tunnel.model->encapsulation == config::v1::ENCAPSULATION_AUTO) tunnel.loaded = false;
   wake_.wake();
 }
 
@@ -218,7 +233,7 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
     it->second.reestablish = false;
     co_return co_await retire(name);
   }
-  const ike::TunnelIntent intent = to_intent(*it->second.model);
+  const ike::TunnelIntent intent = to_intent(*it->second.model, default_encapsulation_);
   auto connection = ike::render_connection(intent);
   auto secret = ike::render_secret(intent);
   Status done;

@@ -65,6 +65,9 @@ class IkeController {
   void stop();
 
   /// The whole intent; what differs from before is loaded, and re-established where the old SAs do not fit.
+  /// For tunnels that leave it open (`encapsulation: auto`). Their SAs stay; the next ones are so.
+  void set_default_encapsulation(ike::Encapsulation by_default);
+  ike::Encapsulation default_encapsulation() const { return default_encapsulation_; }
   void set_model(const ModelPtr& model);
 
   bool connected() const { return connected_; }
@@ -109,6 +112,7 @@ class IkeController {
   boost::asio::io_context& io_;
   const Clock& clock_;
   std::string vici_path_;
+  ike::Encapsulation default_encapsulation_ = ike::Encapsulation::kAuto;
   ike::ViciClient vici_;
   LoopWake wake_;
   Tunnels tunnels_;

@@ -93,7 +93,7 @@ TEST_F(Model, OverridesLieOverTheProfileAndTheProfileOverTheDefault) {
   EXPECT_EQ(tunnel.initiate, Initiate::kResponderOnly);
   EXPECT_EQ(tunnel.mtu, 1300U);
   EXPECT_EQ(tunnel.mss, 1250U);
-  EXPECT_TRUE(tunnel.udp_encapsulation);
+  EXPECT_EQ(tunnel.encapsulation, v1::ENCAPSULATION_UDP);
   EXPECT_TRUE(tunnel.disabled);
   EXPECT_EQ(tunnel.bgp->hold, 9s);
   EXPECT_EQ(tunnel.bgp->keepalive, 3s);
