@@ -64,7 +64,8 @@ bool DataPath::may_cut(const esp::Packet& p, const Slot& s) const {
 
 /// Each piece gets a frame and goes its own way; a piece that finds none is a drop.
 void DataPath::cut_and_encapsulate(const esp::Packet& p, const Slot& s) {
-  const std::uint32_t mtu = inner_limit(tunnels_[s.tunnel].config, Family::kV4);
+  const std::uint32_t room = parts_.frames.memory().frame_bytes() - kHeadroom - esp::kMaxTailroom;
+  const std::uint32_t mtu = std::min(inner_limit(tunnels_[s.tunnel].config, Family::kV4), room);
   auto fragmenter = ip::FragmenterV4::make(p.bytes(), mtu);
   if (!fragmenter) return drop(GW_DROP_TOO_BIG, s);
   const FrameMemory& memory = parts_.frames.memory();
@@ -107,8 +108,9 @@ std::uint32_t DataPath::outer_mtu(const Slot& s) const {
 
 /// The kernel sends the pieces: this is rare, and works on every kind of port.
 void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
-  const std::uint32_t mtu = outer_mtu(s);
   std::array<std::uint8_t, kLargeFrameBytes> piece;
+  // Never more than the buffer takes; smaller pieces are as good.
+  const std::uint32_t mtu = std::min(outer_mtu(s), static_cast<std::uint32_t>(piece.size()));
   bool sent = true;
   const auto send_all = [&](auto fragmenter) {
     if (!fragmenter) {
