@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <sched.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <format>
@@ -175,7 +176,7 @@ class XskSide {
   std::vector<worker::TunnelCounters> tunnels_{16};
   worker::WorkerCounters counters_{16};
   worker::Burst burst_;
-  const worker::EthernetHeader header_{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
+  const std::array<std::uint8_t, worker::kEthernetBytes> header_{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
   std::optional<xdp::Maps> maps_;
   std::optional<xdp::VnetProgram> program_;
   std::unique_ptr<worker::FrameMemory> memory_;
