@@ -267,7 +267,10 @@ def test_outer_headers_that_differ_and_do_not_matter(station):  # noqa: F811
 def test_outer_headers_that_lie(station):  # noqa: F811
     with station.wire() as wire:
         esp = wire.to_gw.seal(I4)
-        wire.refused("malformed_outer", wire.outer(esp, checksum=0x1234))
+        if station.kind == "xsk":
+            wire.refused("malformed_outer", wire.outer(esp, checksum=0x1234))
+        else:
+            wire.send(wire.outer(esp, checksum=0x1234))
         for lie in (dict(total=20 + len(esp) + 1), dict(total=19), dict(ihl=4), dict(version=6), dict(ihl=15, total=30)):
             wire.send(wire.outer(esp, **lie))  # the kernel counts these: IpInHdrErrors
         assert wire.at_host(0) == []
@@ -297,7 +300,8 @@ def test_datagrams_that_are_not_esp(station, v6):  # noqa: F811
         wire.send(datagram(esp, ports=(NAT_T, 4501)))  # nobody's port
         wire.send(datagram(esp, ports=(NAT_T, 500)))
         assert wire.at_host(0) == []
-        wire.expect(not_ike=5, ike_away=3)  # charon is away in this lab
+        # charon is away in this lab; a socket reads the short ones as ESP that is too short
+        wire.expect(ike_away=3, **{"not_ike" if station.kind == "xsk" else "truncated": 5})
         for length in range(4, 8 + 8 + 2 + 16):
             wire.refused("truncated", datagram(esp[:length]))
         wire.send(datagram(esp))
@@ -374,7 +378,9 @@ def test_a_burst_of_257(wire):
     with wire.station.stopped():
         for packet in packets:
             wire.send_inner(packet)
-    assert wire.at_host(257) == [routed(p) for p in packets]
+    got = wire.at_host(257)
+    for version in (4, 6):  # two flows: each in its order
+        assert [p for p in got if p[0] >> 4 == version] == [routed(p) for p in packets if p[0] >> 4 == version]
     wire.expect(delivered=257)
 
 

@@ -198,7 +198,7 @@ def test_extended_numbers_go_on_over_2_to_the_32(station, udp):  # noqa: F811
         assert [g[1] for g in got] == list(range(WRAP - 5, WRAP + 7)), "the peer's ICV covers the high half"
         wire.expect(sent=12)
         assert expiries(station) == []
-        if not udp:
+        if not udp and station.kind == "xsk":  # a raw socket's kernel chooses the id
             for _, sequence, _, outer in got:
                 assert struct.unpack(">H", outer[4:6])[0] == sequence & 0xffff and ones_complement(outer[:20]) == 0
 
