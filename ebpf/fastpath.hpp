@@ -7,9 +7,9 @@
 #include <string>
 
 #include "base/clock.hpp"
-#include "ebpf/ports.hpp"
 #include "base/result.hpp"
 #include "ebpf/esp/crypto.hpp"
+#include "ebpf/ports.hpp"
 #include "ebpf/xdp/maps.hpp"
 
 namespace gw {

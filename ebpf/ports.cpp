@@ -134,8 +134,8 @@ Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Port
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
   GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(gso::DataTun::kName, plan.workers));
   for (std::size_t worker = 0; worker < plan.workers; ++worker)
-    port.ports.push_back(std::make_unique<gso::VnetPort>(
-        gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp()}));
+    port.ports.push_back(std::make_unique<gso::VnetPort>(gso::VnetPort::Parts{
+        tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(), worker == 0 ? tun.name() : std::string{}}));
   GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
   GW_TRY(tun.set_steering(steering.program_fd()));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program, xdp::VnetTcProgram::load(maps));

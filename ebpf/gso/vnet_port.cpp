@@ -7,6 +7,8 @@
 #include <array>
 #include <cstring>
 
+#include "ebpf/net/netlink.hpp"
+
 namespace gw::gso {
 using worker::Burst;
 using worker::Outgoing;
@@ -94,6 +96,15 @@ void VnetPort::add(Burst& burst, std::uint32_t length) {
   burst.packets[i].offset = worker::kHeadroom;
   burst.packets[i].length = length;
   burst.meta[i].layer = worker::Layer::kIp;
+}
+
+/// What came while all queues were full. The kernel does not say from whom: there is one count for the device.
+worker::Losses VnetPort::losses() const {
+  if (parts_.device.empty()) return {};
+  auto netlink = net::Netlink::open();
+  if (!netlink) return {};
+  const auto link = netlink->link(parts_.device);
+  return {.ring_full = link ? link->tx_dropped : 0};
 }
 
 void VnetPort::send(std::span<Outgoing> packets) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/fd.hpp"
@@ -21,6 +22,8 @@ class VnetPort final : public worker::Port {
     Fd queue;  // of a DataTun
     worker::FramePool& frames;
     UdpMerging udp = UdpMerging::kNo;
+    /// Of the one port that answers for the whole device's losses; else empty.
+    std::string device = {};
   };
   explicit VnetPort(Parts parts);
 
@@ -28,7 +31,7 @@ class VnetPort final : public worker::Port {
   void receive(worker::Burst& burst) override;
   bool maintain() override { return false; }
   std::span<const int> fds() const override { return {&fd_, 1}; }
-  worker::Losses losses() const override { return {}; }
+  worker::Losses losses() const override;
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;

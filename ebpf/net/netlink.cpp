@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <span>
 #include <string_view>
@@ -150,6 +151,10 @@ std::optional<Link> parse_link(Bytes payload) {
   link.mtu = value_of<std::uint32_t>(attribute<ifinfomsg>(payload, IFLA_MTU));
   link.parent = value_of<int>(attribute<ifinfomsg>(payload, IFLA_LINK));
   if (const auto link_info = attribute<ifinfomsg>(payload, IFLA_LINKINFO)) link.vlan = parse_vlan(*link_info);
+  constexpr std::size_t kTxDropped = offsetof(rtnl_link_stats64, tx_dropped);
+  if (const auto stats = attribute<ifinfomsg>(payload, IFLA_STATS64);
+      stats && stats->size() >= kTxDropped + sizeof link.tx_dropped)
+    std::memcpy(&link.tx_dropped, stats->data() + kTxDropped, sizeof link.tx_dropped);
   return link;
 }
 

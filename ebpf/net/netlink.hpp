@@ -34,6 +34,7 @@ struct Link {
   bool up = false;
   int parent = 0;               // of a sub-interface
   std::optional<VlanTag> vlan;  // its frames have this tag on the parent
+  std::uint64_t tx_dropped = 0;
 };
 
 struct NeighbourKey {

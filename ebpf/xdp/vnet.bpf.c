@@ -16,7 +16,7 @@ struct {
 // Written by gw-fastpath when interfaces change: our MAC, and the tags of the port's VLAN sub-interfaces that are up.
 // Frames with other tags are not for us to forward.
 __u8 port_mac[ETH_ALEN];
-__u64 vlans[GW_XDP_MAX_VLANS];  // gw_vlan_key(); 0 ends the list
+__u64 vlans[GW_XDP_MAX_VLANS];         // gw_vlan_key(); 0 ends the list
 __u32 max_packet = GW_XDP_MAX_PACKET;  // written by gw-fastpath where jumbo packets have room
 
 static __always_inline int verdict(enum gw_xdp_counter counter, int action) {

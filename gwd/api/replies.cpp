@@ -89,7 +89,8 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       out.set_ike_proposal(ike->ike_proposal);
       out.set_esp_proposal(ike->esp_proposal);
       out.set_udp_encapsulation(ike->udp_encapsulation);
-      if (ike->state == TunnelState::kUp) out.set_encapsulation_reason(encapsulation_reason(model, *ike, gateway.ike()));
+      if (ike->state == TunnelState::kUp)
+        out.set_encapsulation_reason(encapsulation_reason(model, *ike, gateway.ike()));
       out.set_rekeys(ike->rekeys);
       if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
     }

@@ -173,9 +173,8 @@ boost::asio::awaitable<void> Gateway::learn_ports() {
   if (!reply) co_return;  // the session is gone; the next one asks again
   served_ports_ = reply->ports();
   // ESP in UDP is what a gso port receives and sends in trains (UDP_GRO, UDP_SEGMENT).
-  const bool gso = std::ranges::any_of(served_ports_.ports(), [](const fp::PortInfo& port) {
-    return port.side() == "wan" && port.kind() == "gso";
-  });
+  const bool gso = std::ranges::any_of(
+      served_ports_.ports(), [](const fp::PortInfo& port) { return port.side() == "wan" && port.kind() == "gso"; });
   ike_.set_default_encapsulation(gso ? ike::Encapsulation::kForceUdp : ike::Encapsulation::kAuto);
   compare_ports();
 }
