@@ -14,7 +14,7 @@ std::string since(std::uint64_t unix_ms, const View& view) {
 
 Colour state_colour(std::string_view state) {
   if (state == "up" || state == "Established" || state == "active") return Colour::kGood;
-  if (state == "connecting" || state == "standby") return Colour::kWarning;
+  if (state == "connecting" || state == "standby" || state == "esp-only") return Colour::kWarning;
   if (state == "disabled" || state == "Disabled" || state.empty()) return Colour::kDim;
   return Colour::kBad;
 }

@@ -32,6 +32,19 @@ void explain_absence(api::Tunnel& out, const Gateway& gateway) {
   out.set_fault(std::string(ike::to_string(ike::Fault::kServiceNotRunning)));
 }
 
+// charon has no IKE SA, but gw-fastpath still has ESP SAs: of a charon that ended. Packets pass.
+void explain_orphan(api::Tunnel& out, const fp::TunnelInfo& info, const config::TunnelModel& model) {
+  const bool without_ike =
+      out.state() == to_string(TunnelState::kDown) || out.state() == to_string(TunnelState::kConnecting);
+  if (!without_ike || !info.carrier()) return;
+  out.set_state("esp-only");
+  if (!out.reason().empty()) return;
+  out.set_reason(std::format("packets pass with the SAs of before; {}",
+                             model.initiate != config::Initiate::kResponderOnly
+                                 ? "IKE is being set up again"
+                                 : "IKE comes back when the site, which alone initiates, notices"));
+}
+
 // charon sends nothing from an address that the machine does not have, and says nothing.
 void explain_missing_address(api::Tunnel& out, const IpAddress& local) {
   if (out.state() != to_string(TunnelState::kConnecting) || KernelNet::has_address(local)) return;
@@ -109,6 +122,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
     if (info == tunnels.tunnels().end()) continue;
+    explain_orphan(out, *info, model);
     out.set_mtu(info->inner_mtu());
     out.set_path_mtu(info->path_mtu());
     out.set_in_packets(info->in_packets());

@@ -25,7 +25,7 @@ RESPONDER_BOUND = SITE_DETECTION + 5
 @pytest.fixture(scope="module", params=PORT_KINDS)
 def world(request):
     with World(f"test_failures-{request.param}", SITES, ports=request.param, connections={"site2": {"initiate": "responder-only"}},
-               vpn={"site1": {"initiate": False}}) as ready:
+               vpn={"site1": {"initiate": False}, "site2": {"connection": "dpd_delay = 1s"}}) as ready:
         yield ready
 
 
@@ -91,8 +91,11 @@ def test_kill_charon_with_a_site_that_only_initiates_itself(world):
         old = world.gateway.charon.process.kill()
         world.gateway.charon.process.wait_restarted(old)
         time.sleep(5)
+        tunnel = world.gateway.tunnel(RESPONDED)
+        assert tunnel["state"] == "esp-only" and "the site, which alone initiates" in tunnel["reason"], tunnel
     load.assert_no_loss()
-    # What the site receives proves to it that we are alive: its dead peer detection starts only now.
+    # What the site receives proves to it that we are alive: its dead peer detection starts only now, in the second
+    # between two of BGP's keepalives (every 3 s from each side).
     start = time.monotonic()
     poll("the site came back by itself",
          lambda: {sa["spi"] for sa in world.gateway.sas(RESPONDED)} - orphans, RESPONDER_BOUND, 0.2)
