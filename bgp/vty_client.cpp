@@ -1,20 +1,14 @@
 #include "bgp/vty_client.hpp"
 
-#include <sys/un.h>
-
-#include <array>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <deque>
 #include <format>
 #include <optional>
 #include <utility>
+
+#include "base/local_stream.hpp"
 
 namespace gw::bgp {
 
@@ -51,49 +45,36 @@ std::unexpected<Error> refused(std::string_view command, const VtyReply& reply) 
 
 class VtyClient::Connection : public std::enable_shared_from_this<Connection> {
  public:
-  explicit Connection(asio::any_io_executor executor) : socket_(executor), more_to_write_(executor) {}
+  explicit Connection(const asio::any_io_executor& executor)
+      : executor_(executor), stream_(std::make_shared<LocalStream>(executor, "FRR")) {}
 
   ClosedHandler on_closed;
 
   awaitable<Status> connect(std::string path, milliseconds timeout);
   awaitable<Result<std::vector<VtyReply>>> run(Commands commands, milliseconds timeout);
   /// Ends the connection; every batch in flight fails with `why`.
-  void end(Error why);
-  bool open() const { return open_; }
+  void end(Error why) { stream_->end(std::move(why)); }
+  bool open() const { return stream_->is_open(); }
 
  private:
-  awaitable<void> read_loop();
-  awaitable<void> write_loop();
+  Status receive(std::span<const std::uint8_t> bytes);
+  void ended(const Error& why);
   Status dispatch();
 
-  asio::local::stream_protocol::socket socket_;
+  asio::any_io_executor executor_;
+  std::shared_ptr<LocalStream> stream_;
   VtyReader reader_;
-  std::deque<std::string> outgoing_;
-  asio::steady_timer more_to_write_;
   std::deque<std::shared_ptr<Batch>> batches_;
-  bool open_ = false;
-  bool connect_timed_out_ = false;
 };
 
 awaitable<Status> VtyClient::Connection::connect(std::string path, milliseconds timeout) {
+  // The stream keeps this object until it has ended.
   const auto self = shared_from_this();
-  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    co_return fail(Errc::kInvalidArgument, std::format("socket path is too long: {}", path));
-  }
-  asio::steady_timer timer(socket_.get_executor(), timeout);
-  timer.async_wait([self](boost::system::error_code error) {
-    if (error || self->open_) return;
-    self->connect_timed_out_ = true;
-    boost::system::error_code ignored;
-    self->socket_.close(ignored);
-  });
-  const auto [error] = co_await socket_.async_connect(asio::local::stream_protocol::endpoint(path), kToken);
-  if (connect_timed_out_) co_return fail(Errc::kTimeout, std::format("nobody accepts on {}", path));
-  if (error) co_return fail(Errc::kIo, std::format("connecting to {}: {}", path, error.message()));
-  timer.cancel();
-  open_ = true;
-  asio::co_spawn(socket_.get_executor(), [self] { return self->read_loop(); }, asio::detached);
-  asio::co_spawn(socket_.get_executor(), [self] { return self->write_loop(); }, asio::detached);
+  const Status connected =
+      co_await stream_->connect(std::move(path), timeout,
+                                {[self](std::span<const std::uint8_t> bytes) { return self->receive(bytes); },
+                                 [self](const Error& why) { self->ended(why); }});
+  if (!connected) co_return connected;
   Commands enable;
   enable.emplace_back("enable");
   const auto replies = co_await run(std::move(enable), timeout);
@@ -102,18 +83,17 @@ awaitable<Status> VtyClient::Connection::connect(std::string path, milliseconds 
   co_return Status{};
 }
 
-void VtyClient::Connection::end(Error why) {
-  if (!std::exchange(open_, false)) return;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
-  more_to_write_.cancel();
-  for (std::string& bytes : outgoing_) wipe(bytes);
-  outgoing_.clear();
+void VtyClient::Connection::ended(const Error& why) {
   for (const auto& batch : std::exchange(batches_, {})) {
     batch->failure = why;
     batch->wake.cancel();
   }
   if (const auto handler = std::exchange(on_closed, nullptr)) handler(why);
+}
+
+Status VtyClient::Connection::receive(std::span<const std::uint8_t> bytes) {
+  reader_.feed({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  return dispatch();
 }
 
 Status VtyClient::Connection::dispatch() {
@@ -129,41 +109,9 @@ Status VtyClient::Connection::dispatch() {
   }
 }
 
-awaitable<void> VtyClient::Connection::read_loop() {
-  const auto self = shared_from_this();
-  std::array<char, 16384> bytes;
-  while (open_) {
-    const auto [error, n] = co_await socket_.async_read_some(asio::buffer(bytes), kToken);
-    if (error) {
-      end({Errc::kClosed, std::format("connection to FRR ended: {}", error.message()), {}, {}});
-      break;
-    }
-    reader_.feed({bytes.data(), n});
-    if (const Status done = dispatch(); !done) {
-      end({Errc::kClosed, std::format("FRR sent nonsense: {}", done.error().describe()), {}, {}});
-    }
-  }
-}
-
-awaitable<void> VtyClient::Connection::write_loop() {
-  const auto self = shared_from_this();
-  while (open_) {
-    if (outgoing_.empty()) {
-      more_to_write_.expires_at(asio::steady_timer::time_point::max());
-      co_await more_to_write_.async_wait(kToken);
-      continue;
-    }
-    std::string bytes = std::move(outgoing_.front());
-    outgoing_.pop_front();
-    const auto [error, n] = co_await asio::async_write(socket_, asio::buffer(bytes), kToken);
-    wipe(bytes);  // it may have carried a password
-    if (error) end({Errc::kClosed, std::format("connection to FRR ended: {}", error.message()), {}, {}});
-  }
-}
-
 awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands commands, milliseconds timeout) {
   const auto self = shared_from_this();
-  if (!open_) co_return fail(Errc::kClosed, "bgpd (FRR) does not answer: systemctl status frr, journalctl -u frr");
+  if (!open()) co_return fail(Errc::kClosed, "bgpd (FRR) does not answer: systemctl status frr, journalctl -u frr");
   if (commands.empty()) co_return std::vector<VtyReply>{};
   std::size_t size = 0;
   for (const Command& c : commands) size += c.text.size() + c.secret.size() + 1;
@@ -175,7 +123,7 @@ awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands com
       co_return std::unexpected(ok.error());
     }
   }
-  const auto batch = std::make_shared<Batch>(socket_.get_executor(), commands.size());
+  const auto batch = std::make_shared<Batch>(executor_, commands.size());
   const std::string what = commands.front().printable();
   std::vector<std::size_t> secret;
   for (std::size_t i = 0; i < commands.size(); ++i) {
@@ -183,8 +131,7 @@ awaitable<Result<std::vector<VtyReply>>> VtyClient::Connection::run(Commands com
   }
   commands.clear();
   batches_.push_back(batch);
-  outgoing_.push_back(std::move(bytes));
-  more_to_write_.cancel();
+  stream_->send(std::move(bytes));
 
   batch->wake.expires_after(timeout);
   const auto [error] = co_await batch->wake.async_wait(kToken);

@@ -1,15 +1,8 @@
 #include "ike/vici_client.hpp"
 
-#include <sys/un.h>
-#include <array>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/buffer.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <deque>
 #include <format>
 #include <optional>
@@ -17,6 +10,7 @@
 #include <utility>
 
 #include "base/frame.hpp"
+#include "base/local_stream.hpp"
 
 namespace gw::ike {
 
@@ -54,7 +48,8 @@ struct Pending {
 
 class ViciClient::Connection : public std::enable_shared_from_this<Connection> {
  public:
-  explicit Connection(asio::any_io_executor executor) : socket_(executor), more_to_write_(executor) {}
+  explicit Connection(const asio::any_io_executor& executor)
+      : executor_(executor), stream_(std::make_shared<LocalStream>(executor, "charon")) {}
 
   EventHandler on_event;
   ClosedHandler on_closed;
@@ -62,56 +57,33 @@ class ViciClient::Connection : public std::enable_shared_from_this<Connection> {
   awaitable<Status> connect(std::string path, milliseconds timeout);
   awaitable<Result<Answer>> ask(Question question, milliseconds timeout);
   /// Ends the connection; every pending operation fails with `why`.
-  void end(Error why);
-  bool open() const { return open_; }
+  void end(Error why) { stream_->end(std::move(why)); }
+  bool open() const { return stream_->is_open(); }
   bool registered(const std::string& stream_event) const { return stream_events_.contains(stream_event); }
   void note_registered(std::string stream_event) { stream_events_.insert(std::move(stream_event)); }
 
  private:
-  awaitable<void> read_loop();
-  awaitable<void> write_loop();
+  Status receive(std::span<const std::uint8_t> bytes);
+  void ended(const Error& why);
   Status dispatch(std::string_view payload);
   void deliver(ViciPacket packet);
 
-  asio::local::stream_protocol::socket socket_;
+  asio::any_io_executor executor_;
+  std::shared_ptr<LocalStream> stream_;
   FrameReader frames_{kMaxViciPacket};
-  std::deque<std::string> outgoing_;
-  asio::steady_timer more_to_write_;
   std::deque<std::shared_ptr<Pending>> pending_;
   std::set<std::string> stream_events_;  // registered for stream()
-  bool open_ = false;
-  bool connect_timed_out_ = false;
 };
 
 awaitable<Status> ViciClient::Connection::connect(std::string path, milliseconds timeout) {
+  // The stream keeps this object until it has ended.
   const auto self = shared_from_this();
-  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
-    co_return fail(Errc::kInvalidArgument, std::format("socket path is too long: {}", path));
-  }
-  // A Unix connect() blocks only on a full backlog; the timer ends that.
-  asio::steady_timer timer(socket_.get_executor(), timeout);
-  timer.async_wait([self](boost::system::error_code error) {
-    if (error || self->open_) return;
-    self->connect_timed_out_ = true;
-    boost::system::error_code ignored;
-    self->socket_.close(ignored);
-  });
-  const auto [error] = co_await socket_.async_connect(asio::local::stream_protocol::endpoint(path), kToken);
-  if (connect_timed_out_) co_return fail(Errc::kTimeout, std::format("charon does not accept on {}", path));
-  if (error) co_return fail(Errc::kIo, std::format("connecting to charon at {}: {}", path, error.message()));
-  open_ = true;
-  asio::co_spawn(socket_.get_executor(), [self] { return self->read_loop(); }, asio::detached);
-  asio::co_spawn(socket_.get_executor(), [self] { return self->write_loop(); }, asio::detached);
-  co_return Status{};
+  co_return co_await stream_->connect(std::move(path), timeout,
+                                      {[self](std::span<const std::uint8_t> bytes) { return self->receive(bytes); },
+                                       [self](const Error& why) { self->ended(why); }});
 }
 
-void ViciClient::Connection::end(Error why) {
-  if (!std::exchange(open_, false)) return;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
-  more_to_write_.cancel();
-  for (std::string& packet : outgoing_) wipe(packet);
-  outgoing_.clear();
+void ViciClient::Connection::ended(const Error& why) {
   for (const auto& p : std::exchange(pending_, {})) {
     p->answer = std::unexpected(why);
     p->wake.cancel();
@@ -119,43 +91,14 @@ void ViciClient::Connection::end(Error why) {
   if (const auto handler = std::exchange(on_closed, nullptr)) handler(why);
 }
 
-awaitable<void> ViciClient::Connection::read_loop() {
-  const auto self = shared_from_this();
-  std::array<std::uint8_t, 16384> bytes;
-  while (open_) {
-    const auto [error, n] = co_await socket_.async_read_some(asio::buffer(bytes), kToken);
-    if (error) {
-      end({Errc::kClosed, std::format("connection to charon ended: {}", error.message()), {}, {}});
-      break;
-    }
-    frames_.feed(std::span(bytes).first(n));
-    for (;;) {
-      auto frame = frames_.next();
-      if (frame && !*frame) break;
-      const Status done = frame ? dispatch(**frame) : Status(std::unexpected(frame.error()));
-      if (!done) {
-        end({Errc::kClosed, std::format("charon sent what is not VICI: {}", done.error().describe()), {}, {}});
-        co_return;
-      }
-      if (!open_) co_return;  // a handler closed
-    }
+Status ViciClient::Connection::receive(std::span<const std::uint8_t> bytes) {
+  frames_.feed(bytes);
+  while (open()) {  // a handler may close
+    GW_TRY_ASSIGN(const auto frame, frames_.next());
+    if (!frame) break;
+    GW_TRY(dispatch(*frame));
   }
-}
-
-awaitable<void> ViciClient::Connection::write_loop() {
-  const auto self = shared_from_this();
-  while (open_) {
-    if (outgoing_.empty()) {
-      more_to_write_.expires_at(asio::steady_timer::time_point::max());
-      co_await more_to_write_.async_wait(kToken);
-      continue;
-    }
-    std::string packet = std::move(outgoing_.front());
-    outgoing_.pop_front();
-    const auto [error, n] = co_await asio::async_write(socket_, asio::buffer(packet), kToken);
-    wipe(packet);  // it may have carried a key
-    if (error) end({Errc::kClosed, std::format("connection to charon ended: {}", error.message()), {}, {}});
-  }
+  return {};
 }
 
 Status ViciClient::Connection::dispatch(std::string_view payload) {
@@ -197,14 +140,13 @@ void ViciClient::Connection::deliver(ViciPacket packet) {
 
 awaitable<Result<Answer>> ViciClient::Connection::ask(Question question, milliseconds timeout) {
   const auto self = shared_from_this();
-  if (!open_) co_return fail(Errc::kClosed, "not connected to charon");
+  if (!open()) co_return fail(Errc::kClosed, "not connected to charon");
   auto packet = encode_packet(question.type, question.name, question.message);
   if (!packet) co_return std::unexpected(std::move(packet).error());
   question.message = {};  // its secrets are wiped now, not after the answer
-  const auto p = std::make_shared<Pending>(socket_.get_executor(), std::move(question.stream_event));
+  const auto p = std::make_shared<Pending>(executor_, std::move(question.stream_event));
   pending_.push_back(p);
-  outgoing_.push_back(std::move(*packet));
-  more_to_write_.cancel();
+  stream_->send(std::move(*packet));
 
   p->wake.expires_after(timeout);
   const auto [error] = co_await p->wake.async_wait(kToken);
