@@ -42,10 +42,11 @@ struct gw_fib_v6_block {
 };
 static_assert(sizeof(struct gw_fib_v6_block) == 64, "shared layout");
 
-#define GW_FIB_LINE_RUNS 11
+// What a reader needs to choose an entry is in the first 16 bytes: one vector load.
+#define GW_FIB_LINE_RUNS 12
 struct gw_fib_line {
-  __u8 last[16];    // the last byte value of each run but the final one, ascending; then 0xff to the end
-  __u32 inherited;  // next hop of the longest prefix of the node above that covers this node; 0: none
+  __u8 last[GW_FIB_LINE_RUNS];  // the last byte value of each run but the final one, ascending; then 0xff to the end
+  __u32 inherited;              // next hop of the longest prefix of the node above that covers this node; 0: none
   __u32 entry[GW_FIB_LINE_RUNS];
 };
 static_assert(sizeof(struct gw_fib_line) == 64, "shared layout");

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "base/ip.hpp"
 #include "base/wire.hpp"
@@ -53,10 +55,12 @@ inline std::size_t line_index(std::uint32_t node, std::uint8_t byte) {
 
 /// The run of a line that holds the byte: the first whose last value is not below it.
 inline unsigned run_of(const gw_fib_line& line, std::uint8_t byte) {
-#ifdef __SSE2__
-  const __m128i last = _mm_load_si128(reinterpret_cast<const __m128i*>(line.last));
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+  // What follows `last` is loaded, too, and does not count: the last run holds all that are left.
+  static_assert(offsetof(gw_fib_line, last) == 0);
+  const __m128i last = _mm_load_si128(reinterpret_cast<const __m128i*>(&line));
   const __m128i reached = _mm_cmpeq_epi8(_mm_max_epu8(last, _mm_set1_epi8(static_cast<char>(byte))), last);
-  return static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(_mm_movemask_epi8(reached))));  // never 0
+  return static_cast<unsigned>(__builtin_ctz(static_cast<unsigned>(_mm_movemask_epi8(reached))));
 #else
   unsigned run = 0;
   while (line.last[run] < byte) ++run;
@@ -85,6 +89,13 @@ inline constexpr std::size_t kLookupBurst = 64;
 void lookup_burst_v4(const Memory& m, std::span<const std::uint32_t> addresses, NextHopIndex* found);
 /// Each points to 16 bytes in network order.
 void lookup_burst_v6(const Memory& m, std::span<const std::uint8_t* const> addresses, NextHopIndex* found);
+
+/// The ways to do lookup_burst_v6() that this CPU has, from the slowest to the one that is used.
+struct BurstV6 {
+  std::string_view name;
+  void (*lookup)(const Memory& m, std::span<const std::uint8_t* const> addresses, NextHopIndex* found);
+};
+std::span<const BurstV6> ways_of_burst_v6();
 
 /// The tunnel slot that carries a flow. `hash` is spread over the buckets by its low bits.
 inline std::uint16_t bucket_of(gw_next_hop& hop, std::uint32_t hash) {

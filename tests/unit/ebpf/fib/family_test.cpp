@@ -2,6 +2,8 @@
 // deletes, dense enough that prefixes nest at every level; limits; readers alongside the writer.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -156,9 +158,10 @@ NextHopIndex naive(const std::map<Prefix, NextHopIndex>& routes, const IpAddress
   return best;
 }
 
-/// The same addresses by the lookup for bursts.
-std::vector<NextHopIndex> burst(const Memory& m, const std::vector<IpAddress>& addresses) {
-  std::vector<NextHopIndex> found(addresses.size(), 77);
+/// The same addresses by the lookup for bursts; IPv6: by every way that this CPU has, which have to agree.
+std::vector<NextHopIndex> burst(const Memory& m, std::span<const IpAddress> addresses) {
+  constexpr NextHopIndex kUntouched = 77777;
+  std::vector<NextHopIndex> found(addresses.size() + 1, kUntouched);
   if (addresses[0].is_v4()) {
     std::vector<std::uint32_t> numbers;
     for (const IpAddress& a : addresses) numbers.push_back(a.v4());
@@ -167,7 +170,14 @@ std::vector<NextHopIndex> burst(const Memory& m, const std::vector<IpAddress>& a
     std::vector<const std::uint8_t*> bytes;
     for (const IpAddress& a : addresses) bytes.push_back(a.bytes().data());
     lookup_burst_v6(m, bytes, found.data());
+    for (const BurstV6& way : ways_of_burst_v6()) {
+      std::vector<NextHopIndex> same(addresses.size() + 1, kUntouched);
+      way.lookup(m, bytes, same.data());
+      EXPECT_EQ(same, found) << way.name;
+    }
   }
+  EXPECT_EQ(found.back(), kUntouched) << "wrote behind the end";
+  found.pop_back();
   return found;
 }
 
@@ -233,8 +243,94 @@ TEST_P(FibOracle, CrowdedNodes) {
   check();
 }
 
+/// Bursts of every length, over tables that grow and shrink between them.
+TEST_P(FibOracle, BurstsOfEveryLengthAreSingleLookups) {
+  Families t({.v4_groups = 2048, .v6_lines = 32768});
+  RandomNetworks random(GetParam());
+  std::map<Prefix, NextHopIndex> in;
+  for (std::size_t length = 1; length <= kLookupBurst; ++length) {
+    for (int change = 0; change < 40; ++change) {
+      const Prefix p = random.prefix();
+      const NextHopIndex hop = 1 + random.number() % (GW_FIB_MAX_NEXT_HOPS - 1);
+      if (in.size() < 500 || random.number() % 2 == 0) {
+        ASSERT_TRUE(t.set(p, hop));
+        in[p] = hop;
+      } else {
+        t.erase(in.begin()->first);
+        in.erase(in.begin());
+      }
+    }
+    for (int round = 0; round < 4; ++round) {
+      std::vector<IpAddress> probes;
+      for (std::size_t i = 0; i < length; ++i) {
+        // Every other one within a route: random addresses hardly ever get to the deep levels.
+        const auto near = std::next(in.begin(), static_cast<std::ptrdiff_t>(random.number() % in.size()));
+        probes.push_back(i % 2 == 0 ? random.address() : near->first.address());
+      }
+      const auto found = burst(t.memory.view(), probes);
+      for (std::size_t i = 0; i < length; ++i) {
+        ASSERT_EQ(found[i], t.at(probes[i])) << probes[i].to_string() << " in a burst of " << length;
+        if (round == 0) {
+          ASSERT_EQ(found[i], naive(in, probes[i])) << probes[i].to_string();
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(BothFamilies, FibOracle, testing::Values(Family::kV4, Family::kV6),
                          [](const auto& p) { return p.param == Family::kV4 ? "IPv4" : "IPv6"; });
+
+// A machine without AVX-512 tests fewer ways; the one that is used is always the last.
+TEST(FibBurst, FallbackIsAlwaysThere) {
+  const auto ways = ways_of_burst_v6();
+  ASSERT_FALSE(ways.empty());
+  EXPECT_EQ(ways.front().name, "portable");
+}
+
+/// Addresses in packets lie anywhere: at odd places, and at the very end of a page.
+TEST(FibBurst, AddressesNeedNoAlignmentAndNothingBehindThem) {
+  Families t;
+  ASSERT_TRUE(t.set(prefix("2001:db8::/32"), 1));
+  ASSERT_TRUE(t.set(prefix("2001:db8::7/128"), 2));
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* const two = ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(two, MAP_FAILED);
+  auto* const end = static_cast<std::uint8_t*>(two) + page;
+  ASSERT_EQ(::mprotect(end, page, PROT_NONE), 0);
+  const auto a = address("2001:db8::7");
+  for (const BurstV6& way : ways_of_burst_v6())
+    for (std::size_t before_end = 16; before_end < 32; ++before_end) {
+      std::uint8_t* const at = end - before_end;
+      std::ranges::copy(a.bytes(), at);
+      NextHopIndex found = 0;
+      way.lookup(t.memory.view(), {{at}}, &found);
+      EXPECT_EQ(found, 2u) << way.name << ", " << before_end << " before the end";
+    }
+  ::munmap(two, 2 * page);
+}
+
+/// All twelve runs of a line, and the thirteenth, which makes the node wider.
+TEST(FibBurst, LinesUpToTheirLastRun) {
+  Families t;
+  std::map<Prefix, NextHopIndex> in;
+  for (unsigned i = 0; i < 8; ++i) {
+    const Prefix p = Prefix::parse(std::format("2001:db8:{:x}00::/40", 16 * i + 1)).value();
+    ASSERT_TRUE(t.set(p, in[p] = i + 1));
+    std::vector<IpAddress> probes;
+    std::array<std::uint8_t, 16> bytes{};
+    std::ranges::copy(address("2001:db8::").bytes(), bytes.begin());
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      bytes[4] = static_cast<std::uint8_t>(byte);
+      probes.push_back(IpAddress::from_v6(bytes));
+    }
+    for (std::size_t first = 0; first < probes.size(); first += kLookupBurst) {
+      const auto some = std::span(probes).subspan(first, kLookupBurst);
+      const auto found = burst(t.memory.view(), some);
+      for (std::size_t k = 0; k < some.size(); ++k) ASSERT_EQ(found[k], naive(in, some[k])) << some[k].to_string();
+    }
+  }
+}
 
 TEST(LineAllocator, BlocksAreDisjointAlignedAndFindTogetherAgain) {
   LineAllocator allocator(1024);
@@ -290,11 +386,13 @@ TEST(FibFamilies, ReaderAlongsideWriterSeesOldOrNew) {
     const auto a6 = address("2001:db8::7");
     const std::array<const std::uint8_t*, 2> both = {a6.bytes().data(), a6.bytes().data()};
     while (!stop.load()) {
-      std::array<NextHopIndex, 2> found{};
-      lookup_burst_v6(memory.view(), both, found.data());
-      for (const NextHopIndex hop :
-           {found[0], found[1], lookup(memory.view(), a6), lookup_v4(memory.view(), 0xc0000207)})
-        if (hop != 1 && hop != 2) ++wrong;
+      for (const BurstV6& way : ways_of_burst_v6()) {
+        std::array<NextHopIndex, 2> found{};
+        way.lookup(memory.view(), both, found.data());
+        for (const NextHopIndex hop :
+             {found[0], found[1], lookup(memory.view(), a6), lookup_v4(memory.view(), 0xc0000207)})
+          if (hop != 1 && hop != 2) ++wrong;
+      }
       rounds.fetch_add(1, std::memory_order_release);
     }
   });

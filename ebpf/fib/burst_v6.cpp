@@ -1,18 +1,11 @@
-#include "ebpf/fib/view.hpp"
+// IPv6 lookups of a burst, level by level, in portable code and compiled for AVX2; and the choice among the ways.
+// Any thread.
+#include "ebpf/fib/burst_v6.hpp"
 
 #include <array>
+#include <vector>
 
 namespace gw::fib {
-
-void lookup_burst_v4(const Memory& m, std::span<const std::uint32_t> addresses, NextHopIndex* found) {
-  std::uint16_t* const root = m.v4_root.data();
-  for (const std::uint32_t a : addresses) __builtin_prefetch(&root[a >> 8]);
-  for (std::size_t i = 0; i < addresses.size(); ++i) {
-    const std::uint16_t e = load_entry(root[addresses[i] >> 8]);
-    found[i] = e < GW_FIB_V4_GROUP ? e : load_entry(m.v4_groups[group_index(e, addresses[i])]);
-  }
-}
-
 namespace {
 
 #define GW_INLINE inline __attribute__((always_inline))
@@ -93,8 +86,6 @@ GW_INLINE void lookup_v6_levels(const Memory& m, std::span<const std::uint8_t* c
   }
 }
 
-using BurstV6 = void (*)(const Memory&, std::span<const std::uint8_t* const>, NextHopIndex*);
-
 void burst_v6_any(const Memory& m, std::span<const std::uint8_t* const> addresses, NextHopIndex* found) {
   lookup_v6_levels(m, addresses, found);
 }
@@ -106,16 +97,28 @@ __attribute__((target("avx2,bmi,bmi2"))) void burst_v6_avx2(const Memory& m,
                                                             NextHopIndex* found) {
   lookup_v6_levels(m, addresses, found);
 }
-const BurstV6 burst_v6 =
-    __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? &burst_v6_avx2 : &burst_v6_any;
-#else
-const BurstV6 burst_v6 = &burst_v6_any;
 #endif
+
+std::vector<BurstV6> find_ways() {
+  std::vector<BurstV6> ways = {{"portable", &burst_v6_any}};
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2"))
+    ways.push_back({"avx2", &burst_v6_avx2});
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    ways.push_back({"avx512", &burst_v6_avx512});
+#endif
+  return ways;
+}
+
+const std::vector<BurstV6> all_ways = find_ways();
 
 }  // namespace
 
+std::span<const BurstV6> ways_of_burst_v6() { return all_ways; }
+
 void lookup_burst_v6(const Memory& m, std::span<const std::uint8_t* const> addresses, NextHopIndex* found) {
-  burst_v6(m, addresses, found);
+  all_ways.back().lookup(m, addresses, found);
 }
 
 }  // namespace gw::fib
