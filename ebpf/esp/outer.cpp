@@ -1,14 +1,11 @@
 #include "ebpf/esp/outer.hpp"
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 
 namespace gw::esp {
 namespace {
-
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint8_t kProtocolFragment = 44;
-constexpr std::uint8_t kProtocolEsp = 50;
 
 struct IpHeader {
   std::uint32_t header = 0;  // bytes before what the protocol carries

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/ip.hpp"
+#include "base/ip_headers.hpp"
 
 namespace gw::esp {
 
@@ -29,8 +30,6 @@ struct OuterPolicy {
   DfPolicy df = DfPolicy::kSet;
   friend bool operator==(const OuterPolicy&, const OuterPolicy&) = default;
 };
-
-inline constexpr std::uint16_t kDontFragment = 0x4000;  // in the IPv4 fragment field
 
 class OuterMarks {
  public:

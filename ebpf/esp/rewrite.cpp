@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/abi/flow_hash.h"
 #include "ebpf/esp/checksum.hpp"
@@ -11,11 +12,6 @@
 namespace gw::esp {
 namespace {
 
-constexpr std::uint8_t kProtocolTcp = 6;
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::size_t kTcpChecksum = 16;
-constexpr std::size_t kUdpChecksum = 6;
-constexpr std::uint32_t kTcpHeader = 20;
 constexpr std::uint8_t kSyn = 0x02;
 constexpr std::uint16_t kV6Difference = 20;  // an IPv6 header is 20 bytes longer
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <format>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 
@@ -11,8 +12,6 @@ namespace gw::esp {
 namespace {
 
 constexpr std::uint8_t kOuterTtl = 64;
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint8_t kProtocolEsp = 50;
 
 constexpr std::uint64_t limit(std::uint64_t configured) { return configured == 0 ? UINT64_MAX : configured; }
 

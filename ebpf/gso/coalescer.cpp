@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/gso/checksum.hpp"
@@ -9,17 +10,8 @@
 namespace gw::gso {
 namespace {
 
-constexpr std::uint8_t kProtocolTcp = 6;
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::size_t kIpv4Header = 20;  // with options: alone
-constexpr std::size_t kIpv6Header = 40;
-constexpr std::size_t kTcpHeader = 20;
-constexpr std::size_t kUdpHeader = 8;
 constexpr std::uint8_t kAck = 0x10;
 constexpr std::uint8_t kPsh = 0x08;
-constexpr std::uint16_t kDontFragment = 0x4000;
-constexpr std::uint16_t kTcpChecksum = 16;
-constexpr std::uint16_t kUdpChecksum = 6;
 
 std::size_t ip_header(Family family) { return family == Family::kV4 ? kIpv4Header : kIpv6Header; }
 

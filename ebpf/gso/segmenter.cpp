@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/gso/checksum.hpp"
@@ -14,17 +15,12 @@ constexpr std::size_t kIpv4Length = 2;
 constexpr std::size_t kIpv4Id = 4;
 constexpr std::size_t kIpv4Checksum = 10;
 constexpr std::size_t kIpv6Length = 4;
-constexpr std::size_t kIpv6Header = 40;
 constexpr std::size_t kTcpSequence = 4;
 constexpr std::size_t kTcpFlags = 13;
-constexpr std::size_t kTcpChecksum = 16;
 constexpr std::size_t kUdpLength = 4;
-constexpr std::size_t kUdpChecksum = 6;
 constexpr std::uint8_t kFin = 0x01;
 constexpr std::uint8_t kPsh = 0x08;
 constexpr std::uint8_t kCwr = 0x80;
-constexpr std::uint8_t kProtocolTcp = 6;
-constexpr std::uint8_t kProtocolUdp = 17;
 
 std::uint64_t words_of(std::uint32_t v) { return (v >> 16) + (v & 0xffff); }
 

@@ -1,5 +1,6 @@
 #include "ebpf/gso/superpacket.hpp"
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/inner.hpp"
@@ -7,13 +8,6 @@
 
 namespace gw::gso {
 namespace {
-
-constexpr std::uint8_t kProtocolTcp = 6;
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint32_t kTcpHeader = 20;
-constexpr std::uint32_t kUdpHeader = 8;
-constexpr std::uint16_t kTcpChecksum = 16;
-constexpr std::uint16_t kUdpChecksum = 6;
 
 std::uint8_t protocol_of(const Superpacket& p) { return p.bytes[p.family == Family::kV4 ? 9 : 6]; }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/inner.hpp"
@@ -10,12 +11,8 @@
 namespace gw::ip {
 namespace {
 
-constexpr std::uint16_t kDontFragment = 0x4000;
-constexpr std::uint16_t kMoreFragments = 0x2000;
-constexpr std::uint16_t kOffsetMask = 0x1fff;
 constexpr std::uint32_t kUnit = 8;
 constexpr std::uint32_t kMaxIpLength = 65535;
-constexpr std::uint8_t kNextHeaderFragment = 44;
 
 /// RFC 791: what goes into later fragments. At most the packet's own options, padded to four bytes with zeros.
 std::uint32_t copied_options(std::span<const std::uint8_t> options, std::span<std::uint8_t> out) {
@@ -42,14 +39,14 @@ std::uint32_t copied_options(std::span<const std::uint8_t> options, std::span<st
 FragmentFault parse_v4(std::span<const std::uint8_t> packet, std::uint32_t header, Fragment& f) {
   const std::uint8_t* p = packet.data();
   const auto field = load_be<std::uint16_t>(p + 6);
-  if ((field & (kMoreFragments | kOffsetMask)) == 0) return FragmentFault::kNotAFragment;
+  if ((field & (kMoreFragments | kFragmentOffset)) == 0) return FragmentFault::kNotAFragment;
   f.family = Family::kV4;
   f.src = packet.subspan(12, 4);
   f.dst = packet.subspan(16, 4);
   f.id = load_be<std::uint16_t>(p + 4);
   f.protocol = p[9];
   f.ecn = p[1] & 3;
-  f.offset = (field & kOffsetMask) * kUnit;
+  f.offset = (field & kFragmentOffset) * kUnit;
   f.place = (field & kMoreFragments) ? Fragment::Place::kMoreFollow : Fragment::Place::kLast;
   f.header = packet.first(header);
   f.payload = packet.subspan(header);
@@ -58,7 +55,7 @@ FragmentFault parse_v4(std::span<const std::uint8_t> packet, std::uint32_t heade
 
 FragmentFault parse_v6(std::span<const std::uint8_t> packet, Fragment& f) {
   const std::uint8_t* p = packet.data();
-  if (p[6] != kNextHeaderFragment) return FragmentFault::kNotAFragment;
+  if (p[6] != kProtocolFragment) return FragmentFault::kNotAFragment;
   if (packet.size() < kV6Header + kV6FragmentHeader) return FragmentFault::kMalformed;
   const auto field = load_be<std::uint16_t>(p + kV6Header + 2);
   f.family = Family::kV6;
@@ -122,7 +119,7 @@ std::uint32_t FragmenterV4::next(std::span<std::uint8_t> out) {
 
   // The offset and "more" of the packet itself, should it be a fragment, go on.
   const auto field = load_be<std::uint16_t>(&packet_[6]);
-  const std::uint32_t offset = (field & kOffsetMask) + done_ / kUnit;
+  const std::uint32_t offset = (field & kFragmentOffset) + done_ / kUnit;
   const std::uint32_t more = last ? field & kMoreFragments : kMoreFragments;
   store_be(&out[2], static_cast<std::uint16_t>(header_bytes + take));
   store_be(&out[6], static_cast<std::uint16_t>(offset | more));
@@ -150,7 +147,7 @@ std::uint32_t FragmenterV6::next(std::span<std::uint8_t> out) {
   take = last ? left : take & ~(kUnit - 1);
   std::ranges::copy(packet_.first(kV6Header), out.begin());
   store_be(&out[4], static_cast<std::uint16_t>(kV6FragmentHeader + take));
-  out[6] = kNextHeaderFragment;
+  out[6] = kProtocolFragment;
   out[kV6Header] = packet_[6];
   out[kV6Header + 1] = 0;
   store_be(&out[kV6Header + 2], static_cast<std::uint16_t>(done_ | (last ? 0u : 1u)));

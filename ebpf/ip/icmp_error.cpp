@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/inner.hpp"
@@ -11,12 +12,8 @@ namespace gw::ip {
 namespace {
 
 constexpr std::uint32_t kMaxV4Error = 576;
-constexpr std::uint32_t kIcmpHeader = 8;
-constexpr std::uint8_t kProtocolIcmp = 1;
-constexpr std::uint8_t kProtocolIcmpV6 = 58;
 constexpr std::uint8_t kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5: precedence 6
 constexpr std::uint8_t kTtl = 64;
-constexpr std::uint16_t kDontFragment = 0x4000;
 
 struct TypeAndCode {
   std::uint8_t type;

@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/checksum.hpp"
 
 namespace gw::ip {
 namespace {
 
-constexpr std::size_t kIcmpHeader = 8;
-constexpr std::uint8_t kUdp = 17;
-constexpr std::uint8_t kEsp = 50;
 constexpr std::size_t kSpiAndSequence = 8;
 
 /// RFC 1191 7.1: routers from before it leave the MTU zero. The next plateau below what did not fit.
@@ -23,12 +21,12 @@ std::uint32_t plateau_below(std::uint32_t length) {
 
 /// `rest` is what follows the quoted IP header.
 bool read_esp(std::span<const std::uint8_t> rest, std::uint8_t protocol, TooBig& out) {
-  if (protocol == kUdp) {
+  if (protocol == kProtocolUdp) {
     if (rest.size() < 8) return false;
     out.src_port = load_be<std::uint16_t>(&rest[0]);
     out.dst_port = load_be<std::uint16_t>(&rest[2]);
     rest = rest.subspan(8);
-  } else if (protocol != kEsp) {
+  } else if (protocol != kProtocolEsp) {
     return false;
   }
   if (rest.size() < kSpiAndSequence) return false;

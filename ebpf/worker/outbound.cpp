@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/inner.hpp"
 #include "ebpf/esp/rewrite.hpp"
@@ -49,9 +50,9 @@ bool is_broadcast(const IpAddress& a) { return a.is_v4() && a.v4() == 0xffffffff
 /// not, to ff02::/16. There is no such link to keep up, and no healthy gateway should count them as drops.
 bool is_upkeep_of_link(const esp::Packet& p) {
   constexpr std::uint8_t kHopByHop = 0;
-  constexpr std::uint8_t kIcmpV6 = 58;
   const std::uint8_t* h = p.data();
-  return p.length >= 40 && h[0] >> 4 == 6 && (h[6] == kIcmpV6 || h[6] == kHopByHop) && h[24] == 0xff && h[25] == 0x02;
+  return p.length >= 40 && h[0] >> 4 == 6 && (h[6] == kProtocolIcmpV6 || h[6] == kHopByHop) && h[24] == 0xff &&
+         h[25] == 0x02;
 }
 
 /// ESP of this SA's tunnel between this SA's endpoints, in UDP or not. IKE on the same ports has a zero marker

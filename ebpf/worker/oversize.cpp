@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/ip/fragment.hpp"
 #include "ebpf/ip/icmp_error.hpp"
@@ -56,7 +57,6 @@ void DataPath::tell_sender(gw_drop reason, const esp::Packet& p, const Slot& s) 
 // --- cut before encryption -----------------------------------------------------------------------------
 
 bool DataPath::may_cut(const esp::Packet& p, const Slot& s) const {
-  constexpr std::uint16_t kDontFragment = 0x4000;
   return p.out != nullptr && family_of(p) == Family::kV4 &&
          tunnels_[s.tunnel].config.fragmentation == InnerFragmentation::kCut &&
          (load_be<std::uint16_t>(p.data() + 6) & kDontFragment) == 0;

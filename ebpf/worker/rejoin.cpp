@@ -2,6 +2,7 @@
 // than ESP gets here, too (XDP cannot tell later fragments apart), and goes to the kernel in one piece.
 #include <cstring>
 
+#include "base/ip_headers.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/outer.hpp"
 #include "ebpf/worker/data_path.hpp"
@@ -9,8 +10,6 @@
 namespace gw::worker {
 namespace {
 
-constexpr std::uint8_t kProtocolUdp = 17;
-constexpr std::uint32_t kUdpBytes = 8;
 constexpr std::uint32_t kMarkerBytes = 4;
 
 IpAddress source_of(const esp::Packet& p) {
@@ -24,9 +23,9 @@ bool is_for_kernel(const esp::Packet& p) {
   const bool v4 = h[0] >> 4 == 4;
   const std::uint32_t udp = v4 ? (h[0] & 0xfu) * 4 : 40;
   if (h[v4 ? 9 : 6] != kProtocolUdp) return false;
-  if (p.length < udp + kUdpBytes + kMarkerBytes) return true;
+  if (p.length < udp + kUdpHeader + kMarkerBytes) return true;
   return load_be<std::uint16_t>(h + udp + 2) != esp::kNatTraversalPort ||
-         load_be<std::uint32_t>(h + udp + kUdpBytes) == 0;
+         load_be<std::uint32_t>(h + udp + kUdpHeader) == 0;
 }
 
 }  // namespace
