@@ -49,8 +49,7 @@ enum gw_xdp_counter {
   GW_XDP_DROP_ESP_TRUNCATED = 3,
   GW_XDP_DROP_NAT_KEEPALIVE = 4,   // RFC 3948 2.3
   GW_XDP_DROP_NO_SOCKET = 5,       // rx queue without an AF_XDP socket
-  GW_XDP_DROP_OUTER_FRAGMENT = 6,  // of ESP, for us
-  GW_XDP_COUNTERS = 7,
+  GW_XDP_COUNTERS = 6,
 };
 
 // Through the ring buffer, at most one every GW_XDP_EVENT_INTERVAL_NS.

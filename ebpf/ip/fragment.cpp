@@ -100,6 +100,9 @@ FragmenterV4::FragmenterV4(std::span<const std::uint8_t> packet, std::uint32_t m
 std::optional<FragmenterV4> FragmenterV4::make(std::span<const std::uint8_t> packet, std::uint32_t mtu) {
   if (packet[0] >> 4 != 4 || packet.size() <= mtu) return std::nullopt;
   if (load_be<std::uint16_t>(&packet[6]) & kDontFragment) return std::nullopt;
+  // Offset 8191 and more to come: the next piece's offset would overflow into "more fragments", offset 0.
+  Fragment itself;
+  if (parse_fragment(packet, itself) == FragmentFault::kMalformed) return std::nullopt;
   FragmenterV4 f(packet, mtu);
   if (mtu < f.header_ + kUnit) return std::nullopt;
   return f;

@@ -46,7 +46,8 @@ FragmentFault parse_fragment(std::span<const std::uint8_t> bytes, Fragment& out)
 class FragmenterV4 {
  public:
   /// `packet` was accepted by esp::check_inner() and is its total length long; it outlives the fragmenter. Nothing
-  /// if it must not be cut (DF), if no 8 bytes of payload fit `mtu`, or if there is nothing to cut.
+  /// if it must not be cut (DF), if no 8 bytes of payload fit `mtu`, if there is nothing to cut, or if it is a
+  /// fragment that parse_fragment() calls malformed: its pieces' offsets would wrap to the packet's beginning.
   static std::optional<FragmenterV4> make(std::span<const std::uint8_t> packet, std::uint32_t mtu);
   /// Writes the next fragment; 0 when there is none any more. `out` has room for `mtu` bytes.
   std::uint32_t next(std::span<std::uint8_t> out);

@@ -29,6 +29,12 @@ std::optional<ip::IcmpError> error_for(gw_drop reason) {
   }
 }
 
+/// A fragment of lengths that no sender makes.
+bool is_malformed(const esp::Packet& p) {
+  ip::Fragment itself;
+  return ip::parse_fragment(p.bytes(), itself) == ip::FragmentFault::kMalformed;
+}
+
 }  // namespace
 
 /// The end of a packet that was to be encapsulated; it begins at its IP header.
@@ -67,7 +73,7 @@ void DataPath::cut_and_encapsulate(const esp::Packet& p, const Slot& s) {
   const std::uint32_t room = parts_.frames.memory().frame_bytes() - kHeadroom - esp::kMaxTailroom;
   const std::uint32_t mtu = std::min(inner_limit(tunnels_[s.tunnel].config, Family::kV4), room);
   auto fragmenter = ip::FragmenterV4::make(p.bytes(), mtu);
-  if (!fragmenter) return drop(GW_DROP_TOO_BIG, s);
+  if (!fragmenter) return drop(is_malformed(p) ? GW_DROP_MALFORMED_INNER : GW_DROP_TOO_BIG, s);
   const FrameMemory& memory = parts_.frames.memory();
   constexpr std::size_t kTogether = 8;
   std::array<esp::Packet, kTogether> pieces;

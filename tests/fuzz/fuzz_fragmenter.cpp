@@ -26,9 +26,8 @@ template <class Fragmenter>
 void cut(Fragmenter fragmenter, const Bytes& packet, std::uint32_t mtu) {
   Reassembler reassembler(7, {.datagram_bytes = 9216, .fragments_per_datagram = 4000});
   const bool piece_itself = packet[0] >> 4 == 4 && (load_be<std::uint16_t>(&packet[6]) & 0x3fff) != 0;
-  // A fragment whose length or offset no sender makes stays one in pieces.
-  Fragment of_another;
-  const bool malformed_itself = parse_fragment(packet, of_another) == FragmentFault::kMalformed;
+  Fragment itself;
+  std::uint32_t place = piece_itself && parse_fragment(packet, itself) == FragmentFault::kNone ? itself.offset : 0;
   bool whole = false;
   Bytes out(mtu);
   std::uint32_t pieces = 0;
@@ -36,9 +35,12 @@ void cut(Fragmenter fragmenter, const Bytes& packet, std::uint32_t mtu) {
     require(length <= mtu && ++pieces < 4000);
     const Bytes exact(out.begin(), out.begin() + length);
     Fragment f;
-    require(parse_fragment(exact, f) == FragmentFault::kNone || malformed_itself);
+    require(parse_fragment(exact, f) == FragmentFault::kNone);
     if (packet[0] >> 4 == 4) require(esp::check_inner(exact).has_value());
     require(!whole);
+    // Pieces of a fragment lie where it lay, one behind the other.
+    require(f.offset == place);
+    place = f.end();
     whole = reassembler.add(exact, Standing::kPeer, MonoTime{}) == Reassembler::Outcome::kWhole;
   }
   require(pieces > 1);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -30,6 +31,11 @@ Bytes tag(const Bytes& frame, const std::vector<std::uint16_t>& types) {
   Bytes out(frame.begin(), frame.begin() + 12);
   for (const std::uint16_t type : types) out = out + be16(type) + be16(100);
   return out + Bytes(frame.begin() + 12, frame.end());
+}
+
+Bytes tell(Bytes frame, const Lie& lie) {
+  if (lie.at != SIZE_MAX) frame[14 + lie.at] = lie.value;
+  return frame;
 }
 
 namespace {
@@ -56,7 +62,7 @@ Bytes udp(const UdpPorts& p, const Bytes& payload, int length_off) {
 Bytes esp(std::uint32_t spi, std::size_t rest) { return be32(spi) + be32(1) + Bytes(rest, 0xaa); }
 
 int run(int program_fd, const Bytes& frame) {
-  Bytes out(4096);
+  Bytes out(frame.size() + 256);
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
               .data_size_in = static_cast<std::uint32_t>(frame.size()),
               .data_size_out = static_cast<std::uint32_t>(out.size()), .repeat = 1);
@@ -72,6 +78,11 @@ int run(int program_fd, const Bytes& frame) {
 std::size_t shortest_skb(const Bytes& frame) {
   const unsigned type = static_cast<unsigned>(frame[12] << 8 | frame[13]);
   return type == kIpv4Type ? 14 + 20 : type == kIpv6Type ? 14 + 40 : 14;
+}
+
+Bytes for_loopback(Bytes frame) {
+  if (std::equal(kOurMac.begin(), kOurMac.end(), frame.begin())) std::fill_n(frame.begin(), 6, std::uint8_t{0});
+  return frame;
 }
 
 SkbOutput run_skb(int program_fd, const SkbInput& input) {
@@ -90,6 +101,12 @@ SkbOutput run_skb(int program_fd, const SkbInput& input) {
     return {};
   }
   return {static_cast<int>(options.retval), after.mark};
+}
+
+xdp::Counters only(gw_xdp_counter counter, std::uint64_t packets) {
+  xdp::Counters counters{};
+  counters[counter] = packets;
+  return counters;
 }
 
 Fd unbound_xsk() { return Fd(::socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0)); }

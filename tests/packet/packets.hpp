@@ -33,6 +33,14 @@ Bytes ethernet(std::uint16_t type, const Mac& dst = kOurMac);
 Bytes tag(const Bytes& frame, const std::vector<std::uint16_t>& types);
 Bytes vlan(std::uint16_t type);  // the rest of a tag: TCI and the next EtherType
 
+/// A byte of the IP header that says something else.
+struct Lie {
+  std::size_t at = SIZE_MAX;
+  std::uint8_t value = 0;
+};
+/// An untagged frame that tells it.
+Bytes tell(Bytes frame, const Lie& lie);
+
 struct Ipv4 {
   IpAddress src = ip("203.0.113.9");
   IpAddress dst = ip("192.0.2.1");
@@ -81,7 +89,12 @@ struct SkbOutput {
 };
 /// What a test run takes at least: Ethernet and the IP header that its type promises.
 std::size_t shortest_skb(const Bytes& frame);
+/// A test run's device is the loopback, whose address is all zero: that is "our MAC" there.
+Bytes for_loopback(Bytes frame);
 SkbOutput run_skb(int program_fd, const SkbInput& input);
+
+/// Counters of one kind of event alone.
+xdp::Counters only(gw_xdp_counter counter, std::uint64_t packets = 1);
 
 /// A socket for the programs' maps: the map takes it unbound, and a test run redirects nothing for real.
 Fd unbound_xsk();

@@ -85,20 +85,21 @@ class Wire:
     """A tunnel with one SA pair, and the peer's two ends of it."""
 
     def __init__(self, station, number, transform=Gcm(), v6=False, udp=False, esn=True, window=64, mtu=1400, selectors=None,
-                 peer_port=NAT_T, **more):
+                 peer_port=NAT_T, fragment=False, **more):
         self.station, self.lab, self.number = station, station.lab, number
         self.gw, self.peer = (GW6, PEER6) if v6 else (GW4, PEER4)
         self.udp, self.peer_port, self.window, self.esn = udp, peer_port, window, esn
         self.to_gw = EspSa(0x10000 + number, transform, esn)
         self.from_gw = EspSa(0x20000 + number, transform, esn)
         self.more, self.selectors = more, selectors
-        self.mtu = mtu
+        self.mtu, self.fragment = mtu, fragment
         self.configure()
         self.add_sas()
         self.before = self.counts()
 
     def configure(self):
-        self.station.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=self.number, name=f"site{self.number}", device=f"tun{self.number}", mtu=self.mtu))
+        self.station.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=self.number, name=f"site{self.number}", device=f"tun{self.number}", mtu=self.mtu,
+                                                        fragment=self.fragment))
         way = dict(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[self.number])
         self.station.control.ok(update_routes=pb.UpdateRoutes(add=[
             pb.Route(prefix=packed("10.9.0.0"), prefix_length=16, **way), pb.Route(prefix=packed("fd00:9::"), prefix_length=32, **way)]))

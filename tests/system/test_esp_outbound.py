@@ -155,6 +155,26 @@ def test_broken_packets_of_a_host(station):  # noqa: F811
         wire.expect(sent=1)
 
 
+def test_fragments_of_a_host_are_cut_further(station):  # noqa: F811
+    """RFC 791 3.2: pieces of a piece lie where it lay. What no sender makes (more to follow and no multiple of 8; beyond
+    65535, where the next offset would be 0) is not cut, and its sender hears nothing."""
+    more, mtu = 0x2000, 1000
+    with station.wire(mtu=mtu, fragment=True) as wire:
+        for flags, offset in ((more, 0), (more, 100), (0, 100), (0, (65535 - 20 - 1408) // 8)):
+            content = os.urandom(1400)
+            wire.from_host(to_site(4, content, flags=flags | offset))
+            pieces = [g[0] for g in wire.at_peer(2)]
+            headers = [struct.unpack(">HHH", p[2:8]) for p in pieces]
+            assert [h[2] for h in headers] == [more | offset, flags | offset + (mtu - 20) // 8 * 8 // 8]
+            assert [len(p) for p in pieces] == [h[0] for h in headers] and max(h[0] for h in headers) <= mtu
+            assert b"".join(p[20:] for p in pieces)[8:] == content  # behind the UDP header
+            wire.expect(sent=2)
+        for flags, length in ((more, 1401), (more | 3, 1401), (0x1fff, 1400), (more | 0x1fff, 1400)):
+            wire.from_host(to_site(4, os.urandom(length), flags=flags))
+            assert wire.at_peer(0) == []
+            wire.expect(malformed_inner=1)
+
+
 # --- numbers that end --------------------------------------------------------------------------------------
 
 HEADER_BYTES, OUTBOUND = 4096, 1  # ebpf/esp/runtime_rules.hpp and runtime_record.hpp

@@ -88,6 +88,21 @@ TEST(FragmenterV4, AFragmentIsCutFurther) {
   EXPECT_TRUE(std::ranges::equal(r.packet(), v4({}, payload)));
 }
 
+// RFC 791 3.1: the offset has 13 bits and counts 8 bytes, a packet ends at 65535. One more piece behind the last
+// possible one would say "offset 0, more follow", and lie over the first bytes of another host's packet.
+TEST(FragmenterV4, AFragmentThatNoSenderMakesIsNotCut) {
+  EXPECT_FALSE(FragmenterV4::make(v4({.field = 0x1fff}, counting(200)), 148)) << "beyond 65535";
+  EXPECT_FALSE(FragmenterV4::make(v4({.field = 0x3fff}, counting(200)), 148)) << "beyond 65535, and more";
+  EXPECT_FALSE(FragmenterV4::make(v4({.field = 0x2000}, counting(201)), 148)) << "more follow, not a multiple of 8";
+  EXPECT_FALSE(FragmenterV4::make(v4({.field = 0x2005}, counting(204)), 148)) << "the same in the middle";
+  EXPECT_TRUE(FragmenterV4::make(v4({.field = 0x0005}, counting(201)), 148)) << "the last may have any length";
+  constexpr std::uint16_t kLastPlace = (65535 - 20 - 199) / 8;
+  const auto last = all(FragmenterV4::make(v4({.field = kLastPlace}, counting(199)), 148).value(), 148);
+  Fragment f;
+  ASSERT_EQ(parse_fragment(last.back(), f), FragmentFault::kNone);
+  EXPECT_EQ(f.end(), kLastPlace * 8 + 199u);
+}
+
 TEST(FragmenterV6, OurOwnPackets) {
   std::mt19937 random(2);
   for (int round = 0; round < 300; ++round) {
