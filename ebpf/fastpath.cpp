@@ -2,7 +2,6 @@
 // XDP events -> events to clients; timers.
 #include "ebpf/fastpath.hpp"
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -48,6 +47,8 @@ constexpr auto kTick = 1s;
 // Half of the shortest time after which the kernel calls a neighbour stale (base_reachable_time / 2 = 15 s).
 constexpr unsigned kFreshenTicks = 10;
 constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
+// charon's plugin tries again several times a second.
+constexpr auto kCharonGrace = 2s;
 
 /// Each tunnel may need a next hop of its own, and groups with others.
 xdp::FibSize fib_size(const FastpathOptions& o) {
@@ -114,23 +115,6 @@ std::string beside(const std::string& path, const char* name) {
   return (std::filesystem::path(path).parent_path() / name).string();
 }
 
-/// UDP 4500 is the workers' on a gso wan port: ESP and IKE come by one socket there.
-Result<std::vector<relay::UdpSocket>> open_ike_sockets(tun::FdStore& fds, PortKind wan) {
-  if (wan == PortKind::kGso) return relay::open_sockets(fds, std::array{relay::kIkePort});
-  return relay::open_sockets(fds, std::array{relay::kIkePort, relay::kNatTPort});
-}
-
-/// What charon sends from port 4500 leaves by a worker's socket.
-Status lend_nat_t(std::span<const int> fds, std::vector<relay::UdpSocket>& sockets) {
-  for (const int fd : fds) {
-    Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-    if (!copy) return fail_errno("duplicating the NAT-T socket");
-    GW_TRY_ASSIGN(auto socket, relay::UdpSocket::adopt(std::move(copy), relay::UdpSocket::Use::kSendOnly));
-    sockets.push_back(std::move(socket));
-  }
-  return {};
-}
-
 /// Everything, in the order of construction; destroyed in reverse: RPC, worker and its sockets, programs.
 class Fastpath {
  public:
@@ -141,6 +125,7 @@ class Fastpath {
   struct Base {
     tun::FdStore fds;
     std::vector<relay::UdpSocket> ike_sockets;
+    std::vector<Fd> esp_takers;
     xdp::Maps maps;
     xdp::WanProgram wan;
     xdp::VnetProgram vnet;
@@ -203,13 +188,14 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   PortPlan plan{{wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},
                 {vnet_link, "vnet", choose_port_kind(o.vnet_port, vnet_link)}};
-  GW_TRY_ASSIGN(auto ike_sockets, open_ike_sockets(fds, plan.wan.choice.kind));
+  GW_TRY_ASSIGN(auto ike_sockets, relay::open_sockets(fds, std::array{relay::kIkePort, relay::kNatTPort}));
+  GW_TRY_ASSIGN(auto esp_takers, relay::open_esp_takers(fds));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
   GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, maps}));
-  GW_TRY(lend_nat_t(ports.nat_t_fds, ike_sockets));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
   return Base{std::move(fds),
               std::move(ike_sockets),
+              std::move(esp_takers),
               std::move(maps),
               std::move(wan),
               std::move(vnet),
@@ -235,7 +221,7 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
-      ike_(io_, {.sockets = std::move(base_.ike_sockets), .inbox = base_.ike.get()}),
+      ike_(io_, {.sockets = std::move(base_.ike_sockets), .inbox = base_.ike.get(), .grace = kCharonGrace}),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor),

@@ -109,7 +109,6 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports
     for (const Fd* fd : {&sockets.udp4, &sockets.udp6}) {
       if (!*fd) continue;
       GW_TRY(steering.add(static_cast<std::uint32_t>(worker), fd->get()));
-      if (first) ports.nat_t_fds.push_back(fd->get());
     }
     gso::WanPort::IkeHandler ike;
     // The steering program gives IKE to worker 0.

@@ -82,7 +82,6 @@ struct Ports {
   std::optional<gso::DataTun> data_tun;
   std::optional<xdp::WanTcProgram> wan_tc;
   std::optional<xdp::VnetTcProgram> vnet_tc;
-  std::vector<int> nat_t_fds;  // of worker 0: UDP 4500, for sending IKE; open as long as the port is
 };
 
 struct PortPrograms {

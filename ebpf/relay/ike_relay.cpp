@@ -43,7 +43,7 @@ bool is_ike(const IkeFlow& flow, std::span<const std::uint8_t> payload) {
 }  // namespace
 
 IkeRelay::IkeRelay(asio::io_context& io, Parts parts)
-    : io_(io), parts_(std::move(parts)), listener_(io), charon_(io), inbox_(io), buffer_(kMaxMessage) {}
+    : io_(io), parts_(std::move(parts)), listener_(io), charon_(io), inbox_(io), grace_(io), buffer_(kMaxMessage) {}
 
 IkeRelay::~IkeRelay() { stop(); }
 
@@ -62,8 +62,17 @@ Status IkeRelay::listen(const std::string& path) {
   path_ = path;
   listener_.assign(listener.release());
   watch(listener_, [this] { accept(); });
+  grace_.expires_after(parts_.grace);
+  grace_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) start_receiving();
+  });
+  return {};
+}
+
+void IkeRelay::start_receiving() {
+  if (std::exchange(receiving_, true)) return;
+  grace_.cancel();
   for (const UdpSocket& socket : parts_.sockets) {
-    if (socket.use() == UdpSocket::Use::kSendOnly) continue;
     auto& descriptor = *udp_.emplace_back(std::make_unique<Descriptor>(io_, socket.fd()));
     watch(descriptor, [this, &socket] { from_udp(socket); });
   }
@@ -71,10 +80,10 @@ Status IkeRelay::listen(const std::string& path) {
     inbox_.assign(parts_.inbox->fd());
     watch(inbox_, [this] { from_inbox(); });
   }
-  return {};
 }
 
 void IkeRelay::stop() {
+  grace_.cancel();
   // Not ours to close: their owners do.
   for (const auto& descriptor : udp_) (void)descriptor->release();
   udp_.clear();
@@ -104,6 +113,7 @@ void IkeRelay::accept() {
   charon_ = Descriptor(io_, fd.release());
   log::info("ike", "charon's socket plugin connected");
   watch(charon_, [this] { from_charon(); });
+  start_receiving();
 }
 
 void IkeRelay::lose_charon(std::string_view why) {

@@ -3,11 +3,14 @@
 // dropped and counted: IKE retransmits. Control thread (one io_context).
 //
 // UDP 500 is always the relay's own. 4500 is its own on an xsk wan port (XDP takes the ESP before it gets there);
-// on a gso port the workers have it, hand IKE over through the inbox, and lend a socket for sending.
+// on a gso port the workers get what arrives there and hand IKE over through the inbox. Charon's datagrams leave by
+// the relay's own socket all the same: what is larger than the path goes in fragments, which a worker's does not do.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,10 +27,13 @@ namespace gw::relay {
 class IkeRelay {
  public:
   struct Parts {
-    /// UDP 500, IPv4 and IPv6; 4500 as well on an xsk port.
+    /// UDP 500 and 4500, IPv4 and IPv6.
     std::vector<UdpSocket> sockets;
     /// gso: from the worker that gets IKE; outlives the relay. Null on an xsk port.
     IkeInbox* inbox = nullptr;
+    /// What waits in the sockets is left there until charon connects, but no longer: after a restart of
+    /// gw-fastpath charon is back in a moment, and gets what came meanwhile.
+    std::chrono::milliseconds grace{0};
   };
   struct Counters {
     std::uint64_t to_charon = 0;
@@ -51,6 +57,7 @@ class IkeRelay {
   using Descriptor = boost::asio::posix::stream_descriptor;
   void watch(Descriptor& descriptor, std::function<void()> handler);
   void accept();
+  void start_receiving();
   void from_udp(const UdpSocket& socket);
   void from_inbox();
   void from_charon();
@@ -65,6 +72,8 @@ class IkeRelay {
   Descriptor listener_;
   Descriptor charon_;
   Descriptor inbox_;
+  boost::asio::steady_timer grace_;
+  bool receiving_ = false;
   std::vector<std::unique_ptr<Descriptor>> udp_;
   std::vector<std::uint8_t> buffer_;
   Counters counters_;

@@ -1,5 +1,6 @@
-// IKE's ports: UDP sockets that outlive the process in the FD store, so that a restart of gw-fastpath answers no
-// peer with "port unreachable" and loses no datagram. Control thread.
+// What outlives the process in the FD store, so that a restart of gw-fastpath tells no peer "port unreachable" or
+// "protocol unreachable": UDP sockets on IKE's ports, where IKE waits meanwhile, and raw ones for native ESP, which
+// is lost without a word. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,12 @@
 namespace gw::relay {
 
 /// A socket for each port and family: kept ones, else new ones, which are kept from now on. Kept sockets of other
-/// ports are closed: somebody else is to have those. A kernel without IPv6 has IPv4 only.
+/// ports are closed: somebody else is to have those. A kernel without IPv6 has IPv4 only. On a gso wan port the
+/// workers' sockets share 4500, and BPF gives them all that comes; the one here gets what comes while there are none.
 Result<std::vector<UdpSocket>> open_sockets(tun::FdStore& store, std::span<const std::uint16_t> ports);
+
+/// Raw sockets that receive nothing, one a family: as long as they are open, ESP (protocol 50) has a taker in the
+/// kernel's eyes. Kept likewise.
+Result<std::vector<Fd>> open_esp_takers(tun::FdStore& store);
 
 }  // namespace gw::relay

@@ -124,6 +124,7 @@ Result<UdpSocket> UdpSocket::open(std::uint16_t port, Family family) {
   Fd fd(::socket(v4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno("opening a UDP socket for IKE");
   GW_TRY(set_options(fd.get(), family));
+  if (port == kNatTPort) GW_TRY(set(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1));
   const IpAddress any = v4 ? IpAddress{} : IpAddress::parse("::").value();
   const Address address = socket_address({any, port}, 0);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0) {
@@ -134,10 +135,10 @@ Result<UdpSocket> UdpSocket::open(std::uint16_t port, Family family) {
                               port));
     return fail_errno(std::format("binding UDP port {}", port));
   }
-  return UdpSocket(std::move(fd), port, family, Use::kBoth);
+  return UdpSocket(std::move(fd), port, family);
 }
 
-Result<UdpSocket> UdpSocket::adopt(Fd fd, Use use) {
+Result<UdpSocket> UdpSocket::adopt(Fd fd) {
   sockaddr_storage s{};
   socklen_t length = sizeof s;
   if (::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&s), &length) != 0)
@@ -148,7 +149,13 @@ Result<UdpSocket> UdpSocket::adopt(Fd fd, Use use) {
   if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0 || ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) != 0)
     return fail_errno("adopting a UDP socket for IKE");
   const UdpEnd end = end_of(s);
-  return UdpSocket(std::move(fd), end.port, s.ss_family == AF_INET ? Family::kV4 : Family::kV6, use);
+  return UdpSocket(std::move(fd), end.port, s.ss_family == AF_INET ? Family::kV4 : Family::kV6);
+}
+
+bool UdpSocket::shares_port() const {
+  int shared = 0;
+  socklen_t length = sizeof shared;
+  return ::getsockopt(fd_.get(), SOL_SOCKET, SO_REUSEPORT, &shared, &length) == 0 && shared != 0;
 }
 
 std::optional<UdpSocket::Received> UdpSocket::receive(std::span<std::uint8_t> buffer) const {

@@ -1,5 +1,6 @@
 // A UDP socket on one of IKE's ports, all our addresses of one family: tells and sets the local address and
-// the traffic class of every datagram. Non-blocking. Control thread.
+// the traffic class of every datagram. What is larger than the path leaves in fragments: IKE without RFC 7383 needs
+// it. Non-blocking. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -14,20 +15,16 @@ namespace gw::relay {
 
 class UdpSocket {
  public:
-  enum class Use : std::uint8_t {
-    kBoth,
-    kSendOnly,  // somebody else receives: a duplicate of a worker's socket
-  };
-
   /// kAlreadyExists: another program has the port; the message says what to do.
   static Result<UdpSocket> open(std::uint16_t port, Family family);
-  /// A descriptor that outlived its process, or a duplicate of a worker's socket. Knows its port and family.
-  static Result<UdpSocket> adopt(Fd fd, Use use);
+  /// A descriptor that outlived its process. Knows its port and family.
+  static Result<UdpSocket> adopt(Fd fd);
 
   int fd() const { return fd_.get(); }
   std::uint16_t port() const { return port_; }
   Family family() const { return family_; }
-  Use use() const { return use_; }
+  /// Others may have the port as well: the workers of a gso wan port, 4500.
+  bool shares_port() const;
 
   struct Received {
     IkeFlow flow;
@@ -39,13 +36,11 @@ class UdpSocket {
   Status send(const IkeFlow& flow, std::span<const std::uint8_t> payload) const;
 
  private:
-  UdpSocket(Fd fd, std::uint16_t port, Family family, Use use)
-      : fd_(std::move(fd)), port_(port), family_(family), use_(use) {}
+  UdpSocket(Fd fd, std::uint16_t port, Family family) : fd_(std::move(fd)), port_(port), family_(family) {}
 
   Fd fd_;
   std::uint16_t port_ = 0;
   Family family_ = Family::kV4;
-  Use use_ = Use::kBoth;
 };
 
 }  // namespace gw::relay

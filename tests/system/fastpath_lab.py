@@ -32,6 +32,7 @@ from gw.fastpath.v1 import fastpath_pb2 as pb  # noqa: E402
 FASTPATH = TOP / "build" / PRESET / "bin" / "gw-fastpath"
 KEEPER = TOP / "tests" / "system" / "keeper.py"
 SO_RCVBUFFORCE = 33  # not in the socket module
+PORT_KINDS = ["xsk", "gso"]
 WAN_MAC, PEER_MAC = "02:00:00:00:01:01", "02:00:00:00:01:02"
 VNET_MAC, HOST_MAC = "02:00:00:00:02:01", "02:00:00:00:02:02"
 
@@ -177,11 +178,13 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500, ports="xsk"):
+    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500, ports="xsk", program=FASTPATH):
         """`queues`: receive queues of both ports; a flow's hash chooses."""
         self.dir = directory
+        self.program = program
         self.options = [str(o) for o in options]
         self.mtu = str(mtu)
+        self.kind = ports
         self.kinds = [] if "--wan-port" in self.options else ["--wan-port", ports, "--vnet-port", ports]
         self.queues = [str(w) for w in ("numtxqueues", queues, "numrxqueues", queues)]
         self.socket = directory / "fastpath.sock"
@@ -217,7 +220,7 @@ class FastpathLab:
 
     def start(self):
         command = ["ip", "netns", "exec", "fpg"] + ([sys.executable, str(KEEPER)] if self.keeper else [])
-        command += [str(FASTPATH), "--wan", "wan", "--vnet", "vnet", *self.kinds, "--socket", str(self.socket), "--state-dir", str(self.state),
+        command += [str(self.program), "--wan", "wan", "--vnet", "vnet", *self.kinds, "--socket", str(self.socket), "--state-dir", str(self.state),
                     "--log-level", "debug", *self.options]
         self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
         self.wait_ready()

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from scapy.all import IP, UDP, Ether, IPv6, Raw
 
-from fastpath_lab import HOST_MAC, PEER_MAC, VNET_MAC, WAN_MAC, FastpathLab, add_sa, packed, pb, poll
+from fastpath_lab import HOST_MAC, PEER_MAC, PORT_KINDS, VNET_MAC, WAN_MAC, FastpathLab, add_sa, packed, pb, poll
 
 GW4, PEER4, GW6, PEER6 = "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"
 IN_SPI, OUT_SPI = 0x1001, 0x2001
@@ -175,8 +175,8 @@ def packets(version, payload=b"payload"):
             IPv6(src=HOST6, dst=SITE6, hlim=64) / UDP(sport=2000, dport=1000) / Raw(payload))
 
 
-def lab_on(tmp_path, ports):
-    made = FastpathLab(tmp_path, ports=ports)
+def lab_on(tmp_path, ports, keeper=False):
+    made = FastpathLab(tmp_path, ports=ports, keeper=keeper)
     try:
         yield made
     finally:
@@ -185,22 +185,16 @@ def lab_on(tmp_path, ports):
         assert status in (0, None), f"gw-fastpath ended with {status}"
 
 
-@pytest.fixture
-def lab(tmp_path):
-    yield from lab_on(tmp_path, "xsk")
+@pytest.fixture(params=PORT_KINDS)
+def lab(request, tmp_path):
+    """On both kinds of port: what a tunnel's ends see is the same."""
+    yield from lab_on(tmp_path, request.param)
 
 
-@pytest.fixture
-def gso_lab(tmp_path):
-    yield from lab_on(tmp_path, "gso")
+@pytest.fixture(params=PORT_KINDS)
+def kept_lab(request, tmp_path):
+    yield from lab_on(tmp_path, request.param, keeper=True)
 
 
-@pytest.fixture
-def kept_lab(tmp_path):
-    made = FastpathLab(tmp_path, keeper=True)
-    try:
-        yield made
-    finally:
-        status = made.close()
-        print(made.log.read_text()[-8000:])
-        assert status in (0, None), f"keeper ended with {status}"
+# For a test that is about one kind of port; the reason belongs beside it.
+xsk_only = pytest.mark.parametrize("lab", ["xsk"], indirect=True)

@@ -15,7 +15,7 @@ import pytest
 import esp_peer
 import fastpath_lab as lab_module
 from esp_peer import EspSa, Gcm, payload_of
-from fastpath_lab import HOST_MAC, PEER_MAC, VNET_MAC, WAN_MAC, FastpathLab, add_sa, packed, pb, poll
+from fastpath_lab import HOST_MAC, PEER_MAC, PORT_KINDS, VNET_MAC, WAN_MAC, FastpathLab, add_sa, packed, pb, poll
 from fastpath_peer import GW4, GW6, HOST4, HOST6, PEER4, PEER6, SITE4, SITE6
 
 NAT_T = 4500
@@ -255,8 +255,6 @@ def set_transform(message, sa):
         message.integrity = pb.Integrity.Value(sa.transform.integrity)
         message.key, message.integrity_key = sa.key[:-sa.transform.integrity_bytes], sa.key[-sa.transform.integrity_bytes:]
 
-
-PORT_KINDS = ["xsk", "gso"]
 
 
 class Station:

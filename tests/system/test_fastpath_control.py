@@ -11,7 +11,7 @@ from scapy.all import IP, UDP
 
 import fastpath_lab as lab_module
 from fastpath_lab import FastpathLab, add_sa, packed, pb, poll, run
-from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
+from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, kept_lab, lab, packets, xsk_only  # noqa: F401 (fixtures)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -318,6 +318,7 @@ def test_keys_and_packets_stay_out_of_core_files(lab):
     assert any("dd" in f and size >= 3 * 2048 * 2 * 2 for f, size in zip(flags, sizes)), "the UMEM is not dumped"
 
 
+@xsk_only  # about AF_XDP's modes
 def test_ports_say_what_the_kernel_does(lab):
     for port in lab.rpc(pb.ROLE_OBSERVER).ok(list_ports=pb.ListPorts()).ports.ports:
         assert not port.zero_copy

@@ -286,11 +286,11 @@ TEST_F(IkeRelayTest, ATakenPortIsNamed) {
 TEST_F(IkeRelayTest, AnAdoptedSocketKnowsItsPort) {
   auto socket = UdpSocket::open(kNatTPort, Family::kV6);
   ASSERT_TRUE(socket);
-  auto adopted = UdpSocket::adopt(Fd(::dup(socket->fd())), UdpSocket::Use::kSendOnly);
+  auto adopted = UdpSocket::adopt(Fd(::dup(socket->fd())));
   ASSERT_TRUE(adopted);
   EXPECT_EQ(adopted->port(), kNatTPort);
   EXPECT_EQ(adopted->family(), Family::kV6);
-  EXPECT_FALSE(UdpSocket::adopt(Fd(::socket(AF_UNIX, SOCK_STREAM, 0)), UdpSocket::Use::kBoth));
+  EXPECT_FALSE(UdpSocket::adopt(Fd(::socket(AF_UNIX, SOCK_STREAM, 0))));
 }
 
 }  // namespace
