@@ -117,7 +117,7 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports
         inbox->push(flow, payload);
       };
     GW_TRY_ASSIGN(auto made, gso::WanPort::make({std::move(sockets), *ports.buffers.pools[worker],
-                                                 plan.wan.link.ifindex, std::move(ike)}));
+                                                 plan.wan.link.ifindex, std::move(ike), first}));
     port.ports.push_back(std::move(made));
   }
   GW_TRY_ASSIGN(xdp::WanTcProgram program, xdp::WanTcProgram::load(maps));

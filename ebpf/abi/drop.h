@@ -72,6 +72,9 @@ enum gw_drop {
   GW_DROP_IKE_SEND_FAILED,
   GW_DROP_NOT_IKE,
 
+  /* what the kernel does for gso ports */
+  GW_DROP_KERNEL_REASSEMBLY,
+
   GW_DROP_COUNT
 };
 

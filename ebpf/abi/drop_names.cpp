@@ -54,6 +54,8 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"ike_queue_full", "IKE packets came faster than charon takes them; the peer sends them again."},
     {"ike_send_failed", "The kernel refused to send an IKE packet of charon's (no route?)."},
     {"not_ike", "A datagram to UDP 4500 was neither IKE nor whole ESP."},
+    {"kernel_reassembly",
+     "The kernel could not put a fragmented packet together; it does that for gso ports, and counts for all programs."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

@@ -245,10 +245,15 @@ void Paths::publish(worker::PathIndex index) {
   const auto it = path.hop ? neighbours_.find(*path.hop) : neighbours_.end();
   const auto face = path.hop ? wan_faces_.find(path.hop->ifindex) : wan_faces_.end();
   if (it != neighbours_.end() && face != wan_faces_.end()) header = header_to(it->second, face->second);
-  if (path.references > 0 && path.hops.empty()) header.emplace();  // no way: nobody, and not the kernel's guess
-  if (header == path.header) return;
+  int ifindex = path.hop ? path.hop->ifindex : worker::PathTable::kUnknown;
+  if (path.references > 0 && path.hops.empty()) {  // no way: nobody, and not the kernel's guess
+    header.emplace();
+    ifindex = worker::PathTable::kNoWay;
+  }
+  if (header == path.header && ifindex == path.ifindex) return;
   path.header = header;
-  workers_.shared().paths.set(index, header);
+  path.ifindex = ifindex;
+  workers_.shared().paths.set(index, header, ifindex);
 }
 
 void Paths::keep_fresh() {

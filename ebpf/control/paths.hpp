@@ -69,6 +69,7 @@ class Paths {
     std::vector<net::NextHop> hops;        // of the route, out of the wan port
     std::optional<net::NeighbourKey> hop;  // in use; none: no route out of the wan port
     std::optional<worker::LinkHeader> header;
+    int ifindex = worker::PathTable::kUnknown;
     bool detour = false;  // the best route leaves by another interface
   };
 

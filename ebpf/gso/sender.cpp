@@ -80,6 +80,12 @@ void add_v6(const std::uint8_t* header, int ifindex, sockaddr_storage& name, Con
 
 }  // namespace
 
+Sender::OnTheWay Sender::treatment_of(const Outgoing& packet) {
+  constexpr std::uint8_t kDontFragment = 0x40;
+  const std::uint8_t* header = packet.data;
+  return header[0] >> 4 == 4 && (header[6] & kDontFragment) == 0 ? OnTheWay::kCut : OnTheWay::kWhole;
+}
+
 int Sender::socket_for(const Outgoing& packet) const {
   const bool v4 = packet.sa->outer_family() == Family::kV4;
   if (packet.sa->udp()) return v4 ? sockets_.udp4 : sockets_.udp6;
@@ -99,7 +105,8 @@ void Sender::compose(std::size_t message, std::size_t first, std::size_t count) 
   m.msg_iov = &parts_[first];
   m.msg_iovlen = count;
   ControlWriter control(m, controls_[message].bytes);
-  v4 ? add_v4(header, wan_.ifindex, name, control) : add_v6(header, wan_.ifindex, name, control);
+  const int ifindex = packet.ifindex > 0 ? packet.ifindex : wan_.ifindex;
+  v4 ? add_v4(header, ifindex, name, control) : add_v6(header, ifindex, name, control);
   // Port of both families at the same place; a raw socket wants 0.
   auto& port = reinterpret_cast<sockaddr_in&>(name).sin_port;
   port = 0;
@@ -111,6 +118,7 @@ void Sender::compose(std::size_t message, std::size_t first, std::size_t count) 
   first_[message] = first;
   first_[message + 1] = first + count;
   fds_[message] = socket_for(packet);
+  on_the_way_[message] = treatment_of(packet);
 }
 
 void Sender::send(std::span<Outgoing> packets) {
@@ -119,13 +127,17 @@ void Sender::send(std::span<Outgoing> packets) {
     const Outgoing& p = packets[i];
     const std::uint32_t length = p.length - p.esp_offset;
     parts_[i] = {p.data + p.esp_offset, length};
-    datagrams_[i] = {{reinterpret_cast<std::uintptr_t>(p.sa), p.traffic_class}, length};
+    // Packets of one SA may differ in DF (DfPolicy::kCopy); addresses of SAs are even.
+    const auto flow = reinterpret_cast<std::uintptr_t>(p.sa) | (treatment_of(p) == OnTheWay::kCut ? 1 : 0);
+    datagrams_[i] = {{flow, p.traffic_class}, length};
   }
   std::size_t messages = 0;
   for (std::size_t at = 0; at < packets.size();) {
-    // A raw packet is a message: no segmentation there.
+    // A raw packet is a message: no segmentation there. One that routers may cut needs an id that no other packet has
+    // for minutes (RFC 6864 4.3): the kernel gives each message one, but counts it up within a train.
     const auto rest = std::span<const Datagram>(datagrams_).subspan(at, packets.size() - at);
-    const std::size_t count = packets[at].sa->udp() ? train_length(rest) : 1;
+    const bool train = packets[at].sa->udp() && treatment_of(packets[at]) == OnTheWay::kWhole;
+    const std::size_t count = train ? train_length(rest) : 1;
     compose(messages++, at, count);
     at += count;
   }
@@ -135,7 +147,11 @@ void Sender::send(std::span<Outgoing> packets) {
 void Sender::submit(std::size_t messages) {
   for (std::size_t at = 0; at < messages;) {
     std::size_t end = at + 1;
-    while (end < messages && fds_[end] == fds_[at]) ++end;
+    while (end < messages && fds_[end] == fds_[at] && on_the_way_[end] == on_the_way_[at]) ++end;
+    if (!prepare(fds_[at], on_the_way_[at])) {
+      lose(at++, errno);
+      continue;
+    }
     const int n = ::sendmmsg(fds_[at], &messages_[at], static_cast<unsigned>(end - at), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n > 0) {
       at += static_cast<std::size_t>(n);
@@ -146,6 +162,18 @@ void Sender::submit(std::size_t messages) {
       ++at;
     }
   }
+}
+
+/// False: the kernel refuses, errno says why.
+bool Sender::prepare(int fd, OnTheWay wanted) {
+  for (DontFragment& socket : dont_fragment_) {
+    if (socket.fd != fd || socket.now == wanted) continue;
+    // Both look at the interface's MTU alone. What routers say is for the gateway to judge (control::PathMtus).
+    const int mode = wanted == OnTheWay::kWhole ? IP_PMTUDISC_PROBE : IP_PMTUDISC_INTERFACE;
+    if (::setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &mode, sizeof mode) != 0) return false;
+    socket.now = wanted;
+  }
+  return true;
 }
 
 /// The train's packets as messages of their own. False: it was no train.

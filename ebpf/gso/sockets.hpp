@@ -1,6 +1,6 @@
 // The sockets of a gso wan port: UDP 4500 (ESP in UDP and IKE, RFC 3948) with the kernel's receive offload, and raw
-// ESP (protocol 50), which has none. All our addresses of one family, non-blocking, DF set: path MTU discovery is
-// the gateway's job (RFC 4301 8.1). Opened by the control thread, used by one worker.
+// ESP (protocol 50), which has none. All our addresses of one family, non-blocking, DF set until the sender says
+// otherwise: path MTU discovery is the gateway's job (RFC 4301 8.1). Opened by the control thread, used by one worker.
 #pragma once
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "base/wire.hpp"
+#include "ebpf/net/ip_statistics.hpp"
 
 namespace gw::gso {
 using worker::Burst;
@@ -53,6 +54,7 @@ WanPort::WanPort(Parts parts, std::unique_ptr<Receiver> receiver)
     s.ready = s.fd >= 0;
     if (s.ready) fds_.push_back(s.fd);
   }
+  if (parts_.tells_reassembly) reassembly_before_ = net::reassembly_failures();
 }
 
 void WanPort::ready(int fd) {
@@ -140,9 +142,10 @@ void WanPort::send(std::span<worker::Outgoing> packets) {
     if (p.lost == GW_DROP_NONE) parts_.frames.give(p.frame);
 }
 
-/// The kernel drops what does not fit the sockets' buffers.
+/// The kernel drops what does not fit the sockets' buffers, and fragments that make no whole packet.
 worker::Losses WanPort::losses() const {
   worker::Losses all;
+  if (parts_.tells_reassembly) all.reassembly = net::reassembly_failures() - reassembly_before_;
   for (const Source& s : sources_) {
     std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
     socklen_t length = sizeof info;

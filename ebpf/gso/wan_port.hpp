@@ -36,7 +36,8 @@ class WanPort final : public worker::Port {
     Sockets sockets;
     worker::FramePool& frames;
     int wan_ifindex = 0;
-    IkeHandler ike;  // none: a worker that is not to get any; counted as lost
+    IkeHandler ike;                 // none: a worker that is not to get any; counted as lost
+    bool tells_reassembly = false;  // the one port that answers for what the kernel counts
   };
   static Result<std::unique_ptr<WanPort>> make(Parts parts);
 
@@ -68,7 +69,8 @@ class WanPort final : public worker::Port {
   Sender sender_;
   std::array<Source, 4> sources_;
   std::vector<int> fds_;
-  std::size_t next_ = 0;  // the source that is asked first
+  std::uint64_t reassembly_before_ = 0;  // the kernel's count when the port was made
+  std::size_t next_ = 0;                 // the source that is asked first
   // What was received and is not handed over yet.
   std::size_t messages_ = 0;
   std::size_t message_ = 0;

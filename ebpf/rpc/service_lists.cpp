@@ -33,6 +33,7 @@ void add_drops(const worker::Port& port, DropList& out) {
   const worker::Losses losses = port.losses();
   add_drop(drop_info(GW_DROP_NO_FRAME).name, losses.no_frame, out);
   add_drop(drop_info(GW_DROP_HANDOVER_FULL).name, losses.ring_full, out);
+  add_drop(drop_info(GW_DROP_KERNEL_REASSEMBLY).name, losses.reassembly, out);
 }
 
 void fill(const worker::WorkerCounters& w, fp::WorkerCounters& out) {

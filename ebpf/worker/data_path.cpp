@@ -90,6 +90,8 @@ void DataPath::flush_wan() {
 }
 
 void DataPath::flush_vnet() {
+  checked_dst_ = {};
+  checked_is_broadcast_ = false;
   for (const Outgoing& o : parts_.vnet.flush()) {
     if (o.lost == GW_DROP_NONE)
       count_in(o.tunnel, o.inner_bytes);

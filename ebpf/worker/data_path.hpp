@@ -151,6 +151,7 @@ class DataPath {
   };
   Forwarded forward_to_vnet(esp::Packet& p, const Slot& s);
   Neighbour* next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const;
+  bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
   gw_drop choose_tunnel(esp::Packet& p, Slot& s, Layer layer);
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
@@ -197,6 +198,8 @@ class DataPath {
   Burst scratch_;                                 // from tunnel devices and other workers
   std::vector<std::vector<Handover>> handovers_;  // by worker: of this burst
   std::array<Slot, kBurst> slots_;
+  IpAddress checked_dst_;  // in this burst, by is_vnet_broadcast()
+  bool checked_is_broadcast_ = false;
   std::uint64_t now_ms_ = 0;
   bool notified_ = false;
 };

@@ -197,9 +197,22 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   } else if (ttl_of(p) <= 1) {
     // The kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business.
     return Forwarded::kKernel;
+  } else if (is_vnet_broadcast(hop, dst)) {
+    return Forwarded::kBroadcast;
   }
   parts_.vnet.queue(out);
   return Forwarded::kQueued;
+}
+
+/// The kernel refuses them without a word. Packets for one host come together: it is asked about once.
+bool DataPath::is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst) {
+  if (dst.is_v6() || hop.gateway_family != 0) return false;
+  if (dst != checked_dst_) {
+    checked_dst_ = dst;
+    const Neighbour* const neighbour = parts_.shared.neighbours.find(dst);
+    checked_is_broadcast_ = neighbour && neighbour->header.length == 0;
+  }
+  return checked_is_broadcast_;
 }
 
 Neighbour* DataPath::next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const {

@@ -235,6 +235,10 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
     if (header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
     if (p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
     write_link_header(out, *header, sa.outer_family());
+  } else {
+    // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
+    out.ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
+    if (out.ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s);
   }
   parts_.wan.queue(out);
 }

@@ -72,13 +72,15 @@ struct Outgoing {
   // wan only: what a train of datagrams has in common.
   std::uint8_t traffic_class = 0;       // of the outer header
   std::uint16_t esp_offset = 0;         // of the SPI, from the IP header
+  int ifindex = 0;                      // by which the kernel sends it; 0: the wan port itself
   const esp::OutboundSa* sa = nullptr;  // endpoints and encapsulation: header(); valid until flush() ends
 };
 
 /// What the kernel could not hand to us, since the start.
 struct Losses {
-  std::uint64_t no_frame = 0;   // no buffer, or the packet larger than one
-  std::uint64_t ring_full = 0;  // receive ring or socket buffer
+  std::uint64_t no_frame = 0;    // no buffer, or the packet larger than one
+  std::uint64_t ring_full = 0;   // receive ring or socket buffer
+  std::uint64_t reassembly = 0;  // fragments that the kernel was to put together, and could not
 };
 
 class Port {

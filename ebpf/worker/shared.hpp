@@ -88,8 +88,15 @@ class PathTable {
     return header;
   }
 
+  /// Any thread. For ports whose packets the kernel sends: the interface by which the peer is reached, the wan port or
+  /// one of its sub-interfaces; kUnknown, kNoWay.
+  int interface_of(PathIndex path) const { return slots_[path].ifindex.load(std::memory_order_relaxed); }
+  static constexpr int kUnknown = 0;
+  static constexpr int kNoWay = -1;
+
   /// The writer.
-  void set(PathIndex path, const std::optional<LinkHeader>& header) {
+  void set(PathIndex path, const std::optional<LinkHeader>& header, int ifindex) {
+    slots_[path].ifindex.store(ifindex, std::memory_order_relaxed);
     const LinkHeader* now = header ? new LinkHeader(*header) : nullptr;
     if (const LinkHeader* before = slots_[path].header.exchange(now, std::memory_order_acq_rel))
       retired_.emplace_back(before);
@@ -102,6 +109,7 @@ class PathTable {
  private:
   struct Slot {
     std::atomic<const LinkHeader*> header{nullptr};
+    std::atomic<int> ifindex{kUnknown};
     UsedFlag used;
   };
   std::vector<Slot> slots_;

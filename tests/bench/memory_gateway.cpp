@@ -67,7 +67,7 @@ Result<std::unique_ptr<TunnelEnd>> TunnelEnd::create() {
 
 void TunnelEnd::install(worker::DataPath& path, worker::Shared& shared) const {
   shared.set_owner(0, 0);
-  shared.paths.set(0, worker::LinkHeader{{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, 14});
+  shared.paths.set(0, worker::LinkHeader{{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, 14}, worker::PathTable::kUnknown);
   net::Link link;
   link.mtu = 1500;
   path.set_links(link, link);

@@ -163,11 +163,14 @@ class WanPortTest : public testing::TestWithParam<Family> {
   }
 
   /// An outer packet in a frame, as encapsulation leaves it; the ESP part is `esp`.
-  void queue(const esp::OutboundSa& sa, const Bytes& esp, std::uint8_t traffic_class = 0) {
+  void queue(const esp::OutboundSa& sa, const Bytes& esp, std::uint8_t traffic_class = 0,
+             std::uint16_t fragment_field = esp::kDontFragment) {
     worker::FrameAddress frame = 0;
     ASSERT_TRUE(pools_[0]->take(frame));
     const std::size_t header = sa.header().size() - 4;
     std::uint8_t* data = pools_[0]->at(frame) + worker::kHeadroom;
+    std::ranges::copy(sa.header(), data);
+    if (v4()) store_be(data + 6, fragment_field);
     std::ranges::copy(esp, data + header);
     port_->queue({.data = data,
                   .length = static_cast<std::uint32_t>(header + esp.size()),
