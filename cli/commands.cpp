@@ -126,10 +126,16 @@ class Program {
       if (json_)
         session_->print_json(reply);
       else
-        surroundings_.out << render(reply, session_->view());
+        surroundings_.out << render(reply, view());
       surroundings_.out.flush();
       if (watch_ == 0 || !surroundings_.pause(seconds(watch_))) return verdict(reply);
     }
+  }
+
+  View view() const {
+    View view = session_->view();
+    if (details_) view.detail = Detail::kLong;
+    return view;
   }
 
   template <class Reply>
@@ -159,9 +165,10 @@ class Program {
         command(app_, "show", "Show tunnels, BGP, routes, counters, configuration",
                 "  gwctl show tunnels\n  gwctl show bgp learned 169.254.21.2\n  gwctl --json show sas");
     show_app.require_subcommand(1);
-    add_view<api::TunnelsReply>(
-        show_app, "tunnels", "Every tunnel with its state, and why it is not up", "/v1/tunnels",
-        "  gwctl show tunnels\n  gwctl show tunnels --watch 2\n  gwctl show tunnels --check || alert");
+    add_view<api::TunnelsReply>(show_app, "tunnels", "Every tunnel with its state, and why it is not up", "/v1/tunnels",
+                                "  gwctl show tunnels\n  gwctl show tunnels --details\n  gwctl show tunnels --watch 2\n"
+                                "  gwctl show tunnels --check || alert")
+        .add_flag("--details", details_, "endpoint, IKE proposal, and why ESP is in UDP or not");
     add_view<api::SasReply>(show_app, "sas", "The security associations in the fast path", "/v1/sas",
                             "  gwctl show sas\n  gwctl show sas --json");
     add_bgp(show_app);
@@ -384,6 +391,7 @@ class Program {
   std::string timeout_ = "30s";
   bool json_ = false;
   bool check_ = false;
+  bool details_ = false;
   int watch_ = 0;
   std::string prefix_;
   std::string peer_;

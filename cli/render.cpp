@@ -76,6 +76,17 @@ std::string render(const api::StatusReply& reply, const View& view) {
   return out + "\n" + or_nothing(table, "no components", view);
 }
 
+namespace {
+
+/// What is decided once, when the tunnel comes up.
+void note_details(const api::Tunnel& tunnel, Table& table) {
+  table.note(std::format("from {}{}{}", tunnel.local_address(), tunnel.ike_proposal().empty() ? "" : ", IKE ",
+                         tunnel.ike_proposal()));
+  if (!tunnel.encapsulation_reason().empty()) table.note("ESP " + tunnel.encapsulation_reason());
+}
+
+}  // namespace
+
 std::string render(const api::TunnelsReply& reply, const View& view) {
   Table table({{"Tunnel"},
                {"State"},
@@ -94,6 +105,7 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()),
                human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(), state(tunnel.bgp_state()),
                tunnel.routes_received()});
+    if (view.detail == Detail::kLong) note_details(tunnel, table);
     if (tunnel.path_mtu() != 0)
       table.note(std::format("the path to {} takes packets of {} bytes: {} inside", tunnel.remote_address(),
                              tunnel.path_mtu(), tunnel.mtu()));

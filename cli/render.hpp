@@ -1,6 +1,7 @@
 // The API's messages as text for people. Pure: no terminal, no clock, no socket; any thread.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/clock.hpp"
@@ -11,9 +12,12 @@ namespace gw::cli {
 
 namespace api = ::gw::api::v1;
 
+enum class Detail : std::uint8_t { kShort, kLong };
+
 struct View {
   WallTime now;  // for "up since"
   Style style = Style::kPlain;
+  Detail detail = Detail::kShort;
 };
 
 std::string render(const api::StatusReply& reply, const View& view);

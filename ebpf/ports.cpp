@@ -177,14 +177,6 @@ void tell(const OpenPort& port) {
 
 }  // namespace
 
-PortChoice choose_port_kind(std::optional<PortKind> asked, const PortOffer& offer) {
-  if (asked) return {*asked, "as gw-fastpath was told"};
-  const std::string driver = offer.driver.empty() ? "the driver" : std::format("the driver {}", offer.driver);
-  if (offer.zero_copy) return {PortKind::kXsk, std::format("{} offers zero-copy AF_XDP", driver)};
-  return {PortKind::kGso,
-          std::format("{} offers no zero-copy AF_XDP, and segmentation offload is faster than copying", driver)};
-}
-
 PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link) {
   return choose_port_kind(
       asked, PortOffer{.driver = net::driver_name(link.name), .zero_copy = xsk::offers_zero_copy(link.ifindex)});

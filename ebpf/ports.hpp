@@ -11,6 +11,7 @@
 #include "base/result.hpp"
 #include "ebpf/gso/data_tun.hpp"
 #include "ebpf/net/netlink.hpp"
+#include "ebpf/port_kind.hpp"
 #include "ebpf/relay/ike_inbox.hpp"
 #include "ebpf/rpc/service.hpp"
 #include "ebpf/worker/frame_pool.hpp"
@@ -23,23 +24,7 @@
 
 namespace gw {
 
-enum class PortKind : std::uint8_t {
-  kXsk,  // XDP and AF_XDP
-  kGso,  // the kernel's sockets and a TUN device, with segmentation offload
-};
-
-/// Which kind, and why: a sentence for an operator.
-struct PortChoice {
-  PortKind kind = PortKind::kXsk;
-  std::string reason;
-};
-struct PortOffer {
-  std::string driver;
-  bool zero_copy = false;  // AF_XDP
-};
-/// What was asked for (none: automatic); else xsk where the driver offers zero-copy AF_XDP. Pure.
-PortChoice choose_port_kind(std::optional<PortKind> asked, const PortOffer& offer);
-/// For this interface.
+/// By what this interface's driver offers.
 PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link);
 
 struct PortPlace {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "gwd/control/encapsulation.hpp"
 #include "gwd/control/kernel_net.hpp"
 
 namespace gw::gwd {
@@ -62,18 +63,6 @@ std::string bgp_trouble(const std::string& state, const std::string& last_error,
   return last_error.empty() ? "no answer yet" : last_error;
 }
 
-std::string encapsulation_reason(const config::TunnelModel& model, const IkeStatus& status, const IkeController& ike) {
-  const bool gso = ike.default_encapsulation() == ike::Encapsulation::kForceUdp;
-  if (!status.udp_encapsulation) {
-    if (model.encapsulation == config::v1::ENCAPSULATION_NATIVE) return "native ESP: configured, and no NAT on the way";
-    return gso ? "native ESP: agreed before the wan port was known to be gso" : "native ESP: no NAT on the way";
-  }
-  if (model.encapsulation == config::v1::ENCAPSULATION_UDP) return "in UDP: configured";
-  if (model.encapsulation == config::v1::ENCAPSULATION_AUTO && gso)
-    return "in UDP: the wan port is gso, which offloads UDP and not ESP";
-  return "in UDP: a NAT is on the way, or the peer asked for it";
-}
-
 }  // namespace
 
 std::uint64_t unix_ms(WallTime time) {
@@ -103,7 +92,10 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       out.set_esp_proposal(ike->esp_proposal);
       out.set_udp_encapsulation(ike->udp_encapsulation);
       if (ike->state == TunnelState::kUp)
-        out.set_encapsulation_reason(encapsulation_reason(model, *ike, gateway.ike()));
+        out.set_encapsulation_reason(
+            std::string(encapsulation_reason({.configured = model.encapsulation,
+                                              .by_default = gateway.ike().default_encapsulation(),
+                                              .agreed = ike->udp_encapsulation ? EspForm::kInUdp : EspForm::kNative})));
       out.set_rekeys(ike->rekeys);
       if (ike->up_since) out.set_up_since_unix_ms(unix_ms(*ike->up_since));
     }

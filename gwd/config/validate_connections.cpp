@@ -172,6 +172,22 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
   rules.one_word(own + ".md5_file", bgp.md5_file());
 }
 
+// Two keys for one thing; `udp_encapsulation` is the older one.
+void check_encapsulation(Rules& rules, const Path& path, const v1::Connection& connection) {
+  const Path own = path + ".udp_encapsulation";
+  if (!rules.given(path + ".encapsulation") || !rules.given(own)) return;
+  const bool udp = connection.encapsulation() == v1::ENCAPSULATION_UDP;
+  const std::string said =
+      std::format("`encapsulation: {}`", udp                                                      ? "udp"
+                                         : connection.encapsulation() == v1::ENCAPSULATION_NATIVE ? "native"
+                                                                                                  : "auto");
+  if (udp == connection.udp_encapsulation())
+    rules.warning(own, std::format("{} says it already", said), "no `udp_encapsulation`");
+  else
+    rules.error(own, std::format("{} contradicts {}", connection.udp_encapsulation() ? "`true`" : "`false`", said),
+                "no `udp_encapsulation`, which is the older spelling");
+}
+
 void check_connection(Rules& rules, const Path& path, const v1::Connection& connection) {
   check_references(rules, path, connection);
   if (rules.required(path + ".secret", connection.has_secret(), "{ psk_file }")) {
@@ -185,6 +201,7 @@ void check_connection(Rules& rules, const Path& path, const v1::Connection& conn
   check_margin(rules, path + ".ike", profile.ike().lifetime(), profile.ike().rekey_margin());
   check_margin(rules, path + ".ipsec", profile.ipsec().lifetime(), profile.ipsec().rekey_margin());
   if (connection.has_ipsec()) check_esp_algorithms(rules, path + ".ipsec", profile.ipsec());
+  check_encapsulation(rules, path, connection);
   check_outer_header(rules, path + ".outer_header", connection.outer_header());
   check_bgp(rules, path, connection);
   rules.number(path + ".mtu", connection.mtu(), {576, kMaxInnerMtu});

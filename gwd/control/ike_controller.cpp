@@ -6,19 +6,12 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "gwd/control/encapsulation.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
 
 namespace {
-
-ike::Encapsulation resolve(config::v1::Encapsulation wanted, ike::Encapsulation by_default) {
-  switch (wanted) {
-    case config::v1::ENCAPSULATION_UDP: return ike::Encapsulation::kForceUdp;
-    case config::v1::ENCAPSULATION_NATIVE: return ike::Encapsulation::kAuto;
-    default: return by_default;
-  }
-}
 
 ike::TunnelIntent to_intent(const config::TunnelModel& model, ike::Encapsulation by_default) {
   ike::TunnelIntent intent;
@@ -38,7 +31,7 @@ ike::TunnelIntent to_intent(const config::TunnelModel& model, ike::Encapsulation
   intent.initiate = model.initiate == config::Initiate::kInitiatorOnly   ? ike::InitiateMode::kInitiatorOnly
                     : model.initiate == config::Initiate::kResponderOnly ? ike::InitiateMode::kResponderOnly
                                                                          : ike::InitiateMode::kDefault;
-  intent.encapsulation = resolve(model.encapsulation, by_default);
+  intent.encapsulation = resolve_encapsulation(model.encapsulation, by_default);
   intent.esn = model.esp.esn ? ike::Esn::kOffer : ike::Esn::kNever;
   return intent;
 }

@@ -38,6 +38,18 @@ TEST(Render, Tunnels) {
   EXPECT_TRUE(all_up(from_json<api::TunnelsReply>(R"({"tunnels": [{"state": "up"}, {"state": "disabled"}]})")));
 }
 
+TEST(Render, TunnelsInDetail) {
+  const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
+    {"name": "a", "state": "up", "local_address": "192.0.2.1", "ike_proposal": "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384",
+     "encapsulation_reason": "in UDP: configured"}, {"name": "b", "state": "down", "local_address": "192.0.2.1", "reason": "no answer"}]})");
+  const std::string text = render(reply, {kView.now, Style::kPlain, Detail::kLong});
+  EXPECT_NE(
+      text.find("\n    from 192.0.2.1, IKE AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384\n    ESP in UDP: configured\nb "),
+      std::string::npos)
+      << text;
+  EXPECT_TRUE(text.ends_with("\n    from 192.0.2.1\n    no answer\n")) << text;
+}
+
 TEST(Render, ATunnelThatIsUpAndCarriesNoRoutesSaysWhyADisabledOneSaysNothing) {
   const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
     {"name": "a", "state": "up", "fault": "NoFault", "reason": "no routes: BGP is Idle"}, {"name": "b", "state": "disabled", "fault": "NoFault"}]})");

@@ -250,6 +250,23 @@ INSTANTIATE_TEST_SUITE_P(
              "g.yaml:24:19: connections[0].dpd.delay: 2h is out of range (expected 1s to 3600s)"},
         Edit{"ipsec: {", "dpd: { delay: 1s }\n    ipsec: {",
              "g.yaml:24:19: warning: connections[0].dpd.delay: 1s is shorter than clouds allow (expected 9s to 3600s)"},
+        Edit{"    secret: { psk_file: a.psk }\n",
+             "    secret: { psk_file: a.psk }\n    encapsulation: native\n    udp_encapsulation: true\n",
+             "g.yaml:25:24: connections[0].udp_encapsulation: `true` contradicts `encapsulation: native` (expected no "
+             "`udp_encapsulation`, which is the older spelling)"},
+        Edit{"    secret: { psk_file: a.psk }\n",
+             "    secret: { psk_file: a.psk }\n    encapsulation: auto\n    udp_encapsulation: true\n",
+             "g.yaml:25:24: connections[0].udp_encapsulation: `true` contradicts `encapsulation: auto` (expected no "
+             "`udp_encapsulation`, which is the older spelling)"},
+        Edit{"    secret: { psk_file: a.psk }\n",
+             "    secret: { psk_file: a.psk }\n    encapsulation: udp\n    udp_encapsulation: false\n",
+             "g.yaml:25:24: connections[0].udp_encapsulation: `false` contradicts `encapsulation: udp` (expected no "
+             "`udp_encapsulation`, which is the older spelling)"},
+        Edit{"    secret: { psk_file: a.psk }\n",
+             "    secret: { psk_file: a.psk }\n    encapsulation: udp\n    udp_encapsulation: true\n",
+             "g.yaml:25:24: warning: connections[0].udp_encapsulation: `encapsulation: udp` says it already (expected "
+             "no "
+             "`udp_encapsulation`)"},
         Edit{"ipsec: {", "mtu: 100\n    ipsec: {",
              "g.yaml:24:10: connections[0].mtu: 100 is out of range (expected 576 to 9000)"},
         Edit{"ipsec: {", "mtu: 1200\n    ipsec: {",
