@@ -9,6 +9,10 @@ namespace gw::worker {
 
 namespace {
 
+// IKE messages with chains of certificates are larger than any packet of ESP (RFC 7296 2: 3,000 bytes, and more where
+// the peer does). Memory that no such message touches is not taken.
+constexpr std::uint32_t kMaxDatagram = 16384;
+
 std::uint64_t random_seed() {
   std::uint64_t seed = 0;
   if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) std::abort();  // cannot happen for 8 bytes
@@ -21,7 +25,7 @@ DataPath::DataPath(const Parts& parts)
     : parts_(parts),
       codec_(parts.crypto),
       tunnels_(parts.tunnels.size()),
-      reassembler_(random_seed(), {.datagram_bytes = parts.frames.memory().frame_bytes() - kHeadroom}),
+      reassembler_(random_seed(), {.datagram_bytes = kMaxDatagram}),
       handovers_(parts.exchange.workers()) {
   for (auto& staged : handovers_) staged.reserve(kBurst);
 }

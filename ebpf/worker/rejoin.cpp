@@ -1,6 +1,7 @@
 // Outer fragments on an xsk port: collected until the packet is whole, then worked on as if it had come so. Other UDP
 // than ESP gets here, too (XDP cannot tell later fragments apart), and goes to the kernel in one piece.
 #include <cstring>
+#include <span>
 
 #include "base/ip_headers.hpp"
 #include "base/wire.hpp"
@@ -18,12 +19,12 @@ IpAddress source_of(const esp::Packet& p) {
 }
 
 /// UDP to another port than 4500, or IKE there: the non-ESP marker (RFC 3948 2.2).
-bool is_for_kernel(const esp::Packet& p) {
-  const std::uint8_t* h = p.data();
+bool is_for_kernel(std::span<const std::uint8_t> packet) {
+  const std::uint8_t* h = packet.data();
   const bool v4 = h[0] >> 4 == 4;
   const std::uint32_t udp = v4 ? (h[0] & 0xfu) * 4 : 40;
   if (h[v4 ? 9 : 6] != kProtocolUdp) return false;
-  if (p.length < udp + kUdpHeader + kMarkerBytes) return true;
+  if (packet.size() < udp + kUdpHeader + kMarkerBytes) return true;
   return load_be<std::uint16_t>(h + udp + 2) != esp::kNatTraversalPort ||
          load_be<std::uint32_t>(h + udp + kUdpHeader) == 0;
 }
@@ -46,16 +47,22 @@ bool DataPath::rejoin(esp::Packet& p, PacketMeta& meta) {
   }
   parts_.counters.rejoined.add();
   const auto whole = reassembler_.packet();
+  if (is_for_kernel(whole)) {
+    if (parts_.raw.deliver(whole))
+      parts_.frames.give(meta.frame);
+    else
+      drop(GW_DROP_REDIRECT_FAILED, {.frame = meta.frame});
+    return false;
+  }
+  if (whole.size() > parts_.frames.memory().capacity(meta.frame) - kHeadroom) {
+    drop(GW_DROP_TOO_BIG, {.frame = meta.frame});
+    return false;
+  }
   p.offset = kHeadroom;
   p.length = static_cast<std::uint32_t>(whole.size());
   std::memcpy(p.data(), whole.data(), whole.size());
   meta.layer = Layer::kIp;
-  if (!is_for_kernel(p)) return true;
-  if (parts_.raw.deliver(p.bytes()))
-    parts_.frames.give(meta.frame);
-  else
-    drop(GW_DROP_REDIRECT_FAILED, {.frame = meta.frame});
-  return false;
+  return true;
 }
 
 void DataPath::count_fragment_drops() {
