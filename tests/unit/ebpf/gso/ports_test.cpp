@@ -164,7 +164,7 @@ class WanPortTest : public testing::TestWithParam<Family> {
 
   /// An outer packet in a frame, as encapsulation leaves it; the ESP part is `esp`.
   void queue(const esp::OutboundSa& sa, const Bytes& esp, std::uint8_t traffic_class = 0,
-             std::uint16_t fragment_field = esp::kDontFragment) {
+             std::uint16_t fragment_field = kDontFragment) {
     worker::FrameAddress frame = 0;
     ASSERT_TRUE(pools_[0]->take(frame));
     const std::size_t header = sa.header().size() - 4;
