@@ -45,11 +45,14 @@ inline bool ipv4_checksum_ok(const std::uint8_t* header, std::size_t bytes) {
   if (bytes != 20) [[unlikely]]
     return fold16(sum16(header, bytes)) == 0xffff;
   // All ones is all ones in either byte order (RFC 1071 2B): no swapping for nearly every packet.
-  std::uint32_t words[5];
-  std::memcpy(words, header, sizeof words);
-  std::uint64_t sum = 0;
-  for (const std::uint32_t w : words) sum += w;
-  return fold16(sum) == 0xffff;
+  std::uint64_t first;
+  std::uint64_t second;
+  std::uint32_t last;
+  std::memcpy(&first, header, 8);
+  std::memcpy(&second, header + 8, 8);
+  std::memcpy(&last, header + 16, 4);
+  constexpr std::uint64_t kLow = 0xffffffff;
+  return fold16((first & kLow) + (first >> 32) + (second & kLow) + (second >> 32) + last) == 0xffff;
 }
 
 }  // namespace gw::esp

@@ -20,11 +20,31 @@ enum Protocol : std::uint8_t {
   kUdpLite = 136,
 };
 
-struct Transport {
-  std::uint8_t protocol = 0;
-  std::uint32_t offset = 0;  // 0: not in this packet
-  bool fragment = false;
-};
+void read_ports(std::span<const std::uint8_t> packet, Flow& flow) {
+  const std::size_t left = packet.size() - flow.l4_offset;
+  const std::uint8_t* p = packet.data() + flow.l4_offset;
+  switch (flow.protocol) {
+    case kTcp:
+    case kUdp:
+    case kDccp:
+    case kSctp:
+    case kUdpLite:
+      if (left < 4) return;
+      flow.port[0] = load_be<std::uint16_t>(p);
+      flow.port[1] = load_be<std::uint16_t>(p + 2);
+      flow.has_ports = true;
+      return;
+    case kIcmp:
+    case kIcmpV6:
+      if (left < 2) return;
+      flow.port[0] = flow.port[1] = load_be<std::uint16_t>(p);
+      flow.has_ports = true;
+      return;
+    default: return;
+  }
+}
+
+}  // namespace
 
 // RFC 8200 4.1. Stops at the first header that is none of the extension headers, or is cut short.
 Transport find_transport_v6(std::span<const std::uint8_t> packet) {
@@ -60,54 +80,19 @@ Transport find_transport_v6(std::span<const std::uint8_t> packet) {
   }
 }
 
-Transport find_transport_v4(std::span<const std::uint8_t> packet) {
-  const std::uint16_t field = load_be<std::uint16_t>(packet.data() + 6);
-  Transport t{.protocol = packet[9], .offset = (packet[0] & 0xfU) * 4, .fragment = (field & 0x3fff) != 0};
-  if ((field & 0x1fff) != 0) t.offset = 0;
-  return t;
-}
-
-void read_ports(std::span<const std::uint8_t> packet, Flow& flow) {
-  const std::size_t left = packet.size() - flow.l4_offset;
-  const std::uint8_t* p = packet.data() + flow.l4_offset;
-  switch (flow.protocol) {
-    case kTcp:
-    case kUdp:
-    case kDccp:
-    case kSctp:
-    case kUdpLite:
-      if (left < 4) return;
-      flow.port[0] = load_be<std::uint16_t>(p);
-      flow.port[1] = load_be<std::uint16_t>(p + 2);
-      flow.has_ports = true;
-      return;
-    case kIcmp:
-    case kIcmpV6:
-      if (left < 2) return;
-      flow.port[0] = flow.port[1] = load_be<std::uint16_t>(p);
-      flow.has_ports = true;
-      return;
-    default: return;
-  }
-}
-
-}  // namespace
-
 Flow parse_flow(std::span<const std::uint8_t> packet, Family family) {
   Flow flow{};
   flow.family = family;
   const std::uint8_t* p = packet.data();
-  Transport transport;
   if (family == Family::kV4) {
     flow.address[0][1] = load_be<std::uint32_t>(p + 12);
     flow.address[1][1] = load_be<std::uint32_t>(p + 16);
-    transport = find_transport_v4(packet);
   } else {
     for (std::size_t end = 0; end < 2; ++end)
       for (std::size_t half = 0; half < 2; ++half)
         flow.address[end][half] = load_be<std::uint64_t>(p + 8 + end * 16 + half * 8);
-    transport = find_transport_v6(packet);
   }
+  const Transport transport = find_transport(packet, family);
   flow.protocol = transport.protocol;
   flow.l4_offset = transport.offset;
   flow.fragment = transport.fragment;

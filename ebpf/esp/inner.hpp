@@ -37,6 +37,26 @@ inline std::optional<InnerHeader> check_inner(std::span<const std::uint8_t> byte
   return std::nullopt;
 }
 
+/// Where the transport header is, after IPv6 extension headers.
+struct Transport {
+  std::uint8_t protocol = 0;
+  std::uint32_t offset = 0;  // 0: not in this packet
+  bool fragment = false;     // any fragment, the first one, too
+};
+
+inline Transport find_transport_v4(std::span<const std::uint8_t> packet) {
+  const std::uint16_t field = load_be<std::uint16_t>(packet.data() + 6);
+  Transport t{.protocol = packet[9], .offset = (packet[0] & 0xfU) * 4, .fragment = (field & 0x3fff) != 0};
+  if ((field & 0x1fff) != 0) t.offset = 0;
+  return t;
+}
+Transport find_transport_v6(std::span<const std::uint8_t> packet);
+
+/// `packet` starts with a header that check_inner() accepted and is total_length long.
+inline Transport find_transport(std::span<const std::uint8_t> packet, Family family) {
+  return family == Family::kV4 ? find_transport_v4(packet) : find_transport_v6(packet);
+}
+
 struct Flow {
   Family family;
   std::uint8_t protocol;        // after IPv6 extension headers

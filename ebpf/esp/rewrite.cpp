@@ -54,23 +54,24 @@ bool decrement_ttl(std::span<std::uint8_t> packet, Family family) {
     return true;
   }
   if (packet[8] <= 1) return false;
+  // Nothing is read that was just written in another size: that would wait for the write.
   const auto before = load_be<std::uint16_t>(&packet[8]);
-  --packet[8];
-  store_be(&packet[10],
-           updated_checksum(load_be<std::uint16_t>(&packet[10]), before, load_be<std::uint16_t>(&packet[8])));
+  const auto after = static_cast<std::uint16_t>(before - 0x100);
+  store_be(&packet[8], after);
+  store_be(&packet[10], updated_checksum(load_be<std::uint16_t>(&packet[10]), before, after));
   return true;
 }
 
 bool complete_checksum(std::span<std::uint8_t> packet, Family family) {
-  const Flow flow = parse_flow(packet, family);
-  if (flow.fragment || flow.l4_offset == 0) return false;
-  const auto l4 = packet.subspan(flow.l4_offset);
-  const bool tcp = flow.protocol == kProtocolTcp;
-  if (!tcp && flow.protocol != kProtocolUdp) return false;
+  const Transport transport = find_transport(packet, family);
+  if (transport.fragment || transport.offset == 0) return false;
+  const auto l4 = packet.subspan(transport.offset);
+  const bool tcp = transport.protocol == kProtocolTcp;
+  if (!tcp && transport.protocol != kProtocolUdp) return false;
   const std::size_t at = tcp ? kTcpChecksum : kUdpChecksum;
   if (l4.size() < at + 2) return false;
   const std::uint64_t addresses = family == Family::kV4 ? sum16(&packet[12], 8) : sum16(&packet[8], 32);
-  if (load_be<std::uint16_t>(&l4[at]) != fold16(addresses + flow.protocol + l4.size())) return false;
+  if (load_be<std::uint16_t>(&l4[at]) != fold16(addresses + transport.protocol + l4.size())) return false;
   // The field is the pseudo-header's part of the sum already.
   const auto checksum = static_cast<std::uint16_t>(~fold16(sum16(l4.data(), l4.size())));
   store_be(&l4[at], !tcp && checksum == 0 ? std::uint16_t{0xffff} : checksum);  // RFC 768: 0 is "none"

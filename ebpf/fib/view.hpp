@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -97,10 +98,16 @@ struct BurstV6 {
 };
 std::span<const BurstV6> ways_of_burst_v6();
 
+/// The slot of a next hop's only tunnel: no flow needs to be hashed. None: there are several.
+inline std::optional<std::uint16_t> only_tunnel(gw_next_hop& hop) {
+  const std::uint32_t only = std::atomic_ref(hop.only).load(std::memory_order_relaxed);
+  if (only == 0) return std::nullopt;
+  return static_cast<std::uint16_t>(only - 1);
+}
+
 /// The tunnel slot that carries a flow. `hash` is spread over the buckets by its low bits.
 inline std::uint16_t bucket_of(gw_next_hop& hop, std::uint32_t hash) {
-  const std::uint32_t only = std::atomic_ref(hop.only).load(std::memory_order_relaxed);
-  if (only != 0) return static_cast<std::uint16_t>(only - 1);
+  if (const auto only = only_tunnel(hop)) return *only;
   return std::atomic_ref(hop.bucket[hash % GW_NEXT_HOP_BUCKETS]).load(std::memory_order_relaxed);
 }
 

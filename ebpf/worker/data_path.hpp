@@ -25,6 +25,7 @@
 #include "ebpf/worker/handover.hpp"
 #include "ebpf/worker/parking.hpp"
 #include "ebpf/worker/port.hpp"
+#include "ebpf/worker/route_burst.hpp"
 #include "ebpf/worker/shared.hpp"
 
 namespace gw::worker {
@@ -134,7 +135,9 @@ class DataPath {
   /// What a burst holds besides its packets while SAs are looked up.
   using Buckets = std::array<std::size_t, kBurst>;
 
-  gw_next_hop& hop_to(const IpAddress& dst) const { return parts_.fib.next_hops[fib::lookup(parts_.fib, dst)]; }
+  gw_next_hop& hop_of(const RouteBurst& routes, std::size_t packet) const {
+    return parts_.fib.next_hops[routes.hop(packet)];
+  }
   static gw_drop find_esp(esp::Packet& p, PacketMeta& meta);
   std::size_t parse_burst(Burst& burst, Buckets& buckets);
   std::size_t assign_sas(Burst& burst, const Buckets& buckets, std::size_t count);
@@ -142,18 +145,28 @@ class DataPath {
   bool park(const esp::Packet& p, const PacketMeta& meta);
   bool rejoin(esp::Packet& p, PacketMeta& meta);
   void count_fragment_drops();
-  void deliver(esp::Packet& p, const Slot& s);
-  bool is_spoofed(const IpAddress& src, const IpAddress& dst) const;
+  /// What the forwarding table says of a packet's two ends.
+  struct Ends {
+    const gw_next_hop& source;
+    const gw_next_hop& destination;
+  };
+  void deliver(esp::Packet& p, const Slot& s, const Ends& ends);
+  static bool is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends& ends);
   enum class Forwarded : std::uint8_t {
     kQueued,
     kKernel,     // the kernel has to see to it
     kBroadcast,  // for all hosts of a network of ours
   };
-  Forwarded forward_to_vnet(esp::Packet& p, const Slot& s);
+  Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, const gw_next_hop& hop);
   Neighbour* next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const;
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
-  gw_drop choose_tunnel(esp::Packet& p, Slot& s, Layer layer);
+  std::size_t check_burst(Burst& burst);
+  struct Choice {
+    gw_drop refused = GW_DROP_NONE;
+    TunnelSlot tunnel = kNoTunnel;
+  };
+  Choice choose_tunnel(const esp::Packet& p, gw_next_hop& hop) const;
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
   gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
   void send_to_tunnels(std::span<esp::Packet> packets);

@@ -14,6 +14,8 @@
 namespace gw::worker {
 namespace {
 
+Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6; }
+
 IpAddress inner_src(const esp::Packet& p) {
   if (p.data()[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(p.data() + 12));
   return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 8, 16));
@@ -139,6 +141,8 @@ std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size
 void DataPath::decapsulate(Burst& burst, std::size_t count) {
   auto& packets = burst.packets;
   const esp::BurstResult result = codec_.decapsulate(std::span(packets).first(count), now_ms_);
+  RouteBurst sources;
+  RouteBurst destinations;
   for (std::size_t i = 0; i < count; ++i) {
     Inbound& in = *slots_[i].in;
     if (result.events != 0)
@@ -148,20 +152,26 @@ void DataPath::decapsulate(Burst& burst, std::size_t count) {
       continue;
     }
     if (!std::exchange(in.confirmed, true)) notify(Confirmed{{in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}});
-    deliver(packets[i], slots_[i]);
+    const std::uint8_t* const header = packets[i].data();
+    const Family family = family_of(packets[i]);
+    sources.add(i, header + (family == Family::kV4 ? 12 : 8), family);
+    destinations.add(i, header + (family == Family::kV4 ? 16 : 24), family);
   }
+  sources.find(parts_.fib);
+  destinations.find(parts_.fib);
+  for (std::size_t i = 0; i < count; ++i)
+    if (packets[i].drop == GW_DROP_NONE) deliver(packets[i], slots_[i], {hop_of(sources, i), hop_of(destinations, i)});
   flush_vnet();
 }
 
-void DataPath::deliver(esp::Packet& p, const Slot& s) {
-  const Family family = p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6;
+void DataPath::deliver(esp::Packet& p, const Slot& s, const Ends& ends) {
   const TunnelConfig& tunnel = tunnels_[s.tunnel].config;
   // Both directions of a TCP handshake cross the tunnel: the peer's SYN tells our hosts what to send.
-  (void)esp::clamp_mss(p.bytes(), family, tunnel.mss);
+  (void)esp::clamp_mss(p.bytes(), family_of(p), tunnel.mss);
   parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
-  if (is_spoofed(inner_src(p), inner_dst(p))) return drop(GW_DROP_SPOOFED_SOURCE, s);
+  if (is_spoofed(inner_src(p), inner_dst(p), ends)) return drop(GW_DROP_SPOOFED_SOURCE, s);
   if (is_multicast_for_others(inner_dst(p))) return drop(GW_DROP_MULTICAST, s);
-  switch (forward_to_vnet(p, s)) {
+  switch (forward_to_vnet(p, s, ends.destination)) {
     case Forwarded::kQueued: return;
     case Forwarded::kKernel: return write_to_tun(p, s);
     case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s);
@@ -169,20 +179,18 @@ void DataPath::deliver(esp::Packet& p, const Slot& s) {
 }
 
 /// No site may speak for us or for the VNet, whatever the SA's selectors say (RFC 1812 5.3.8).
-bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst) const {
+bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends& ends) {
   // Of the link: BGP between the tunnel's own ends (169.254/16, fe80::/10), neighbour discovery, multicast
   // reports (also from the unspecified address, RFC 4862 5.4.2). For us, never to be forwarded (RFC 3927 2.7).
   if (src.is_link_local() || (src.is_v6() && src.is_unspecified()))
-    return !dst.is_multicast() && hop_to(dst).kind != GW_NEXT_HOP_LOCAL;
+    return !dst.is_multicast() && ends.destination.kind != GW_NEXT_HOP_LOCAL;
   if (nobody(src)) return true;
-  const std::uint32_t kind = hop_to(src).kind;
-  return kind == GW_NEXT_HOP_LOCAL || kind == GW_NEXT_HOP_VNET;
+  return ends.source.kind == GW_NEXT_HOP_LOCAL || ends.source.kind == GW_NEXT_HOP_VNET;
 }
 
 /// The fast way, if the forwarding table says vnet. Not queued: nothing was done.
-DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
+DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, const gw_next_hop& hop) {
   const IpAddress dst = inner_dst(p);
-  const gw_next_hop& hop = hop_to(dst);
   if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return Forwarded::kKernel;
   Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   if (parts_.vnet.framing() == Port::Framing::kEthernet) {
@@ -200,7 +208,7 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s) {
   } else if (is_vnet_broadcast(hop, dst)) {
     return Forwarded::kBroadcast;
   }
-  parts_.vnet.queue(out);
+  parts_.vnet.queue_one() = out;
   return Forwarded::kQueued;
 }
 

@@ -44,6 +44,15 @@ Addresses addresses_of(const esp::Packet& p) {
           IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 24, 16))};
 }
 
+const std::uint8_t* destination_of(const esp::Packet& p) { return p.data() + (family_of(p) == Family::kV4 ? 16 : 24); }
+
+/// Closes gaps. Onto itself it would not be a copy for nothing only: it waits for what has just been written piece by
+/// piece.
+void move_up(auto& items, std::size_t from, std::size_t to) {
+  if (from != to) [[unlikely]]
+    items[to] = items[from];
+}
+
 bool is_broadcast(const IpAddress& a) { return a.is_v4() && a.v4() == 0xffffffff; }
 
 /// Router solicitations and multicast reports of the tunnel device itself: ICMPv6, after a hop-by-hop header or
@@ -75,33 +84,64 @@ bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
 
 }  // namespace
 
+// As in from_wan(), the burst goes through these steps together.
 void DataPath::from_vnet(Burst& burst) {
   read_clock();
+  const std::size_t sound = check_burst(burst);
   auto& packets = burst.packets;
+  RouteBurst routes;
+  for (std::size_t i = 0; i < sound; ++i)
+    if (!burst.meta[i].same_flow) routes.add(i, destination_of(packets[i]), family_of(packets[i]));
+  routes.find(parts_.fib);
   std::size_t n = 0;
-  TunnelSlot before = kNoTunnel;
-  for (std::size_t i = 0; i < burst.count; ++i) {
+  Choice choice;
+  for (std::size_t i = 0; i < sound; ++i) {
     esp::Packet& p = packets[i];
-    const PacketMeta& meta = burst.meta[i];
-    Slot& s = slots_[n];
-    s = {.frame = meta.frame, .tunnel = meta.same_flow ? before : kNoTunnel};
-    if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) {
-      drop(GW_DROP_TRUNCATED, s);
-      continue;
-    }
-    const gw_drop reason = choose_tunnel(p, s, meta.layer);
-    before = s.tunnel;
-    if (reason != GW_DROP_NONE) {
-      refuse(reason, p, s);
+    Slot& s = slots_[i];
+    if (!burst.meta[i].same_flow) choice = choose_tunnel(p, hop_of(routes, i));
+    s.tunnel = choice.tunnel;
+    if (choice.refused != GW_DROP_NONE) {
+      refuse(choice.refused, p, s);
     } else if (const WorkerIndex owner = parts_.shared.owner(s.tunnel); owner != parts_.index) {
-      hand_over(owner, p, meta, {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
+      hand_over(owner, p, burst.meta[i], {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
     } else {
       __builtin_prefetch(&tunnels_[s.tunnel]);
-      packets[n++] = p;
+      move_up(packets, i, n);
+      move_up(slots_, i, n++);
     }
   }
   send_to_tunnels(std::span(packets).first(n));
   flush_handovers();
+}
+
+/// Moves packets whose headers are sound to the front, with their slots, at their IP headers; how many. XDP asked the
+/// same a moment ago.
+std::size_t DataPath::check_burst(Burst& burst) {
+  std::size_t n = 0;
+  std::size_t after_sound = 0;  // the packet behind the last sound one
+  for (std::size_t i = 0; i < burst.count; ++i) {
+    esp::Packet& p = burst.packets[i];
+    PacketMeta& meta = burst.meta[i];
+    if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) {
+      drop(GW_DROP_TRUNCATED, {.frame = meta.frame});
+      continue;
+    }
+    const auto inner = esp::check_inner(p.bytes());
+    if (!inner) {
+      drop(GW_DROP_MALFORMED_INNER, {.frame = meta.frame});
+      continue;
+    }
+    p.length = inner->total_length;
+    // A gso port is told which packets lack one, and has seen to it.
+    if (meta.layer == Layer::kEthernet) (void)esp::complete_checksum(p.bytes(), inner->family);
+    // The packet before it is not there to take the lookup from.
+    if (after_sound != i) meta.same_flow = false;
+    after_sound = i + 1;
+    slots_[n] = {.frame = meta.frame};
+    move_up(burst.packets, i, n);
+    move_up(burst.meta, i, n++);
+  }
+  return n;
 }
 
 /// packets[i] belongs to slots_[i], whose tunnel is ours. As in from_wan(), memory is asked for the whole burst.
@@ -109,11 +149,12 @@ void DataPath::send_to_tunnels(std::span<esp::Packet> packets) {
   for (std::size_t i = 0; i < packets.size(); ++i) prefetch_sa(tunnels_[slots_[i].tunnel].active.sa);
   std::size_t n = 0;
   for (std::size_t i = 0; i < packets.size(); ++i) {
-    slots_[n] = slots_[i];
-    if (const gw_drop reason = prepare_outbound(packets[i], slots_[n], Source::kVnet); reason != GW_DROP_NONE)
-      refuse(reason, packets[i], slots_[n]);
-    else
-      packets[n++] = packets[i];
+    if (const gw_drop reason = prepare_outbound(packets[i], slots_[i], Source::kVnet); reason != GW_DROP_NONE) {
+      refuse(reason, packets[i], slots_[i]);
+    } else {
+      move_up(packets, i, n);
+      move_up(slots_, i, n++);
+    }
   }
   encapsulate(packets.first(n), slots_);
 }
@@ -153,20 +194,13 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
   return read;
 }
 
-/// Checks a packet from the vnet port and finds its tunnel. XDP asked the same table a moment ago.
-gw_drop DataPath::choose_tunnel(esp::Packet& p, Slot& s, Layer layer) {
-  const auto inner = esp::check_inner(p.bytes());
-  if (!inner) return GW_DROP_MALFORMED_INNER;
-  p.length = inner->total_length;
-  // A gso port is told which packets lack one, and has seen to it.
-  if (layer == Layer::kEthernet) (void)esp::complete_checksum(p.bytes(), inner->family);
-  if (s.tunnel != kNoTunnel) return GW_DROP_NONE;
-  gw_next_hop& hop = hop_to(addresses_of(p).dst);
-  if (hop.kind != GW_NEXT_HOP_TUNNELS) return GW_DROP_NO_ROUTE;
-  const std::uint16_t slot = fib::bucket_of(hop, esp::flow_hash(p.bytes(), inner->family));
-  if (slot >= tunnels_.size()) return GW_DROP_NO_TUNNEL;
-  s.tunnel = slot;
-  return GW_DROP_NONE;
+/// By the next hop of its destination.
+DataPath::Choice DataPath::choose_tunnel(const esp::Packet& p, gw_next_hop& hop) const {
+  if (hop.kind != GW_NEXT_HOP_TUNNELS) return {.refused = GW_DROP_NO_ROUTE};
+  const auto only = fib::only_tunnel(hop);
+  const std::uint16_t slot = only ? *only : fib::bucket_of(hop, esp::flow_hash(p.bytes(), family_of(p)));
+  if (slot >= tunnels_.size()) return {.refused = GW_DROP_NO_TUNNEL};
+  return {.tunnel = slot};
 }
 
 /// Everything from the tunnel, which is ours, up to encryption.
@@ -215,17 +249,10 @@ void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
   if (p.length > outer_mtu(s)) [[unlikely]]
     return transmit_in_fragments(p, s);
-  const esp::OutboundSa& sa = *p.out;
-  Outgoing out{.data = p.data(),
-               .length = p.length,
-               .frame = s.frame,
-               .inner_bytes = s.inner_bytes,
-               .tunnel = s.tunnel,
-               .traffic_class = outer_traffic_class(p),
-               .esp_offset = static_cast<std::uint16_t>(sa.header().size() - kSpiBytes),
-               .sa = &sa};
+  const LinkHeader* header = nullptr;
+  int ifindex = 0;
   if (parts_.wan.framing() == Port::Framing::kEthernet) {
-    const LinkHeader* header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
+    header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
     if (!header) {
       if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
       count_out(s.tunnel, s.inner_bytes);
@@ -234,13 +261,23 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
     }
     if (header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
     if (p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
-    write_link_header(out, *header, sa.outer_family());
   } else {
     // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
-    out.ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
-    if (out.ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s);
+    ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
+    if (ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s);
   }
-  parts_.wan.queue(out);
+  const esp::OutboundSa& sa = *p.out;
+  Outgoing& out = parts_.wan.queue_one();
+  out = {.data = p.data(),
+         .length = p.length,
+         .frame = s.frame,
+         .inner_bytes = s.inner_bytes,
+         .tunnel = s.tunnel,
+         .traffic_class = outer_traffic_class(p),
+         .esp_offset = static_cast<std::uint16_t>(sa.header().size() - kSpiBytes),
+         .ifindex = ifindex,
+         .sa = &sa};
+  if (header) write_link_header(out, *header, sa.outer_family());
 }
 
 void DataPath::acquire(TunnelSlot slot, const esp::Packet& p) {

@@ -109,8 +109,9 @@ class Port {
   virtual void receive(Burst& burst) = 0;
 
   bool full() const { return count_ == kQueue; }
-  /// A frame is the port's from now on; borrowed bytes stay valid until flush(). Not when full().
-  void queue(const Outgoing& packet) { queued_[count_++] = packet; }
+  /// The next entry of the queue, which the caller fills, in place: copying what was just written in pieces costs more
+  /// than writing it. A frame is the port's from now on; borrowed bytes stay valid until flush(). Not when full().
+  Outgoing& queue_one() { return queued_[count_++]; }
   /// Sends what was queued. Frames of those that were lost (Outgoing::lost) are the caller's again. The result
   /// is valid until the next queue().
   std::span<const Outgoing> flush();

@@ -32,7 +32,12 @@ struct LinkHeader {
 inline void write_link_header(Outgoing& out, const LinkHeader& header, Family family) {
   out.data -= header.length;
   out.length += header.length;
-  std::memcpy(out.data, header.bytes.data(), header.length);
+  // A constant length for each, so that the copy is a few moves.
+  switch (header.length) {
+    case kEthernetBytes: std::memcpy(out.data, header.bytes.data(), kEthernetBytes); break;
+    case kEthernetBytes + 4: std::memcpy(out.data, header.bytes.data(), kEthernetBytes + 4); break;
+    default: std::memcpy(out.data, header.bytes.data(), header.length); break;
+  }
   store_be(out.data + header.length - 2, family == Family::kV4 ? std::uint16_t{0x0800} : std::uint16_t{0x86dd});
 }
 /// The way to a peer; an index into the table of paths, given out by the control thread.

@@ -117,7 +117,7 @@ class XskSide {
       for (std::size_t i = 0; i < burst_.count; ++i) {
         esp::Packet& p = burst_.packets[i];
         std::ranges::copy(header_, p.data());
-        wan_->queue({.data = p.data(), .length = p.length, .frame = burst_.meta[i].frame});
+        wan_->queue_one() = {.data = p.data(), .length = p.length, .frame = burst_.meta[i].frame};
       }
       for (const worker::Outgoing& lost : wan_->flush())
         if (lost.lost != GW_DROP_NONE) pools_[0]->give(lost.frame);

@@ -172,12 +172,12 @@ class WanPortTest : public testing::TestWithParam<Family> {
     std::ranges::copy(sa.header(), data);
     if (v4()) store_be(data + 6, fragment_field);
     std::ranges::copy(esp, data + header);
-    port_->queue({.data = data,
-                  .length = static_cast<std::uint32_t>(header + esp.size()),
-                  .frame = frame,
-                  .traffic_class = traffic_class,
-                  .esp_offset = static_cast<std::uint16_t>(header),
-                  .sa = &sa});
+    port_->queue_one() = {.data = data,
+                          .length = static_cast<std::uint32_t>(header + esp.size()),
+                          .frame = frame,
+                          .traffic_class = traffic_class,
+                          .esp_offset = static_cast<std::uint16_t>(header),
+                          .sa = &sa};
   }
 
   /// Until `n` packets came or nothing more comes.
@@ -397,7 +397,7 @@ TEST_F(VnetPortTest, MergedPacketsReachTheirHost) {
   }
   packets[10].back() ^= 1;  // its checksum is wrong now
   std::vector<Bytes> sent = packets;
-  for (Bytes& p : sent) port_->queue({.data = p.data(), .length = static_cast<std::uint32_t>(p.size())});
+  for (Bytes& p : sent) port_->queue_one() = {.data = p.data(), .length = static_cast<std::uint32_t>(p.size())};
   for (const worker::Outgoing& o : port_->flush()) EXPECT_EQ(o.lost, GW_DROP_NONE);
   for (std::size_t i = 0; i < packets.size(); ++i) {
     if (i == 10) continue;  // the kernel has looked at it and thrown it away
