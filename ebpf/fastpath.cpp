@@ -115,9 +115,13 @@ std::string beside(const std::string& path, const char* name) {
   return (std::filesystem::path(path).parent_path() / name).string();
 }
 
-/// Everything, in the order of construction; destroyed in reverse: RPC, worker and its sockets, programs.
+/// Everything, in the order of construction; destroyed in reverse: RPC, SAs and tunnels, sockets, programs. The workers
+/// use all of these, so they have ended before the first goes: however serve() ends, no packet meets a wiped key.
 class Fastpath {
  public:
+  ~Fastpath() { base_.workers->stop(); }
+  Fastpath(const Fastpath&) = delete;
+  Fastpath& operator=(const Fastpath&) = delete;
   static Result<std::unique_ptr<Fastpath>> make(const FastpathOptions& options);
   Status serve(const FastpathOptions& options);
 

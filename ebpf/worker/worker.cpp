@@ -82,12 +82,24 @@ Status Worker::pin() {
 }
 
 Worker::~Worker() {
+  request_stop();
+  join();
+}
+
+void Worker::request_stop() {
   stop_ = true;
   exchange_.ring_bell(index_);
+}
+
+void Worker::join() {
   if (thread_.joinable()) thread_.join();
 }
 
 void Worker::post(const Change& change, std::counting_semaphore<>& done) {
+  if (!thread_.joinable()) {
+    change(data_path_);
+    return done.release();
+  }
   if (!commands_.push({&change, &done})) std::abort();  // one caller, which waits: the queue cannot be full
   exchange_.ring_bell(index_);
 }

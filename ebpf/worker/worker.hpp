@@ -39,14 +39,18 @@ class Worker {
   };
   /// Starts the thread.
   static Result<std::unique_ptr<Worker>> start(WorkerIndex index, Parts parts, const Common& common);
-  /// Stops the thread after the burst it is at.
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  /// Ends the thread after the burst it is at; twice does nothing. request_stop() does not wait for it, join() does.
+  void request_stop();
+  void join();
+
   using Change = std::function<void(DataPath&)>;
   /// Runs `change` on the worker's thread between two bursts and waits for it. It does small work only
-  /// (microseconds): packets wait meanwhile. Workers::call() for all at once.
+  /// (microseconds): packets wait meanwhile. Workers::call() for all at once. After join() there is no such thread:
+  /// the caller's runs it.
   void call(const Change& change);
   /// The two halves of call(): `done` is released afterwards.
   void post(const Change& change, std::counting_semaphore<>& done);

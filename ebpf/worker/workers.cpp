@@ -30,6 +30,13 @@ Result<std::unique_ptr<Workers>> Workers::start(std::vector<Worker::Parts> parts
   return workers;
 }
 
+Workers::~Workers() { stop(); }
+
+void Workers::stop() {
+  for (const auto& worker : workers_) worker->request_stop();
+  for (const auto& worker : workers_) worker->join();
+}
+
 void Workers::call_all(const Worker::Change& change) {
   std::counting_semaphore<> done(0);
   for (const auto& worker : workers_) worker->post(change, done);

@@ -26,6 +26,13 @@ class Workers {
   static Result<std::unique_ptr<Workers>> start(std::vector<Worker::Parts> parts, const Shared::Size& size,
                                                 const fib::Memory& fib, const Clock& clock);
 
+  ~Workers();
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+  /// Ends all threads and waits for them: no packet is in work any more, and none will be. Comes before the end of
+  /// anything that workers were lent: SAs, tunnel devices, sockets. Changes still work, here. Twice does nothing.
+  void stop();
+
   std::size_t count() const { return workers_.size(); }
   Worker& operator[](WorkerIndex index) const { return *workers_[index]; }
   std::span<const std::unique_ptr<Worker>> all() const { return workers_; }

@@ -87,6 +87,13 @@ class Link:
                 return frame
         return None
 
+    def all(self, matches):
+        """Every frame that is there by now and for which matches(Ether) is true."""
+        while select.select([self.socket], [], [], 0)[0]:
+            data, address = self.socket.recvfrom(65535)
+            if address[2] != socket.PACKET_OUTGOING and matches(frame := Ether(data)):
+                yield frame
+
     def drain(self):
         while select.select([self.socket], [], [], 0)[0]:
             self.socket.recv(65535)

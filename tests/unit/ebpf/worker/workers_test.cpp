@@ -205,5 +205,20 @@ TEST(Workers, SleepingWorkersAreWokenByAHandOver) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, kPatience / 2);
 }
 
+// The control side frees SAs and devices after this.
+TEST_P(WorkersTest, NothingMovesAfterStop) {
+  vnet_[0]->inject(std::vector<Bytes>{rig_.to_site(0, 1)});
+  ASSERT_EQ(collect(wan_, 1).size(), 1U);
+  rig_.workers().stop();
+  vnet_[0]->inject(std::vector<Bytes>{rig_.to_site(0, 2)});
+  std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(vnet_[0]->waiting(), 1U);
+  std::vector<std::thread::id> ran_on;
+  rig_.workers().call_all([&](DataPath&) { ran_on.push_back(std::this_thread::get_id()); });
+  rig_.workers().call(WorkerRig::slot(0), [&](DataPath&) { ran_on.push_back(std::this_thread::get_id()); });
+  EXPECT_EQ(ran_on, std::vector(3, std::this_thread::get_id()));
+  rig_.workers().stop();
+}
+
 }  // namespace
 }  // namespace gw::worker
