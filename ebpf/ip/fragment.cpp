@@ -100,12 +100,18 @@ FragmenterV4::FragmenterV4(std::span<const std::uint8_t> packet, std::uint32_t m
 std::optional<FragmenterV4> FragmenterV4::make(std::span<const std::uint8_t> packet, std::uint32_t mtu) {
   if (packet[0] >> 4 != 4 || packet.size() <= mtu) return std::nullopt;
   if (load_be<std::uint16_t>(&packet[6]) & kDontFragment) return std::nullopt;
-  // Offset 8191 and more to come: the next piece's offset would overflow into "more fragments", offset 0.
-  Fragment itself;
-  if (parse_fragment(packet, itself) == FragmentFault::kMalformed) return std::nullopt;
   FragmenterV4 f(packet, mtu);
+  if (f.is_malformed_fragment()) return std::nullopt;
   if (mtu < f.header_ + kUnit) return std::nullopt;
   return f;
+}
+
+/// Offset 8191 and more to come: the next piece's offset would overflow into "more fragments", offset 0.
+bool FragmenterV4::is_malformed_fragment() const {
+  const auto field = load_be<std::uint16_t>(&packet_[6]);
+  const auto payload = static_cast<std::uint32_t>(packet_.size()) - header_;
+  if ((field & kMoreFragments) != 0 && payload % kUnit != 0) return true;
+  return header_ + (field & kFragmentOffset) * kUnit + payload > kMaxIpLength;
 }
 
 std::uint32_t FragmenterV4::next(std::span<std::uint8_t> out) {

@@ -45,7 +45,8 @@ FragmentFault parse_fragment(std::span<const std::uint8_t> bytes, Fragment& out)
 /// copied flag in the others. A packet that is a fragment itself is cut further.
 class FragmenterV4 {
  public:
-  /// `packet` was accepted by esp::check_inner() and is its total length long; it outlives the fragmenter. Nothing
+  /// `packet` is one that esp::check_inner() accepts, but for its checksum, and its total length long; it outlives
+  /// the fragmenter. Nothing
   /// if it must not be cut (DF), if no 8 bytes of payload fit `mtu`, if there is nothing to cut, or if it is a
   /// fragment that parse_fragment() calls malformed: its pieces' offsets would wrap to the packet's beginning.
   static std::optional<FragmenterV4> make(std::span<const std::uint8_t> packet, std::uint32_t mtu);
@@ -54,6 +55,7 @@ class FragmenterV4 {
 
  private:
   FragmenterV4(std::span<const std::uint8_t> packet, std::uint32_t mtu);
+  bool is_malformed_fragment() const;
   std::span<const std::uint8_t> packet_;
   std::uint32_t mtu_ = 0;
   std::uint32_t header_ = 0;        // bytes, of the packet

@@ -88,6 +88,15 @@ TEST(FragmenterV4, AFragmentIsCutFurther) {
   EXPECT_TRUE(std::ranges::equal(r.packet(), v4({}, payload)));
 }
 
+// An outer header of ours gets its checksum with its pieces.
+TEST(FragmenterV4, TheChecksumOfTheWholeDoesNotMatter) {
+  Bytes packet = v4({}, counting(400));
+  packet[10] ^= 0x55;
+  const auto parts = all(FragmenterV4::make(packet, 148).value(), 148);
+  ASSERT_EQ(parts.size(), 4u);
+  for (const Bytes& part : parts) EXPECT_TRUE(esp::check_inner(part));
+}
+
 // RFC 791 3.1: the offset has 13 bits and counts 8 bytes, a packet ends at 65535. One more piece behind the last
 // possible one would say "offset 0, more follow", and lie over the first bytes of another host's packet.
 TEST(FragmenterV4, AFragmentThatNoSenderMakesIsNotCut) {
