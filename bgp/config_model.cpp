@@ -82,7 +82,7 @@ constexpr std::string_view kRouterLines[] = {
     "no bgp default ipv4-unicast",
     "no bgp ebgp-requires-policy",  // there always is one: GW-VPN-IN and GW-VPN-OUT
     "no bgp network import-check",  // what is originated is configuration, not a kernel route
-    "bgp deterministic-med",        // routes/decide step 6
+    "bgp always-compare-med",       // routes/decide step 6: without it 10.3's choice depends on the order of arrival
     "bgp bestpath as-path multipath-relax",
     "bgp bestpath compare-routerid",  // routes/decide step 8
     "bgp graceful-restart",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <utility>
 
 namespace gw::routes {
 
@@ -13,6 +14,7 @@ std::string_view to_string(SourceKind kind) {
     case SourceKind::kCircuit: return "circuit";
     case SourceKind::kBranchVnet: return "branch vnet";
     case SourceKind::kPartner: return "partner";
+    case SourceKind::kSpoke: return "spoke";
   }
   return "unknown";
 }
@@ -61,6 +63,30 @@ bool AsPath::contains(std::uint32_t asn) const {
   return std::ranges::any_of(segments_, [asn](const AsSegment& s) { return std::ranges::contains(s.asns, asn); });
 }
 
+bool is_private_asn(std::uint32_t asn) {
+  return (asn >= 64512 && asn <= 65534) || (asn >= 4200000000U && asn <= 4294967294U);
+}
+
+AsPath AsPath::prepended(std::uint32_t asn, unsigned count) const {
+  std::vector<AsSegment> out = segments_;
+  if (out.empty() || out.front().type != AsSegment::Type::kSequence) out.insert(out.begin(), AsSegment{});
+  out.front().asns.insert(out.front().asns.begin(), count, asn);
+  return AsPath(std::move(out));
+}
+
+AsPath AsPath::without_private() const {
+  std::vector<AsSegment> out = segments_;
+  for (AsSegment& s : out) std::erase_if(s.asns, is_private_asn);
+  std::erase_if(out, [](const AsSegment& s) { return s.asns.empty(); });
+  return AsPath(std::move(out));
+}
+
+AsPath AsPath::replaced(std::uint32_t from, std::uint32_t to) const {
+  std::vector<AsSegment> out = segments_;
+  for (AsSegment& s : out) std::ranges::replace(s.asns, from, to);
+  return AsPath(std::move(out));
+}
+
 namespace {
 
 struct Brackets {
@@ -97,5 +123,22 @@ std::string AsPath::to_string() const {
 }
 
 bool Attributes::has_community(std::uint32_t community) const { return std::ranges::contains(communities, community); }
+
+std::size_t hash_value(const Attributes& a) {
+  std::uint64_t hash = hash_value(a.next_hop);
+  const auto mix = [&hash](std::uint64_t value) {
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15U;
+    hash ^= hash >> 29;
+  };
+  for (const AsSegment& s : a.as_path.segments()) {
+    mix(std::to_underlying(s.type));
+    for (const std::uint32_t asn : s.asns) mix(asn);
+  }
+  mix(std::to_underlying(a.origin) | std::uint64_t{a.weight} << 8 | std::uint64_t{a.med.has_value()} << 24 |
+      std::uint64_t{a.local_preference.has_value()} << 25);
+  mix(std::uint64_t{a.med.value_or(0)} << 32 | a.local_preference.value_or(0));
+  for (const std::uint32_t community : a.communities) mix(community);
+  return hash;
+}
 
 }  // namespace gw::routes

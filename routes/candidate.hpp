@@ -3,6 +3,7 @@
 // sources. Pure data, any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,7 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/clock.hpp"
 #include "base/ip.hpp"
 
 namespace gw::routes {
@@ -22,7 +22,9 @@ enum class SourceKind : std::uint8_t {
   kCircuit,     // learned by BGP from the private circuit
   kBranchVnet,  // another VNet's gateway
   kPartner,     // the partner pair or the other instance (iBGP)
+  kSpoke,       // a peered network that uses this gateway (gateway transit)
 };
+inline constexpr std::size_t kSourceKinds = 7;
 std::string_view to_string(SourceKind kind);
 
 enum class PeerType : std::uint8_t { kLocal, kEbgp, kIbgp };
@@ -36,6 +38,8 @@ struct Source {
   std::uint32_t peer_asn = 0;  // 0 for kLocal
   IpAddress router_id;         // the peer's BGP identifier
   IpAddress peer_address;
+  std::string site{};      // "paris"; empty: not a site's
+  std::string instance{};  // whose session it is: "gw-a"
   friend bool operator==(const Source&, const Source&) = default;
 };
 using SourcePtr = std::shared_ptr<const Source>;
@@ -50,6 +54,9 @@ struct AsSegment {
   friend bool operator==(const AsSegment&, const AsSegment&) = default;
 };
 
+/// RFC 6996: 64512-65534, 4200000000-4294967294.
+bool is_private_asn(std::uint32_t asn);
+
 class AsPath {
  public:
   AsPath() = default;
@@ -59,10 +66,17 @@ class AsPath {
 
   /// RFC 4271 9.1.2.2 a: a set counts one; RFC 5065: confederation segments count nothing.
   unsigned length() const;
-  /// The AS that MED is compared within: the leftmost of the first non-confederation sequence, or 0.
+  /// The leftmost AS of the first non-confederation sequence, or 0.
   std::uint32_t neighbour_as() const;
   bool contains(std::uint32_t asn) const;
   const std::vector<AsSegment>& segments() const { return segments_; }
+
+  /// The same path with `asn` in front of it, `count` times.
+  AsPath prepended(std::uint32_t asn, unsigned count) const;
+  /// Without any private AS number (RFC 6996), FRR's "remove-private-AS all"; empty segments go.
+  AsPath without_private() const;
+  /// `from` becomes `to`, FRR's "as-override".
+  AsPath replaced(std::uint32_t from, std::uint32_t to) const;
   /// "65021 65022 {64512,64513}", as every router prints it.
   std::string to_string() const;
   friend bool operator==(const AsPath&, const AsPath&) = default;
@@ -88,11 +102,12 @@ struct Attributes {
 };
 using AttributesPtr = std::shared_ptr<const Attributes>;
 
+std::size_t hash_value(const Attributes& attributes);
+
+/// A route that policy let in, as the decision sees it.
 struct Candidate {
   SourcePtr source;          // never null
-  AttributesPtr attributes;  // never null
-  bool stale = false;        // its session is gone, graceful restart keeps the route (RFC 4724)
-  MonoTime since{};          // when it was last changed, given by the caller; for people, decides nothing
+  AttributesPtr attributes;  // never null; after policy
 };
 
 }  // namespace gw::routes

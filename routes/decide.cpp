@@ -1,90 +1,34 @@
 #include "routes/decide.hpp"
 
 #include <algorithm>
-#include <map>
-#include <optional>
+#include <bit>
+#include <numeric>
 #include <utility>
 
 namespace gw::routes {
 namespace {
 
-/// Whether MED takes part when every pair is compared, or only inside one neighbour AS.
-enum class MedRule : std::uint8_t { kCompare, kSkip };
+/// Where a step stands in its word of the Merit.
+struct Field {
+  Step step;
+  unsigned bits;
+};
 
-std::uint32_t effective_preference(const Attributes& a) {
-  if (a.has_community(kGracefulShutdown)) return 0;  // RFC 8326 4: as FRR's route-map sets it
-  return a.local_preference.value_or(kDefaultLocalPreference);
-}
+// From the most significant bit down; the rest of `low` is always zero.
+constexpr Field kHigh[] = {
+    {Step::kWeight, 16}, {Step::kLocalPreference, 32}, {Step::kLocallyOriginated, 1}, {Step::kAsPathLength, 15}};
+constexpr Field kLow[] = {{Step::kOrigin, 2}, {Step::kMed, 32}, {Step::kEbgpOverIbgp, 1}};
 
-/// 0 for what this gateway originates, so that it wins where "lower wins".
-int originated_rank(const Candidate& c) { return c.source->type == PeerType::kLocal ? 0 : 1; }
-int session_rank(const Candidate& c) { return c.source->type == PeerType::kIbgp ? 1 : 0; }
+constexpr std::uint64_t kLongestPath = (1U << 15) - 1;  // an extended message (RFC 8654) has room for 16,000 ASes
 
-bool med_comparable(const Candidate& a, const Candidate& b, MedScope scope) {
-  if (scope == MedScope::kAlways) return true;
-  return a.attributes->as_path.neighbour_as() == b.attributes->as_path.neighbour_as();
-}
-
-/// Steps 1 to 7: what must be equal in an ECMP set. The numbers are those of decide.hpp.
-Comparison compare_merit(const Candidate& a, const Candidate& b, MedRule med) {
-  const Attributes& x = *a.attributes;
-  const Attributes& y = *b.attributes;
-  // 1
-  if (x.weight != y.weight) return {y.weight <=> x.weight, Step::kWeight};
-  // 2
-  const auto pref_x = effective_preference(x);
-  const auto pref_y = effective_preference(y);
-  if (pref_x != pref_y) return {pref_y <=> pref_x, Step::kLocalPreference};
-  // 3
-  if (const auto o = originated_rank(a) <=> originated_rank(b); o != 0) return {o, Step::kLocallyOriginated};
-  // 4
-  if (const auto o = x.as_path.length() <=> y.as_path.length(); o != 0) return {o, Step::kAsPathLength};
-  // 5
-  if (x.origin != y.origin) return {std::to_underlying(x.origin) <=> std::to_underlying(y.origin), Step::kOrigin};
-  // 6
-  if (med == MedRule::kCompare) {
-    if (const auto o = x.med.value_or(0) <=> y.med.value_or(0); o != 0) return {o, Step::kMed};
+/// The field that has the highest bit set in `difference`.
+Step step_in(std::span<const Field> fields, std::uint64_t difference) {
+  unsigned left = static_cast<unsigned>(std::countl_zero(difference));
+  for (const Field& f : fields) {
+    if (left < f.bits) return f.step;
+    left -= f.bits;
   }
-  // 7
-  if (const auto o = session_rank(a) <=> session_rank(b); o != 0) return {o, Step::kEbgpOverIbgp};
-  return {std::strong_ordering::equal, Step::kEqual};
-}
-
-/// Steps 8 and 9: one of equals, the same one everywhere.
-Comparison compare_tie(const Candidate& a, const Candidate& b) {
-  // 8
-  if (const auto o = a.source->router_id <=> b.source->router_id; o != 0) return {o, Step::kRouterId};
-  // 9
-  if (const auto o = a.source->peer_address <=> b.source->peer_address; o != 0) return {o, Step::kPeerAddress};
-  return {a.source->name <=> b.source->name, Step::kEqual};
-}
-
-Comparison compare_all(const Candidate& a, const Candidate& b, MedRule med) {
-  const Comparison merit = compare_merit(a, b, med);
-  return merit.order != 0 ? merit : compare_tie(a, b);
-}
-
-MedRule rule_for(const Candidate& a, const Candidate& b, MedScope scope) {
-  return med_comparable(a, b, scope) ? MedRule::kCompare : MedRule::kSkip;
-}
-
-/// The best of `members` under comparisons that are transitive among them.
-std::size_t best_of(std::span<const Candidate> all, const std::vector<std::size_t>& members, MedRule med) {
-  return *std::ranges::min_element(
-      members, [&](std::size_t i, std::size_t j) { return compare_all(all[i], all[j], med).order < 0; });
-}
-
-/// MED is not transitive across neighbour ASes. So, as `bgp deterministic-med` does: first the best of each
-/// neighbour AS with MED, then the best of those without it.
-std::size_t choose(std::span<const Candidate> all, MedScope scope) {
-  std::map<std::uint32_t, std::vector<std::size_t>> groups;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    groups[scope == MedScope::kAlways ? 0 : all[i].attributes->as_path.neighbour_as()].push_back(i);
-  }
-  std::vector<std::size_t> winners;
-  winners.reserve(groups.size());
-  for (const auto& [as, members] : groups) winners.push_back(best_of(all, members, MedRule::kCompare));
-  return best_of(all, winners, MedRule::kSkip);
+  return Step::kEqual;
 }
 
 }  // namespace
@@ -115,39 +59,59 @@ std::string_view to_string(Place place) {
   return "unknown";
 }
 
-Comparison compare(const Candidate& a, const Candidate& b, const DecisionOptions& options) {
-  return compare_all(a, b, rule_for(a, b, options.med));
+Merit merit_of(const Attributes& a, PeerType session) {
+  const bool shutting_down = a.has_community(kGracefulShutdown) && session == PeerType::kEbgp;
+  const std::uint32_t preference = shutting_down ? 0 : a.local_preference.value_or(kDefaultLocalPreference);
+  const std::uint64_t length = std::min<std::uint64_t>(a.as_path.length(), kLongestPath);
+  Merit m;
+  m.high = static_cast<std::uint64_t>(0xffff - a.weight) << 48;                     // 1
+  m.high |= static_cast<std::uint64_t>(0xffffffff - preference) << 16;              // 2
+  m.high |= static_cast<std::uint64_t>(session == PeerType::kLocal ? 0 : 1) << 15;  // 3
+  m.high |= length;                                                                 // 4
+  m.low = static_cast<std::uint64_t>(std::to_underlying(a.origin)) << 62;           // 5
+  m.low |= static_cast<std::uint64_t>(a.med.value_or(0)) << 30;                     // 6
+  m.low |= static_cast<std::uint64_t>(session == PeerType::kIbgp ? 1 : 0) << 29;    // 7
+  return m;
+}
+
+Step deciding_step(const Merit& a, const Merit& b) {
+  if (a.high != b.high) return step_in(kHigh, a.high ^ b.high);
+  if (a.low != b.low) return step_in(kLow, a.low ^ b.low);
+  return Step::kEqual;
+}
+
+Comparison compare_tie(const Source& a, const Source& b) {
+  // 8
+  if (const auto o = a.router_id <=> b.router_id; o != 0) return {o, Step::kRouterId};
+  // 9
+  if (const auto o = a.peer_address <=> b.peer_address; o != 0) return {o, Step::kPeerAddress};
+  return {a.name <=> b.name, Step::kEqual};
+}
+
+Comparison compare(const Candidate& a, const Candidate& b) {
+  const Merit x = merit_of(*a.attributes, a.source->type);
+  const Merit y = merit_of(*b.attributes, b.source->type);
+  if (x != y) return {x <=> y, deciding_step(x, y)};
+  return compare_tie(*a.source, *b.source);
 }
 
 Decision decide(std::span<const Candidate> candidates, const DecisionOptions& options) {
   Decision d;
   d.ranked.resize(candidates.size());
   if (candidates.empty()) return d;
-  d.best = choose(candidates, options.med);
-
-  const Candidate& best = candidates[d.best];
-  std::vector<std::size_t> equals;
-  std::optional<std::size_t> runner_up;
-  const auto preferred = [&](std::size_t i, std::size_t j) {
-    return compare(candidates[i], candidates[j], options).order < 0;
-  };
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    if (i == d.best) continue;
-    const MedRule med = rule_for(best, candidates[i], options.med);
-    if (compare_merit(best, candidates[i], med).order == 0) equals.push_back(i);
-    d.ranked[i] = {Place::kNotUsed, compare_all(best, candidates[i], med).step};
-    if (!runner_up || preferred(i, *runner_up)) runner_up = i;
-  }
-  // Only the tie steps are left among equals of the best: a strict order.
-  std::ranges::sort(equals,
-                    [&](std::size_t i, std::size_t j) { return compare_tie(candidates[i], candidates[j]).order < 0; });
+  std::vector<std::size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order,
+                    [&](std::size_t i, std::size_t j) { return compare(candidates[i], candidates[j]).order < 0; });
+  d.best = order.front();
   d.selected.push_back(d.best);
-  for (const std::size_t i : equals) {
-    if (d.selected.size() >= options.maximum_paths) break;
-    d.selected.push_back(i);
-    d.ranked[i].place = Place::kMultipath;
+  for (const std::size_t i : std::span(order).subspan(1)) {
+    const Step step = compare(candidates[d.best], candidates[i]).step;
+    const bool multipath = step > Step::kEbgpOverIbgp && d.selected.size() < options.maximum_paths;
+    if (multipath) d.selected.push_back(i);
+    d.ranked[i] = {multipath ? Place::kMultipath : Place::kNotUsed, step};
   }
-  d.ranked[d.best] = {Place::kBest, runner_up ? d.ranked[*runner_up].step : Step::kOnlyRoute};
+  d.ranked[d.best] = {Place::kBest, order.size() > 1 ? d.ranked[order[1]].step : Step::kOnlyRoute};
   return d;
 }
 

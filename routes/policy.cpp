@@ -13,11 +13,6 @@ std::vector<Prefix> prefixes(std::initializer_list<std::string_view> texts) {
   return out;
 }
 
-bool reserved(const ImportPolicy& policy, std::uint32_t asn) {
-  if (std::ranges::contains(policy.allowed_asns, asn)) return false;
-  return std::ranges::any_of(reserved_asns(), [asn](const AsnRange& r) { return r.contains(asn); });
-}
-
 }  // namespace
 
 const std::vector<AsnRange>& reserved_asns() {
@@ -54,19 +49,28 @@ std::string_view to_string(Refusal refusal) {
   return "refused";
 }
 
-std::optional<Refusal> check_import(const ImportPolicy& policy, const Prefix& prefix, const AsPath& path) {
-  if (prefix.length() == 0) {
-    if (policy.default_route == DefaultRoute::kRefuse) return Refusal::kDefaultRoute;
-  } else if (std::ranges::any_of(martians(), [&](const Prefix& m) { return m.contains(prefix); })) {
+bool is_reserved(const ImportPolicy& policy, std::uint32_t asn) {
+  if (!std::ranges::any_of(reserved_asns(), [asn](const AsnRange& r) { return r.contains(asn); })) return false;
+  return !std::ranges::contains(policy.allowed_asns, asn);
+}
+
+std::optional<Refusal> check_prefix(const ImportPolicy& policy, const Prefix& prefix) {
+  if (prefix.length() > 0 && std::ranges::any_of(martians(), [&](const Prefix& m) { return m.contains(prefix); })) {
     return Refusal::kMartian;
   }
   for (const Prefix& vnet : policy.vnet_prefixes) {
     if (vnet == prefix) return Refusal::kVnetPrefix;
     if (vnet.contains(prefix)) return Refusal::kInsideVnet;
   }
+  return std::nullopt;
+}
+
+std::optional<Refusal> check_import(const ImportPolicy& policy, const Prefix& prefix, const AsPath& path) {
+  if (prefix.length() == 0 && policy.default_route == DefaultRoute::kRefuse) return Refusal::kDefaultRoute;
+  if (const auto refusal = check_prefix(policy, prefix)) return refusal;
   if (path.contains(policy.gateway_asn)) return Refusal::kOwnAsn;
   for (const AsSegment& segment : path.segments()) {
-    if (std::ranges::any_of(segment.asns, [&](std::uint32_t asn) { return reserved(policy, asn); })) {
+    if (std::ranges::any_of(segment.asns, [&](std::uint32_t asn) { return is_reserved(policy, asn); })) {
       return Refusal::kReservedAsn;
     }
   }
@@ -77,7 +81,7 @@ std::optional<std::string> check_peer_asn(const ImportPolicy& policy, std::uint3
   if (asn == policy.gateway_asn) {
     return std::format("{} is the gateway's own ASN; a site needs another one", asn);
   }
-  if (reserved(policy, asn)) {
+  if (is_reserved(policy, asn)) {
     return std::format(
         "{} is reserved; use a public ASN or a private one (64512-65514, 65516, 65521-65534, "
         "4200000000-4294967294)",
@@ -90,35 +94,6 @@ LimitState check_limit(std::size_t routes, std::uint32_t maximum) {
   if (maximum == 0) return LimitState::kOk;
   if (routes >= maximum) return LimitState::kReached;
   return routes * 5 >= std::size_t{maximum} * 4 ? LimitState::kNear : LimitState::kOk;
-}
-
-std::string_view to_string(Withheld why) {
-  switch (why) {
-    case Withheld::kDefaultRoute: return "the default route is not advertised to sites";
-    case Withheld::kBackToSource: return "learned from this peer";
-    case Withheld::kPeerAsn: return "the peer's own AS is in the path, it would refuse it";
-    case Withheld::kIsolated: return "the site is isolated from other sites";
-    case Withheld::kCircuit: return "circuit and VPN routes are not exchanged";
-  }
-  return "withheld";
-}
-
-std::optional<Withheld> check_export(const ExportPolicy& policy, const Prefix& prefix, const Candidate& route,
-                                     const Source& to) {
-  if (prefix.length() == 0) return Withheld::kDefaultRoute;
-  if (route.source->name == to.name) return Withheld::kBackToSource;
-  if (route.attributes->as_path.contains(to.peer_asn)) return Withheld::kPeerAsn;
-  switch (route.source->kind) {
-    case SourceKind::kCircuit: return Withheld::kCircuit;
-    case SourceKind::kVpnTunnel:
-    case SourceKind::kStaticSite:
-      if (policy.isolation == Isolation::kIsolated) return Withheld::kIsolated;
-      break;
-    case SourceKind::kVnet:
-    case SourceKind::kBranchVnet:
-    case SourceKind::kPartner: break;
-  }
-  return std::nullopt;
 }
 
 }  // namespace gw::routes

@@ -1,5 +1,5 @@
-// What may be learned from a VPN site, and what it is told. The same rules are rendered to FRR's
-// prefix-lists and AS-path lists by bgp/policy_render, so that FRR and gwd agree route by route.
+// What is never learned from a peer, and which AS numbers may be used. The same rules are rendered to FRR's
+// prefix-lists and AS-path lists by bgp/config_model, so that FRR and gwd agree route by route.
 // Numbers follow the clouds (azure-conventions). Pure, any thread.
 #pragma once
 
@@ -49,6 +49,10 @@ enum class Refusal : std::uint8_t {
 /// A sentence for an operator, without the prefix.
 std::string_view to_string(Refusal refusal);
 
+/// The part of check_import() that looks at the prefix alone; the default route is not its business.
+std::optional<Refusal> check_prefix(const ImportPolicy& policy, const Prefix& prefix);
+bool is_reserved(const ImportPolicy& policy, std::uint32_t asn);
+
 /// Whether a route may be learned from a VPN site; absent: accepted.
 std::optional<Refusal> check_import(const ImportPolicy& policy, const Prefix& prefix, const AsPath& path);
 
@@ -56,27 +60,9 @@ std::optional<Refusal> check_import(const ImportPolicy& policy, const Prefix& pr
 std::optional<std::string> check_peer_asn(const ImportPolicy& policy, std::uint32_t asn);
 
 enum class LimitState : std::uint8_t { kOk, kNear, kReached };
-/// kNear from 80 % on (fault RouteLimitNear). A maximum of 0 is "no limit".
+/// What bgpd does at the limit: log it, or end the session.
+enum class LimitAction : std::uint8_t { kWarn, kDropSession };
+/// kNear from 80 % on (fault RouteLimitNear). A maximum of 0 is "no limit". `routes`: of one family, as bgpd counts.
 LimitState check_limit(std::size_t routes, std::uint32_t maximum);
-
-/// Sites see each other's routes unless one of them is isolated.
-enum class Isolation : std::uint8_t { kSeesOtherSites, kIsolated };
-
-struct ExportPolicy {
-  Isolation isolation = Isolation::kSeesOtherSites;
-};
-
-enum class Withheld : std::uint8_t {
-  kDefaultRoute,
-  kBackToSource,  // learned from this very peer
-  kPeerAsn,       // the peer's own AS is in the path: it would drop it
-  kIsolated,
-  kCircuit,  // circuit <-> VPN is closed
-};
-std::string_view to_string(Withheld why);
-
-/// Whether VPN site `to` is told the route; absent: yes.
-std::optional<Withheld> check_export(const ExportPolicy& policy, const Prefix& prefix, const Candidate& route,
-                                     const Source& to);
 
 }  // namespace gw::routes

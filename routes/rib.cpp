@@ -1,130 +1,350 @@
 #include "routes/rib.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 namespace gw::routes {
+namespace {
 
-void Rib::upsert(const Prefix& prefix, Candidate candidate) {
-  Entry& entry = table_[prefix];
-  const std::string& name = candidate.source->name;
-  SourceCount& count = counts_[name];
-  const auto same = [&](const Candidate& c) { return c.source->name == name; };
-  if (const auto it = std::ranges::find_if(entry.candidates, same); it != entry.candidates.end()) {
-    if (it->stale) --count.stale;
-    if (candidate.stale) ++count.stale;
-    *it = std::move(candidate);
+using Tick = std::chrono::duration<std::uint64_t, std::deci>;
+
+std::uint32_t to_ticks(MonoTime t) {
+  return static_cast<std::uint32_t>(std::chrono::duration_cast<Tick>(t.time_since_epoch()).count());
+}
+
+bool is_local(const Source& source) { return source.type == PeerType::kLocal; }
+
+}  // namespace
+
+Rib::Rib(PolicyPtr policy, DecisionOptions options) : options_(options), importer_(std::move(policy)) {}
+
+Rib::~Rib() {
+  for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].free_slots();
+}
+
+// --- sources ------------------------------------------------------------------------------------------
+
+void Rib::know_source(SourceState& state) const {
+  state.peer = &importer_.policy().peer(state.source->name);
+  state.prefix_rules = importer_.depends_on_prefix(*state.source);
+}
+
+SourceId Rib::put_source(Source source) {
+  if (const auto known = find_source(source.name)) {
+    SourceState& state = sources_[*known];
+    if (*state.source == source) return *known;
+    state.source = std::make_shared<const Source>(std::move(source));
+    know_source(state);
+    ++generation_;  // verdicts that were kept may be this source's
+    judge_entries(*known);
+    return *known;
+  }
+  SourceId id = static_cast<SourceId>(sources_.size());
+  if (free_sources_.empty()) {
+    sources_.emplace_back();
   } else {
-    ++count.routes;
-    if (candidate.stale) ++count.stale;
-    by_source_[name].insert(prefix);
-    entry.candidates.push_back(std::move(candidate));
+    id = free_sources_.back();
+    free_sources_.pop_back();
   }
-  dirty_.insert(prefix);
+  SourceState& state = sources_[id];
+  state.source = std::make_shared<const Source>(std::move(source));
+  state.gone = false;
+  know_source(state);
+  return id;
 }
 
-void Rib::erase_candidate(Entry& entry, std::size_t index) {
-  SourceCount& count = counts_[entry.candidates[index].source->name];
-  --count.routes;
-  if (entry.candidates[index].stale) --count.stale;
-  entry.candidates.erase(entry.candidates.begin() + static_cast<std::ptrdiff_t>(index));
+void Rib::remove_source(SourceId source) {
+  withdraw_all(source);
+  ++generation_;
+  sources_[source].gone = true;
+  leaving_sources_.push_back(source);
 }
 
-void Rib::withdraw(const Prefix& prefix, std::string_view source) {
-  const auto entry = table_.find(prefix);
-  if (entry == table_.end()) return;
-  auto& candidates = entry->second.candidates;
-  const auto it = std::ranges::find_if(candidates, [&](const Candidate& c) { return c.source->name == source; });
-  if (it == candidates.end()) return;
-  if (const auto of = by_source_.find(source); of != by_source_.end()) of->second.erase(prefix);
-  erase_candidate(entry->second, static_cast<std::size_t>(it - candidates.begin()));
-  dirty_.insert(prefix);
+std::optional<SourceId> Rib::find_source(std::string_view name) const {
+  const auto it =
+      std::ranges::find_if(sources_, [&](const SourceState& s) { return !s.gone && s.source->name == name; });
+  if (it == sources_.end()) return std::nullopt;
+  return static_cast<SourceId>(it - sources_.begin());
 }
 
-void Rib::withdraw_all(std::string_view source) {
-  const auto of = by_source_.find(source);
-  if (of == by_source_.end()) return;
-  for (const Prefix& prefix : std::exchange(of->second, {})) withdraw(prefix, source);
+// --- routes -------------------------------------------------------------------------------------------
+
+std::uint32_t Rib::find_entry(const Prefix& prefix) const {
+  return index_.find(fast_hash(prefix), [&](std::uint32_t id) { return entries_[id].prefix == prefix; });
 }
 
-void Rib::mark_stale(std::string_view source) {
-  const auto of = by_source_.find(source);
-  if (of == by_source_.end()) return;
-  for (const Prefix& prefix : of->second) {
-    for (Candidate& c : table_.at(prefix).candidates) {
-      if (c.source->name == source) c.stale = true;
+std::uint32_t Rib::make_entry(const Prefix& prefix) {
+  std::uint32_t id = find_entry(prefix);
+  if (id != kNoId) return id;
+  if (free_entries_.empty()) {
+    id = static_cast<std::uint32_t>(entries_.size());
+    entries_.push();
+  } else {
+    id = free_entries_.back();
+    free_entries_.pop_back();
+  }
+  entries_[id] = {};
+  entries_[id].prefix = prefix;
+  index_.insert(fast_hash(prefix), id);
+  return id;
+}
+
+void Rib::mark_dirty(std::uint32_t id) {
+  if (entries_[id].dirty) return;
+  entries_[id].dirty = 1;
+  dirty_.push_back(id);
+}
+
+FamilyCount& Rib::family_count(const Prefix& prefix, SourceId source) {
+  return sources_[source].count.of_family[std::to_underlying(prefix.family())];
+}
+
+void Rib::announce(SourceId source, const AttributesPtr& attributes, std::span<const Prefix> prefixes, MonoTime now) {
+  for (const Prefix& prefix : prefixes) index_.prefetch(fast_hash(prefix));
+  const std::uint32_t ticks = to_ticks(now);
+  const std::uint32_t raw = attributes_.acquire(attributes, 1);
+  for (const Prefix& prefix : prefixes) announce_one(source, raw, prefix, ticks);
+  attributes_.release(raw);
+}
+
+void Rib::announce_one(SourceId source, std::uint32_t raw, const Prefix& prefix, std::uint32_t now) {
+  const std::uint32_t id = make_entry(prefix);
+  RibEntry& entry = entries_[id];
+  SourceState& state = sources_[source];
+  Slot* slot = entry.find(source);
+  if (slot != nullptr) {
+    if (slot->stale()) {
+      slot->clear_flag(Slot::kStale);
+      --state.count.stale;
     }
+    if (slot->raw == raw) return;
+    attributes_.release(slot->raw);
+  } else {
+    slot = &entry.add();
+    slot->source = source;
+    slot->position = static_cast<std::uint32_t>(state.entries.size());
+    state.entries.push_back(id);
+    FamilyCount& count = family_count(prefix, source);
+    ++count.received;
+    ++count.accepted;
   }
-  SourceCount& count = counts_.find(source)->second;
-  count.stale = count.routes;
+  ++attributes_[raw].users;
+  slot->raw = raw;
+  slot->since = now;
+  judge(prefix, *slot);
+  mark_dirty(id);
 }
 
-std::size_t Rib::sweep_if(std::string_view source, std::optional<Family> family) {
-  const auto of = by_source_.find(source);
-  if (of == by_source_.end()) return 0;
-  std::vector<Prefix> gone;
-  for (const Prefix& prefix : of->second) {
-    if (family && prefix.family() != *family) continue;
-    const auto& candidates = table_.at(prefix).candidates;
-    if (std::ranges::any_of(candidates, [&](const Candidate& c) { return c.stale && c.source->name == source; })) {
-      gone.push_back(prefix);
+void Rib::leave_list(SourceState& source, std::uint32_t position) {
+  const std::uint32_t last = source.entries.back();
+  source.entries.pop_back();
+  if (position == source.entries.size()) return;
+  source.entries[position] = last;
+  const auto id = static_cast<SourceId>(&source - sources_.data());
+  entries_[last].find(id)->position = position;
+}
+
+void Rib::erase_slot(std::uint32_t id, Slot* slot) {
+  RibEntry& entry = entries_[id];
+  SourceState& state = sources_[slot->source];
+  FamilyCount& count = family_count(entry.prefix, slot->source);
+  --count.received;
+  if (!slot->refused()) --count.accepted;
+  if (slot->stale()) --state.count.stale;
+  attributes_.release(slot->raw);
+  leave_list(state, slot->position);
+  entry.remove(slot);
+  mark_dirty(id);
+}
+
+void Rib::withdraw(SourceId source, std::span<const Prefix> prefixes) {
+  for (const Prefix& prefix : prefixes) {
+    const std::uint32_t id = find_entry(prefix);
+    if (id == kNoId) continue;
+    if (Slot* slot = entries_[id].find(source)) erase_slot(id, slot);
+  }
+}
+
+void Rib::withdraw_all(SourceId source) {
+  SourceState& state = sources_[source];
+  while (!state.entries.empty()) {
+    const std::uint32_t id = state.entries.back();
+    erase_slot(id, entries_[id].find(source));
+  }
+}
+
+void Rib::mark_stale(SourceId source) {
+  SourceState& state = sources_[source];
+  for (const std::uint32_t id : state.entries) entries_[id].find(source)->set_flag(Slot::kStale);
+  state.count.stale = state.entries.size();
+}
+
+std::size_t Rib::sweep_if(SourceId source, std::optional<Family> family) {
+  SourceState& state = sources_[source];
+  std::size_t gone = 0;
+  // From the end: what takes the place of an erased one has been looked at.
+  for (std::size_t i = state.entries.size(); i-- > 0;) {
+    const std::uint32_t id = state.entries[i];
+    if (family && entries_[id].prefix.family() != *family) continue;
+    Slot* slot = entries_[id].find(source);
+    if (!slot->stale()) continue;
+    erase_slot(id, slot);
+    ++gone;
+  }
+  return gone;
+}
+
+std::size_t Rib::sweep(SourceId source, Family family) { return sweep_if(source, family); }
+std::size_t Rib::sweep(SourceId source) { return sweep_if(source, std::nullopt); }
+
+// --- policy -------------------------------------------------------------------------------------------
+
+PathVerdict Rib::verdict(const Prefix& prefix, const Slot& slot) {
+  const SourceState& state = sources_[slot.source];
+  const Source& source = *state.source;
+  if (!is_local(source)) {
+    if (const auto line = importer_.check_safe(*state.peer, prefix)) return {{}, *line, Action::kRefuse};
+  }
+  AttributeStore::Item& item = attributes_[slot.raw];
+  if (!state.prefix_rules && item.generation == generation_ && item.source == slot.source) return item.verdict;
+  Attributes attributes = *item.attributes;
+  const ImportVerdict v =
+      state.prefix_rules ? importer_.apply(source, prefix, attributes) : importer_.apply_to_path(source, attributes);
+  const PathVerdict out{v.action == Action::kAccept ? merit_of(attributes, source.type) : Merit{}, v.line, v.action};
+  if (!state.prefix_rules) {
+    item.source = slot.source;
+    item.generation = generation_;
+    item.verdict = out;
+  }
+  return out;
+}
+
+bool Rib::judge(const Prefix& prefix, Slot& slot) {
+  const PathVerdict v = verdict(prefix, slot);
+  const bool refuse = v.action == Action::kRefuse;
+  const bool changed = refuse != slot.refused() || v.merit != slot.merit();
+  if (refuse != slot.refused()) {
+    FamilyCount& count = family_count(prefix, slot.source);
+    refuse ? --count.accepted : ++count.accepted;
+    refuse ? slot.set_flag(Slot::kRefused) : slot.clear_flag(Slot::kRefused);
+  }
+  slot.set_merit(v.merit);
+  slot.line = v.line;
+  return changed;
+}
+
+void Rib::judge_entries(SourceId source) {
+  for (const std::uint32_t id : sources_[source].entries) {
+    judge(entries_[id].prefix, *entries_[id].find(source));
+    mark_dirty(id);  // its router id may decide
+  }
+}
+
+void Rib::set_policy(PolicyPtr policy) {
+  importer_ = Importer(std::move(policy));
+  ++generation_;
+  for (SourceState& state : sources_) {
+    if (!state.gone) know_source(state);
+  }
+  constexpr std::size_t kAhead = 8;  // entries whose slots, and whose attributes, are fetched before they are needed
+  const std::size_t size = entries_.size();
+  for (std::size_t i = 0; i < size; ++i) {
+    if (i + 2 * kAhead < size) __builtin_prefetch(entries_[i + 2 * kAhead].slots);
+    if (i + kAhead < size) {
+      for (const Slot& s : entries_[i + kAhead].all()) __builtin_prefetch(&attributes_[s.raw]);
     }
+    RibEntry& entry = entries_[i];
+    bool changed = false;
+    for (Slot& slot : entry.all()) changed |= judge(entry.prefix, slot);
+    if (changed) mark_dirty(static_cast<std::uint32_t>(i));
   }
-  for (const Prefix& prefix : gone) withdraw(prefix, source);
-  return gone.size();
 }
 
-std::size_t Rib::sweep(std::string_view source, Family family) { return sweep_if(source, family); }
-std::size_t Rib::sweep(std::string_view source) { return sweep_if(source, std::nullopt); }
+// --- decision -----------------------------------------------------------------------------------------
 
-BestSet Rib::best_of(const Entry& entry) const {
-  BestSet set;
-  for (const std::size_t i : decide(entry.candidates, options_).selected) set.paths.push_back(entry.candidates[i]);
-  return set;
+void Rib::choose(std::span<const Slot> slots, std::vector<Path>& out) const {
+  out.clear();
+  Merit best{~std::uint64_t{0}, ~std::uint64_t{0}};
+  std::size_t equals = 0;
+  for (const Slot& s : slots) {
+    if (s.refused()) continue;
+    const Merit m = s.merit();
+    if (m > best) continue;
+    equals = m == best ? equals + 1 : 1;
+    best = m;
+  }
+  for (const Slot& s : slots) {
+    if (!s.refused() && s.merit() == best) out.push_back({s.source, attributes_[s.raw].next_hop});
+  }
+  if (equals > options_.maximum_paths) {
+    std::ranges::sort(out, [&](const Path& a, const Path& b) {
+      return compare_tie(*sources_[a.source].source, *sources_[b.source].source).order < 0;
+    });
+    out.resize(options_.maximum_paths);
+  }
+  std::ranges::sort(out);
 }
 
-std::vector<Change> Rib::drain_changes() {
-  std::vector<Prefix> order(dirty_.begin(), dirty_.end());
-  dirty_.clear();
-  std::ranges::sort(order);
+std::vector<Change> Rib::drain() {
+  for (const PathSetId id : std::exchange(leaving_sets_, {})) path_sets_.release(id);
+  std::ranges::move(std::exchange(told_sources_, std::exchange(leaving_sources_, {})),
+                    std::back_inserter(free_sources_));
   std::vector<Change> changes;
-  for (const Prefix& prefix : order) {
-    const auto it = table_.find(prefix);
-    if (it == table_.end()) continue;
-    Entry& entry = it->second;
-    BestSet now = best_of(entry);
-    std::vector<Path> paths;
-    paths.reserve(now.paths.size());
-    for (const Candidate& c : now.paths) paths.push_back({c.source->name, c.attributes->next_hop});
-    const bool changed = paths != entry.published;
-    entry.published = std::move(paths);
-    if (entry.candidates.empty()) table_.erase(it);
-    if (!changed) continue;
-    if (now.paths.empty())
-      changes.push_back({prefix, std::nullopt});
-    else
-      changes.push_back({prefix, std::move(now)});
+  for (const std::uint32_t id : std::exchange(dirty_, {})) {
+    RibEntry& entry = entries_[id];
+    entry.dirty = 0;
+    choose(entry.all(), scratch_);
+    const PathSetId before = entry.published;
+    if (!std::ranges::equal(scratch_, path_sets_[before])) {
+      entry.published = path_sets_.acquire(scratch_);
+      changes.push_back({entry.prefix, before, entry.published});
+      if (before != kNoPaths) leaving_sets_.push_back(before);
+    }
+    if (entry.count == 0) {
+      index_.erase(fast_hash(entry.prefix), id);
+      free_entries_.push_back(id);
+    }
   }
   return changes;
 }
 
-BestSet Rib::best(const Prefix& prefix) const {
-  const auto it = table_.find(prefix);
-  return it == table_.end() ? BestSet{} : best_of(it->second);
+// --- for people ---------------------------------------------------------------------------------------
+
+PathSetId Rib::published(const Prefix& prefix) const {
+  const std::uint32_t id = find_entry(prefix);
+  return id == kNoId ? kNoPaths : entries_[id].published;
 }
 
 std::vector<Explanation> Rib::explain(const Prefix& prefix) const {
-  const auto it = table_.find(prefix);
-  if (it == table_.end()) return {};
-  const Decision d = decide(it->second.candidates, options_);
+  const std::uint32_t id = find_entry(prefix);
+  if (id == kNoId) return {};
   std::vector<Explanation> out;
-  out.reserve(d.ranked.size());
-  for (std::size_t i = 0; i < d.ranked.size(); ++i) out.push_back({it->second.candidates[i], d.ranked[i]});
+  std::vector<Candidate> accepted;
+  for (const Slot& slot : entries_[id].all()) {
+    Explanation e;
+    const SourceState& state = sources_[slot.source];
+    Attributes attributes = *attributes_[slot.raw].attributes;
+    const ImportVerdict v = importer_.apply(*state.source, prefix, attributes);
+    const bool refused = v.action == Action::kRefuse;
+    e.candidate = {state.source, refused ? attributes_[slot.raw].attributes
+                                         : std::make_shared<const Attributes>(std::move(attributes))};
+    e.line = importer_.line(v.line);
+    e.action = v.action;
+    e.stale = slot.stale();
+    e.since = MonoTime(std::chrono::duration_cast<MonoTime::duration>(Tick(slot.since)));
+    if (!refused) accepted.push_back(e.candidate);
+    out.push_back(std::move(e));
+  }
+  const Decision d = decide(accepted, options_);
+  std::size_t next = 0;
+  for (Explanation& e : out) e.ranked = e.action == Action::kAccept ? d.ranked[next++] : Ranked{};
   // A route that lost at a later step came closer.
   std::ranges::stable_sort(out, [](const Explanation& a, const Explanation& b) {
+    if (a.action != b.action) return a.action < b.action;
     if (a.ranked.place != b.ranked.place) return a.ranked.place < b.ranked.place;
     if (a.ranked.step != b.ranked.step) return a.ranked.step > b.ranked.step;
-    return a.candidate.source->name < b.candidate.source->name;
+    return compare(a.candidate, b.candidate).order < 0;
   });
   return out;
 }
@@ -133,24 +353,20 @@ std::optional<Prefix> Rib::longest_match(const IpAddress& address) const {
   for (int length = static_cast<int>(address_bits(address.family())); length >= 0; --length) {
     const auto prefix = Prefix::make(address, static_cast<unsigned>(length));
     if (!prefix) return std::nullopt;
-    const auto it = table_.find(*prefix);
-    if (it != table_.end() && !it->second.candidates.empty()) return *prefix;
+    const std::uint32_t id = find_entry(*prefix);
+    if (id == kNoId) continue;
+    if (std::ranges::any_of(entries_[id].all(), [](const Slot& s) { return !s.refused(); })) return *prefix;
   }
   return std::nullopt;
 }
 
 std::vector<Prefix> Rib::prefixes() const {
   std::vector<Prefix> out;
-  for (const auto& [prefix, entry] : table_) {
-    if (!entry.candidates.empty()) out.push_back(prefix);
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].count > 0) out.push_back(entries_[i].prefix);
   }
   std::ranges::sort(out);
   return out;
-}
-
-SourceCount Rib::count(std::string_view source) const {
-  const auto it = counts_.find(source);
-  return it == counts_.end() ? SourceCount{} : it->second;
 }
 
 }  // namespace gw::routes

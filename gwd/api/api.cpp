@@ -85,7 +85,7 @@ void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explain
   out.set_origin(std::string(routes::to_string(attributes.origin)));
   out.set_best(explained.ranked.place != routes::Place::kNotUsed);
   out.set_place(std::string(routes::to_string(explained.ranked.place)));
-  out.set_stale(candidate.stale);
+  out.set_stale(explained.stale);
   out.set_decided_by(std::string(routes::to_string(explained.ranked.step)));
 }
 
@@ -246,7 +246,7 @@ asio::awaitable<HttpResponse> Api::routes(const HttpRequest& request) {
     for (const auto& one : explained) {
       auto& candidate = *out.add_candidates();
       fill_candidate(candidate, one);
-      const auto age = std::chrono::duration_cast<WallTime::duration>(now - one.candidate.since);
+      const auto age = std::chrono::duration_cast<WallTime::duration>(now - one.since);
       candidate.set_since_unix_ms(unix_ms(clock_.wall() - age));
     }
   }

@@ -9,6 +9,12 @@
 namespace gw::gwd {
 namespace {
 
+/// As bgpd counts them: those that policy let in.
+std::uint32_t routes_received(const Gateway& gateway, std::string_view tunnel) {
+  const auto peer = gateway.routes().peer_routes(tunnel);
+  return peer ? static_cast<std::uint32_t>(peer->count.accepted()) : 0;
+}
+
 std::string hex_spi(std::uint32_t spi) { return std::format("{:08x}", spi); }
 
 std::string address_text(const std::string& bytes) {
@@ -110,7 +116,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
         out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(),
                                    session->second.state,
                                    bgp_trouble(session->second.state, session->second.last_error, model.bgp->peer)));
-      out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(model.name).routes));
+      out.set_routes_received(routes_received(gateway, model.name));
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
     if (info == tunnels.tunnels().end()) continue;
@@ -172,7 +178,7 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     out.set_local_address(tunnel.bgp->local.to_string());
     out.set_asn(tunnel.bgp->peer_asn);
     out.set_tunnel(tunnel.name);
-    out.set_routes_received(static_cast<std::uint32_t>(gateway.routes().count(tunnel.name).routes));
+    out.set_routes_received(routes_received(gateway, tunnel.name));
     const auto session = sessions.find(tunnel.bgp->peer);
     if (tunnel.disabled) {
       out.set_state("Disabled");

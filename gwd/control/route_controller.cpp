@@ -1,6 +1,8 @@
 #include "gwd/control/route_controller.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <span>
 #include <utility>
 
 #include "base/log.hpp"
@@ -17,14 +19,36 @@ std::string static_source(const std::string& tunnel) { return "static:" + tunnel
 // RFC 7854 4.9: 1 and 3 came with a NOTIFICATION, 5 is configuration; 2 and 4 are a session that just broke.
 bool broke_silently(std::uint8_t reason) { return reason == 2 || reason == 4; }
 
-routes::Candidate local_candidate(routes::SourceKind kind, std::string name, MonoTime since) {
-  auto source = std::make_shared<routes::Source>();
-  source->kind = kind;
-  source->name = std::move(name);
-  source->type = routes::PeerType::kLocal;
-  auto attributes = std::make_shared<routes::Attributes>();
-  attributes->weight = 32768;  // FRR's weight of what is locally originated
-  return {std::move(source), std::move(attributes), false, since};
+routes::Source bgp_source(const config::GatewayModel& model, const config::TunnelModel& tunnel) {
+  return {.kind = routes::SourceKind::kVpnTunnel,
+          .name = tunnel.name,
+          .type = routes::PeerType::kEbgp,
+          .peer_asn = tunnel.bgp->peer_asn,
+          .router_id = {},
+          .peer_address = tunnel.bgp->peer,
+          .site = tunnel.site,
+          .instance = model.instance};
+}
+
+routes::Source local_source(const config::GatewayModel& model, const std::string& name) {
+  routes::Source source{.kind = name == kVnetSource ? routes::SourceKind::kVnet : routes::SourceKind::kStaticSite,
+                        .name = name,
+                        .type = routes::PeerType::kLocal,
+                        .router_id = {},
+                        .peer_address = {},
+                        .instance = model.instance};
+  const auto tunnel = std::ranges::find_if(model.tunnels, [&](const auto& t) { return static_source(t.name) == name; });
+  if (tunnel != model.tunnels.end()) source.site = tunnel->site;
+  return source;
+}
+
+routes::PolicyPtr policy_of(const config::GatewayModel& model) {
+  auto policy = std::make_shared<routes::Policy>();
+  policy->safe = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
+  for (const auto& tunnel : model.tunnels) {
+    if (tunnel.bgp) policy->peers[tunnel.name].max_routes = tunnel.bgp->max_routes;
+  }
+  return policy;
 }
 
 }  // namespace
@@ -56,40 +80,44 @@ void RouteController::stop() {
 }
 
 void RouteController::set_model(const config::GatewayModel& model) {
-  import_ = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
   vnet_next_hop_ = model.vnet_next_hop;
   ids_.clear();
+  for (const auto& tunnel : model.tunnels) ids_[tunnel.name] = tunnel.tunnel_id;
+  set_peers(model);
+  rib_.set_policy(policy_of(model));
+  set_local_routes(model);
+  publish();
+  publish_all();  // the VNet's next hop and tunnel ids are not the Rib's
+  check_complete();
+}
+
+void RouteController::set_peers(const config::GatewayModel& model) {
   std::map<IpAddress, Peer> peers;
   for (const auto& tunnel : model.tunnels) {
-    ids_[tunnel.name] = tunnel.tunnel_id;
     if (!tunnel.bgp) continue;
     const auto before = peers_.find(tunnel.bgp->peer);
-    if (before != peers_.end() && before->second.source->name == tunnel.name &&
-        before->second.source->peer_asn == tunnel.bgp->peer_asn) {
+    if (before != peers_.end() && name_of(before->second) == tunnel.name &&
+        rib_.source(before->second.source).peer_asn == tunnel.bgp->peer_asn) {
       Peer& peer = peers[tunnel.bgp->peer] = std::move(before->second);
       peer.max_routes = tunnel.bgp->max_routes;
+      routes::Source source = bgp_source(model, tunnel);
+      source.router_id = rib_.source(peer.source).router_id;
+      rib_.put_source(std::move(source));
       peers_.erase(before);
-      continue;
     }
-    Peer& peer = peers[tunnel.bgp->peer];
-    auto source = std::make_shared<routes::Source>();
-    source->name = tunnel.name;
-    source->peer_asn = tunnel.bgp->peer_asn;
-    source->peer_address = tunnel.bgp->peer;
-    peer.source = std::move(source);
-    peer.max_routes = tunnel.bgp->max_routes;
-    peer.sweep = std::make_unique<asio::steady_timer>(io_);
   }
   for (auto& [address, peer] : peers_) {
     peer.sweep->cancel();
-    rib_.withdraw_all(peer.source->name);
+    rib_.remove_source(peer.source);
   }
   peers_ = std::move(peers);
-  set_local_routes(model);
-  publish();
-  // Entries that did not change in the Rib may still change in forwarding: the VNet's next hop, tunnel ids.
-  for (const Prefix& prefix : rib_.prefixes()) publish(prefix, rib_.best(prefix));
-  check_complete();
+  for (const auto& tunnel : model.tunnels) {
+    if (!tunnel.bgp || peers_.contains(tunnel.bgp->peer)) continue;
+    Peer& peer = peers_[tunnel.bgp->peer];
+    peer.source = rib_.put_source(bgp_source(model, tunnel));
+    peer.max_routes = tunnel.bgp->max_routes;
+    peer.sweep = std::make_unique<asio::steady_timer>(io_);
+  }
 }
 
 void RouteController::set_local_routes(const config::GatewayModel& model) {
@@ -98,17 +126,16 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
   for (const auto& tunnel : model.tunnels)
     if (!tunnel.bgp && !tunnel.disabled)
       wanted[static_source(tunnel.name)] = {tunnel.static_prefixes.begin(), tunnel.static_prefixes.end()};
-  for (const auto& [source, prefixes] : local_) {
-    const auto now = wanted.find(source);
-    for (const Prefix& prefix : prefixes)
-      if (now == wanted.end() || !now->second.contains(prefix)) rib_.withdraw(prefix, source);
+  for (const auto& [name, prefixes] : local_) {
+    if (!wanted.contains(name)) rib_.remove_source(*rib_.find_source(name));
   }
-  for (const auto& [source, prefixes] : wanted) {
-    const auto kind = source == kVnetSource ? routes::SourceKind::kVnet : routes::SourceKind::kStaticSite;
-    const routes::Candidate candidate = local_candidate(kind, source, clock_.now());
-    for (const Prefix& prefix : prefixes)
-      if (const auto before = local_.find(source); before == local_.end() || !before->second.contains(prefix))
-        rib_.upsert(prefix, candidate);
+  const auto attributes = std::make_shared<const routes::Attributes>();
+  for (const auto& [name, prefixes] : wanted) {
+    const routes::SourceId source = rib_.put_source(local_source(model, name));
+    std::vector<Prefix> gone;
+    std::ranges::set_difference(local_[name], prefixes, std::back_inserter(gone));
+    rib_.withdraw(source, gone);
+    rib_.announce(source, attributes, std::vector<Prefix>(prefixes.begin(), prefixes.end()), clock_.now());
   }
   local_ = std::move(wanted);
 }
@@ -120,20 +147,21 @@ void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelS
   for (auto& [address, peer] : peers_) {
     if (peer.up || !bmp_connected_ || has_carrier(peer)) continue;
     peer.sweep->cancel();
-    rib_.withdraw_all(peer.source->name);
+    rib_.withdraw_all(peer.source);
   }
   publish();
-  for (const Prefix& prefix : rib_.prefixes()) publish(prefix, rib_.best(prefix));
+  publish_all();
 }
 
 bool RouteController::has_carrier(const Peer& peer) const {
-  const auto id = ids_.find(peer.source->name);
+  const auto id = ids_.find(name_of(peer));
   return id != ids_.end() && !without_carrier_.contains(id->second);
 }
 
-const PeerRoutes* RouteController::peer_routes(std::string_view tunnel) const {
-  const auto it = std::ranges::find_if(peers_, [&](const auto& entry) { return entry.second.source->name == tunnel; });
-  return it == peers_.end() ? nullptr : &it->second.routes;
+std::optional<PeerRoutes> RouteController::peer_routes(std::string_view tunnel) const {
+  const auto it = std::ranges::find_if(peers_, [&](const auto& entry) { return name_of(entry.second) == tunnel; });
+  if (it == peers_.end()) return std::nullopt;
+  return PeerRoutes{rib_.count(it->second.source), it->second.limit};
 }
 
 void RouteController::handle(const bgp::BmpConnected&) {
@@ -147,7 +175,7 @@ void RouteController::handle(const bgp::BmpDisconnected&) {
   for (auto& [address, peer] : peers_) {
     peer.end_of_rib.clear();
     peer.up = false;
-    rib_.mark_stale(peer.source->name);
+    rib_.mark_stale(peer.source);
     sweep_later(peer, kRestartTime);
   }
 }
@@ -171,11 +199,10 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = true;
-  log::info("routes", "{}: BGP session with {} AS {} is up", peer.source->name, event.peer.address, event.peer.asn);
-  if (peer.source->router_id == event.peer.router_id) return;
-  auto source = std::make_shared<routes::Source>(*peer.source);
-  source->router_id = event.peer.router_id;
-  peer.source = std::move(source);
+  log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), event.peer.address, event.peer.asn);
+  routes::Source source = rib_.source(peer.source);
+  source.router_id = event.peer.router_id;
+  rib_.put_source(std::move(source));
 }
 
 void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
@@ -184,13 +211,13 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = false;
-  log::warning("routes", "{}: BGP session with {} went down: {}", peer.source->name, event.peer.address, event.text);
+  log::warning("routes", "{}: BGP session with {} went down: {}", name_of(peer), event.peer.address, event.text);
   if (broke_silently(event.reason) && has_carrier(peer)) {
-    rib_.mark_stale(peer.source->name);
+    rib_.mark_stale(peer.source);
     sweep_later(peer, kRestartTime);
   } else {
     peer.sweep->cancel();
-    rib_.withdraw_all(peer.source->name);
+    rib_.withdraw_all(peer.source);
   }
 }
 
@@ -198,19 +225,10 @@ void RouteController::on_routes(const bgp::BmpRoutes& event) {
   const auto it = peers_.find(event.peer.address);
   if (it == peers_.end()) return;
   Peer& peer = it->second;
-  const std::string& name = peer.source->name;
   if (!event.malformed.empty())
-    log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name, event.malformed);
-  for (const Prefix& prefix : event.withdrawn) rib_.withdraw(prefix, name);
-  for (const Prefix& prefix : event.announced) {
-    if (const auto refusal = routes::check_import(import_, prefix, event.attributes->as_path)) {
-      ++peer.routes.refused[*refusal];
-      log::debug("routes", "{}: {} refused: {}", name, prefix, routes::to_string(*refusal));
-      rib_.withdraw(prefix, name);  // it may have been acceptable before
-      continue;
-    }
-    rib_.upsert(prefix, {peer.source, event.attributes, false, clock_.now()});
-  }
+    log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name_of(peer), event.malformed);
+  rib_.withdraw(peer.source, event.withdrawn);
+  if (!event.announced.empty()) rib_.announce(peer.source, event.attributes, event.announced, clock_.now());
   update_limit(peer);
 }
 
@@ -223,53 +241,55 @@ void RouteController::on_end_of_rib(const bgp::BmpEndOfRib& event) {
 void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
   peer.sweeping = after == kSettle;
   peer.sweep->expires_after(after);
-  peer.sweep->async_wait([this, name = peer.source->name](const boost::system::error_code& error) {
-    if (error) return;
-    for (auto& [address, known] : peers_)
-      if (known.source->name == name) known.sweeping = false;
-    if (const std::size_t gone = rib_.sweep(name); gone > 0)
-      log::info("routes", "{}: {} stale routes removed", name, gone);
-    publish();
-  });
+  peer.sweep->async_wait(
+      [this, address = rib_.source(peer.source).peer_address](const boost::system::error_code& error) {
+        const auto it = peers_.find(address);
+        if (error || it == peers_.end()) return;
+        it->second.sweeping = false;
+        if (const std::size_t gone = rib_.sweep(it->second.source); gone > 0)
+          log::info("routes", "{}: {} stale routes removed", name_of(it->second), gone);
+        publish();
+      });
 }
 
 void RouteController::update_limit(Peer& peer) {
-  const std::size_t routes = rib_.count(peer.source->name).routes;
+  const routes::SourceCount count = rib_.count(peer.source);
+  const std::size_t routes = std::max(count.of_family[0].accepted, count.of_family[1].accepted);
   const routes::LimitState now = routes::check_limit(routes, peer.max_routes);
-  if (std::exchange(peer.routes.limit, now) == now) return;
+  if (std::exchange(peer.limit, now) == now) return;
   if (now == routes::LimitState::kNear)
-    log::warning("routes", "{}: {} routes, the limit is {} (RouteLimitNear)", peer.source->name, routes,
-                 peer.max_routes);
+    log::warning("routes", "{}: {} routes, the limit is {} (RouteLimitNear)", name_of(peer), routes, peer.max_routes);
   else if (now == routes::LimitState::kReached)
-    log::error("routes", "{}: {} routes, the limit of {} is reached; bgpd drops the session", peer.source->name, routes,
+    log::error("routes", "{}: {} routes, the limit of {} is reached; bgpd drops the session", name_of(peer), routes,
                peer.max_routes);
 }
 
 void RouteController::publish() {
-  for (const routes::Change& change : rib_.drain_changes()) {
-    if (change.best)
-      publish(change.prefix, *change.best);
-    else
-      forwarding_.remove_route(change.prefix);
-  }
+  for (const routes::Change& change : rib_.drain()) publish(change.prefix, change.after);
 }
 
-void RouteController::publish(const Prefix& prefix, const routes::BestSet& best) {
-  if (best.paths.empty()) {
+void RouteController::publish_all() {
+  for (const Prefix& prefix : rib_.prefixes()) publish(prefix, rib_.published(prefix));
+}
+
+void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
+  const std::span<const routes::Path> paths = rib_.paths(best);
+  if (paths.empty()) {
     forwarding_.remove_route(prefix);
     return;
   }
   ForwardingEntry entry;
-  if (best.paths.front().source->kind == routes::SourceKind::kVnet) {
+  const auto kind = [&](const routes::Path& path) { return rib_.source(path.source).kind; };
+  if (std::ranges::any_of(paths, [&](const routes::Path& path) { return kind(path) == routes::SourceKind::kVnet; })) {
     entry.kind = fp::NEXT_HOP_VNET;
     if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateway = vnet_next_hop_;
     forwarding_.set_route(prefix, std::move(entry));
     return;
   }
   std::vector<std::uint32_t> all;
-  for (const routes::Candidate& path : best.paths) {
-    std::string_view tunnel = path.source->name;
-    if (path.source->kind == routes::SourceKind::kStaticSite) tunnel.remove_prefix(static_source({}).size());
+  for (const routes::Path& path : paths) {
+    std::string_view tunnel = rib_.source(path.source).name;
+    if (kind(path) == routes::SourceKind::kStaticSite) tunnel.remove_prefix(static_source({}).size());
     if (const auto id = ids_.find(tunnel); id != ids_.end()) all.push_back(id->second);
   }
   std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids),
@@ -292,8 +312,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     const bool told = session != sessions.end() && session->second.established() && peer.up &&
                       (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
     learned = learned && told;
-    if (told && rib_.count(peer.source->name).stale > 0 && !std::exchange(peer.sweeping, true))
-      sweep_later(peer, kSettle);
+    if (told && rib_.count(peer.source).stale > 0 && !std::exchange(peer.sweeping, true)) sweep_later(peer, kSettle);
   }
   if (complete_ || !learned) return;
   complete_ = true;

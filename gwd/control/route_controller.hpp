@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,14 +23,14 @@
 #include "gwd/config/model.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/forwarding.hpp"
-#include "routes/policy.hpp"
+#include "routes/import.hpp"
 #include "routes/rib.hpp"
 
 namespace gw::gwd {
 
-/// Of one BGP source, beside what the Rib counts.
+/// Of one BGP source.
 struct PeerRoutes {
-  std::map<routes::Refusal, std::uint64_t> refused;  // announcements, by reason
+  routes::SourceCount count;
   routes::LimitState limit = routes::LimitState::kOk;
 };
 
@@ -62,14 +63,14 @@ class RouteController {
   void set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions);
 
   const routes::Rib& rib() const { return rib_; }
-  routes::SourceCount count(std::string_view tunnel) const { return rib_.count(tunnel); }
-  const PeerRoutes* peer_routes(std::string_view tunnel) const;
+  /// Absent: the tunnel has no BGP.
+  std::optional<PeerRoutes> peer_routes(std::string_view tunnel) const;
 
  private:
   struct Peer {
-    routes::SourcePtr source;
-    std::uint32_t max_routes = 0;
-    PeerRoutes routes;
+    routes::SourceId source = 0;
+    std::uint32_t max_routes = 0;  // of a family
+    routes::LimitState limit = routes::LimitState::kOk;
     std::set<Family> end_of_rib;  // of the present session
     bool up = false;              // as BMP says
     bool sweeping = false;        // what is still stale goes when `sweep` runs out
@@ -80,12 +81,16 @@ class RouteController {
   void on_peer_down(const bgp::BmpPeerDown& event);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
+  const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
   bool has_carrier(const Peer& peer) const;
   void sweep_later(Peer& peer, std::chrono::seconds after);
   void update_limit(Peer& peer);
+  void set_peers(const config::GatewayModel& model);
   void set_local_routes(const config::GatewayModel& model);
+  /// What changed.
   void publish();
-  void publish(const Prefix& prefix, const routes::BestSet& best);
+  void publish_all();
+  void publish(const Prefix& prefix, routes::PathSetId best);
   void check_complete();
 
   boost::asio::io_context& io_;
@@ -94,7 +99,6 @@ class RouteController {
   bgp::BmpServer bmp_;
   boost::asio::steady_timer learning_;
   routes::Rib rib_;
-  routes::ImportPolicy import_;
   std::map<IpAddress, Peer> peers_;                             // by session address
   std::map<std::string, std::uint32_t, std::less<>> ids_;       // tunnel name -> id
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes

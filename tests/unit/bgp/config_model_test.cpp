@@ -82,7 +82,7 @@ bgp log-neighbor-changes
 no bgp default ipv4-unicast
 no bgp ebgp-requires-policy
 no bgp network import-check
-bgp deterministic-med
+bgp always-compare-med
 bgp bestpath as-path multipath-relax
 bgp bestpath compare-routerid
 bgp graceful-restart

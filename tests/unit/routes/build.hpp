@@ -14,11 +14,17 @@ inline Prefix net(std::string_view text) { return Prefix::parse(text).value(); }
 
 /// A plain eBGP route of 65021 through 169.254.21.2; tests change what they are about.
 struct Build {
-  Source source{SourceKind::kVpnTunnel, "a", PeerType::kEbgp, 65021, ip("192.0.2.1"), ip("169.254.21.2")};
+  Source source{.kind = SourceKind::kVpnTunnel,
+                .name = "a",
+                .type = PeerType::kEbgp,
+                .peer_asn = 65021,
+                .router_id = ip("192.0.2.1"),
+                .peer_address = ip("169.254.21.2")};
   Attributes attributes{.next_hop = ip("169.254.21.2"), .as_path = AsPath::sequence({65021})};
   Candidate operator()() const {
-    return {std::make_shared<const Source>(source), std::make_shared<const Attributes>(attributes), false, {}};
+    return {std::make_shared<const Source>(source), std::make_shared<const Attributes>(attributes)};
   }
+  AttributesPtr shared() const { return std::make_shared<const Attributes>(attributes); }
 };
 
 inline Candidate route(std::string name, std::string_view next_hop = "169.254.21.2") {

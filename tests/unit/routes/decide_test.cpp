@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <numeric>
+#include <optional>
+#include <random>
 
 #include "tests/unit/routes/build.hpp"
 
@@ -128,10 +131,10 @@ TEST(Decide, EachRowWinsAtItsStepInBothOrders) {
   for (const Row& row : rows()) {
     SCOPED_TRACE(row.description);
     const auto [winner, loser] = make(row);
-    const Comparison forward = compare(winner, loser, {});
+    const Comparison forward = compare(winner, loser);
     EXPECT_TRUE(forward.order < 0);
     EXPECT_EQ(forward.step, row.step) << to_string(forward.step);
-    const Comparison backward = compare(loser, winner, {});
+    const Comparison backward = compare(loser, winner);
     EXPECT_TRUE(backward.order > 0);
     EXPECT_EQ(backward.step, row.step);
     for (const std::vector<Candidate>& both : {std::vector{winner, loser}, std::vector{loser, winner}}) {
@@ -152,7 +155,7 @@ TEST(Decide, NothingAndOnlyOne) {
   EXPECT_EQ(d.ranked[0].step, Step::kOnlyRoute);
 }
 
-TEST(Decide, MedIsComparedOnlyWithinOneNeighbourAsUnlessAsked) {
+TEST(Decide, MedIsComparedAcrossNeighbourAses) {
   Build a;
   a.attributes.med = 50;
   Build b;
@@ -160,38 +163,65 @@ TEST(Decide, MedIsComparedOnlyWithinOneNeighbourAsUnlessAsked) {
   b.attributes.as_path = AsPath::sequence({65022});
   b.attributes.med = 10;
   b.source.peer_address = ip("169.254.21.6");
-  EXPECT_EQ(compare(a(), b(), {}).step, Step::kPeerAddress);
-  const Comparison always = compare(a(), b(), {.med = MedScope::kAlways});
-  EXPECT_EQ(always.step, Step::kMed);
-  EXPECT_TRUE(always.order > 0);
+  EXPECT_EQ(compare(a(), b()).step, Step::kMed);
+  EXPECT_TRUE(compare(a(), b()).order > 0);
 }
 
-// The classic case of RFC 3345: without grouping, the winner depends on the order of arrival.
-TEST(Decide, MedIsDeterministicInEveryOrder) {
-  Build a;  // 65021, MED 10, router id 3
-  a.attributes.med = 10;
-  a.source.router_id = ip("192.0.2.3");
-  Build b;  // 65021, MED 20, router id 1: loses to a by MED, would beat c and a by router id
+TEST(Decide, AGracefulShutdownOfAnIbgpPeerIsItsBusiness) {
+  Build a;
+  a.source.type = PeerType::kIbgp;
+  a.attributes.communities = {kGracefulShutdown};
+  Build b;
   b.source.name = "b";
-  b.attributes.med = 20;
-  b.source.router_id = ip("192.0.2.1");
-  Build c;  // 65022, router id 2
-  c.source.name = "c";
-  c.attributes.as_path = AsPath::sequence({65022});
-  c.source.router_id = ip("192.0.2.2");
-  const std::vector<Candidate> all{a(), b(), c()};
-  std::vector<std::size_t> order{0, 1, 2};
-  do {
-    std::vector<Candidate> shuffled;
-    for (const std::size_t i : order) shuffled.push_back(all[i]);
-    const Decision d = decide(shuffled, {});
-    EXPECT_EQ(shuffled[d.best].source->name, "c");
-    for (std::size_t i = 0; i < 3; ++i) {
-      if (shuffled[i].source->name == "a") {
-        EXPECT_EQ(d.ranked[i].place, Place::kMultipath);
-      }
+  b.source.type = PeerType::kIbgp;
+  b.attributes.local_preference = 99;
+  EXPECT_TRUE(compare(a(), b()).order < 0) << "bgpd lowers the preference of eBGP routes only";
+}
+
+TEST(Decide, ALongerPathThanFitsIsAsLongAsCanBe) {
+  Build a;
+  a.attributes.as_path = AsPath::sequence(std::vector<std::uint32_t>(40'000, 65021));
+  Build b;
+  b.source.name = "b";
+  b.attributes.as_path = AsPath::sequence(std::vector<std::uint32_t>(32'766, 65021));
+  EXPECT_EQ(compare(a(), b()).step, Step::kAsPathLength);
+  EXPECT_TRUE(compare(a(), b()).order > 0);
+}
+
+// The order is total: any three are in an order, whoever comes first. Values few enough that ties are many.
+TEST(Decide, RandomCandidatesAreInOneOrder) {
+  std::mt19937 random(4);
+  const auto pick = [&](auto... values) {
+    const std::array all{values...};
+    return all[random() % all.size()];
+  };
+  for (int turn = 0; turn < 2000; ++turn) {
+    std::vector<Candidate> all;
+    for (unsigned i = 0; i < 4; ++i) {
+      Build b;
+      b.source.name = std::string(1, static_cast<char>('a' + i));
+      b.source.type = pick(PeerType::kEbgp, PeerType::kEbgp, PeerType::kIbgp, PeerType::kLocal);
+      b.source.router_id = pick(ip("192.0.2.1"), ip("192.0.2.2"));
+      b.source.peer_address = pick(ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1"));
+      b.attributes.weight = static_cast<std::uint16_t>(pick(100, 200));
+      b.attributes.local_preference = static_cast<std::uint32_t>(pick(100, 200));
+      b.attributes.as_path = AsPath::sequence(std::vector<std::uint32_t>(1 + random() % 2, 65021 + random() % 2));
+      b.attributes.origin = pick(Origin::kIgp, Origin::kIncomplete);
+      b.attributes.med = static_cast<std::uint32_t>(pick(0, 10));
+      all.push_back(b());
     }
-  } while (std::ranges::next_permutation(order).found);
+    std::vector<std::size_t> order(all.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::optional<std::vector<std::string>> expected;
+    do {
+      std::vector<Candidate> shuffled;
+      for (const std::size_t i : order) shuffled.push_back(all[i]);
+      std::vector<std::string> names;
+      for (const std::size_t i : decide(shuffled, {}).selected) names.push_back(shuffled[i].source->name);
+      if (!expected) expected = names;
+      ASSERT_EQ(names, *expected);
+    } while (std::ranges::next_permutation(order).found);
+  }
 }
 
 TEST(Decide, EqualsUpToStep7ShareTheTrafficUpToTheMaximum) {
@@ -241,6 +271,16 @@ TEST(AsPath, PrintsAsRoutersDo) {
   EXPECT_EQ(path.neighbour_as(), 65021U);
   EXPECT_TRUE(path.contains(2));
   EXPECT_EQ(AsPath().neighbour_as(), 0U);
+}
+
+TEST(AsPath, PrivateAsnsGoPrependsComeInFrontAndOverrideReplaces) {
+  const AsPath path({{AsSegment::Type::kSequence, {64512, 3, 4200000000}}, {AsSegment::Type::kSet, {65534}}});
+  EXPECT_EQ(path.without_private(), AsPath::sequence({3}));
+  EXPECT_EQ(path.prepended(7, 2).to_string(), "7 7 64512 3 4200000000 {65534}");
+  EXPECT_EQ(AsPath({{AsSegment::Type::kSet, {1}}}).prepended(7, 1).to_string(), "7 {1}");
+  EXPECT_EQ(path.replaced(3, 65515).to_string(), "64512 65515 4200000000 {65534}");
+  EXPECT_FALSE(is_private_asn(65535));
+  EXPECT_FALSE(is_private_asn(4294967295));
 }
 
 }  // namespace

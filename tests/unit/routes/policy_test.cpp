@@ -7,7 +7,6 @@
 namespace gw::routes {
 namespace {
 
-using test::ip;
 using test::net;
 
 ImportPolicy policy() { return {.gateway_asn = 65515, .vnet_prefixes = {net("10.0.0.0/16"), net("2001:db8:10::/48")}}; }
@@ -67,29 +66,6 @@ TEST(RouteLimit, WarnsAtEightyPercent) {
   EXPECT_EQ(check_limit(3200, 4000), LimitState::kNear);
   EXPECT_EQ(check_limit(4000, 4000), LimitState::kReached);
   EXPECT_EQ(check_limit(1'000'000, 0), LimitState::kOk);
-}
-
-TEST(ExportPolicy, WhatASiteIsTold) {
-  const Source berlin{SourceKind::kVpnTunnel, "berlin", PeerType::kEbgp, 65022, ip("192.0.2.2"), ip("169.254.21.6")};
-  test::Build paris;
-  const auto told = [&](const test::Build& b, const char* prefix = "10.20.0.0/16", ExportPolicy p = {}) {
-    return check_export(p, net(prefix), b(), berlin);
-  };
-  EXPECT_EQ(told(paris), std::nullopt);
-  EXPECT_EQ(told(paris, "0.0.0.0/0"), Withheld::kDefaultRoute);
-  EXPECT_EQ(told(paris, "10.20.0.0/16", {Isolation::kIsolated}), Withheld::kIsolated);
-  test::Build own = paris;
-  own.source.name = "berlin";
-  EXPECT_EQ(told(own), Withheld::kBackToSource);
-  test::Build loop = paris;
-  loop.attributes.as_path = AsPath::sequence({65021, 65022});
-  EXPECT_EQ(told(loop), Withheld::kPeerAsn);
-  test::Build circuit = paris;
-  circuit.source.kind = SourceKind::kCircuit;
-  EXPECT_EQ(told(circuit), Withheld::kCircuit);
-  test::Build vnet = paris;
-  vnet.source.kind = SourceKind::kVnet;
-  EXPECT_EQ(told(vnet, "10.0.0.0/16", {Isolation::kIsolated}), std::nullopt);
 }
 
 }  // namespace

@@ -102,20 +102,21 @@ TEST_F(RouteControllerTest, VnetPrefixesGoToTheVnetAndNobodyTakesThemAway) {
   EXPECT_EQ(forwarding.wanted(pfx("0.0.0.0/0")), nullptr);
   announce("169.254.21.2", "10.30.0.0/16", {65021, 65515});
   EXPECT_EQ(forwarding.wanted(pfx("10.30.0.0/16")), nullptr) << "our own AS: a loop";
-  const PeerRoutes* counted = routes.peer_routes("ce1/gw-a");
-  ASSERT_NE(counted, nullptr);
-  EXPECT_EQ(counted->refused.size(), 4U);
+  const auto counted = routes.peer_routes("ce1/gw-a");
+  ASSERT_TRUE(counted);
+  EXPECT_EQ(counted->count.received(), 4U);
+  EXPECT_EQ(counted->count.accepted(), 0U);
 }
 
 TEST_F(RouteControllerTest, ADeadBgpdTakesNoRouteWithIt) {
   announce("169.254.21.2", "10.21.0.0/16");
   routes.handle(bgp::BmpDisconnected{});
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
-  EXPECT_EQ(routes.count("ce1/gw-a").stale, 1U);
+  EXPECT_EQ(routes.peer_routes("ce1/gw-a")->count.stale, 1U);
   routes.handle(bgp::BmpConnected{});
   up("169.254.21.2");
   announce("169.254.21.2", "10.21.0.0/16");
-  EXPECT_EQ(routes.count("ce1/gw-a").stale, 0U);
+  EXPECT_EQ(routes.peer_routes("ce1/gw-a")->count.stale, 0U);
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
 }
 
