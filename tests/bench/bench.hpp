@@ -62,5 +62,6 @@ struct Tool {
   std::function<Status(const std::string& argument)> run;
 };
 void add_fib_tools(std::vector<Tool>& all);
+void add_routes_tools(std::vector<Tool>& all);
 
 }  // namespace gw::bench

@@ -55,6 +55,9 @@ TARGETS = {
     "fib-v6": ratio(0.8, 1.0),
     "fib-update": Target("value", 0.5e6, 1e6),
     "fib-update-stall": Target("value", 1000, 100, LOWER),
+    "routes-merge": Target("value", 1e6, 1.5e6),
+    "routes-memory": Target("value", 200, 110, LOWER),
+    "routes-policy": Target("value", 1.0, 0.8, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }
