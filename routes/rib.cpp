@@ -1,6 +1,7 @@
 #include "routes/rib.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <utility>
 
@@ -12,6 +13,8 @@ using Tick = std::chrono::duration<std::uint64_t, std::deci>;
 std::uint32_t to_ticks(MonoTime t) {
   return static_cast<std::uint32_t>(std::chrono::duration_cast<Tick>(t.time_since_epoch()).count());
 }
+
+constexpr std::size_t kBlock = 32;
 
 bool is_local(const Source& source) { return source.type == PeerType::kLocal; }
 
@@ -101,11 +104,37 @@ FamilyCount& Rib::family_count(const Prefix& prefix, SourceId source) {
 }
 
 void Rib::announce(SourceId source, const AttributesPtr& attributes, std::span<const Prefix> prefixes, MonoTime now) {
-  for (const Prefix& prefix : prefixes) index_.prefetch(fast_hash(prefix));
   const std::uint32_t ticks = to_ticks(now);
   const std::uint32_t raw = attributes_.acquire(attributes, 1);
-  for (const Prefix& prefix : prefixes) announce_one(source, raw, prefix, ticks);
+  while (!prefixes.empty()) {
+    const auto block = prefixes.first(std::min(prefixes.size(), kBlock));
+    prefixes = prefixes.subspan(block.size());
+    fetch_ahead(block);
+    for (const Prefix& prefix : block) announce_one(source, raw, prefix, ticks);
+  }
   attributes_.release(raw);
+}
+
+// A table of a million prefixes is in no cache: what one prefix waits for, all of a block wait for together.
+void Rib::fetch_ahead(std::span<const Prefix> prefixes) {
+  std::array<std::uint32_t, kBlock> ids;
+  for (const Prefix& prefix : prefixes) index_.prefetch(fast_hash(prefix));
+  for (std::size_t i = 0; i < prefixes.size(); ++i) {
+    ids[i] = index_.guess(fast_hash(prefixes[i]));
+    if (ids[i] != kNoId) __builtin_prefetch(&entries_[ids[i]]);
+  }
+  for (std::size_t i = 0; i < prefixes.size(); ++i) {
+    if (ids[i] == kNoId) continue;
+    const char* slots = reinterpret_cast<const char*>(entries_[ids[i]].slots);
+    __builtin_prefetch(slots);
+    __builtin_prefetch(slots + 64);
+  }
+  for (std::size_t i = 0; i < prefixes.size(); ++i) {
+    if (ids[i] == kNoId) continue;
+    for (const Slot& s : entries_[ids[i]].all().first(std::min<std::size_t>(entries_[ids[i]].count, 8))) {
+      __builtin_prefetch(&attributes_[s.raw]);
+    }
+  }
 }
 
 void Rib::announce_one(SourceId source, std::uint32_t raw, const Prefix& prefix, std::uint32_t now) {

@@ -124,6 +124,7 @@ class Rib {
   std::uint32_t find_entry(const Prefix& prefix) const;
   std::uint32_t make_entry(const Prefix& prefix);
   void mark_dirty(std::uint32_t id);
+  void fetch_ahead(std::span<const Prefix> prefixes);
   void announce_one(SourceId source, std::uint32_t raw, const Prefix& prefix, std::uint32_t now);
   void erase_slot(std::uint32_t entry, Slot* slot);
   void leave_list(SourceState& source, std::uint32_t position);

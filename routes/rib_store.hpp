@@ -46,6 +46,10 @@ class IdIndex {
   void prefetch(std::uint32_t hash) const {
     if (!cells_.empty()) __builtin_prefetch(&cells_[hash & mask()]);
   }
+  /// A number whose hash is this, most often the one that find() will return; kNoId if there is none.
+  std::uint32_t guess(std::uint32_t hash) const {
+    return find(hash, [](std::uint32_t) { return true; });
+  }
   void insert(std::uint32_t hash, std::uint32_t id) {
     if ((size_ + 1) * 4 > cells_.size() * 3) grow();
     place({hash, id});

@@ -1,0 +1,127 @@
+#include <gtest/gtest.h>
+
+#include "routes/rib.hpp"
+#include "tests/unit/routes/build.hpp"
+
+namespace gw::routes {
+namespace {
+
+using test::Build;
+using test::ip;
+using test::net;
+
+// Paris has two tunnels and the circuit, Berlin one tunnel, Lyon is static.
+class WhatIfTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    circuit = add(SourceKind::kCircuit, "er1", "", "192.168.30.18");
+    paris1 = add(SourceKind::kVpnTunnel, "paris-1", "paris", "169.254.21.2");
+    paris2 = add(SourceKind::kVpnTunnel, "paris-2", "paris", "169.254.21.6");
+    berlin = add(SourceKind::kVpnTunnel, "berlin", "berlin", "169.254.21.10");
+    lyon = add(SourceKind::kStaticSite, "static:lyon", "lyon", "0.0.0.0");
+    for (const SourceId id : {circuit, paris1, paris2}) announce(id, "10.20.0.0/16");
+    for (const SourceId id : {paris1, paris2}) announce(id, "10.21.0.0/16");
+    announce(berlin, "10.30.0.0/16");
+    announce(berlin, "10.31.0.0/16");
+    announce(circuit, "10.31.0.0/16");
+    announce(lyon, "10.40.0.0/16");
+    rib.drain();
+  }
+  SourceId add(SourceKind kind, std::string name, std::string site, std::string_view address) {
+    return rib.put_source({.kind = kind,
+                           .name = std::move(name),
+                           .type = kind == SourceKind::kStaticSite ? PeerType::kLocal : PeerType::kEbgp,
+                           .router_id = ip("192.0.2.1"),
+                           .peer_address = ip(address),
+                           .site = std::move(site)});
+  }
+  void announce(SourceId id, std::string_view prefix) {
+    Build b;
+    b.attributes.next_hop = rib.source(id).peer_address;
+    const Prefix p = net(prefix);
+    rib.announce(id, b.shared(), {&p, 1}, {});
+  }
+  std::vector<SourceId> sources(const std::vector<Path>& paths) const {
+    std::vector<SourceId> out;
+    for (const Path& p : paths) out.push_back(p.source);
+    return out;
+  }
+
+  Rib rib;
+  SourceId circuit{}, paris1{}, paris2{}, berlin{}, lyon{};
+};
+using Ids = std::vector<SourceId>;
+
+TEST_F(WhatIfTest, NothingIsNothing) {
+  const WhatIf what = rib.what_if({});
+  EXPECT_EQ(what.prefixes, 5U);
+  EXPECT_EQ(what.moved + what.lost + what.appeared, 0U);
+  EXPECT_TRUE(what.limits.empty());
+  EXPECT_TRUE(what.cut_off.empty());
+}
+
+TEST_F(WhatIfTest, TheCircuitDown) {
+  const WhatIf what = rib.what_if({.kinds_down = {SourceKind::kCircuit}});
+  ASSERT_EQ(what.moves.size(), 2U);
+  EXPECT_EQ(what.moves[0].prefix, net("10.20.0.0/16"));
+  EXPECT_EQ(sources(what.moves[0].from), (Ids{circuit}));
+  EXPECT_EQ(sources(what.moves[0].to), (Ids{paris1, paris2}));
+  EXPECT_EQ(sources(what.moves[1].to), (Ids{berlin}));
+  EXPECT_EQ(what.moved, 2U);
+  EXPECT_TRUE(what.cut_off.empty());
+}
+
+TEST_F(WhatIfTest, APeerDownCutsOffWhatOnlyItReaches) {
+  const WhatIf what = rib.what_if({.down = {berlin}});
+  ASSERT_EQ(what.moves.size(), 1U);
+  EXPECT_EQ(what.moves[0].kind, MoveKind::kLost);
+  EXPECT_EQ(what.moves[0].prefix, net("10.30.0.0/16"));
+  ASSERT_EQ(what.cut_off.size(), 1U);
+  EXPECT_EQ(what.cut_off[0].site, "berlin");
+  EXPECT_EQ(what.cut_off[0].prefixes, 2U);
+  EXPECT_EQ(what.cut_off[0].lost, 1U) << "10.31.0.0/16 is on the circuit, too";
+  const WhatIf both = rib.what_if({.down = {paris1, paris2, berlin}, .kinds_down = {SourceKind::kCircuit}});
+  ASSERT_EQ(both.cut_off.size(), 2U);
+  EXPECT_EQ(both.cut_off[1].site, "paris");
+  EXPECT_EQ(both.cut_off[1].lost, both.cut_off[1].prefixes);
+  EXPECT_EQ(rib.what_if({.down = {paris1}}).cut_off.size(), 0U) << "the other tunnel is there";
+}
+
+TEST_F(WhatIfTest, AnotherPolicyMovesBreaksLimitsAndTouchesNothing) {
+  auto policy = std::make_shared<Policy>();
+  policy->weights = class_weights(Prefer::kVpn);
+  policy->import_rules = {
+      {.name = "no-31", .match = {.prefixes = {{net("10.31.0.0/16"), 16, 16}}}, .action = Action::kRefuse}};
+  policy->peers["paris-1"].max_routes = 2;
+  policy->safe.vnet_prefixes = {net("10.40.0.0/16")};
+  const WhatIf what = rib.what_if({.policy = policy});
+  ASSERT_EQ(what.moves.size(), 2U);
+  EXPECT_EQ(sources(what.moves[0].to), (Ids{paris1, paris2}));
+  EXPECT_EQ(what.moves[1].kind, MoveKind::kLost);
+  ASSERT_EQ(what.limits.size(), 1U);
+  EXPECT_EQ(what.limits[0].source, paris1);
+  EXPECT_EQ(what.limits[0].state, LimitState::kReached);
+  EXPECT_EQ(what.limits[0].after, 2U);
+  EXPECT_TRUE(rib.drain().empty());
+  EXPECT_EQ(rib.explain(net("10.20.0.0/16"))[0].candidate.source->name, "er1");
+
+  // What was said comes true.
+  rib.set_policy(policy);
+  const auto changes = rib.drain();
+  ASSERT_EQ(changes.size(), what.moves.size());
+  for (const Move& move : what.moves) {
+    const auto change = std::ranges::find(changes, move.prefix, &Change::prefix);
+    ASSERT_NE(change, changes.end());
+    EXPECT_TRUE(std::ranges::equal(rib.paths(change->after), move.to));
+  }
+  EXPECT_EQ(rib.what_if({.policy = std::make_shared<Policy>()}).appeared, 1U) << "a refused route is there again";
+}
+
+TEST_F(WhatIfTest, MovesAreCountedBeyondWhatIsListed) {
+  const WhatIf what = rib.what_if({.kinds_down = {SourceKind::kCircuit}, .most_moves = 1});
+  EXPECT_EQ(what.moves.size(), 1U);
+  EXPECT_EQ(what.moved, 2U);
+}
+
+}  // namespace
+}  // namespace gw::routes
