@@ -104,6 +104,12 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def place(name):
+    """In the order of the targets; what has none of its own, behind the one that its name begins with."""
+    listed = [i for i, target in enumerate(TARGETS) if name == target or name.startswith(target + "-")]
+    return (listed[-1] if listed else len(TARGETS), name)
+
+
 def run_all(names, known, as_json):
     results, failed = [], 0
     for name in names:
@@ -120,8 +126,7 @@ def run_all(names, known, as_json):
 def main():
     args = parse_arguments()
     known = {**cpp_benchmarks(), **python_benchmarks()}
-    order = {name: i for i, name in enumerate(TARGETS)}
-    names = sorted(args.names or known, key=lambda name: order.get(name, len(order)))
+    names = sorted(args.names or known, key=place)
     if args.list:
         for name in names:
             print(f"{name:<18} {known[name][0]}")

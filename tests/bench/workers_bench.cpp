@@ -1,14 +1,17 @@
 // workers-2, workers-2-handover: packets/s from vnet to wan through two workers against one, in memory: parse,
 // forwarding lookup, encapsulation, ready to transmit. Ports make packets and forget them. In the first each worker
 // receives packets of the tunnels that it owns, as a gso port's steering gives them; in the second half of them
-// belong to the other one, as receive-side scaling of a card gives them.
+// belong to the other one, as receive-side scaling of a card gives them. workers-2-machine: two loops of raw ipsec-mb
+// on the same CPUs against one, which is what the machine has to give.
 #include <sys/eventfd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <thread>
 
 #include "tests/bench/bench.hpp"
+#include "tests/bench/raw_side.hpp"
 #include "tests/support/worker_rig.hpp"
 
 namespace gw::bench {
@@ -78,10 +81,20 @@ class Source final : public worker::Port {
 
 enum class Queues : std::uint8_t { kSteered, kMixed };
 
+/// The last ones: the first serves most interrupts. Empty if none were left for the rest of the machine.
+std::vector<int> last_cpus(std::size_t count) {
+  const std::size_t all = std::thread::hardware_concurrency();
+  if (all <= count) return {};
+  std::vector<int> cpus;
+  for (std::size_t i = 0; i < count; ++i) cpus.push_back(static_cast<int>(all - 1 - i));
+  return cpus;
+}
+
 class Line {
  public:
   Line(std::size_t workers, Queues queues) {
     WorkerRig::Options options{.workers = workers, .tunnels = kTunnels};
+    options.cpus = last_cpus(workers);
     options.make_wan = [](FramePool& frames, worker::WorkerIndex) { return std::make_unique<Source>(frames); };
     options.make_vnet = [this](FramePool& frames, worker::WorkerIndex) {
       auto source = std::make_unique<Source>(frames);
@@ -127,6 +140,52 @@ Benchmark two_workers(std::string name, std::string summary, Queues queues) {
           }};
 }
 
+/// Loops that share nothing but the machine.
+class RawLoops {
+ public:
+  static Result<std::shared_ptr<RawLoops>> create(std::size_t count) {
+    auto loops = std::make_shared<RawLoops>();
+    for (std::size_t i = 0; i < count; ++i) {
+      GW_TRY_ASSIGN(auto side, RawSide::create(kInnerBytes));
+      loops->sides_.push_back(std::move(side));
+    }
+    return loops;
+  }
+
+  Sample run() {
+    const std::vector<int> cpus = last_cpus(sides_.size());
+    std::vector<Sample> samples(sides_.size());
+    std::barrier begin(static_cast<std::ptrdiff_t>(sides_.size()));
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < sides_.size(); ++i)
+      threads.emplace_back([&, i] {
+        if (!cpus.empty()) pin_to(static_cast<std::size_t>(cpus[i]));
+        begin.arrive_and_wait();
+        while (samples[i].took < kCall) {
+          const Sample s = sides_[i]->encrypt();
+          samples[i].items += s.items;
+          samples[i].took += s.took;
+        }
+      });
+    threads.clear();
+    Sample all;
+    for (const Sample& s : samples) {
+      all.items += s.items;
+      all.took = std::max(all.took, s.took);
+    }
+    return all;
+  }
+
+ private:
+  std::vector<std::shared_ptr<RawSide>> sides_;
+};
+
+Result<Comparison> two_loops() {
+  GW_TRY_ASSIGN(auto two, RawLoops::create(2));
+  GW_TRY_ASSIGN(auto one, RawLoops::create(1));
+  return Comparison{"one loop", "packets/s", [two] { return two->run(); }, [one] { return one->run(); }};
+}
+
 }  // namespace
 
 void add_workers(std::vector<Benchmark>& all) {
@@ -134,6 +193,8 @@ void add_workers(std::vector<Benchmark>& all) {
                             Queues::kSteered));
   all.push_back(two_workers("workers-2-handover", "the same, half of the packets handed over to the other worker",
                             Queues::kMixed));
+  all.push_back(
+      {"workers-2-machine", "two loops of raw ipsec-mb, 1408 B, against one: what the machine gives", &two_loops});
 }
 
 }  // namespace gw::bench

@@ -172,7 +172,8 @@ WorkerRig::WorkerRig(const Options& options)
     auto wan = make(options.make_wan, wan_);
     auto vnet = make(options.make_vnet, vnet_);
     parts.push_back({std::move(pool), std::move(wan), std::move(vnet), net::RawSender::none(),
-                     must(esp::make_backend(esp::BackendChoice::kAuto)), std::nullopt});
+                     must(esp::make_backend(esp::BackendChoice::kAuto)),
+                     options.cpus.empty() ? std::nullopt : std::optional(options.cpus.at(index))});
   }
   workers_ = must(worker::Workers::start(std::move(parts), {.tunnels = options.tunnels, .sas = options.tunnels * 2},
                                          fib_.view(), clock_));

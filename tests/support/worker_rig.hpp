@@ -74,6 +74,8 @@ class WorkerRig {
     using PortMaker = std::function<std::unique_ptr<worker::Port>(worker::FramePool&, worker::WorkerIndex)>;
     PortMaker make_wan;
     PortMaker make_vnet;
+    /// Where the workers run, one each; empty: wherever the scheduler likes.
+    std::vector<int> cpus;
   };
   explicit WorkerRig(const Options& options);
   ~WorkerRig();
