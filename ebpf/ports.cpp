@@ -95,13 +95,13 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
   return port;
 }
 
-/// The kernel's sockets for each worker. IKE that comes with ESP goes to `ports.ike`.
+/// The kernel's sockets for each worker. IKE that comes with ESP goes to its door of `ports.ike`.
 Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
   OpenPort port;
   port.facts = facts_of(plan.wan);
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
   GW_TRY_ASSIGN(xdp::NatTSteering steering, xdp::NatTSteering::load(maps));
-  GW_TRY_ASSIGN(ports.ike, relay::IkeInbox::make());
+  GW_TRY_ASSIGN(ports.ike, relay::IkeInbox::make(plan.workers));
   for (std::size_t worker = 0; worker < plan.workers; ++worker) {
     const bool first = worker == 0;
     GW_TRY_ASSIGN(auto sockets,
@@ -110,14 +110,8 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports
       if (!*fd) continue;
       GW_TRY(steering.add(static_cast<std::uint32_t>(worker), fd->get()));
     }
-    gso::WanPort::IkeHandler ike;
-    // The steering program gives IKE to worker 0.
-    if (first)
-      ike = [inbox = ports.ike.get()](const relay::IkeFlow& flow, std::span<const std::uint8_t> payload) {
-        inbox->push(flow, payload);
-      };
     GW_TRY_ASSIGN(auto made, gso::WanPort::make({std::move(sockets), *ports.buffers.pools[worker],
-                                                 plan.wan.link.ifindex, std::move(ike), first}));
+                                                 plan.wan.link.ifindex, ports.ike->door(worker), first}));
     port.ports.push_back(std::move(made));
   }
   GW_TRY_ASSIGN(xdp::WanTcProgram program, xdp::WanTcProgram::load(maps));

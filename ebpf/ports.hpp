@@ -63,7 +63,7 @@ struct Ports {
   OpenPort wan;
   OpenPort vnet;
   // Of gso ports:
-  std::unique_ptr<relay::IkeInbox> ike;  // what worker 0 finds on UDP 4500
+  std::unique_ptr<relay::IkeInbox> ike;  // what workers find on UDP 4500
   std::optional<gso::DataTun> data_tun;
   std::optional<xdp::WanTcProgram> wan_tc;
   std::optional<xdp::VnetTcProgram> vnet_tc;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/wire.hpp"
 #include "ebpf/net/ip_statistics.hpp"
@@ -78,6 +79,8 @@ bool WanPort::refill() {
 }
 
 void WanPort::receive(Burst& burst) {
+  // Once a call: what is no ESP, as much of it as there may be, keeps the worker from nothing else.
+  bool asked = false;
   while (!burst.full()) {
     if (at_ < train_.bytes.size()) {
       take(burst);
@@ -92,9 +95,10 @@ void WanPort::receive(Burst& burst) {
       continue;
     }
     // Packets of this burst are in the buffers that the next call would overwrite.
-    if (burst.count > 0 || !refill()) break;
+    if (burst.count > 0 || std::exchange(asked, true) || !refill()) break;
   }
   rx_packets.add(burst.count);
+  parts_.ike.ring();
 }
 
 /// Packets of the train, as many as fit.
@@ -124,7 +128,7 @@ bool WanPort::is_esp(std::span<std::uint8_t> bytes) {
   if (kind_ == Receiver::Kind::kUdp) {
     if (bytes.size() == 1 && bytes[0] == kKeepalive) return drop(GW_DROP_NAT_KEEPALIVE);
     if (bytes.size() >= kMarkerBytes && load_be<std::uint32_t>(bytes.data()) == 0) {
-      parts_.ike(
+      parts_.ike.push(
           {.local = {train_.local, kNatTPort},
            .peer = {*IpAddress::from_bytes({train_.source, address_bytes(train_.local.family())}), train_.source_port},
            .scope_id = train_.scope_id,

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <array>
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -13,16 +12,13 @@
 #include "ebpf/gso/receiver.hpp"
 #include "ebpf/gso/sender.hpp"
 #include "ebpf/gso/sockets.hpp"
-#include "ebpf/relay/ike_datagram.hpp"
+#include "ebpf/relay/ike_inbox.hpp"
 #include "ebpf/worker/port.hpp"
 
 namespace gw::gso {
 
 class WanPort final : public worker::Port {
  public:
-  /// Called on the worker's thread with IKE as it arrived, marker included; valid during the call.
-  using IkeHandler = std::function<void(const relay::IkeFlow& flow, std::span<const std::uint8_t> payload)>;
-
   struct Sockets {
     Fd udp4;
     Fd udp6;  // of a kernel without IPv6: none
@@ -36,7 +32,7 @@ class WanPort final : public worker::Port {
     Sockets sockets;
     worker::FramePool& frames;
     int wan_ifindex = 0;
-    IkeHandler ike;                 // none: a worker that is not to get any; counted as lost
+    relay::IkeInbox::Door& ike;     // this worker's
     bool tells_reassembly = false;  // the one port that answers for what the kernel counts
   };
   static Result<std::unique_ptr<WanPort>> make(Parts parts);

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
@@ -28,16 +27,11 @@ struct IkeFlow {
   friend bool operator==(const IkeFlow&, const IkeFlow&) = default;
 };
 
-struct IkeDatagram {
-  IkeFlow flow;
-  std::vector<std::uint8_t> payload;  // of UDP: on port 4500 with the non-ESP marker
-};
-
-/// A message of the relay's socket. kMalformed: too short, another version, family or port.
 struct IkeMessage {
   IkeFlow flow;
-  std::span<const std::uint8_t> payload;  // within the parsed bytes
+  std::span<const std::uint8_t> payload;  // of UDP: on port 4500 with the non-ESP marker; somebody else's bytes
 };
+/// A message of the relay's socket. kMalformed: too short, another version, family or port.
 Result<IkeMessage> parse_ike_message(std::span<const std::uint8_t> bytes);
 gw_ike_datagram ike_header(const IkeFlow& flow);
 

@@ -136,7 +136,12 @@ void IkeRelay::from_udp(const UdpSocket& socket) {
 
 void IkeRelay::from_inbox() {
   parts_.inbox->clear_event();
-  while (const auto datagram = parts_.inbox->pop()) to_charon(datagram->flow, datagram->payload);
+  for (int i = 0; i < kTurn; ++i) {
+    const auto datagram = parts_.inbox->pop(buffer_);
+    if (!datagram) return;
+    to_charon(datagram->flow, datagram->payload);
+  }
+  parts_.inbox->leave_rest();
 }
 
 void IkeRelay::to_charon(const IkeFlow& flow, std::span<const std::uint8_t> payload) {

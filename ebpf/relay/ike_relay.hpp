@@ -29,7 +29,7 @@ class IkeRelay {
   struct Parts {
     /// UDP 500 and 4500, IPv4 and IPv6.
     std::vector<UdpSocket> sockets;
-    /// gso: from the worker that gets IKE; outlives the relay. Null on an xsk port.
+    /// gso: from the workers; outlives the relay. Null on an xsk port.
     IkeInbox* inbox = nullptr;
     /// What waits in the sockets is left there until charon connects, but no longer: after a restart of
     /// gw-fastpath charon is back in a moment, and gets what came meanwhile.

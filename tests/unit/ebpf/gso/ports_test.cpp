@@ -139,12 +139,12 @@ class WanPortTest : public testing::TestWithParam<Family> {
   }
 
   void start(int wan_ifindex) {
+    auto inbox = relay::IkeInbox::make(1);
+    ASSERT_TRUE(inbox) << inbox.error().describe();
+    inbox_ = std::move(*inbox);
     auto sockets = WanPort::Sockets::open(EspReceiving::kAll);
     ASSERT_TRUE(sockets) << sockets.error().describe();
-    auto port = WanPort::make({std::move(*sockets), *pools_[0], wan_ifindex,
-                               [this](const relay::IkeFlow& flow, std::span<const std::uint8_t> payload) {
-                                 ike_.push_back({flow, {payload.begin(), payload.end()}});
-                               }});
+    auto port = WanPort::make({std::move(*sockets), *pools_[0], wan_ifindex, inbox_->door(0)});
     ASSERT_TRUE(port) << port.error().describe();
     port_ = std::move(*port);
   }
@@ -197,13 +197,21 @@ class WanPortTest : public testing::TestWithParam<Family> {
     relay::IkeFlow flow;
     Bytes payload;
   };
+  /// What went to the relay so far.
+  std::vector<Ike> ike() {
+    std::vector<Ike> all;
+    Bytes buffer(GW_IKE_RELAY_MAX_PAYLOAD);
+    while (const auto message = inbox_->pop(buffer))
+      all.push_back({message->flow, {message->payload.begin(), message->payload.end()}});
+    return all;
+  }
   std::unique_ptr<esp::CryptoBackend> backend_ = esp::test::backend(esp::BackendChoice::kAuto);
   std::vector<std::unique_ptr<esp::RuntimeRecord>> records_;
   std::unique_ptr<worker::FrameMemory> memory_;
   std::vector<std::unique_ptr<worker::FramePool>> pools_;
+  std::unique_ptr<relay::IkeInbox> inbox_;
   std::unique_ptr<WanPort> port_;
   worker::Burst burst_;
-  std::vector<Ike> ike_;
 };
 
 TEST_P(WanPortTest, TrainsLeaveAsDatagrams) {
@@ -263,12 +271,49 @@ TEST_P(WanPortTest, WhatIsNotEspIsToldApart) {
   EXPECT_EQ(receive(1), std::vector<Bytes>{esp});
   EXPECT_EQ(port_->drops[GW_DROP_NAT_KEEPALIVE].get(), 1);
   EXPECT_EQ(port_->drops[GW_DROP_TRUNCATED].get(), 3);
-  ASSERT_EQ(ike_.size(), 1);
-  EXPECT_EQ(ike_[0].payload, ike);
-  EXPECT_EQ(ike_[0].flow.peer.port, kPeerPort);
-  EXPECT_EQ(ike_[0].flow.peer.address, esp::test::ip(v4() ? "127.0.0.2" : "2001:db8::2"));
-  EXPECT_EQ(ike_[0].flow.local.address, esp::test::ip(v4() ? "127.0.0.1" : "2001:db8::1"));
-  EXPECT_EQ(ike_[0].flow.local.port, kNatTPort);
+  const auto got = this->ike();
+  ASSERT_EQ(got.size(), 1);
+  EXPECT_EQ(got[0].payload, ike);
+  EXPECT_EQ(got[0].flow.peer.port, kPeerPort);
+  EXPECT_EQ(got[0].flow.peer.address, esp::test::ip(v4() ? "127.0.0.2" : "2001:db8::2"));
+  EXPECT_EQ(got[0].flow.local.address, esp::test::ip(v4() ? "127.0.0.1" : "2001:db8::1"));
+  EXPECT_EQ(got[0].flow.local.port, kNatTPort);
+}
+
+// A DPD request behind data: a shorter datagram of the same flow ends a train, and a train has one receiver.
+TEST_P(WanPortTest, IkeAtTheEndOfATrainArrives) {
+  const Peer peer(GetParam(), SOCK_DGRAM, 0);
+  const Bytes esp = esp_bytes(0x2000, 200);
+  const Bytes dpd{0, 0, 0, 0, 'i', 'k', 'e'};
+  Bytes train = esp;
+  train.insert(train.end(), dpd.begin(), dpd.end());
+  peer.send(train, 200);
+  EXPECT_EQ(receive(1), std::vector<Bytes>{esp});
+  (void)receive(1);
+  const auto got = ike();
+  ASSERT_EQ(got.size(), 1);
+  EXPECT_EQ(got[0].payload, dpd);
+}
+
+// However much IKE there is, others get their turn: a call asks the sockets once, and wakes the relay once.
+TEST_P(WanPortTest, AFloodOfIkeDoesNotKeepTheWorker) {
+  const Peer peer(GetParam(), SOCK_DGRAM, 0);
+  constexpr std::size_t kSent = 4 * Receiver::kMessages;
+  for (std::size_t i = 0; i < kSent; ++i) peer.send(Bytes(32 + i % 7, 0));  // of no two lengths in a row: no trains
+  std::size_t all = 0;
+  for (int calls = 0; all < kSent && calls < 100; ++calls) {
+    for (const int fd : port_->fds()) port_->ready(fd);
+    burst_.count = 0;
+    port_->receive(burst_);
+    EXPECT_EQ(burst_.count, 0);
+    const std::size_t got = ike().size();
+    EXPECT_LE(got, Receiver::kMessages);
+    std::uint64_t rung = 0;
+    EXPECT_EQ(::read(inbox_->fd(), &rung, sizeof rung), got > 0 ? 8 : -1);
+    EXPECT_LE(rung, 1);
+    all += got;
+  }
+  EXPECT_EQ(all, kSent);
 }
 
 TEST_P(WanPortTest, NativeEspBothWays) {

@@ -15,6 +15,7 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 
 namespace gw::relay {
 namespace {
@@ -59,16 +60,66 @@ TEST(IkeMessage, RefusesWhatItDoesNotKnow) {
   EXPECT_FALSE(with(offsetof(gw_ike_datagram, local_port_be), 0)) << "only IKE's ports";
 }
 
+std::unique_ptr<IkeInbox> make_inbox(std::size_t workers) {
+  auto inbox = IkeInbox::make(workers);
+  EXPECT_TRUE(inbox) << inbox.error().describe();
+  return std::move(*inbox);
+}
+
+struct Popped {
+  IkeFlow flow;
+  Bytes payload;
+  friend bool operator==(const Popped&, const Popped&) = default;
+};
+std::optional<Popped> pop(IkeInbox& inbox) {
+  Bytes buffer(GW_IKE_RELAY_MAX_PAYLOAD);
+  const auto message = inbox.pop(buffer);
+  if (!message) return std::nullopt;
+  return Popped{message->flow, {message->payload.begin(), message->payload.end()}};
+}
+
 TEST(IkeInbox, FullIsCounted) {
-  auto inbox = IkeInbox::make();
-  ASSERT_TRUE(inbox);
-  const Bytes payload(4, 0);
-  for (std::size_t i = 0; i < IkeInbox::kCapacity + 3; ++i) (*inbox)->push(kFlow4, payload);
-  EXPECT_EQ((*inbox)->dropped(), 3u);
-  const auto first = (*inbox)->pop();
-  ASSERT_TRUE(first);
-  EXPECT_EQ(first->flow, kFlow4);
-  EXPECT_EQ(first->payload, payload);
+  const auto inbox = make_inbox(1);
+  const Bytes payload(1000, 7);
+  std::uint64_t pushed = 0;
+  for (; inbox->dropped() < 3; ++pushed) inbox->door(0).push(kFlow4, payload);
+  for (std::uint64_t i = 0; i < pushed - 3; ++i) ASSERT_EQ(pop(*inbox), (Popped{kFlow4, payload})) << i;
+  EXPECT_FALSE(pop(*inbox));
+  EXPECT_GT(pushed, 900u);
+}
+
+TEST(IkeInbox, LengthsOfAllKindsAcrossTheEndOfTheRing) {
+  const auto inbox = make_inbox(1);
+  for (std::size_t i = 0; i < 500; ++i) {
+    const Bytes payload(i * 9973 % (GW_IKE_RELAY_MAX_PAYLOAD + 1), static_cast<std::uint8_t>(i));
+    inbox->door(0).push(kFlow6, payload);
+    ASSERT_EQ(pop(*inbox), (Popped{kFlow6, payload})) << i;
+  }
+  inbox->door(0).push(kFlow6, Bytes(GW_IKE_RELAY_MAX_PAYLOAD + 1));
+  EXPECT_EQ(inbox->dropped(), 1u) << "longer than any datagram";
+}
+
+TEST(IkeInbox, DoorsTakeTurns) {
+  const auto inbox = make_inbox(3);
+  for (const std::uint8_t door : Bytes{0, 0, 0, 2, 1}) inbox->door(door).push(kFlow4, Bytes{door});
+  Bytes order;
+  while (const auto message = pop(*inbox)) order.push_back(message->payload[0]);
+  EXPECT_EQ(order, (Bytes{0, 1, 2, 0, 0}));
+}
+
+TEST(IkeInbox, OneWakeUpForABurst) {
+  const auto inbox = make_inbox(2);
+  const auto rung = [&] {
+    std::uint64_t times = 0;
+    return ::read(inbox->fd(), &times, sizeof times) == sizeof times ? times : 0;
+  };
+  inbox->door(1).ring();
+  EXPECT_EQ(rung(), 0u) << "nothing was pushed";
+  for (int i = 0; i < 5; ++i) inbox->door(1).push(kFlow4, Bytes{1});
+  EXPECT_EQ(rung(), 0u);
+  inbox->door(1).ring();
+  inbox->door(1).ring();
+  EXPECT_EQ(rung(), 1u);
 }
 
 /// A namespace with a loopback that is up, for the rest of the process.
@@ -262,13 +313,30 @@ TEST_F(IkeRelayTest, ABrokenClientIsDisconnected) {
 }
 
 TEST_F(IkeRelayTest, TakesFromTheWorkersInbox) {
-  auto inbox = IkeInbox::make();
-  ASSERT_TRUE(inbox);
-  start(inbox->get());
+  const auto inbox = make_inbox(2);
+  start(inbox.get());
   const Fd charon = connect();
-  (*inbox)->push(kFlow4, Bytes{0, 0, 0, 0, 5});
+  for (const std::uint8_t door : Bytes{0, 1}) {
+    inbox->door(door).push(kFlow4, Bytes{0, 0, 0, 0, door});
+    inbox->door(door).ring();
+    turn();
+    EXPECT_EQ(read(charon), message(kFlow4, {0, 0, 0, 0, door}));
+  }
+  relay_.reset();
+}
+
+TEST_F(IkeRelayTest, AFullInboxLeavesOthersTheirTurn) {
+  const auto inbox = make_inbox(1);
+  start(inbox.get());
+  const Fd charon = connect();
+  constexpr std::uint64_t kMany = 2000;
+  for (std::uint64_t i = 0; i < kMany; ++i) inbox->door(0).push(kFlow4, Bytes(100));
+  inbox->door(0).ring();
+  io_.restart();
+  ASSERT_EQ(io_.run_one(), 1u);
+  EXPECT_LT(relay_->counters().to_charon + relay_->counters().queue_full, kMany / 10) << "one turn took all";
   turn();
-  EXPECT_EQ(read(charon), message(kFlow4, {0, 0, 0, 0, 5}));
+  EXPECT_EQ(relay_->counters().to_charon + relay_->counters().queue_full, kMany);
   relay_.reset();
 }
 
