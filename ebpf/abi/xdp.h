@@ -47,8 +47,8 @@ enum gw_xdp_counter {
   GW_XDP_PASSED = 1,      // left to the kernel
   GW_XDP_DROP_UNKNOWN_SPI = 2,
   GW_XDP_DROP_ESP_TRUNCATED = 3,
-  GW_XDP_DROP_NAT_KEEPALIVE = 4,   // RFC 3948 2.3
-  GW_XDP_DROP_NO_SOCKET = 5,       // rx queue without an AF_XDP socket
+  GW_XDP_DROP_NAT_KEEPALIVE = 4,  // RFC 3948 2.3
+  GW_XDP_DROP_NO_SOCKET = 5,      // rx queue without an AF_XDP socket
   GW_XDP_COUNTERS = 6,
 };
 

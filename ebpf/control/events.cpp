@@ -14,6 +14,7 @@ void Events::forward_notices(worker::Workers& workers) {
 }
 
 void Events::on(const worker::SaNotice& notice) {
+  sas_.on_raised(notice.key, notice.events);
   struct Limit {
     esp::Event soft, hard;
     const char* reason;

@@ -23,7 +23,6 @@ void PathMtus::on_icmp() {
 
 void PathMtus::on_message(const net::IcmpMessage& message) {
   const MonoTime now = parts_.clock.now();
-  if (!messages_.take(now)) return;
   const auto said = ip::parse_too_big(message.bytes, message.family);
   if (!said) return;
   const SaEntry* sa = parts_.sas.table().find({said->spi, said->dst});
@@ -31,6 +30,7 @@ void PathMtus::on_message(const net::IcmpMessage& message) {
     log::debug("mtu", "{} says that {} bytes fit, about nothing that we sent", message.from, said->mtu);
     return;
   }
+  if (!reports_.take(now)) return;  // of those that count: what others make up takes nobody's turn
   const auto [it, first] = estimates_.try_emplace(sa->tunnel_id, sa->key.dst, ip::PathMtu(message.family));
   if (it->second.peer != sa->key.dst) it->second = {sa->key.dst, ip::PathMtu(message.family)};
   if (!it->second.path.report(said->mtu, now)) return;

@@ -46,7 +46,7 @@ class PathMtus {
   net::IcmpListener icmp_;
   std::uint32_t link_mtu_ = 0;                   // 0: not known yet
   std::map<std::uint32_t, Estimate> estimates_;  // by tunnel: those with a report
-  ip::TokenBucket messages_{{.per_second = 500, .burst = 100}};
+  ip::TokenBucket reports_{{.per_second = 500, .burst = 100}};
 };
 
 }  // namespace gw::control

@@ -21,6 +21,11 @@ Status SaManager::reserve(const SaKey& key) {
   if (reserved_.size() >= kMaxReservations && !reserved_.contains(key))
     return fail(Errc::kLimit, std::format("too many reserved SPIs ({})", kMaxReservations));
   GW_TRY(parts_.maps.add_spi(key.spi, key.dst, {}));
+  auto& shared = parts_.workers.shared();
+  if (!reserved_.contains(key)) {
+    if (shared.reserved.full()) parts_.workers.reclaim();
+    shared.reserved.insert(key, {});
+  }
   reserved_[key] = parts_.clock.now() + kReservation;
   return {};
 }
@@ -28,6 +33,7 @@ Status SaManager::reserve(const SaKey& key) {
 /// For XDP the SPI is unknown again, unless the SA has come.
 bool SaManager::end_reservation(const SaKey& key) {
   if (reserved_.erase(key) == 0) return false;
+  parts_.workers.shared().reserved.erase(key);
   if (!table_.find(key)) parts_.maps.remove_spi(key.spi, key.dst);
   return true;
 }
@@ -73,7 +79,21 @@ Result<std::uint32_t> SaManager::claim(SaEntry& entry, const SaRequest& request,
   GW_TRY(move({entry.key, request.parameters.src, request.parameters.dst, request.parameters.encapsulation}));
   entry.owner_epoch = owner_epoch;
   entry.seen = true;
+  tell_again(entry);
   return entry.record->iv_epoch;
+}
+
+/// The client was away, and may have missed that a limit was reached or that the peer has moved. What still holds is
+/// raised by the next packet.
+void SaManager::tell_again(SaEntry& entry) {
+  const std::uint8_t events = std::exchange(entry.raised, std::uint8_t{0});
+  if (events == 0) return;
+  parts_.workers.call(entry.slot, [&](worker::DataPath&) {
+    if (entry.out)
+      entry.out->not_told(events);
+    else
+      parts_.workers.shared().inbound.find(entry.key)->sa->not_told(events);
+  });
 }
 
 /// Takes a slot and the key's record; no packet sees anything of it yet.
@@ -174,7 +194,10 @@ Status SaManager::move(const SaMove& m) {
   const worker::PathIndex path =
       outbound ? parts_.paths.acquire({{m.src.address, m.dst.address}, entry->tunnel_id}) : 0;
   auto moved = move_in_worker(*entry, m, path);
-  if (moved && !outbound && to != m.key) moved = move_inbound(*entry, to);
+  if (moved && !outbound && to != m.key) {
+    moved = move_inbound(*entry, to);
+    if (!moved) (void)move_in_worker(*entry, {m.key, entry->src, entry->dst, entry->encapsulation}, path);  // as it was
+  }
   if (outbound) parts_.paths.release(moved ? std::exchange(entry->path, path) : path);
   if (!moved) return moved;
   if (to != m.key) parts_.store.rebind(*entry->record, to.dst);
@@ -214,7 +237,10 @@ Status SaManager::move_inbound(const SaEntry& entry, const SaKey& to) {
   GW_TRY(parts_.maps.add_spi(to.spi, to.dst, {.tunnel_id = entry.tunnel_id, .worker = before.owner}));
   // Both lead to the same SA for as long as a worker may be at the old one.
   worker::Inbound after{.tunnel = before.tunnel, .owner = before.owner};
-  parts_.workers.call(entry.slot, [&](worker::DataPath&) { after.confirmed = before.confirmed; });
+  parts_.workers.call(entry.slot, [&](worker::DataPath&) {
+    after.confirmed = before.confirmed;
+    after.next_mapping = before.next_mapping;
+  });
   after.sa.reset(before.sa.get());
   if (!shared.inbound.insert(to, std::move(after))) {
     (void)after.sa.release();

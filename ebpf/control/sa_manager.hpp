@@ -55,7 +55,7 @@ class SaManager {
 
   /// charon needs half a minute at most to get an answer; then the SA comes, or never.
   static constexpr std::chrono::seconds kReservation{60};
-  static constexpr std::size_t kMaxReservations = 4096;
+  static constexpr std::size_t kMaxReservations = worker::Shared::kReservations;
   /// Packets for an inbound SPI that is to come are kept for it. Again: for another minute.
   Status reserve(const SaKey& key);
 
@@ -76,6 +76,8 @@ class SaManager {
   /// nobody has any more.
   void on_sync_done(std::uint64_t epoch);
   void on_confirmed(const SaKey& key) { table_.on_confirmed(key, parts_.clock.now()); }
+  /// The SA raised these; whoever claims it anew is told again.
+  void on_raised(const SaKey& key, std::uint8_t events) { table_.on_raised(key, events); }
   /// Every second.
   void remove_ended_orphans();
   void end_old_reservations();
@@ -85,6 +87,7 @@ class SaManager {
 
  private:
   Result<std::uint32_t> claim(SaEntry& entry, const SaRequest& request, std::uint64_t owner_epoch);
+  void tell_again(SaEntry& entry);
   Result<SaEntry> prepare(const SaRequest& request, std::uint64_t owner_epoch);
   Status install(SaEntry& entry, const SaRequest& request);
   Result<std::unique_ptr<esp::InboundSa>> make(SaEntry& entry, const SaRequest& request);

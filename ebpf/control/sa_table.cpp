@@ -69,6 +69,10 @@ void SaTable::on_confirmed(const SaKey& key, MonoTime now) {
   if (SaEntry* e = find(key); e && !e->confirmed) e->confirmed = now;
 }
 
+void SaTable::on_raised(const SaKey& key, std::uint8_t events) {
+  if (SaEntry* e = find(key)) e->raised |= events;
+}
+
 std::vector<SaKey> SaTable::ended_orphans(MonoTime now) const {
   std::map<std::uint32_t, MonoTime> replaced;  // tunnel -> when its new SA proved itself
   for (const auto& [key, e] : entries_) {

@@ -41,6 +41,7 @@ struct SaEntry {
   std::shared_ptr<const esp::SaDrops> drops;
 
   std::uint64_t owner_epoch = 0;  // of the IKE client
+  std::uint8_t raised = 0;        // esp::Event bits that were told, if anyone listened
   bool active = false;            // outbound: its tunnel sends with it
   bool seen = true;               // sent again since its client's last Hello
   MonoTime installed;
@@ -77,6 +78,7 @@ class SaTable {
   /// SAs of this client that it did not send again: to be removed.
   std::vector<SaKey> not_seen(std::uint64_t epoch) const;
   void on_confirmed(const SaKey& key, MonoTime now);
+  void on_raised(const SaKey& key, std::uint8_t events);
   /// Orphans whose time has come: to be removed.
   std::vector<SaKey> ended_orphans(MonoTime now) const;
 

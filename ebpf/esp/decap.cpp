@@ -86,6 +86,7 @@ gw_drop Codec::finish_decap(const Work& work, const CryptoOp& op, std::uint64_t 
   if (sa.hard_expired()) return GW_DROP_HARD_EXPIRED;  // reached within this burst
   // 4
   if (!sa.window().accept(sa.record(), op.sequence)) return GW_DROP_REPLAY;
+  sa.note_received();
 
   // Only the newest packet moves the peer: one that was delayed on the old path does not (RFC 7296 2.23). And
   // only one in UDP of an SA in UDP: the other encapsulation is accepted, but says nothing about the NAT's port.

@@ -189,11 +189,15 @@ class alignas(64) InboundSa : public SaCommon {
   /// The source of the packet that raised kMapping. Owner only.
   Endpoint seen_source() const { return seen_; }
   std::uint8_t note_source(const std::uint8_t* address, std::uint16_t port);
+  /// A packet was authentic, whatever was in it. Owner only.
+  bool has_received() const { return has_received_; }
+  void note_received() { has_received_ = true; }
 
  private:
   explicit InboundSa(const SaParameters& p) : window_(p.replay_window, p.sequence_mode) {}
   ReplayWindow window_;
   Family family_ = Family::kV4;
+  bool has_received_ = false;
   std::uint16_t src_port_ = 0;
   std::array<std::uint8_t, 16> src_{};
   std::array<std::uint8_t, 16> dst_{};

@@ -53,9 +53,9 @@ void DataPath::release_parked(const SaKey& key) {
 
 void DataPath::expire_waiting() {
   read_clock();
-  reassembler_.expire(parts_.clock.now());
+  reassembler_.expire(now_);
   count_fragment_drops();
-  parking_.expire(now_ms_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
+  parking_.expire(now_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
 }
 
 // --- shared by both directions ---------------------------------------------------------------------
@@ -106,6 +106,7 @@ void DataPath::flush_vnet() {
 
 /// Once a burst.
 void DataPath::read_clock() {
+  now_ = parts_.clock.now();
   const auto wall = parts_.clock.wall().time_since_epoch();
   now_ms_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wall).count());
 }
@@ -117,9 +118,8 @@ bool DataPath::notify(Notice notice) {
   return queued;
 }
 
-void DataPath::report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen) {
-  const std::uint8_t events = sa.take_events();
-  if (events != 0 && !notify(SaNotice{key, events, seen})) sa.not_told(events);
+void DataPath::report(esp::SaCommon& sa, const SaNotice& notice) {
+  if (notice.events != 0 && !notify(notice)) sa.not_told(notice.events);
 }
 
 }  // namespace gw::worker

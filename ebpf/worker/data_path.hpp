@@ -122,7 +122,7 @@ class DataPath {
   struct alignas(64) Tunnel {
     TunnelConfig config;
     ActiveSa active;
-    std::uint64_t next_acquire_ms = 0;
+    MonoTime next_acquire{};
   };
   /// What a packet of the burst belongs to, beside esp::Packet.
   struct Slot {
@@ -194,7 +194,8 @@ class DataPath {
   void drop(gw_drop reason, FrameAddress frame, DropCounters& counted);
   /// False: the queue to the control thread is full; counted.
   bool notify(Notice notice);
-  void report_events(esp::SaCommon& sa, const SaKey& key, const esp::Endpoint& seen);
+  void report(esp::SaCommon& sa, const SaNotice& notice);
+  void report_inbound(Inbound& in);
   void acquire(TunnelSlot slot, const esp::Packet& p);
 
   Parts parts_;
@@ -213,7 +214,8 @@ class DataPath {
   std::array<Slot, kBurst> slots_;
   IpAddress checked_dst_;  // in this burst, by is_vnet_broadcast()
   bool checked_is_broadcast_ = false;
-  std::uint64_t now_ms_ = 0;
+  MonoTime now_{};            // for intervals
+  std::uint64_t now_ms_ = 0;  // since 1970, for people
   bool notified_ = false;
 };
 

@@ -26,6 +26,11 @@ IpAddress inner_dst(const esp::Packet& p) {
   return IpAddress::from_v6(std::span<const std::uint8_t, 16>(p.data() + 24, 16));
 }
 
+SaKey key_of(const esp::InboundSa& sa) { return {sa.spi(), *IpAddress::from_bytes(sa.dst())}; }
+
+// A peer whose packets come from two places in turn would have a notice, a log line and charon's work for each packet.
+constexpr std::chrono::seconds kMappingInterval{1};
+
 std::uint8_t ttl_of(const esp::Packet& p) { return p.data()[p.data()[0] >> 4 == 4 ? 8 : 7]; }
 
 bool forwardable(const IpAddress& dst) {
@@ -65,11 +70,13 @@ gw_drop DataPath::find_esp(esp::Packet& p, PacketMeta& meta) {
   return GW_DROP_NONE;
 }
 
-/// Keeps the packet until its SA comes, a borrowed one in a frame. False: no place.
+/// Keeps the packet until its SA comes, a borrowed one in a frame. False: no place, or no SA will come: BPF lets
+/// through what it cannot look into, fragments and all but the first of a train, whoever sent it.
 bool DataPath::park(const esp::Packet& p, const PacketMeta& meta) {
+  if (parts_.shared.reserved.find(meta.key) == nullptr) return false;
   Parked kept{p, meta};
   if (kept.meta.frame == kBorrowed && !to_frame(kept.packet, kept.meta.frame, meta.key.dst.family())) return false;
-  if (parking_.park(meta.key, kept, now_ms_)) return true;
+  if (parking_.park(meta.key, kept, now_)) return true;
   if (meta.frame == kBorrowed) parts_.frames.give(kept.meta.frame);
   return false;
 }
@@ -145,13 +152,14 @@ void DataPath::decapsulate(Burst& burst, std::size_t count) {
   RouteBurst destinations;
   for (std::size_t i = 0; i < count; ++i) {
     Inbound& in = *slots_[i].in;
-    if (result.events != 0)
-      report_events(*in.sa, {in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}, in.sa->seen_source());
+    if (result.events != 0) report_inbound(in);
+    // Whatever was in the packet: the peer has the key. A queue that is full gets it with a later packet.
+    if (!in.confirmed && in.sa->has_received()) [[unlikely]]
+      in.confirmed = notify(Confirmed{key_of(*in.sa)});
     if (packets[i].drop != GW_DROP_NONE) {
       drop(packets[i].drop, slots_[i]);
       continue;
     }
-    if (!std::exchange(in.confirmed, true)) notify(Confirmed{{in.sa->spi(), *IpAddress::from_bytes(in.sa->dst())}});
     const std::uint8_t* const header = packets[i].data();
     const Family family = family_of(packets[i]);
     sources.add(i, header + (family == Family::kV4 ? 12 : 8), family);
@@ -162,6 +170,20 @@ void DataPath::decapsulate(Burst& burst, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i)
     if (packets[i].drop == GW_DROP_NONE) deliver(packets[i], slots_[i], {hop_of(sources, i), hop_of(destinations, i)});
   flush_vnet();
+}
+
+/// That the peer has moved is told at once, but at most once a second: then the newest place.
+void DataPath::report_inbound(Inbound& in) {
+  std::uint8_t events = in.sa->take_events();
+  if ((events & esp::kMapping) != 0) {
+    if (now_ < in.next_mapping) {
+      in.sa->not_told(esp::kMapping);
+      events &= static_cast<std::uint8_t>(~esp::kMapping);
+    } else {
+      in.next_mapping = now_ + kMappingInterval;
+    }
+  }
+  report(*in.sa, {key_of(*in.sa), events, in.sa->seen_source()});
 }
 
 void DataPath::deliver(esp::Packet& p, const Slot& s, const Ends& ends) {

@@ -15,7 +15,7 @@
 namespace gw::worker {
 namespace {
 
-constexpr std::uint64_t kAcquireIntervalMs = 1000;  // fastpath.proto, Acquire
+constexpr std::chrono::seconds kAcquireInterval{1};  // fastpath.proto, Acquire
 
 constexpr std::size_t kSpiBytes = 4;
 
@@ -236,7 +236,8 @@ void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots
   const esp::BurstResult result = codec_.encapsulate(packets, now_ms_);
   for (std::size_t i = 0; i < packets.size(); ++i) {
     const Slot& s = slots[i];
-    if (result.events != 0) report_events(*packets[i].out, tunnels_[s.tunnel].active.key, {});
+    if (result.events != 0)
+      report(*packets[i].out, {.key = tunnels_[s.tunnel].active.key, .events = packets[i].out->take_events()});
     if (packets[i].drop != GW_DROP_NONE)
       refuse(packets[i].drop, packets[i], s);
     else
@@ -281,8 +282,8 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
 }
 
 void DataPath::acquire(TunnelSlot slot, const esp::Packet& p) {
-  if (now_ms_ < tunnels_[slot].next_acquire_ms) return;
-  tunnels_[slot].next_acquire_ms = now_ms_ + kAcquireIntervalMs;
+  if (now_ < tunnels_[slot].next_acquire) return;
+  tunnels_[slot].next_acquire = now_ + kAcquireInterval;
   const Addresses a = addresses_of(p);
   notify(NoOutboundSa{slot, a.src, a.dst});
 }

@@ -1,14 +1,16 @@
 // Packets of an inbound SPI that charon has offered to a peer, but whose SA is not installed yet: the peer
 // may send as soon as it has answered (RFC 7296 1.2), while our charon still works on that answer. Kept for
 // a moment and delivered when the SA comes, so that bringing a tunnel up anew loses nothing. Bounded in
-// places and time; only SPIs reserved over the RPC get here, because XDP drops all others. Worker thread.
+// places and time; only SPIs reserved over the RPC get here. Worker thread.
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
+
+#include "base/clock.hpp"
 
 namespace gw::worker {
 
@@ -19,15 +21,15 @@ class Parking {
   static constexpr std::size_t kPlaces = 256;
   static constexpr std::size_t kPlacesPerSpi = 128;
   /// charon needs milliseconds; a second covers a busy machine.
-  static constexpr std::uint64_t kLongestMs = 1000;
+  static constexpr std::chrono::seconds kLongest{1};
 
   Parking() { parked_.reserve(kPlaces); }
 
   /// False when full: the caller drops the packet. Otherwise its frame is ours.
-  bool park(const Key& key, const Packet& packet, std::uint64_t now_ms) {
+  bool park(const Key& key, const Packet& packet, MonoTime now) {
     const auto same = std::ranges::count(parked_, key, &Entry::key);
     if (parked_.size() >= kPlaces || static_cast<std::size_t>(same) >= kPlacesPerSpi) return false;
-    parked_.push_back({key, packet, now_ms});
+    parked_.push_back({key, packet, now});
     return true;
   }
 
@@ -45,9 +47,9 @@ class Parking {
 
   /// Calls `drop(packet)` for each that has waited too long.
   template <class Drop>
-  void expire(std::uint64_t now_ms, Drop drop) {
+  void expire(MonoTime now, Drop drop) {
     const auto late = std::ranges::remove_if(parked_, [&](const Entry& e) {
-      if (now_ms - e.since_ms < kLongestMs) return false;
+      if (now - e.since < kLongest) return false;
       drop(e.packet);
       return true;
     });
@@ -60,7 +62,7 @@ class Parking {
   struct Entry {
     Key key;
     Packet packet;
-    std::uint64_t since_ms = 0;
+    MonoTime since;
   };
   std::vector<Entry> parked_;  // in order of arrival
 };

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/ip.hpp"
 #include "base/wire.hpp"
 #include "ebpf/esp/sa.hpp"
@@ -47,8 +48,10 @@ struct Inbound {
   std::unique_ptr<esp::InboundSa> sa;  // its owner's alone
   TunnelSlot tunnel = kNoTunnel;
   WorkerIndex owner = 0;
-  bool confirmed = false;  // owner: the first authenticated packet was reported
+  bool confirmed = false;   // owner: the first authenticated packet was reported
+  MonoTime next_mapping{};  // owner: when it may be told again that the peer has moved
 };
+static_assert(sizeof(SharedTable<SaKey, Inbound>::Node) == 64, "one cache line a lookup");
 
 /// Set by workers, taken by the control thread, so that the kernel can be told what is in use.
 class UsedFlag {
@@ -75,6 +78,9 @@ struct Neighbour {
 
 /// An address that live inbound SAs expect their packets from.
 struct Peer {};
+
+/// An inbound SPI that charon has offered to a peer: packets of it wait for its SA.
+struct Reservation {};
 
 class PathTable {
  public:
@@ -130,10 +136,14 @@ class Shared {
     // reached through the kernel.
     std::size_t neighbours = 16384;
   };
+  /// SPIs that charon may have on offer at a time.
+  static constexpr std::size_t kReservations = 4096;
+
   /// Each outbound SA has one path at most, and a second while it moves.
   explicit Shared(const Size& size)
       : inbound(size.sas + 1),
         peers(size.sas + 1),
+        reserved(kReservations),
         neighbours(size.neighbours),
         paths(size.sas + 1),
         owners_(size.tunnels) {}
@@ -142,16 +152,20 @@ class Shared {
   WorkerIndex owner(TunnelSlot slot) const { return owners_[slot].load(std::memory_order_relaxed); }
   void set_owner(TunnelSlot slot, WorkerIndex owner) { owners_[slot].store(owner, std::memory_order_relaxed); }
 
-  std::size_t retired() const { return inbound.retired() + peers.retired() + neighbours.retired() + paths.retired(); }
+  std::size_t retired() const {
+    return inbound.retired() + peers.retired() + reserved.retired() + neighbours.retired() + paths.retired();
+  }
   void reclaim() {
     inbound.reclaim();
     peers.reclaim();
+    reserved.reclaim();
     neighbours.reclaim();
     paths.reclaim();
   }
 
   SharedTable<SaKey, Inbound> inbound;
   SharedTable<IpAddress, Peer> peers;
+  SharedTable<SaKey, Reservation> reserved;
   SharedTable<IpAddress, Neighbour> neighbours;
   PathTable paths;
 

@@ -49,8 +49,9 @@ class SharedTable {
   }
 
   // --- the writer ---
-  /// Null when full. Hides an older value of the same key, which the caller may erase then.
-  Value* insert(const Key& key, Value value) {
+  /// Null when full: `value` is the caller's as it was. Hides an older value of the same key, which the caller may
+  /// erase then.
+  Value* insert(const Key& key, Value&& value) {
     if (free_.empty()) return nullptr;
     const std::uint32_t i = free_.back();
     free_.pop_back();

@@ -7,10 +7,10 @@ import struct
 import time
 
 import pytest
-from scapy.all import IP, UDP
+from scapy.all import IP, UDP, Ether, Raw, fragment
 
 import fastpath_lab as lab_module
-from fastpath_lab import FastpathLab, add_sa, packed, pb, poll, run
+from fastpath_lab import PEER_MAC, WAN_MAC, FastpathLab, add_sa, packed, pb, poll, run
 from fastpath_peer import GW4, HOST4, PEER4, SITE4, PeerSa, Tunnel, kept_lab, lab, packets, xsk_only  # noqa: F401 (fixtures)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -77,6 +77,24 @@ def test_packets_that_are_faster_than_their_sa(lab):
     poll("counted as unknown", lambda: lab.counters().get("unknown_spi") == 1, 3)
 
 
+def test_strangers_take_no_place_of_packets_that_are_faster_than_their_sa(lab):
+    """Fragments pass XDP, which cannot look into them: their SPIs are looked up before they wait."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    key = os.urandom(36)
+    early = PeerSa(0x5001, key, PEER4, GW4)
+    tunnel.ike.ok(reserve_spi=pb.ReserveSpi(id=pb.SaId(spi=0x5001, dst=packed(GW4))))
+    for i in range(256):
+        esp = struct.pack(">II", 0x90000 + i // 64, i) + bytes(64)
+        for piece in fragment(IP(src="198.51.100.7", dst=GW4, id=i + 1, proto=50) / Raw(esp), 40):
+            lab.wan.send(Ether(src=PEER_MAC, dst=WAN_MAC) / piece)
+    poll("they are unknown at once", lambda: lab.counters().get("unknown_spi", 0) == 256, 0.9)
+    lab.wan.send(tunnel.frame(early.seal(bytes(packets(4)[0]))))
+    assert tunnel.at_host(0.1) is None
+    tunnel.ike.ok(add_sa=add_sa(0x5001, PEER4, GW4, key, True))
+    assert tunnel.at_host()
+
+
 def test_expire_events(lab):
     tunnel = Tunnel(lab, lifetime=pb.Lifetime(soft_packets=3, hard_packets=5))
     for _ in range(7):
@@ -86,6 +104,82 @@ def test_expire_events(lab):
     assert soft and not soft.hard and soft.reason == "packets" and soft.id == tunnel.in_id
     assert hard and hard.hard
     assert tunnel.drops()["hard_expired"] == 2
+
+
+@pytest.mark.parametrize("outbound", [False, True], ids=["in", "out"])
+def test_an_expire_that_nobody_heard_is_told_to_the_next_charon(lab, outbound):
+    """The limit was reached while charon's connection was away; the SA sent again, it has to know."""
+    limit = pb.Lifetime(soft_packets=20, hard_packets=40)
+    tunnel = Tunnel(lab, epoch=7, lifetime=limit)
+    lab.clients.remove(tunnel.ike)
+    tunnel.ike.close()
+    send = (lambda: tunnel.from_host(packets(4)[1])) if outbound else (lambda: tunnel.from_peer(packets(4)[0]))
+    for _ in range(50):
+        send()
+    poll("the limit is reached", lambda: tunnel.drops().get("hard_expired", 0) == 10)
+    tunnel.ike = lab.rpc(pb.ROLE_IKE, 7)
+    tunnel.add_sas(fresh=False, lifetime=limit)
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+    send()
+    told = tunnel.ike.event("expire")
+    assert told and told.hard and told.id == (tunnel.out_id if outbound else tunnel.in_id)
+    assert tunnel.ike.event("expire", 0.3) is None, "once"
+
+
+def test_a_mapping_that_nobody_heard_is_told_to_the_next_charon(lab):
+    tunnel = Tunnel(lab, epoch=7, udp=True)
+    tunnel.warm_up()
+    lab.clients.remove(tunnel.ike)
+    tunnel.ike.close()
+    tunnel.sent.udp = (61000, 4500)
+    tunnel.from_peer(packets(4)[0])
+    assert tunnel.at_host()
+    tunnel.ike = lab.rpc(pb.ROLE_IKE, 7)
+    tunnel.add_sas(fresh=False)
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+
+    def told():
+        tunnel.from_peer(packets(4)[0])
+        return tunnel.ike.event("mapping", 0.2)
+    assert poll("it is told", told).src.port == 61000
+
+
+def test_a_source_that_flaps_is_reported_once_a_second(lab):
+    """Two NATs in turn: not an event, a log line and a move in charon for every packet. The newest place wins."""
+    tunnel = Tunnel(lab, udp=True)
+    tunnel.warm_up()
+    began = time.monotonic()
+    ports = []
+    for i in range(100):
+        tunnel.sent.udp = (61000 + i % 2, 4500)
+        tunnel.from_peer(packets(4)[0])
+        assert tunnel.at_host(), "the packets themselves are good"
+    time.sleep(1.1)
+    tunnel.from_peer(packets(4)[0])
+    while mapping := tunnel.ike.event("mapping", 0.3):
+        ports.append(mapping.src.port)
+    assert len(ports) <= 1 + (time.monotonic() - began), ports
+    assert len(ports) >= 2 and ports[0] == 61000 and ports[-1] == 61001, ports
+
+
+def test_a_move_that_was_refused_changes_nothing(tmp_path):
+    lab = FastpathLab(tmp_path, options=("--max-sas", 8))
+    try:
+        tunnel = Tunnel(lab, udp=True)
+        tunnel.warm_up()
+        reserved = [pb.SaId(spi=0x7000 + i, dst=packed(GW4)) for i in range(16)]
+        assert any(tunnel.ike.call(reserve_spi=pb.ReserveSpi(id=id)).status.code != pb.OK for id in reserved), "no place left"
+        move = pb.UpdateSa(id=tunnel.in_id, new_src=pb.Endpoint(address=packed(PEER4), port=61000),
+                           new_dst=pb.Endpoint(address=packed("192.0.2.77"), port=4500), udp_encapsulation=True)
+        assert tunnel.ike.call(update_sa=move).status.code != pb.OK
+        tunnel.from_peer(packets(4)[0])
+        assert tunnel.at_host()
+        assert tunnel.ike.event("mapping", 0.3) is None, "it comes from where it is expected"
+        for id in reserved:
+            tunnel.ike.call(del_sa=pb.DelSa(id=id))
+        tunnel.ike.ok(update_sa=move)
+    finally:
+        assert lab.close() == 0, lab.log.read_text()[-4000:]
 
 
 def test_nat_rebinding_is_reported_and_moved_only_on_request(lab):

@@ -99,6 +99,17 @@ def test_reports_that_nobody_on_the_path_would_send(lab):
     assert tunnel.info().path_mtu == 1380, "a report never raises it"
 
 
+def test_a_flood_of_forged_reports_leaves_the_honest_one_its_turn(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    real = esp_frame(tunnel)
+    forged = bytes(Ether(src=PEER_MAC, dst=WAN_MAC) / too_big(real[:20] + bytes(8), 1200))
+    for _ in range(1000):
+        lab.wan.send(forged)
+    from_router(lab, too_big(real, 1380))
+    poll("the honest one is believed", lambda: tunnel.info().path_mtu == 1380)
+
+
 def test_no_report_makes_the_path_unusable(lab):
     """Below the floor: every host may send 576 bytes (IPv6: 1280), whatever a router says."""
     tunnel = Tunnel(lab)

@@ -12,11 +12,12 @@ struct Packet {
   std::uint32_t length = 0;
 };
 using Lot = Parking<int, Packet>;
+constexpr MonoTime at(int ms) { return MonoTime(std::chrono::milliseconds(ms)); }
 std::uint64_t address(const Packet& d) { return d.address; }
 
 TEST(Parking, GivesBackInOrderOfArrivalAndOnlyItsOwn) {
   Lot lot;
-  for (std::uint64_t i = 0; i < 6; ++i) ASSERT_TRUE(lot.park(i % 2 == 0 ? 7 : 8, {i, 100}, 1000));
+  for (std::uint64_t i = 0; i < 6; ++i) ASSERT_TRUE(lot.park(i % 2 == 0 ? 7 : 8, {i, 100}, at(1000)));
   std::array<Packet, 2> out;
   ASSERT_EQ(lot.take(7, out), 2U);
   EXPECT_EQ(address(out[0]), 0U);
@@ -33,23 +34,23 @@ TEST(Parking, GivesBackInOrderOfArrivalAndOnlyItsOwn) {
 TEST(Parking, IsBoundedInAllAndPerSpi) {
   Lot lot;
   std::size_t parked = 0;
-  while (lot.park(7, {}, 1000)) ++parked;
+  while (lot.park(7, {}, at(1000))) ++parked;
   EXPECT_EQ(parked, Lot::kPlacesPerSpi) << "one SPI cannot take all places";
-  while (lot.park(static_cast<int>(parked), {}, 1000)) ++parked;
+  while (lot.park(static_cast<int>(parked), {}, at(1000))) ++parked;
   EXPECT_EQ(parked, Lot::kPlaces);
 }
 
 TEST(Parking, WhatWaitedTooLongIsDroppedOnce) {
   Lot lot;
-  lot.park(7, {1, 0}, 1000);
-  lot.park(7, {2, 0}, 1500);
+  lot.park(7, {1, 0}, at(1000));
+  lot.park(7, {2, 0}, at(1500));
   std::vector<std::uint64_t> dropped;
   const auto drop = [&](const Packet& d) { dropped.push_back(d.address); };
-  lot.expire(1000 + Lot::kLongestMs - 1, drop);
+  lot.expire(at(1000) + Lot::kLongest - std::chrono::milliseconds(1), drop);
   EXPECT_TRUE(dropped.empty());
-  lot.expire(1000 + Lot::kLongestMs, drop);
+  lot.expire(at(1000) + Lot::kLongest, drop);
   EXPECT_EQ(dropped, std::vector<std::uint64_t>{1});
-  lot.expire(1500 + Lot::kLongestMs, drop);
+  lot.expire(at(1500) + Lot::kLongest, drop);
   EXPECT_EQ(dropped, (std::vector<std::uint64_t>{1, 2}));
   EXPECT_TRUE(lot.empty());
 }

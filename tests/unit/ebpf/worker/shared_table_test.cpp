@@ -54,6 +54,15 @@ TEST(SharedTable, AnErasedPlaceIsUsedAgainOnlyAfterReclaim) {
   EXPECT_NE(table.insert({3}, 3), nullptr);
 }
 
+TEST(SharedTable, ARefusedValueStaysWithItsOwner) {
+  SharedTable<Key, std::unique_ptr<int>> table(1);
+  ASSERT_NE(table.insert({1}, std::make_unique<int>(1)), nullptr);
+  auto refused = std::make_unique<int>(2);
+  EXPECT_EQ(table.insert({2}, std::move(refused)), nullptr);
+  ASSERT_NE(refused, nullptr);
+  EXPECT_EQ(*refused, 2);
+}
+
 TEST(SharedTable, AReplacementHidesTheOldValueAtOnce) {
   Table table(4);
   table.insert({1}, 1);
@@ -66,7 +75,7 @@ TEST(SharedTable, AReplacementHidesTheOldValueAtOnce) {
 TEST(SharedTable, ReclaimFreesWhatTheValueOwns) {
   SharedTable<Key, std::shared_ptr<int>> table(4);
   auto owned = std::make_shared<int>(7);
-  table.insert({1}, owned);
+  table.insert({1}, std::shared_ptr<int>(owned));
   table.erase({1});
   EXPECT_EQ(owned.use_count(), 2);
   table.reclaim();
