@@ -217,7 +217,12 @@ void add_peer(Settings& out, const PeerIntent& p) {
     add(Block::kRouter, "graceful-restart-disable", n + " graceful-restart-disable",
         std::format("no {} graceful-restart-disable", n));
   }
-  if (p.bfd) add(Block::kRouter, "bfd", n + " bfd", std::format("no {} bfd", n));
+  // bgpd 10.3 does not start a session again whose BFD it stopped by `shutdown`: BFD goes and comes with it.
+  if (p.bfd && !p.disabled) {
+    const auto interval = p.bfd->interval.count();
+    add(Block::kRouter, "bfd", std::format("{} bfd {} {} {}", n, p.bfd->multiplier, interval, interval),
+        std::format("no {} bfd", n));
+  }
   if (p.max_routes != 0) {
     // At the limit the session goes down and is tried again after 5 minutes; the log warns from 80 % on.
     const std::string limit = std::format("{} maximum-prefix {} 80 restart 5", n, p.max_routes);

@@ -17,6 +17,11 @@
 
 namespace gw::bgp {
 
+struct BfdIntent {
+  std::chrono::milliseconds interval{100};  // 50 ms to 60 s, both ways
+  std::uint8_t multiplier = 3;              // 2 to 255
+};
+
 struct PeerIntent {
   std::string tunnel;  // "paris-ce1/gw-a": description, and in error messages
   std::string device;  // the tunnel's TUN device; empty: reached by routing (a loopback behind the site)
@@ -28,7 +33,8 @@ struct PeerIntent {
   Secret md5;                                            // RFC 2385; empty: none
   std::uint32_t max_routes = routes::kDefaultMaxRoutes;  // per family; 0: no limit
   bool graceful_restart = true;
-  bool bfd = false;
+  /// The session ends when BFD was up and goes down; a peer that never answers BFD is left to `hold`.
+  std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
 };
 

@@ -45,6 +45,10 @@ Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view
   if (!p.md5.empty() && (p.md5.size() > kMaxMd5 || !one_word(p.md5.text()))) {
     return fail_field(std::format("{}.md5", field), std::format("at most {} printable characters, no blanks", kMaxMd5));
   }
+  if (p.bfd &&
+      (p.bfd->interval < std::chrono::milliseconds(50) || p.bfd->interval > seconds(60) || p.bfd->multiplier < 2)) {
+    return fail_field(std::format("{}.bfd", field), "an interval of 50 ms to 60 s, a multiplier of 2 to 255");
+  }
   return check_timers(p, field);
 }
 

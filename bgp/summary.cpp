@@ -62,6 +62,12 @@ void read_end_of_rib(const json::object& neighbor, PeerStatus& peer) {
   peer.end_of_rib_v6 = peer.established() && said("ipv6Unicast");
 }
 
+// The reason is of the last NOTIFICATION ever, the reset's cause of this time. Sent to a peer with the code for it
+// (RFC 9384), or without a word.
+bool ended_by_bfd(std::string_view reset, std::string_view reason) {
+  return reset.contains("BFD") || (reset.contains("Notification") && reason.contains("BFD"));
+}
+
 std::string origin_of(const json::object& route, Direction direction) {
   // What this gateway originates has no AS path before it leaves.
   if (direction == Direction::kAdvertised && text_at(route, "path").empty()) return "Network";
@@ -130,10 +136,13 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
       peer.messages_received = number_at(*stats, "totalRecv");
     }
     read_end_of_rib(o, peer);
+    const json::object* bfd = object_at(o, "peerBfdInfo");
+    peer.bfd = bfd ? text_at(*bfd, "status") : std::string();
     // "No AFI/SAFI activated for peer" is the moment between `neighbor` and its family, not a fault.
     const std::string reset = text_at(o, "lastResetDueTo");
     const std::string reason = text_at(o, "lastNotificationReason");
     if (number_at(o, "lastResetCode") != 30) peer.last_error = reason.empty() ? reset : reason;
+    peer.path_died = !peer.established() && ended_by_bfd(reset, reason);
   }
   return {};
 }

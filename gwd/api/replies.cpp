@@ -69,6 +69,14 @@ std::string bgp_trouble(const std::string& state, const std::string& last_error,
   return last_error.empty() ? "no answer yet" : last_error;
 }
 
+// Like FRR: a session that never had BFD does not miss it.
+std::string bfd_text(const config::BgpSettings& bgp, const bgp::PeerStatus& session) {
+  if (!bgp.bfd) return "off";
+  if (!session.established() || session.bfd.empty()) return {};
+  if (session.bfd == "Up") return std::format("up {}ms x {}", bgp.bfd->interval.count(), bgp.bfd->multiplier);
+  return "not answered";
+}
+
 }  // namespace
 
 std::uint64_t unix_ms(WallTime time) {
@@ -193,6 +201,7 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     if (session == sessions.end()) continue;
     if (session->second.established())
       out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
+    out.set_bfd(bfd_text(*tunnel.bgp, session->second));
     out.set_messages_sent(session->second.messages_sent);
     out.set_messages_received(session->second.messages_received);
     out.set_routes_advertised(

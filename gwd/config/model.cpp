@@ -19,6 +19,8 @@ using std::chrono::seconds;
 
 constexpr seconds kDefaultKeepalive{60};  // the clouds' BGP timers
 constexpr seconds kDefaultHold{180};
+constexpr std::chrono::milliseconds kDefaultBfdInterval{100};
+constexpr std::uint8_t kDefaultBfdMultiplier = 3;
 constexpr std::uint32_t kDefaultMaxRoutes = 4000;
 constexpr std::uint32_t kDefaultMtu = 1400;
 constexpr std::uint32_t kDefaultMss = 1350;
@@ -89,6 +91,16 @@ class SecretReader {
   std::string& fault_;
 };
 
+Result<std::optional<BfdSettings>> resolve_bfd(const v1::Bfd& bfd) {
+  if (bfd.disabled()) return std::nullopt;
+  BfdSettings out{kDefaultBfdInterval, kDefaultBfdMultiplier};
+  if (!bfd.interval().empty()) {
+    GW_TRY_ASSIGN(out.interval, parse_duration(bfd.interval()));
+  }
+  if (bfd.multiplier() != 0) out.multiplier = static_cast<std::uint8_t>(bfd.multiplier());
+  return out;
+}
+
 Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& pair, std::uint32_t peer_asn,
                                 SecretReader secrets) {
   BgpSettings out;
@@ -109,6 +121,7 @@ Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& p
   }
   out.graceful_restart = !bgp.no_graceful_restart();
   out.max_routes = bgp.max_routes() == 0 ? kDefaultMaxRoutes : bgp.max_routes();
+  GW_TRY_ASSIGN(out.bfd, resolve_bfd(bgp.bfd()));
   return out;
 }
 

@@ -47,6 +47,13 @@ struct EspSettings {
   friend bool operator==(const EspSettings&, const EspSettings&) = default;
 };
 
+/// How soon a dead path is noticed: after `interval` times `multiplier` (RFC 5880 6.8.4).
+struct BfdSettings {
+  std::chrono::milliseconds interval{};
+  std::uint8_t multiplier = 0;
+  friend bool operator==(const BfdSettings&, const BfdSettings&) = default;
+};
+
 struct BgpSettings {
   IpAddress local;  // ours, on the tunnel device
   IpAddress peer;
@@ -57,6 +64,7 @@ struct BgpSettings {
   bool md5_unreadable = false;  // see TunnelModel::fault
   bool graceful_restart = true;
   std::uint32_t max_routes = 0;
+  std::optional<BfdSettings> bfd;  // none: BGP's timers only
   friend bool operator==(const BgpSettings&, const BgpSettings&) = default;
 };
 

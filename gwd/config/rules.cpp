@@ -108,6 +108,22 @@ std::optional<std::chrono::seconds> Rules::seconds(const Path& path, const std::
   return whole;
 }
 
+std::optional<std::chrono::milliseconds> Rules::milliseconds(const Path& path, const std::string& value,
+                                                             const FineRange& range) {
+  if (value.empty() || faulty(path)) return std::nullopt;
+  const std::string expected = std::format("{}ms to {}ms", range.min.count(), range.max.count());
+  const auto parsed = parse_duration(value);
+  if (!parsed) {
+    error(path, parsed.error().message, std::format("{}, with a unit: 100ms, 1s", expected));
+    return std::nullopt;
+  }
+  if (*parsed < range.min || *parsed > range.max) {
+    error(path, std::format("{} is out of range", value), expected);
+    return std::nullopt;
+  }
+  return *parsed;
+}
+
 void Rules::number(const Path& path, std::uint64_t value, const Limits& limits) {
   if (!given(path) || faulty(path) || (value >= limits.min && value <= limits.max)) return;
   error(path, std::format("{} is out of range", value), std::format("{} to {}", limits.min, limits.max));

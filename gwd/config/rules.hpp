@@ -56,6 +56,12 @@ class Rules {
   };
   /// Whole seconds; nothing for an empty value.
   std::optional<std::chrono::seconds> seconds(const Path& path, const std::string& value, const Range& range);
+  struct FineRange {
+    std::chrono::milliseconds min;
+    std::chrono::milliseconds max;
+  };
+  std::optional<std::chrono::milliseconds> milliseconds(const Path& path, const std::string& value,
+                                                        const FineRange& range);
   struct Limits {
     std::uint64_t min;
     std::uint64_t max;

@@ -151,6 +151,14 @@ bool asn_is_faulty(const Rules& rules, const v1::Site& site) {
   return false;
 }
 
+/// FRR's limits (10.3); 50 ms is its least.
+void check_bfd(Rules& rules, const Path& path, const v1::Bfd& bfd) {
+  rules.milliseconds(path + ".interval", bfd.interval(), {std::chrono::milliseconds(50), std::chrono::seconds(60)});
+  rules.number(path + ".multiplier", bfd.multiplier(), {2, 255});
+  if (bfd.disabled() && (!bfd.interval().empty() || bfd.multiplier() != 0))
+    rules.warning(path + ".disabled", "BFD is off: its other settings have no effect");
+}
+
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
   if (!connection.has_bgp()) return;
   const v1::ConnectionBgp& bgp = connection.bgp();
@@ -170,6 +178,7 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
   rules.number(own + ".max_routes", bgp.max_routes(), {1, 1'000'000});
   rules.secret_file(own + ".md5_file", bgp.md5_file(), kMaxMd5Bytes);
   rules.one_word(own + ".md5_file", bgp.md5_file());
+  if (bgp.has_bfd()) check_bfd(rules, own + ".bfd", bgp.bfd());
 }
 
 // Two keys for one thing; `udp_encapsulation` is the older one.

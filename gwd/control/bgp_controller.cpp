@@ -25,6 +25,8 @@ bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.
 void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
   to.local = from.local;
   to.last_error = from.last_error;
+  to.bfd = from.bfd;
+  to.path_died = from.path_died;
   to.end_of_rib_v4 = from.end_of_rib_v4;
   to.end_of_rib_v6 = from.end_of_rib_v6;
 }

@@ -48,6 +48,9 @@ class BgpController {
   /// Told after every read of the sessions.
   void on_sessions(std::function<void()> callback) { sessions_read_ = std::move(callback); }
 
+  /// A session changed: what is shown of it is read anew, now.
+  void refresh() { wake_.wake(); }
+
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
   /// Of the connection, or since it was lost.

@@ -60,6 +60,7 @@ BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_
     peer.md5 = tunnel.bgp->md5.clone();
     peer.max_routes = tunnel.bgp->max_routes;
     peer.graceful_restart = tunnel.bgp->graceful_restart;
+    if (const auto& bfd = tunnel.bgp->bfd) peer.bfd = bgp::BfdIntent{bfd->interval, bfd->multiplier};
     peer.disabled = tunnel.disabled || tunnel.bgp->md5_unreadable;
     intent->peers.push_back(std::move(peer));
   }
@@ -80,6 +81,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       bgp_(io, clock, paths_.bgp),
       routes_(io, clock, forwarding_) {
   forwarding_.on_tunnel_ready([this](std::uint32_t id) { configure_device(id); });
+  routes_.on_session_change([this] { bgp_.refresh(); });
   bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
 }
 

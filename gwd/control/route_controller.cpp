@@ -16,7 +16,8 @@ constexpr std::string_view kVnetSource = "vnet";
 
 std::string static_source(const std::string& tunnel) { return "static:" + tunnel; }
 
-// RFC 7854 4.9: 1 and 3 came with a NOTIFICATION, 5 is configuration; 2 and 4 are a session that just broke.
+// RFC 7854 4.9: 1 and 3 came with a NOTIFICATION, 5 is configuration; 2 and 4 are a session that just broke. bgpd 10.3
+// says 2 for nearly everything; set_sessions() learns what BFD ended.
 bool broke_silently(std::uint8_t reason) { return reason == 2 || reason == 4; }
 
 routes::Source bgp_source(const config::GatewayModel& model, const config::TunnelModel& tunnel) {
@@ -200,6 +201,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   peer.end_of_rib.clear();
   peer.up = true;
   log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), event.peer.address, event.peer.asn);
+  if (session_changed_) session_changed_();
   routes::Source source = rib_.source(peer.source);
   source.router_id = event.peer.router_id;
   rib_.put_source(std::move(source));
@@ -216,9 +218,14 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
     rib_.mark_stale(peer.source);
     sweep_later(peer, kRestartTime);
   } else {
-    peer.sweep->cancel();
-    rib_.withdraw_all(peer.source);
+    withdraw(peer);
   }
+  if (session_changed_) session_changed_();
+}
+
+void RouteController::withdraw(Peer& peer) {
+  peer.sweep->cancel();
+  rib_.withdraw_all(peer.source);
 }
 
 void RouteController::on_routes(const bgp::BmpRoutes& event) {
@@ -309,6 +316,12 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
   bool learned = bmp_connected_;
   for (auto& [address, peer] : peers_) {
     const auto session = sessions.find(address);
+    // Graceful restart is for a peer that goes on forwarding: here nothing passes.
+    if (session != sessions.end() && session->second.path_died && !peer.up && rib_.count(peer.source).stale > 0) {
+      log::warning("routes", "{}: BFD says that the path to {} is dead: its routes are withdrawn", name_of(peer), address);
+      withdraw(peer);
+      publish();
+    }
     const bool told = session != sessions.end() && session->second.established() && peer.up &&
                       (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
     learned = learned && told;

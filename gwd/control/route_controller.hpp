@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -57,6 +58,9 @@ class RouteController {
   void handle(const bgp::BmpDisconnected&);
   void handle(const bgp::BmpEvent& event);
 
+  /// Told when a session came or went.
+  void on_session_change(std::function<void()> callback) { session_changed_ = std::move(callback); }
+
   /// A tunnel without carrier is left out of a best set that has others.
   void set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state);
   /// bgpd's view, to know whether everything has been learned after a start.
@@ -79,6 +83,7 @@ class RouteController {
 
   void on_peer_up(const bgp::BmpPeerUp& event);
   void on_peer_down(const bgp::BmpPeerDown& event);
+  void withdraw(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
@@ -105,6 +110,7 @@ class RouteController {
   std::set<std::uint32_t> without_carrier_;
   std::optional<IpAddress> vnet_next_hop_;
   bool bmp_connected_ = false;
+  std::function<void()> session_changed_;
   bool complete_ = false;
 };
 

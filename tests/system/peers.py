@@ -198,21 +198,23 @@ secrets {{ ike-gw {{ id-gw = {self.gateway}
 class Bird:
     """The customer's router: eBGP through the tunnel, IPv4 and IPv6, graceful restart helper."""
 
-    def __init__(self, lab: Lab, site: Site, *, device: str = "ipsec0", restart_aware=True):
+    def __init__(self, lab: Lab, site: Site, *, device: str = "ipsec0", restart_aware=True, bfd=False):
         self.lab, self.site = lab, site
         self.dir = lab.private_dir(f"bird-{site.name}")
         conf = self.dir / "bird.conf"
-        conf.write_text(self.config(site, device, restart_aware))
+        conf.write_text(self.config(site, device, restart_aware, bfd))
         self.process = lab.spawn(site.name, f"bird-{site.name}",
                                  ["bird", "-f", "-c", conf, "-s", self.dir / "ctl", "-P", self.dir / "pid"])
         poll("BIRD's control socket", (self.dir / "ctl").exists, 5)
 
     @staticmethod
-    def config(site: Site, device: str, restart_aware: bool) -> str:
+    def config(site: Site, device: str, restart_aware: bool, bfd: bool) -> str:
+        probing = f'protocol bfd {{ interface "{device}" {{ interval 100 ms; multiplier 3; }}; }}' if bfd else ""
         return f"""
 log stderr all;
 router id {site.inner_site};
 protocol device {{ scan time 1; }}
+{probing}
 protocol static lan4 {{ ipv4; route {site.prefixes[0]} via "eth1"; }}
 protocol static lan6 {{ ipv6; route {site.prefixes[1]} via "eth1"; }}
 # Routes stay in the kernel when BIRD ends, as on a router whose line cards keep forwarding.
@@ -223,6 +225,7 @@ protocol bgp gw {{
   neighbor {site.inner_gw} as {GW_ASN};
   connect delay time 1; connect retry time 2; error wait time 1, 4;
   hold time 30; keepalive time 3;
+  {"bfd on;" if bfd else ""}
   graceful restart {'on' if restart_aware else 'aware'}; graceful restart time 30;
   ipv4 {{ import all; export where proto = "lan4"; next hop self; }};
   # The tunnel is point to point: whatever next hop the gateway names is at its other end.
@@ -284,10 +287,13 @@ class Frr:
 class FrrRouter:
     """FRR as the customer's router, for a second opinion beside BIRD."""
 
-    def __init__(self, lab: Lab, site: Site):
+    def __init__(self, lab: Lab, site: Site, *, bfd=False):
         self.site = site
         self.frr = Frr(lab, site.name)
         self.frr.start("zebra")
+        if bfd:
+            self.frr.start("bfdd")
+        probing = f"neighbor {site.inner_gw} bfd 3 100 100" if bfd else ""
         self.frr.start("bgpd", conf=f"""router bgp {site.asn}
  bgp router-id {site.inner_site}
  no bgp ebgp-requires-policy
@@ -297,6 +303,7 @@ class FrrRouter:
  neighbor {site.inner_gw} remote-as {GW_ASN}
  neighbor {site.inner_gw} timers 3 30
  neighbor {site.inner_gw} timers connect 1
+ {probing}
  address-family ipv4 unicast
   network {site.prefixes[0]}
   neighbor {site.inner_gw} activate

@@ -25,16 +25,16 @@ class World:
     """with World("name", [Site(1)]) as world: all tunnels up, BGP established, probes' echo servers running.
 
     vpn: keyword arguments of StrongSwanSite by site name; connections: fields of gateway.yaml's connection by
-    site name; outer6: sites whose tunnel goes over IPv6; frr: sites whose router is FRR instead of BIRD;
+    site name; outer6: sites whose tunnel goes over IPv6; frr: sites whose router is FRR instead of BIRD; bfd: whose router speaks BFD;
     wait=False: leaves the waiting to the caller; ports: the kind of the gateway's ports ("xsk", "gso", "auto");
     fastpath: more options of gw-fastpath.
     """
 
     def __init__(self, name: str, sites: list[Site], *, vpn: dict | None = None, connections: dict | None = None,
-                 outer6: tuple = (), frr: tuple = (), wait=True, ports: str = "xsk", fastpath: tuple = ()):
+                 outer6: tuple = (), frr: tuple = (), bfd: tuple = (), wait=True, ports: str = "xsk", fastpath: tuple = ()):
         require_programs()
         self.lab = Lab(name, sites)
-        self.vpn, self.outer6, self.frr, self.wait = vpn or {}, outer6, frr, wait
+        self.vpn, self.outer6, self.frr, self.bfd, self.wait = vpn or {}, outer6, frr, bfd, wait
         self.offices: dict[str, Office] = {}
         try:
             self.gateway = Gateway(self.lab, document(sites, connections, outer6), ports, fastpath)
@@ -53,7 +53,8 @@ class World:
         options = {"gateway": GW_WAN6 if site in self.outer6 else GW_WAN4,
                    "persistent": connection.get("initiate") == "responder-only"} | self.vpn.get(site.name, {})
         vpn = StrongSwanSite(self.lab, site, **options)
-        router = FrrRouter(self.lab, site) if site in self.frr else Bird(self.lab, site)
+        kind = FrrRouter if site in self.frr else Bird
+        router = kind(self.lab, site, bfd=site in self.bfd)
         self.offices[site.name] = Office(site, vpn, router)
         return self.offices[site.name]
 

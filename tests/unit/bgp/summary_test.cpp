@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <format>
+
 #include "tests/unit/bgp/intent.hpp"
 
 namespace gw::bgp {
@@ -50,6 +52,26 @@ TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
   EXPECT_EQ(up.received_v4, 3U);
   EXPECT_TRUE(up.end_of_rib_v4);
   EXPECT_FALSE(up.end_of_rib_v6);
+}
+
+TEST(Summary, NeighborsSayWhatBfdSays) {
+  const auto read = [](std::string_view rest) {
+    std::map<IpAddress, PeerStatus> peers;
+    EXPECT_TRUE(add_neighbors(std::format(R"({{"169.254.21.2":{{"remoteAs":65021,{}}}}})", rest), peers));
+    return peers.at(ip("169.254.21.2"));
+  };
+  EXPECT_EQ(read(R"("bgpState":"Established","peerBfdInfo":{"type":"single hop","status":"Up"})").bfd, "Up");
+  EXPECT_EQ(read(R"("bgpState":"Established")").bfd, "");
+  // FRR 10.3 after its own Cease for BFD; after a session that just ended, with that Cease long ago.
+  EXPECT_TRUE(read(R"("bgpState":"Active","lastResetDueTo":"BGP Notification send",
+                      "lastNotificationReason":"Cease/BFD Down")")
+                  .path_died);
+  EXPECT_FALSE(read(R"("bgpState":"Active","lastResetDueTo":"Peer closed the session",
+                       "lastNotificationReason":"Cease/BFD Down")")
+                   .path_died);
+  EXPECT_FALSE(read(R"("bgpState":"Established","lastResetDueTo":"BGP Notification send",
+                       "lastNotificationReason":"Cease/BFD Down")")
+                   .path_died);
 }
 
 TEST(Summary, RoutesInTheCloudsColumns) {

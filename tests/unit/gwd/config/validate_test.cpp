@@ -333,7 +333,14 @@ INSTANTIATE_TEST_SUITE_P(
              "(expected at most a third of "
              "`hold`)"},
         Edit{"ipsec: {", "bgp: { max_routes: 0 }\n    ipsec: {",
-             "g.yaml:24:24: connections[0].bgp.max_routes: 0 is out of range (expected 1 to 1000000)"}));
+             "g.yaml:24:24: connections[0].bgp.max_routes: 0 is out of range (expected 1 to 1000000)"},
+        Edit{"ipsec: {", "bgp: { bfd: { interval: 10ms } }\n    ipsec: {",
+             "g.yaml:24:29: connections[0].bgp.bfd.interval: 10ms is out of range (expected 50ms to 60000ms)"},
+        Edit{"ipsec: {", "bgp: { bfd: { interval: 100 } }\n    ipsec: {",
+             "g.yaml:24:29: connections[0].bgp.bfd.interval: '100' has no unit (expected 50ms to 60000ms, with a unit: "
+             "100ms, 1s)"},
+        Edit{"ipsec: {", "bgp: { bfd: { multiplier: 1 } }\n    ipsec: {",
+             "g.yaml:24:31: connections[0].bgp.bfd.multiplier: 1 is out of range (expected 2 to 255)"}));
 
 class Validate : public testing::Test {
  protected:

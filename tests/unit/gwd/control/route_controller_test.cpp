@@ -129,6 +129,21 @@ TEST_F(RouteControllerTest, ANotificationWithdrawsASilentBreakDoesNot) {
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{}));
 }
 
+// bgpd says of both that "this side closed the session"; the difference is in its list of neighbours.
+TEST_F(RouteControllerTest, WhatBfdFoundDeadKeepsNoRoutes) {
+  announce("169.254.21.2", "10.1.0.0/16");
+  int asked = 0;
+  routes.on_session_change([&asked] { ++asked; });
+  down("169.254.21.2", 2);
+  EXPECT_EQ(asked, 1);
+  std::map<IpAddress, bgp::PeerStatus> sessions{{ip("169.254.21.2"), {.peer = ip("169.254.21.2"), .state = "Idle"}}};
+  routes.set_sessions(sessions);
+  EXPECT_EQ(tunnels("10.1.0.0/16"), Ids{7}) << "a router that restarts goes on forwarding";
+  sessions.begin()->second.path_died = true;
+  routes.set_sessions(sessions);
+  EXPECT_EQ(tunnels("10.1.0.0/16"), Ids{});
+}
+
 TEST_F(RouteControllerTest, ATunnelWithoutCarrierIsLeftOutWhileThereIsAnother) {
   announce("169.254.21.2", "10.21.0.0/16");
   announce("169.254.21.6", "10.21.0.0/16");
