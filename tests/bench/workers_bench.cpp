@@ -86,6 +86,7 @@ std::vector<int> last_cpus(std::size_t count) {
   const std::size_t all = std::thread::hardware_concurrency();
   if (all <= count) return {};
   std::vector<int> cpus;
+  cpus.reserve(count);
   for (std::size_t i = 0; i < count; ++i) cpus.push_back(static_cast<int>(all - 1 - i));
   return cpus;
 }
@@ -157,6 +158,7 @@ class RawLoops {
     std::vector<Sample> samples(sides_.size());
     std::barrier begin(static_cast<std::ptrdiff_t>(sides_.size()));
     std::vector<std::jthread> threads;
+    threads.reserve(sides_.size());
     for (std::size_t i = 0; i < sides_.size(); ++i)
       threads.emplace_back([&, i] {
         if (!cpus.empty()) pin_to(static_cast<std::size_t>(cpus[i]));
