@@ -2,15 +2,14 @@
 
 namespace gw::routes {
 
-std::uint32_t AttributeStore::acquire(const AttributesPtr& attributes, std::uint32_t users) {
-  const std::uint32_t hash = fold_hash(hash_value(*attributes));
+std::uint32_t AttributeStore::acquire(const AttributesPtr& attributes, std::uint32_t hash) {
   const auto same = [&](std::uint32_t id) {
     const AttributesPtr& known = items_[id].attributes;
     return known == attributes || *known == *attributes;
   };
   std::uint32_t id = index_.find(hash, same);
   if (id != kNoId) {
-    items_[id].users += users;
+    ++items_[id].users;
     return id;
   }
   if (free_.empty()) {
@@ -21,7 +20,7 @@ std::uint32_t AttributeStore::acquire(const AttributesPtr& attributes, std::uint
     free_.pop_back();
   }
   items_[id] = {.attributes = attributes,
-                .users = users,
+                .users = 1,
                 .hash = hash,
                 .next_hop = attributes->next_hop,
                 .source = 0,

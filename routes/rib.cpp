@@ -105,12 +105,16 @@ FamilyCount& Rib::family_count(const Prefix& prefix, SourceId source) {
 
 void Rib::announce(SourceId source, const AttributesPtr& attributes, std::span<const Prefix> prefixes, MonoTime now) {
   const std::uint32_t ticks = to_ticks(now);
-  const std::uint32_t raw = attributes_.acquire(attributes, 1);
-  while (!prefixes.empty()) {
-    const auto block = prefixes.first(std::min(prefixes.size(), kBlock));
+  const std::uint32_t hash = AttributeStore::hash_of(*attributes);
+  attributes_.prefetch(hash);
+  auto block = prefixes.first(std::min(prefixes.size(), kBlock));
+  fetch_ahead(block);
+  const std::uint32_t raw = attributes_.acquire(attributes, hash);
+  while (!block.empty()) {
     prefixes = prefixes.subspan(block.size());
-    fetch_ahead(block);
     for (const Prefix& prefix : block) announce_one(source, raw, prefix, ticks);
+    block = prefixes.first(std::min(prefixes.size(), kBlock));
+    fetch_ahead(block);
   }
   attributes_.release(raw);
 }
@@ -316,11 +320,13 @@ void Rib::choose(std::span<const Slot> slots, std::vector<Path>& out) const {
 }
 
 std::vector<Change> Rib::drain() {
-  for (const PathSetId id : std::exchange(leaving_sets_, {})) path_sets_.release(id);
+  for (const PathSetId id : leaving_sets_) path_sets_.release(id);
+  leaving_sets_.clear();
   std::ranges::move(std::exchange(told_sources_, std::exchange(leaving_sources_, {})),
                     std::back_inserter(free_sources_));
   std::vector<Change> changes;
-  for (const std::uint32_t id : std::exchange(dirty_, {})) {
+  changes.reserve(std::min<std::size_t>(dirty_.size(), 64));
+  for (const std::uint32_t id : dirty_) {
     RibEntry& entry = entries_[id];
     entry.dirty = 0;
     choose(entry.all(), scratch_);
@@ -335,6 +341,7 @@ std::vector<Change> Rib::drain() {
       free_entries_.push_back(id);
     }
   }
+  dirty_.clear();
   return changes;
 }
 

@@ -210,8 +210,10 @@ class AttributeStore {
     std::uint32_t generation = 0;  // 0: nothing is kept
     PathVerdict verdict;
   };
+  static std::uint32_t hash_of(const Attributes& attributes) { return fold_hash(hash_value(attributes)); }
+  void prefetch(std::uint32_t hash) const { index_.prefetch(hash); }
   /// The number of equal attributes, one user more.
-  std::uint32_t acquire(const AttributesPtr& attributes, std::uint32_t users);
+  std::uint32_t acquire(const AttributesPtr& attributes, std::uint32_t hash);
   void release(std::uint32_t id);
   Item& operator[](std::uint32_t id) { return items_[id]; }
   const Item& operator[](std::uint32_t id) const { return items_[id]; }
