@@ -46,6 +46,7 @@ class Program {
         "Exit codes: 0 yes, 1 gwd says no, 2 wrong usage, 3 gwd does not answer, 4 --check found something down");
     add_status();
     add_show();
+    add_routes();
     add_configuration();
     add_history();
     add_completion();
@@ -176,9 +177,7 @@ class Program {
                                "  gwctl show routes\n  gwctl show routes 10.20.0.0/16");
     can_watch(routes);
     routes.add_option("PREFIX", prefix_, "only this prefix");
-    does(routes, [this] {
-      return show<api::RoutesReply>(prefix_.empty() ? "/v1/routes" : "/v1/routes?prefix=" + percent_encode(prefix_));
-    });
+    does(routes, [this] { return show<api::RoutesReply>(routes_target()); });
     add_view<api::CountersReply>(show_app, "counters", "Packets by side, and dropped ones by reason", "/v1/counters",
                                  "  gwctl show counters --watch 1");
     add_view<api::InterfacesReply>(show_app, "interfaces", "The fast path's ports and how they are attached",
@@ -188,6 +187,41 @@ class Program {
     does(config, [this] { return show_config(); });
     add_view<api::RevisionsReply>(show_app, "revisions", "What was applied when; * runs", "/v1/config/revisions",
                                   "  gwctl show revisions\n  gwctl diff 3 5");
+  }
+
+  std::string routes_target() const {
+    return prefix_.empty() ? "/v1/routes" : "/v1/routes?prefix=" + percent_encode(prefix_);
+  }
+
+  void add_routes() {
+    CLI::App& routes = command(app_, "routes", "Why traffic goes where it goes, and what would be if",
+                               "  gwctl routes effective 10.20.0.0/16\n  gwctl routes what-if --circuit-down");
+    routes.require_subcommand(1);
+    CLI::App& effective =
+        command(routes, "effective", "Every candidate: the step that decided, the line of policy, where it came from",
+                "  gwctl routes effective\n  gwctl routes effective 10.20.0.0/16\n  gwctl routes effective 10.20.1.7");
+    can_watch(effective);
+    effective.add_option("PREFIX", prefix_, "only this prefix, or the longest that has this address");
+    does(effective, [this] {
+      details_ = true;
+      return show<api::RoutesReply>(routes_target());
+    });
+    CLI::App& what_if = command(routes, "what-if", "What would move, on the live routes; nothing is touched",
+                                "  gwctl routes what-if --peer-down paris-ce1/gw-a\n"
+                                "  gwctl routes what-if --circuit-down");
+    what_if.add_option("--peer-down", peers_down_, "this tunnel's session is gone; more than once for more")
+        ->type_name("TUNNEL");
+    what_if.add_flag("--circuit-down", circuit_down_, "all sessions of the circuit are gone");
+    does(what_if, [this] { return show<api::WhatIfReply>(what_if_target()); });
+  }
+
+  std::string what_if_target() const {
+    std::string names;
+    for (const std::string& name : peers_down_) names += (names.empty() ? "" : ",") + percent_encode(name);
+    std::string target = "/v1/routes/what-if";
+    if (!names.empty()) target += "?peer_down=" + names;
+    if (circuit_down_) target += std::string(names.empty() ? "?" : "&") + "circuit_down=1";
+    return target;
   }
 
   void add_bgp(CLI::App& parent) {
@@ -394,6 +428,8 @@ class Program {
   bool details_ = false;
   int watch_ = 0;
   std::string prefix_;
+  std::vector<std::string> peers_down_;
+  bool circuit_down_ = false;
   std::string peer_;
   std::string file_;
   std::string confirm_;

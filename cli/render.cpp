@@ -184,6 +184,7 @@ std::string render(const api::RoutesReply& reply, const View& view) {
                {"Weight", Align::kRight},
                {"Age", Align::kRight},
                {"Why"}});
+  const bool details = view.detail == Detail::kLong;
   for (const api::EffectiveRoute& route : reply.routes()) {
     std::string prefix = route.prefix();
     for (const api::RouteCandidate& candidate : route.candidates()) {
@@ -192,11 +193,46 @@ std::string render(const api::RoutesReply& reply, const View& view) {
                  candidate.next_hop(), path_of(candidate), candidate.local_preference(), candidate.med(),
                  candidate.weight(), since(candidate.since_unix_ms(), view), why.empty() ? " " : why});
       prefix.clear();
+      if (details && candidate.place() != "refused" && !candidate.policy().empty())
+        table.note(candidate.policy() + (candidate.peer().empty() ? "" : "; from " + candidate.peer()) +
+                   (candidate.site().empty() ? "" : ", site " + candidate.site()));
     }
-    if (!table.empty() && !route.in_fastpath() && route.candidates_size() > 0)
-      table.note("not in the fast path: the kernel forwards it");
+    const bool used = std::ranges::any_of(route.candidates(), [](const auto& c) { return c.best(); });
+    if (!table.empty() && !route.in_fastpath() && used) table.note("not in the fast path: the kernel forwards it");
   }
   return or_nothing(table, "no routes", view);
+}
+
+namespace {
+
+std::string names_of(const google::protobuf::RepeatedPtrField<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out.empty() ? "-" : out;
+}
+
+}  // namespace
+
+std::string render(const api::WhatIfReply& reply, const View& view) {
+  std::string out = std::format("of {} prefixes {} would move, {} would be lost, {} would appear\n", reply.prefixes(),
+                                reply.moved(), reply.lost(), reply.appeared());
+  for (const api::WhatIfCutOff& cut : reply.cut_off())
+    out += cut.lost() == cut.prefixes() ? std::format("site {} would be cut off: all of its {} prefixes\n",
+                                                      printable(cut.site()), cut.prefixes())
+                                        : std::format("site {} would lose {} of its {} prefixes\n",
+                                                      printable(cut.site()), cut.lost(), cut.prefixes());
+  for (const api::WhatIfLimit& limit : reply.limits())
+    out += std::format("{}: {} {} routes (now {}), the limit of {} would be {}\n", printable(limit.source()),
+                       limit.after(), limit.family(), limit.before(), limit.limit(), limit.state());
+  if (reply.moves().empty()) return out;
+  Table table({{"Prefix"}, {"What"}, {"From"}, {"To"}});
+  for (const api::WhatIfMove& move : reply.moves())
+    table.row({move.prefix(), move.kind(), names_of(move.from()), names_of(move.to())});
+  out += '\n' + or_nothing(table, "", view);
+  const std::uint64_t all = reply.moved() + reply.lost() + reply.appeared();
+  if (const auto listed = static_cast<std::uint64_t>(reply.moves_size()); all > listed)
+    out += std::format("and {} more\n", all - listed);
+  return out;
 }
 
 std::string render(const api::CountersReply& reply, const View& view) {

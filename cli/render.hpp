@@ -26,6 +26,7 @@ std::string render(const api::SasReply& reply, const View& view);
 std::string render(const api::BgpPeersReply& reply, const View& view);
 std::string render(const api::BgpRoutesReply& reply, const View& view);
 std::string render(const api::RoutesReply& reply, const View& view);
+std::string render(const api::WhatIfReply& reply, const View& view);
 std::string render(const api::CountersReply& reply, const View& view);
 std::string render(const api::InterfacesReply& reply, const View& view);
 std::string render(const api::RevisionsReply& reply, const View& view);

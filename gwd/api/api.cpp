@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ranges>
+#include <string_view>
 #include <utility>
 
 #include "ebpf/abi/drop_names.hpp"
@@ -84,9 +86,13 @@ void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explain
   out.set_weight(attributes.weight);
   out.set_origin(std::string(routes::to_string(attributes.origin)));
   out.set_best(explained.ranked.place != routes::Place::kNotUsed);
-  out.set_place(std::string(routes::to_string(explained.ranked.place)));
+  const bool refused = explained.action == routes::Action::kRefuse;
+  out.set_place(refused ? "refused" : std::string(routes::to_string(explained.ranked.place)));
   out.set_stale(explained.stale);
-  out.set_decided_by(std::string(routes::to_string(explained.ranked.step)));
+  out.set_decided_by(refused ? explained.line : std::string(routes::to_string(explained.ranked.step)));
+  out.set_policy(explained.line);
+  if (candidate.source->type != routes::PeerType::kLocal) out.set_peer(candidate.source->peer_address.to_string());
+  out.set_site(candidate.source->site);
 }
 
 }  // namespace
@@ -124,6 +130,7 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/bgp/learned", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kReceived); }},
       {"GET", "/v1/bgp/advertised", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kAdvertised); }},
       {"GET", "/v1/routes", [this](const auto& r) { return routes(r); }},
+      {"GET", "/v1/routes/what-if", now([this](const auto& r) { return what_if(r); })},
       {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
       {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
       {"POST", "/v1/config/validate", now([this](const auto& r) { return validate(r); })},
@@ -251,6 +258,70 @@ asio::awaitable<HttpResponse> Api::routes(const HttpRequest& request) {
     }
   }
   co_return json_response(reply);
+}
+
+namespace {
+
+std::string_view word_of(routes::MoveKind kind) {
+  switch (kind) {
+    case routes::MoveKind::kMoves: return "moves";
+    case routes::MoveKind::kLost: return "lost";
+    case routes::MoveKind::kAppears: return "appears";
+  }
+  return "moves";
+}
+
+void fill_what_if(api::WhatIfReply& out, const routes::WhatIf& what, const routes::Rib& rib) {
+  out.set_prefixes(what.prefixes);
+  out.set_moved(what.moved);
+  out.set_lost(what.lost);
+  out.set_appeared(what.appeared);
+  for (const routes::Move& move : what.moves) {
+    auto& m = *out.add_moves();
+    m.set_prefix(move.prefix.to_string());
+    m.set_kind(std::string(word_of(move.kind)));
+    for (const routes::Path& path : move.from) m.add_from(rib.source(path.source).name);
+    for (const routes::Path& path : move.to) m.add_to(rib.source(path.source).name);
+  }
+  for (const routes::LimitBreak& limit : what.limits) {
+    auto& l = *out.add_limits();
+    l.set_source(rib.source(limit.source).name);
+    l.set_family(limit.family == Family::kV4 ? "ipv4" : "ipv6");
+    l.set_before(limit.before);
+    l.set_after(limit.after);
+    l.set_limit(limit.limit);
+    l.set_state(limit.state == routes::LimitState::kReached ? "reached" : "near");
+  }
+  for (const routes::CutOff& cut : what.cut_off) {
+    auto& c = *out.add_cut_off();
+    c.set_site(cut.site);
+    c.set_prefixes(cut.prefixes);
+    c.set_lost(cut.lost);
+  }
+}
+
+}  // namespace
+
+// peer_down: names of tunnels, with commas; circuit_down: there or not.
+HttpResponse Api::what_if(const HttpRequest& request) {
+  const routes::Rib& rib = gateway_.routes().rib();
+  routes::Scenario scenario;
+  if (const auto names = request.query.find("peer_down"); names != request.query.end()) {
+    for (const auto part : std::views::split(names->second, ',')) {
+      const std::string_view name(part);
+      const auto source = rib.find_source(name);
+      if (!source)
+        return error_response(
+            make_error(Errc::kNotFound, std::format("no source of routes is named '{}'; gwctl show bgp peers", name)));
+      scenario.down.push_back(*source);
+    }
+  }
+  if (request.query.contains("circuit_down")) scenario.kinds_down.push_back(routes::SourceKind::kCircuit);
+  if (scenario.down.empty() && scenario.kinds_down.empty())
+    return error_response(make_error(Errc::kInvalidArgument, "what if what? peer_down or circuit_down is needed"));
+  api::WhatIfReply reply;
+  fill_what_if(reply, rib.what_if(scenario), rib);
+  return json_response(reply);
 }
 
 namespace {

@@ -5,7 +5,7 @@ site1: native ESP over IPv4, BIRD. site2: tunnel over IPv6, FRR as the router. s
 
 import pytest
 
-from gateway import PORT_KINDS
+from gateway import PORT_KINDS, tunnel_name
 from lab import GW_WAN4, VNET_HOST4, VNET_HOST6, VNET_PREFIXES, LabError, Site, poll
 from probes import Capture, tcp_copy
 from world import World
@@ -55,6 +55,24 @@ def test_effective_routes_are_in_the_fast_path(world):
     for site in SITES:
         for prefix in site.prefixes:
             assert rows[prefix]["in_fastpath"] is True, rows[prefix]
+
+
+def test_effective_routes_say_where_they_came_from_and_what_if_touches_nothing(world):
+    before = world.gateway.json("routes", "effective")["routes"]
+    rows = {row["prefix"]: row["candidates"][0] for row in before}
+    for site in SITES:
+        candidate = rows[site.prefixes[0]]
+        assert (candidate["place"], candidate["site"], candidate["peer"]) == ("best", site.name, site.inner_site)
+        assert candidate["policy"].startswith("accepted"), candidate
+    assert rows[VNET_PREFIXES[0]]["policy"].startswith("local"), rows[VNET_PREFIXES[0]]
+
+    what = world.gateway.json("routes", "what-if", "--peer-down", tunnel_name(PLAIN))
+    assert {(m["prefix"], m["kind"]) for m in what["moves"]} == {(p, "lost") for p in PLAIN.prefixes}
+    assert [(c["site"], c["lost"]) for c in what["cut_off"]] == [(PLAIN.name, str(len(PLAIN.prefixes)))]
+    assert [m["kind"] for m in world.gateway.json("routes", "what-if", "--circuit-down")["moves"]] == []
+    with pytest.raises(LabError, match="no source of routes is named"):
+        world.gateway.json("routes", "what-if", "--peer-down", "nobody/gw-a")
+    assert [r["prefix"] for r in world.gateway.json("routes", "effective")["routes"]] == [r["prefix"] for r in before]
 
 
 def test_traffic_both_ways_both_families_without_loss(world):

@@ -97,6 +97,34 @@ TEST(Render, RoutesSayWhyTheOthersLose) {
       "length\n");
 }
 
+TEST(Render, DetailsOfRoutesNameTheLineOfPolicyAndRefusedOnesAreThere) {
+  const auto reply = from_json<api::RoutesReply>(R"({"routes": [{"prefix": "10.20.0.0/16", "candidates": [
+    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "local_preference": 150, "weight": 100, "place": "not used", "decided_by": "weight", "policy": "policy paris-lp", "peer": "169.254.21.2", "site": "paris"},
+    {"source": "paris-ce2/gw-a", "place": "refused", "decided_by": "safe prefixes: equal to a VNet prefix", "policy": "safe prefixes: equal to a VNet prefix"}]}]})");
+  View details = kView;
+  details.detail = Detail::kLong;
+  const std::string text = render(reply, details);
+  EXPECT_NE(text.find("not used: weight"), std::string::npos) << text;
+  EXPECT_NE(text.find("policy paris-lp; from 169.254.21.2, site paris"), std::string::npos) << text;
+  EXPECT_NE(text.find("refused: safe prefixes: equal to a VNet prefix"), std::string::npos) << text;
+  EXPECT_EQ(text.find("kernel"), std::string::npos) << "nothing of it is used: " << text;
+  EXPECT_EQ(render(reply, kView).find("paris-lp"), std::string::npos);
+}
+
+TEST(Render, WhatIfSaysWhoIsCutOffFirst) {
+  const auto reply = from_json<api::WhatIfReply>(R"({"prefixes": 9, "moved": 1, "lost": 1, "moves": [
+    {"prefix": "10.20.0.0/16", "kind": "moves", "from": ["er1"], "to": ["paris-ce1/gw-a", "paris-ce2/gw-a"]}],
+    "limits": [{"source": "paris-ce1/gw-a", "family": "ipv4", "before": 10, "after": 90, "limit": 100, "state": "near"}],
+    "cut_off": [{"site": "berlin", "prefixes": 1, "lost": 1}, {"site": "lyon", "prefixes": 3, "lost": 2}]})");
+  EXPECT_EQ(render(reply, kView),
+            "of 9 prefixes 1 would move, 1 would be lost, 0 would appear\n"
+            "site berlin would be cut off: all of its 1 prefixes\n"
+            "site lyon would lose 2 of its 3 prefixes\n"
+            "paris-ce1/gw-a: 90 ipv4 routes (now 10), the limit of 100 would be near\n\n"
+            "Prefix        What   From  To\n"
+            "10.20.0.0/16  moves  er1   paris-ce1/gw-a, paris-ce2/gw-a\nand 1 more\n");
+}
+
 TEST(Render, StatusShowsWhatWaitsForAConfirmation) {
   const auto reply = from_json<api::StatusReply>(
       R"({"gateway": "hub-east", "instance": "gw-a", "version": "0.1.0", "revision": 7, "uptime_seconds": 61,
