@@ -35,7 +35,7 @@ bool has(const PortPlan& plan, PortKind kind) { return plan.wan.choice.kind == k
 
 bool PortPlan::jumbo() const {
   const auto exceeds = [](const PortPlace& place) {
-    return place.choice.kind == PortKind::kXsk && place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
+    return place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
   };
   return exceeds(wan) || exceeds(vnet);
 }
@@ -126,13 +126,16 @@ Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Port
   port.facts = facts_of(plan.vnet);
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
   GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(gso::DataTun::kName, plan.workers));
+  const std::uint32_t slot = ports.buffers.jumbo() ? worker::kLargeFrameBytes : worker::kFrameBytes;
   for (std::size_t worker = 0; worker < plan.workers; ++worker)
-    port.ports.push_back(std::make_unique<gso::VnetPort>(gso::VnetPort::Parts{
-        tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(), worker == 0 ? tun.name() : std::string{}}));
+    port.ports.push_back(std::make_unique<gso::VnetPort>(
+        gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(),
+                             worker == 0 ? tun.name() : std::string{}, slot}));
   GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
   GW_TRY(tun.set_steering(steering.program_fd()));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program, xdp::VnetTcProgram::load(maps));
   program.set_data_device(tun.ifindex());
+  if (ports.buffers.jumbo()) program.set_max_packet(gso::VnetPort::room_of(slot));
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.vnet.link.ifindex));
   ports.data_tun = std::move(tun);
   ports.vnet_tc = std::move(program);

@@ -39,7 +39,7 @@ struct PortPlan {
   std::size_t workers = 1;
   std::uint32_t frames_each = 0;  // for a worker
 
-  /// An xsk port's MTU is more than a packet buffer has room for: packets come in several.
+  /// A port's MTU is more than a packet buffer has room for: packets come in several (xsk), or are large (gso).
   bool jumbo() const;
 };
 

@@ -25,9 +25,10 @@ bool is_upkeep_of_link(std::span<const std::uint8_t> p) {
 VnetPort::VnetPort(Parts parts)
     : Port(Framing::kIp),
       parts_(std::move(parts)),
+      room_(room_of(parts_.slot_bytes)),
       fd_(parts_.queue.get()),
-      slots_(worker::kBurst * kSlotBytes),
-      overflow_(kSlotRoom + kMostBytes),
+      slots_(worker::kBurst * parts_.slot_bytes),
+      overflow_(room_ + kMostBytes),
       coalescer_(parts_.udp) {}
 
 void VnetPort::receive(Burst& burst) {
@@ -46,16 +47,16 @@ bool VnetPort::read(Burst& burst) {
   VnetHeader header;
   std::uint8_t* const start = slot(burst.count) + worker::kHeadroom;
   std::uint8_t* const before = start - sizeof header;
-  std::array<iovec, 2> parts{{{before, sizeof header + kSlotRoom}, {overflow_.data() + kSlotRoom, kMostBytes}}};
+  std::array<iovec, 2> parts{{{before, sizeof header + room_}, {overflow_.data() + room_, kMostBytes}}};
   const ssize_t n = ::readv(fd_, parts.data(), static_cast<int>(parts.size()));
   if (n <= 0) return false;
   std::memcpy(&header, before, sizeof header);
   const std::size_t length =
       static_cast<std::size_t>(n) - std::min<std::size_t>(static_cast<std::size_t>(n), sizeof header);
   std::uint8_t* bytes = start;
-  if (length > kSlotRoom || header.gso_type != kVnetNone) {
+  if (length > room_ || header.gso_type != kVnetNone) {
     bytes = overflow_.data();
-    std::memcpy(bytes, start, std::min<std::size_t>(length, kSlotRoom));
+    std::memcpy(bytes, start, std::min<std::size_t>(length, room_));
   }
   take(burst, header, {bytes, length});
   return true;
@@ -66,7 +67,7 @@ void VnetPort::take(Burst& burst, VnetHeader& header, std::span<std::uint8_t> by
   const auto packet = parse_superpacket(header, bytes);
   if (!packet) return drops[packet.error()].add();
   // Nothing of such a size fits a tunnel: the tcx program leaves it to the kernel, which answers "too big".
-  if (packet->longest() > kSlotRoom) return drops[GW_DROP_TOO_BIG].add(packet->segments);
+  if (packet->longest() > room_) return drops[GW_DROP_TOO_BIG].add(packet->segments);
   if (packet->offload != Offload::kNone) {
     segmenter_.emplace(*packet);
     next_segment_ = 0;
@@ -92,7 +93,7 @@ void VnetPort::add(Burst& burst, std::uint32_t length) {
   std::uint8_t* const base = slot(burst.count);
   const std::size_t i = burst.add();
   burst.packets[i].base = base;
-  burst.packets[i].capacity = kSlotBytes;
+  burst.packets[i].capacity = parts_.slot_bytes;
   burst.packets[i].offset = worker::kHeadroom;
   burst.packets[i].length = length;
   burst.meta[i].layer = worker::Layer::kIp;

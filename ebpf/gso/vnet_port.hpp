@@ -24,8 +24,14 @@ class VnetPort final : public worker::Port {
     UdpMerging udp = UdpMerging::kNo;
     /// Of the one port that answers for the whole device's losses; else empty.
     std::string device = {};
+    /// Of a packet with room around it for encapsulation; as large as the frame that it may have to be copied into.
+    std::uint32_t slot_bytes = worker::kFrameBytes;
   };
   explicit VnetPort(Parts parts);
+  /// The largest packet that a slot of this size takes.
+  static constexpr std::uint32_t room_of(std::uint32_t slot_bytes) {
+    return slot_bytes - worker::kHeadroom - esp::kMaxTailroom;
+  }
 
   void ready(int /*fd*/) override { ready_ = true; }
   void receive(worker::Burst& burst) override;
@@ -37,19 +43,17 @@ class VnetPort final : public worker::Port {
   void send(std::span<worker::Outgoing> packets) override;
 
  private:
-  // A packet with room around it for encapsulation; as large as a frame, so that what fits here fits there.
-  static constexpr std::uint32_t kSlotBytes = worker::kFrameBytes;
-  static constexpr std::uint32_t kSlotRoom = kSlotBytes - worker::kHeadroom - esp::kMaxTailroom;
   static constexpr std::size_t kMostBytes = 65536;
 
   bool read(worker::Burst& burst);
   void take(worker::Burst& burst, VnetHeader& header, std::span<std::uint8_t> bytes);
   void cut(worker::Burst& burst);
   void add(worker::Burst& burst, std::uint32_t length);
-  std::uint8_t* slot(std::size_t i) { return slots_.data() + i * kSlotBytes; }
+  std::uint8_t* slot(std::size_t i) { return slots_.data() + i * parts_.slot_bytes; }
   void write(std::span<worker::Outgoing> packets);
 
   Parts parts_;
+  std::uint32_t room_;  // for a packet in a slot
   int fd_;
   bool ready_ = true;                   // the queue may have packets
   std::vector<std::uint8_t> slots_;     // one for each packet of a burst

@@ -89,6 +89,7 @@ int VnetTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->
 void VnetTcProgram::set_data_device(int ifindex) {
   impl_->skeleton->bss->data_ifindex = static_cast<std::uint32_t>(ifindex);
 }
+void VnetTcProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data->max_packet = bytes; }
 
 // --- nat_t_steering --------------------------------------------------------------------------------------
 

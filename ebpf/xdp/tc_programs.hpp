@@ -40,6 +40,8 @@ class VnetTcProgram {
 
   /// Interface index of the data TUN; before attach(). Until then all is the kernel's.
   void set_data_device(int ifindex);
+  /// Larger ones are the kernel's.
+  void set_max_packet(std::uint32_t bytes);
   Result<Attachment> attach(int ifindex);
   int program_fd() const;
 

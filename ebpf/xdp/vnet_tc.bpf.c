@@ -11,7 +11,9 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-__u32 data_ifindex;  // of the data TUN; written by gw-fastpath before it attaches the program
+// Written by gw-fastpath before it attaches the program.
+__u32 data_ifindex;                    // of the data TUN
+__u32 max_packet = GW_XDP_MAX_PACKET;  // that a worker has room for
 
 // Headers of a superpacket's segments at most: IPv6 and TCP with all options.
 #define GW_MAX_L3_HEADERS (40 + 60)
@@ -72,7 +74,7 @@ int gw_vnet_tc(struct __sk_buff* skb) {
   struct gw_forwarding way = {};
   if (!gw_forward(&cursor, type_be, &way)) return to_kernel(skb);
   __u32 largest = skb->gso_size ? skb->gso_size + GW_MAX_L3_HEADERS : way.length;
-  if (largest > GW_XDP_MAX_PACKET) return to_kernel(skb);
+  if (largest > max_packet) return to_kernel(skb);
   __u32 bucket = flow_hash(&at_ip, &cursor, type_be) % GW_NEXT_HOP_BUCKETS;
   skb->mark = way.hop->bucket[bucket];
   gw_count(&vnet_counters, GW_XDP_REDIRECTED, gw_skb_packets(skb));

@@ -2,7 +2,7 @@
 import pytest
 from scapy.all import IP, UDP, Raw
 
-from fastpath_lab import FastpathLab, pb
+from fastpath_lab import PORT_KINDS, FastpathLab, pb
 from fastpath_peer import HOST4, SITE4, Tunnel
 
 
@@ -14,9 +14,10 @@ def bulk(size, src, dst):
     return IP(src=src, dst=dst, flags="DF") / UDP(sport=1000, dport=2000) / Raw(bytes(i * 7 & 0xff for i in range(size - 28)))
 
 
+@pytest.mark.parametrize("ports", PORT_KINDS)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jumbo_packets_both_ways(tmp_path, workers):
-    lab = FastpathLab(tmp_path, options=("--workers", workers), queues=workers, mtu=9000)
+def test_jumbo_packets_both_ways(tmp_path, workers, ports):
+    lab = FastpathLab(tmp_path, options=("--workers", workers), queues=workers, mtu=9000, ports=ports)
     try:
         tunnel = Tunnel(lab)
         tunnel.control.ok(put_tunnel=put(tunnel, 8900))
@@ -40,9 +41,10 @@ def test_jumbo_packets_both_ways(tmp_path, workers):
         assert lab.close() in (0, None)
 
 
-def test_a_burst_of_jumbo_packets(tmp_path):
+@pytest.mark.parametrize("ports", PORT_KINDS)
+def test_a_burst_of_jumbo_packets(tmp_path, ports):
     """More than one burst, pieces of one packet in two of them; every buffer comes back."""
-    lab = FastpathLab(tmp_path, mtu=9000)
+    lab = FastpathLab(tmp_path, mtu=9000, ports=ports)
     try:
         tunnel = Tunnel(lab)
         tunnel.control.ok(put_tunnel=put(tunnel, 8900))
@@ -59,8 +61,9 @@ def test_a_burst_of_jumbo_packets(tmp_path):
         assert lab.close() in (0, None)
 
 
-def test_a_tunnel_larger_than_the_buffers_is_refused(tmp_path):
-    lab = FastpathLab(tmp_path)
+@pytest.mark.parametrize("ports", PORT_KINDS)
+def test_a_tunnel_larger_than_the_buffers_is_refused(tmp_path, ports):
+    lab = FastpathLab(tmp_path, ports=ports)
     try:
         tunnel = Tunnel(lab)
         tunnel.control.ok(put_tunnel=put(tunnel, 1690))

@@ -8,15 +8,16 @@ import time
 
 import pytest
 
+from gateway import PORT_KINDS
 from lab import LabError, Site, poll
 from world import World
 
 SITE = Site(1, nat=True)
 
 
-@pytest.fixture(scope="module")
-def world():
-    with World("test_nat_rebinding", [SITE]) as ready:
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with World(f"test_nat_rebinding-{request.param}", [SITE], ports=request.param) as ready:
         yield ready
 
 

@@ -110,6 +110,39 @@ def test_a_flood_of_forged_reports_leaves_the_honest_one_its_turn(lab):
     poll("the honest one is believed", lambda: tunnel.info().path_mtu == 1380)
 
 
+@pytest.mark.parametrize("v6", [False, True], ids=["outer4", "outer6"])
+@pytest.mark.parametrize("udp", [False, True], ids=["esp", "udp"])
+def test_what_the_kernel_believes_does_not_count(lab, v6, udp):
+    """It takes anybody's word for a path MTU; the sockets of a gso port probe, and the gateway judges."""
+    tunnel = Tunnel(lab, v6=v6, udp=udp)
+    tunnel.warm_up()
+    run("ip", *(["-6"] if v6 else []), "-n", "fpg", "route", "replace", "2001:db8::/64" if v6 else "192.0.2.0/24", "dev", "wan", "mtu", "1280")
+    for size in (1300, 1400):
+        tunnel.from_host(IP(src=HOST4, dst=SITE4, flags="DF") / UDP(sport=1, dport=2) / Raw(bytes(size - 28)))
+        frame = lab.wan.receive(tunnel.received.matches)
+        assert frame is not None and len(tunnel.received.open(frame)[0]) == size
+        assert v6 or frame[IP].flags.DF
+    assert tunnel.drops() == {}
+
+
+def test_a_wan_port_that_gets_a_smaller_mtu(lab):
+    """No router has to say it: senders inside are told at once, and nothing is sent that the port refuses."""
+    tunnel = Tunnel(lab, udp=True)
+    tunnel.warm_up()
+    run("ip", "-n", "fpg", "link", "set", "wan", "mtu", "1300")
+    poll("inside it is less, too", lambda: tunnel.info().inner_mtu < 1300 - 36)
+    inner = tunnel.info().inner_mtu
+    lab.vnet.drain()
+    tunnel.from_host(IP(src=HOST4, dst=SITE4, flags="DF") / UDP(sport=7, dport=2) / Raw(bytes(inner - 27)))
+    error = at_vnet(lab, ICMP)
+    assert error is not None and (error[ICMP].code, error[ICMP].nexthopmtu) == (4, inner)
+    lab.wan.drain()
+    tunnel.from_host(IP(src=HOST4, dst=SITE4, flags="DF") / UDP(sport=7, dport=2) / Raw(bytes(inner - 28)))
+    frame = lab.wan.receive(tunnel.received.matches)
+    assert frame is not None and len(frame[IP]) <= 1300
+    assert set(tunnel.drops()) == {"too_big"}
+
+
 def test_no_report_makes_the_path_unusable(lab):
     """Below the floor: every host may send 576 bytes (IPv6: 1280), whatever a router says."""
     tunnel = Tunnel(lab)
