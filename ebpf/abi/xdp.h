@@ -49,8 +49,16 @@ enum gw_xdp_counter {
   GW_XDP_DROP_ESP_TRUNCATED = 3,
   GW_XDP_DROP_NAT_KEEPALIVE = 4,  // RFC 3948 2.3
   GW_XDP_DROP_NO_SOCKET = 5,      // rx queue without an AF_XDP socket
-  GW_XDP_COUNTERS = 6,
+  GW_XDP_DROP_IKE_FLOOD = 6,
+  GW_XDP_COUNTERS = 7,
 };
+
+// New IKE SAs that one source may ask for (an IPv6 source is a /64): so many at once, and then one every interval.
+// Sites ask once in hours, and a rekey is no new IKE SA; behind a NAT with many of them, 100 that lost their power
+// together are let in at once, and the others with their retransmissions (RFC 7296 2.1).
+#define GW_IKE_BURST 100
+#define GW_IKE_INTERVAL_NS 50000000ull
+#define GW_IKE_SOURCES 16384  // the least recently seen are forgotten
 
 // Through the ring buffer, at most one every GW_XDP_EVENT_INTERVAL_NS.
 #define GW_XDP_EVENT_INTERVAL_NS 100000000ull

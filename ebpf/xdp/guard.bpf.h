@@ -2,12 +2,13 @@
 // The guard of the wan port, the same on both kinds of port: what a packet from outside is. ESP (protocol
 // 50, and UDP 4500 without the non-ESP marker, RFC 3948) for an installed (SPI, destination) is gw-fastpath's;
 // an SPI that is not installed, for an address of ours, is nobody's. All else is the kernel's: IKE, ARP, ND,
-// ICMP, traffic that is not for us.
+// ICMP, traffic that is not for us. A source that asks for new IKE SAs faster than any site has to wait.
 #pragma once
 
 #include "ebpf/xdp/maps.bpf.h"
 #include "ebpf/xdp/parse.bpf.h"
 
+#define GW_PORT_IKE 500
 #define GW_PORT_NAT_T 4500
 #define GW_NAT_KEEPALIVE 0xff
 #define GW_ESP_HEADER 8  // SPI and sequence number
@@ -19,7 +20,19 @@ struct gw_esp_flow {
   struct gw_spi_key key;
   __u8 src[16];
   __u32 src_port;
+  __u32 packets;  // of a train (GRO), which look alike
 };
+
+// RFC 7296 3.1.
+struct gw_ike_header {
+  __u8 initiator_spi[8];
+  __be32 responder_spi[2];
+  __u8 next_payload;
+  __u8 version;
+  __u8 exchange;
+  __u8 flags;
+};
+#define GW_IKE_RESPONSE 0x20
 
 static __always_inline void gw_report_unknown_spi(const struct gw_esp_flow* flow) {
   __u64 now = bpf_ktime_get_boot_ns();
@@ -41,6 +54,36 @@ static __always_inline int gw_is_local(const struct gw_esp_flow* flow) {
   return bpf_map_lookup_elem(&local_addresses, &key) != 0;
 }
 
+// A virtual clock for each source (GCRA, ITU-T I.371): every request moves it on by an interval, and it may be ahead of
+// the real one by a burst. Two CPUs may move it at once and one move be lost: a request more, then.
+static __always_inline int gw_ike_allowed(const struct gw_esp_flow* flow) {
+  struct gw_address_key source = {.family = flow->key.family};
+  __builtin_memcpy(source.address, flow->src, 8);  // of IPv4 the rest is zero
+  const __u64 now = bpf_ktime_get_boot_ns();
+  const __u64 cost = GW_IKE_INTERVAL_NS * (flow->packets ? flow->packets : 1);
+  __u64* used_up = bpf_map_lookup_elem(&ike_sources, &source);
+  if (!used_up) {
+    const __u64 first = now + cost;
+    bpf_map_update_elem(&ike_sources, &source, &first, BPF_ANY);
+    return 1;
+  }
+  const __u64 before = *(volatile __u64*)used_up;
+  const __u64 after = (before > now ? before : now) + cost;
+  if (after > now + GW_IKE_BURST * GW_IKE_INTERVAL_NS) return 0;
+  *(volatile __u64*)used_up = after;
+  return 1;
+}
+
+// `cursor` is at the IKE header. A request without the responder's SPI asks for a new IKE SA and costs charon work;
+// all others belong to one that exists, or answer a request of ours.
+static __always_inline enum gw_xdp_counter gw_guard_ike(struct gw_cursor* cursor, const struct gw_esp_flow* flow) {
+  if (!gw_has(cursor, sizeof(struct gw_ike_header))) return GW_XDP_PASSED;
+  const struct gw_ike_header* ike = cursor->pos;
+  if (ike->responder_spi[0] | ike->responder_spi[1] || ike->flags & GW_IKE_RESPONSE) return GW_XDP_PASSED;
+  if (!gw_is_local(flow) || gw_ike_allowed(flow)) return GW_XDP_PASSED;
+  return GW_XDP_DROP_IKE_FLOOD;
+}
+
 // `cursor` is at the ESP header, of which `length` bytes follow.
 static __always_inline enum gw_xdp_counter gw_guard_esp(struct gw_cursor* cursor, struct gw_esp_flow* flow,
                                                         __u32 length) {
@@ -57,18 +100,23 @@ static __always_inline enum gw_xdp_counter gw_guard_udp(struct gw_cursor* cursor
                                                         __u32 length) {
   if (!gw_has(cursor, sizeof(struct udphdr))) return GW_XDP_PASSED;
   struct udphdr* udp = cursor->pos;
-  if (udp->dest != bpf_htons(GW_PORT_NAT_T)) return GW_XDP_PASSED;
+  const int ike = udp->dest == bpf_htons(GW_PORT_IKE);
+  if (!ike && udp->dest != bpf_htons(GW_PORT_NAT_T)) return GW_XDP_PASSED;
   cursor->pos = udp + 1;
   __u32 datagram = bpf_ntohs(udp->len);
   if (datagram <= sizeof(*udp) || datagram > length) return GW_XDP_PASSED;
   __u32 payload = datagram - sizeof(*udp);
   flow->src_port = bpf_ntohs(udp->source);
+  if (ike) return gw_guard_ike(cursor, flow);
 
   if (!gw_has(cursor, 1)) return GW_XDP_PASSED;
   if (payload == 1 && *(__u8*)cursor->pos == GW_NAT_KEEPALIVE)
     return gw_is_local(flow) ? GW_XDP_DROP_NAT_KEEPALIVE : GW_XDP_PASSED;
   if (payload < sizeof(__be32) || !gw_has(cursor, sizeof(__be32))) return GW_XDP_PASSED;
-  if (*(__be32*)cursor->pos == 0) return GW_XDP_PASSED;  // non-ESP marker: IKE
+  if (*(__be32*)cursor->pos == 0) {  // non-ESP marker: IKE
+    cursor->pos += sizeof(__be32);
+    return gw_guard_ike(cursor, flow);
+  }
   return gw_guard_esp(cursor, flow, payload);
 }
 
@@ -79,11 +127,11 @@ static __always_inline enum gw_xdp_counter gw_guard_fragment(const struct gw_esp
   return gw_is_local(flow) ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
 }
 
-static __always_inline enum gw_xdp_counter gw_guard_ipv4(struct gw_cursor* cursor) {
+static __always_inline enum gw_xdp_counter gw_guard_ipv4(struct gw_cursor* cursor, __u32 packets) {
   __u32 payload = 0;
   struct iphdr* ip = gw_parse_ipv4(cursor, &payload);
   if (!ip) return GW_XDP_PASSED;
-  struct gw_esp_flow flow = {.key.family = 4};
+  struct gw_esp_flow flow = {.key.family = 4, .packets = packets};
   __builtin_memcpy(flow.key.dst, &ip->daddr, 4);
   __builtin_memcpy(flow.src, &ip->saddr, 4);
   if (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK))
@@ -93,11 +141,11 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv4(struct gw_cursor* curso
   return GW_XDP_PASSED;
 }
 
-static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* cursor) {
+static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* cursor, __u32 packets) {
   __u32 payload = 0;
   struct ipv6hdr* ip = gw_parse_ipv6(cursor, &payload);
   if (!ip) return GW_XDP_PASSED;
-  struct gw_esp_flow flow = {.key.family = 6};
+  struct gw_esp_flow flow = {.key.family = 6, .packets = packets};
   __builtin_memcpy(flow.key.dst, &ip->daddr, 16);
   __builtin_memcpy(flow.src, &ip->saddr, 16);
   if (ip->nexthdr == IPPROTO_ESP) return gw_guard_esp(cursor, &flow, payload);
@@ -110,9 +158,10 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* curso
   return GW_XDP_PASSED;  // other extension headers
 }
 
-// What the packet is: GW_XDP_REDIRECTED (gw-fastpath's), GW_XDP_PASSED (the kernel's), or why it is dropped.
-static __always_inline enum gw_xdp_counter gw_guard(struct gw_cursor* cursor, __be16 type_be) {
-  if (type_be == bpf_htons(ETH_P_IP)) return gw_guard_ipv4(cursor);
-  if (type_be == bpf_htons(ETH_P_IPV6)) return gw_guard_ipv6(cursor);
+// What the packet, or each of a train, is: GW_XDP_REDIRECTED (gw-fastpath's), GW_XDP_PASSED (the kernel's), or why it
+// is dropped.
+static __always_inline enum gw_xdp_counter gw_guard(struct gw_cursor* cursor, __be16 type_be, __u32 packets) {
+  if (type_be == bpf_htons(ETH_P_IP)) return gw_guard_ipv4(cursor, packets);
+  if (type_be == bpf_htons(ETH_P_IPV6)) return gw_guard_ipv6(cursor, packets);
   return GW_XDP_PASSED;
 }

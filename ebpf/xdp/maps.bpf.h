@@ -27,6 +27,14 @@ struct {
   __type(value, __u32);
 } local_addresses SEC(".maps");
 
+// When a source has used up what it asked for, on the boot clock, by which GW_IKE_INTERVAL_NS each.
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, GW_IKE_SOURCES);
+  __type(key, struct gw_address_key);
+  __type(value, __u64);
+} ike_sources SEC(".maps");
+
 // Which worker owns the tunnel of a slot.
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

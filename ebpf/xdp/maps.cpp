@@ -61,6 +61,7 @@ std::string_view drop_name(gw_xdp_counter counter) {
     case GW_XDP_DROP_ESP_TRUNCATED: return "truncated";
     case GW_XDP_DROP_NAT_KEEPALIVE: return "nat_keepalive";
     case GW_XDP_DROP_NO_SOCKET: return "redirect_failed";
+    case GW_XDP_DROP_IKE_FLOOD: return "ike_flood";
     case GW_XDP_REDIRECTED:
     case GW_XDP_PASSED:
     case GW_XDP_COUNTERS: break;

@@ -6,8 +6,8 @@
 #include "ebpf/xdp/parse.bpf.h"
 
 // All headers that are looked at: Ethernet, two VLAN tags, IPv4 with options or IPv6 with a fragment header, and the
-// first bytes of TCP, UDP or ESP.
-#define GW_SKB_HEADERS (14 + 8 + 60 + 20)
+// first bytes of TCP, ESP, or UDP with IKE.
+#define GW_SKB_HEADERS (14 + 8 + 60 + 32)
 
 // Makes the headers readable; `ctx` is loaded anew afterwards.
 static __always_inline void gw_skb_pull_headers(struct __sk_buff* skb) {

@@ -29,7 +29,7 @@ int gw_wan(struct xdp_md* ctx) {
   __be16 type_be = 0;
   int tags = 0;
   if (!gw_parse_ethernet(&cursor, &type_be, &tags)) return verdict(GW_XDP_PASSED, XDP_PASS);
-  const enum gw_xdp_counter what = gw_guard(&cursor, type_be);
+  const enum gw_xdp_counter what = gw_guard(&cursor, type_be, 1);
   if (what == GW_XDP_REDIRECTED) return redirect(ctx);
   return verdict(what, what == GW_XDP_PASSED ? XDP_PASS : XDP_DROP);
 }

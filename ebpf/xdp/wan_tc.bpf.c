@@ -16,7 +16,7 @@ int gw_wan_tc(struct __sk_buff* skb) {
   __be16 type_be = 0;
   int tags = 0;
   enum gw_xdp_counter what = GW_XDP_PASSED;
-  if (gw_parse_ethernet(&cursor, &type_be, &tags)) what = gw_guard(&cursor, type_be);
+  if (gw_parse_ethernet(&cursor, &type_be, &tags)) what = gw_guard(&cursor, type_be, (__u32)gw_skb_packets(skb));
   gw_count(&wan_counters, what, gw_skb_packets(skb));
   return what == GW_XDP_REDIRECTED || what == GW_XDP_PASSED ? TC_ACT_OK : TC_ACT_SHOT;
 }
