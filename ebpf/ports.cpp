@@ -164,6 +164,18 @@ xsk::CopyChoice choose_copy_mode(const PortPlan& plan) {
   return xsk::choose_copy_mode(offers);
 }
 
+/// The kernel frees the queues of closed sockets a little later (xp_release_deferred), also those of a gw-fastpath that
+/// was killed just now: until then somebody has them.
+Result<Ports> open_ports_in_time(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
+  auto ports = open_ports_as(plan, programs, choice);
+  const bool xsk = has(plan, PortKind::kXsk);
+  for (int tries = 0; xsk && !ports && ports.error().code == Errc::kAlreadyExists && tries < kReopenTries; ++tries) {
+    std::this_thread::sleep_for(kReopenPause);
+    ports = open_ports_as(plan, programs, choice);
+  }
+  return ports;
+}
+
 void tell(const OpenPort& port) {
   const rpc::PortFacts& f = port.facts;
   if (f.kind == "gso")
@@ -183,15 +195,11 @@ PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link
 /// are opened once more, in copy mode.
 Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
   const xsk::CopyChoice choice = choose_copy_mode(plan);
-  auto ports = open_ports_as(plan, programs, choice);
+  auto ports = open_ports_in_time(plan, programs, choice);
   if (!ports && has(plan, PortKind::kXsk) && choice.mode == xsk::CopyMode::kZeroCopy) {
     const std::string why = std::format("zero copy was refused: {}", ports.error().describe());
     log::warning("port", "{}; all ports use copy mode", why);
-    // The kernel frees the queues of closed sockets a little later (xp_release_deferred); until then EBUSY.
-    for (int tries = 0; !ports && tries < kReopenTries; ++tries) {
-      std::this_thread::sleep_for(kReopenPause);
-      ports = open_ports_as(plan, programs, {xsk::CopyMode::kCopy, why});
-    }
+    ports = open_ports_in_time(plan, programs, {xsk::CopyMode::kCopy, why});
   }
   if (!ports) return ports;
   tell(ports->wan);

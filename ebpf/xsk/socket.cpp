@@ -29,8 +29,8 @@ Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, worker::FramePool& fram
   const int error = xsk_socket__create_shared(&s->handle_, id.interface.c_str(), id.queue, umem.handle_, &s->rx_,
                                               &s->tx_, s->fill_, s->completion_, &config);
   if (error == -EBUSY)
-    return fail_errno(
-        std::format("AF_XDP socket on {} queue {} (another program has this queue)", id.interface, id.queue), EBUSY);
+    return fail(Errc::kAlreadyExists,
+                std::format("AF_XDP socket on {} queue {}: another program has this queue", id.interface, id.queue));
   if (error != 0) return fail_errno(std::format("AF_XDP socket on {} queue {}", id.interface, id.queue), -error);
   umem.first_taken_ = true;
   s->fd_ = xsk_socket__fd(s->handle_);
