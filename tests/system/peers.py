@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from lab import GW_ASN, GW_WAN4, Lab, LabError, Process, Site, command, poll
@@ -16,6 +17,7 @@ CHARON = "/usr/sbin/charon-systemd"
 PLUGINS = Path("/usr/lib/ipsec/plugins")
 CRYPTO = ("random nonce openssl aes sha1 sha2 md5 hmac kdf gcm cmac curve25519 x509 revocation constraints "
           "pubkey pkcs1 pem")
+LASTING = 2.0  # s
 PSK = "the-psk-of-the-lab-%s-3f9c1d"
 IKE_PROPOSALS = "aes256gcm16-prfsha384-ecp384,aes256-sha256-modp2048"
 ESP_PROPOSALS = "aes256gcm16-ecp384-noesn,aes256gcm16-noesn,aes128gcm16-noesn"
@@ -221,6 +223,7 @@ protocol static lan6 {{ ipv6; route {site.prefixes[1]} via "eth1"; }}
 protocol kernel k4 {{ persist; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
 protocol kernel k6 {{ persist; ipv6 {{ import none; export where source = RTS_BGP; }}; }}
 protocol bgp gw {{
+  debug {{ states, events }};  # who ended a session, and why
   local {site.inner_site} as {site.asn};
   neighbor {site.inner_gw} as {GW_ASN};
   connect delay time 1; connect retry time 2; error wait time 1, 4;
@@ -248,8 +251,24 @@ protocol bgp gw {{
         lines = [line for line in self.birdc("show", "protocols", "gw").splitlines() if line.startswith("gw")]
         return " ".join(lines[0].split()[3:5])
 
-    def uninterrupted_since(self, before: str) -> bool:
-        return self.established() and self.session_since() == before
+    def lasting_session(self) -> str:
+        """session_since() of a session that has lasted for some seconds. When both ends connect at the same time, one of
+        the two connections ends again up to a second after it was up (RFC 4271 6.8): that is no session to watch."""
+        found = [self.session_since(), time.monotonic()]
+
+        def lasted():
+            now = self.session_since()
+            if now != found[0] or not self.established():
+                found[:] = now, time.monotonic()
+            return time.monotonic() - found[1] > LASTING
+        poll(f"a lasting BGP session of {self.site.name}", lasted, 20, 0.2)
+        return found[0]
+
+    def assert_uninterrupted_since(self, before: str):
+        """The session of then is still there. If not: what BIRD says happened to it."""
+        now = self.session_since()
+        assert self.established() and now == before, (
+            f"BGP went down at {self.site.name}: {before}, now {now}\n{self.process.tail(30)}")
 
 
 class Frr:

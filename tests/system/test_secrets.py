@@ -5,17 +5,17 @@ import stat
 
 import pytest
 
-from lab import LOGS, Site, command
+from gateway import PORT_KINDS
+from lab import Site, command
 from peers import psk
 from world import World
 
 SITE = Site(1)
-MODULE = "test_secrets"
 
 
-@pytest.fixture(scope="module")
-def world():
-    with World(MODULE, [SITE]) as ready:
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with World(f"test_secrets-{request.param}", [SITE], ports=request.param) as ready:
         yield ready
 
 
@@ -25,7 +25,7 @@ def test_no_psk_in_logs_or_shown(world):
         assert psk(SITE) not in gateway.ctl("show", *words)
         assert psk(SITE) not in gateway.ctl("--json", "show", *words)
     assert psk(SITE) not in gateway.metrics()
-    for log in (LOGS / MODULE).iterdir():
+    for log in world.lab.logs.iterdir():
         assert psk(SITE).encode() not in log.read_bytes(), f"the PSK is in {log}"
 
 

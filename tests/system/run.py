@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Runs the system tests, some modules at a time: run.py [--jobs N] [--modules NAME,...] [arguments of pytest].
+
+Most tests wait: for timers of IKE and BGP, for packets that must not come. Each module is one pytest in a mount namespace
+with a /run and a /tmp of its own, and so with names of network namespaces of its own; a module's tests run one after
+the other, as they share a world. The output of a module that did not plainly pass is shown; all are in build/logs/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LOGS = HERE.parents[1] / "build" / "logs"
+
+# The long ones first, or the last of them runs alone in the end.
+LONG = ("test_failures", "test_plugin", "test_esp_replay", "test_rekey", "test_esp_inbound", "test_tunnel", "test_config",
+        "test_fastpath_control", "test_interop_kernel")
+
+OWN_NAMESPACE = """
+set -e
+mount -t tmpfs -o mode=1777 tmp /tmp
+mount -t tmpfs -o mode=0755 run /run
+mkdir -p /run/netns /run/lock /run/gw/bpf /run/frr
+mount -t bpf bpf /run/gw/bpf
+exec "$@"
+"""
+NO_TESTS = 5  # pytest's status when none was chosen
+COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
+
+
+def modules(chosen: str) -> list[str]:
+    names = sorted(path.stem for path in HERE.glob("test_*.py"))
+    if chosen:
+        unknown = set(chosen.split(",")) - set(names)
+        if unknown:
+            sys.exit(f"run.py: no such module: {', '.join(sorted(unknown))}")
+        names = chosen.split(",")
+    return sorted(names, key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+
+
+def run_module(name: str, arguments: list[str]) -> tuple[int, Path]:
+    log = LOGS / f"{name}.pytest"
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", OWN_NAMESPACE, "sh", sys.executable, "-m", "pytest",
+               str(HERE / f"{name}.py"), "-p", "no:cacheprovider", "-q", "-rsxX", "--durations=8", *arguments]
+    with log.open("wb") as output:
+        return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode, log
+
+
+class Run:
+    def __init__(self, names: list[str], arguments: list[str]):
+        self.arguments = arguments
+        self.waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.lock = threading.Lock()
+        self.counts: dict[str, int] = {}
+        self.failed: list[str] = []
+        for name in names:
+            self.waiting.put(name)
+
+    def work(self):
+        while True:
+            try:
+                name = self.waiting.get_nowait()
+            except queue.Empty:
+                return
+            start = time.monotonic()
+            status, log = run_module(name, self.arguments)
+            with self.lock:
+                self.finished(name, status, log.read_text(errors="replace"), time.monotonic() - start)
+
+    def finished(self, name: str, status: int, output: str, seconds: float):
+        if status == NO_TESTS:
+            return
+        last = output.rstrip().rpartition("\n")[2]
+        counts = {kind.removesuffix("s") if kind == "errors" else kind: int(n) for n, kind in COUNT.findall(last)}
+        for kind, n in counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + n
+        if status != 0:
+            self.failed.append(name)
+        if status != 0 or set(counts) != {"passed"}:
+            print(output)
+        words = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or f"pytest ended with {status}"
+        print(f"{name}: {words} in {seconds:.0f} s", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=3 if cores >= 4 else min(cores, 2), help="modules at a time")
+    parser.add_argument("--modules", default="", help="only these, with commas between them")
+    options, arguments = parser.parse_known_args()
+    LOGS.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    run = Run(modules(options.modules), arguments)
+    workers = [threading.Thread(target=run.work, daemon=True) for _ in range(max(1, options.jobs))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    words = ", ".join(f"{n} {kind}" for kind, n in sorted(run.counts.items())) or "none ran"
+    print(f"system tests: {words} in {time.monotonic() - start:.0f} s, {options.jobs} modules at a time")
+    for name in run.failed:
+        print(f"FAILED: {name}; output: build/logs/{name}.pytest, logs: build/logs/{name}*/")
+    return 1 if run.failed or not run.counts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
