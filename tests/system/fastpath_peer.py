@@ -174,6 +174,12 @@ class Tunnel:
         poll("the last to the host", lambda: (got := self.at_host()) is not None and last in bytes(got))
         self.from_host(IP(src=HOST4, dst=SITE4) / UDP() / Raw(last))
         poll("the last to the peer", lambda: (got := self.at_peer()) is not None and last in bytes(got[0]))
+        counted = []
+
+        def settled():  # a packet is counted once it is sent: it may be here before
+            counted.append(self.info().out_packets)
+            return counted[-1] in counted[-3:-1]
+        poll("all are counted", settled)
 
 
 def packets(version, payload=b"payload"):
