@@ -39,7 +39,8 @@ FramePool::FramePool(FrameMemory& memory, std::size_t index, std::size_t pools)
       large_first_(memory.large_begin() + index * large_size_),
       away_(pools),
       to_home_(pools),
-      from_(pools) {
+      from_(pools),
+      sent_(pools) {
   const std::size_t frames = size_ / memory.frame_bytes();
   free_.reserve(frames);
   for (std::size_t i = frames; i-- > 0;) free_.push_back(first_ + i * memory.frame_bytes());
@@ -81,13 +82,13 @@ void FramePool::give_other(FrameAddress frame) {
   if (away_[home].size() >= kReturnBatch) send_home(home);
 }
 
-bool FramePool::send_home(std::size_t home) {
+void FramePool::send_home(std::size_t home) {
   auto& frames = away_[home];
-  if (frames.empty()) return false;
+  if (frames.empty()) return;
   // The ring holds all frames that have this home.
   if (to_home_[home]->push(frames) != frames.size()) std::abort();
   frames.clear();
-  return true;
+  sent_[home] = Sent::kUnannounced;
 }
 
 void FramePool::collect() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/result.hpp"
@@ -103,8 +104,10 @@ class FramePool {
   /// Once a round: sends strangers home, takes back our own. Calls `wake(home)` for each that got some.
   template <class Wake>
   void exchange(Wake wake) {
-    for (std::size_t home = 0; home < away_.size(); ++home)
-      if (send_home(home)) wake(static_cast<WorkerIndex>(home));
+    for (std::size_t home = 0; home < away_.size(); ++home) {
+      send_home(home);
+      if (std::exchange(sent_[home], Sent::kNothing) == Sent::kUnannounced) wake(static_cast<WorkerIndex>(home));
+    }
     collect();
   }
   /// Frames of ours wait in a ring.
@@ -114,7 +117,7 @@ class FramePool {
   friend class FramePools;
   FramePool(FrameMemory& memory, std::size_t index, std::size_t pools);
   void give_other(FrameAddress frame);
-  bool send_home(std::size_t home);
+  void send_home(std::size_t home);
   void collect();
 
   FrameMemory& memory_;
@@ -127,6 +130,9 @@ class FramePool {
   std::vector<std::vector<FrameAddress>> away_;               // by home: not sent yet
   std::vector<std::shared_ptr<Ring<FrameAddress>>> to_home_;  // by home; null: ourselves
   std::vector<std::shared_ptr<Ring<FrameAddress>>> from_;     // by pool that returns; null: ourselves
+  // By home. Full batches leave at once, between two calls of exchange(): the home may sleep, and has to hear of them.
+  enum class Sent : std::uint8_t { kNothing, kUnannounced };
+  std::vector<Sent> sent_;
 };
 
 /// Cuts a memory into equal pools, one for each worker, with the rings between them.

@@ -64,6 +64,18 @@ TEST_F(FramePoolTest, StrangersGoHomeInOneExchange) {
   EXPECT_EQ(pools_[0]->free_large_frames(), 4U);
 }
 
+// Full batches leave at once: also then the home, which may sleep for want of frames, hears of it.
+TEST_F(FramePoolTest, AHomeHearsOfExactlyOneBatch) {
+  std::vector<FrameAddress> all;
+  for (FrameAddress frame = 0; pools_[0]->take(frame);) all.push_back(frame);
+  ASSERT_EQ(all.size(), 64U) << "a batch";
+  for (const FrameAddress frame : all) pools_[1]->give(frame);
+  std::vector<WorkerIndex> woken;
+  pools_[1]->exchange([&](WorkerIndex home) { woken.push_back(home); });
+  pools_[1]->exchange([&](WorkerIndex home) { woken.push_back(home); });
+  EXPECT_EQ(woken, std::vector<WorkerIndex>{0}) << "once";
+}
+
 TEST_F(FramePoolTest, AllFramesOfAPoolMayBeAwayAtOnce) {
   std::vector<FrameAddress> all;
   for (FrameAddress frame = 0; pools_[0]->take(frame);) all.push_back(frame);
