@@ -55,6 +55,7 @@ void PathMtus::refresh(std::uint32_t tunnel_id) {
     room.outer = it->second.path.value().value_or(0);
   const std::uint32_t outer = room.outer == 0 ? link_mtu_ : std::min(room.outer, link_mtu_);
   room.inner = sa->out->inner_mtu(outer);
+  parts_.sas.limit_padding(*sa, room.inner);
   const auto before = parts_.tunnels.ref(tunnel_id);
   parts_.tunnels.set_room(tunnel_id, room);
   const auto after = parts_.tunnels.ref(tunnel_id);

@@ -320,6 +320,11 @@ void SaManager::apply_outer_policy(std::uint32_t tunnel_id) {
   }
 }
 
+void SaManager::limit_padding(const SaEntry& entry, std::uint32_t inner_bytes) {
+  if (!entry.out->pads()) return;
+  parts_.workers.call(entry.slot, [&](worker::DataPath&) { entry.out->limit_padding(inner_bytes); });
+}
+
 void SaManager::on_sync_done(std::uint64_t epoch) {
   remove_all(table_.not_seen(epoch));
   for (esp::RuntimeRecord* record : parts_.store.unattached()) parts_.store.release(*record);

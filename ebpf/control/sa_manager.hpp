@@ -67,6 +67,8 @@ class SaManager {
   Status activate(const SaKey& key);
   /// The tunnel's settings changed: its outbound SAs follow.
   void apply_outer_policy(std::uint32_t tunnel_id);
+  /// Inner packets of that size are the largest that the path of this outbound SA has room for.
+  void limit_padding(const SaEntry& entry, std::uint32_t inner_bytes);
 
   /// Called when a tunnel sends with another SA, or to another place.
   void on_active(std::function<void(std::uint32_t tunnel_id)> callback) { on_active_ = std::move(callback); }

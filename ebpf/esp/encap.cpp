@@ -132,7 +132,8 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
     store_be(start - kAeadIvBytes, numbers.iv);
   else
     backend_.ivs().take({start - t.iv_bytes, t.iv_bytes});
-  // The id serves reassembly only where DF is clear, but some middleboxes treat a constant one as an attack.
+  // The id serves reassembly only where DF is clear, and then the sender gives another one, unique for the addresses.
+  // Where DF is set some middleboxes treat a constant one as an attack.
   finish_outer(outer, sa,
                {.length = total,
                 .traffic_class = content.traffic_class,

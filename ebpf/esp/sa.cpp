@@ -87,6 +87,7 @@ Result<std::unique_ptr<OutboundSa>> OutboundSa::create(const SaParameters& p, Cr
   sa->last_sequence_ = gw::esp::last_sequence(p.sequence_mode);
   sa->jump_ = p.sequence_jump;
   sa->marks_ = OuterMarks(p.outer);
+  sa->asked_pad_to_ = p.pad_to;
   sa->pad_to_ = p.pad_to;
   return sa;
 }
@@ -122,13 +123,6 @@ Status OutboundSa::set_endpoints(const Endpoint& src, const Endpoint& dst, Encap
   store_be(p, spi_);
   header_length_ = static_cast<std::uint8_t>(p + 4 - header_.data());
   return {};
-}
-
-std::uint32_t OutboundSa::outer_length(std::uint32_t inner_length) const {
-  const Transform& t = transform();
-  const std::uint32_t text = std::max<std::uint32_t>(inner_length, pad_to_) + kTrailerBytes;
-  return header_length_ + kSequenceBytes + t.iv_bytes + (text + t.block_bytes - 1) / t.block_bytes * t.block_bytes +
-         t.icv_bytes;
 }
 
 std::uint32_t OutboundSa::inner_mtu(std::uint32_t outer_mtu) const {

@@ -3,6 +3,7 @@
 // An SA belongs to one worker; create it on any thread with that worker's backend and hand it over.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -144,7 +145,13 @@ class alignas(64) OutboundSa : public SaCommon {
 
   Family outer_family() const { return outer_family_; }
   const OuterMarks& marks() const { return marks_; }
+  /// TFC padding never makes packets larger than this, whatever SaParameters::pad_to says: what a path has room for is
+  /// known later. From the next packet on. Owner only.
+  void limit_padding(std::uint32_t inner_bytes) {
+    pad_to_ = static_cast<std::uint16_t>(std::min<std::uint32_t>(asked_pad_to_, inner_bytes));
+  }
   std::uint32_t pad_to() const { return pad_to_; }
+  bool pads() const { return asked_pad_to_ != 0; }
   /// Outer IP, UDP and the SPI, as every packet starts; lengths, checksum, id, DF and
   /// traffic class are filled in later.
   std::span<const std::uint8_t> header() const { return {header_.data(), header_length_}; }
@@ -153,10 +160,8 @@ class alignas(64) OutboundSa : public SaCommon {
   std::uint64_t ipv4_sum() const { return ipv4_sum_; }
   std::uint64_t last_sequence() const { return last_sequence_; }
   std::uint64_t sequence_jump() const { return jump_; }
-  /// Bytes on the wire (outer IP packet) for an inner packet of this size, TFC padding included.
-  std::uint32_t outer_length(std::uint32_t inner_length) const;
   /// The largest inner packet whose outer packet fits `outer_mtu`; 0 if none. Smaller ones fit, too, unless
-  /// pad_to is beyond it.
+  /// pad_to() is beyond it.
   std::uint32_t inner_mtu(std::uint32_t outer_mtu) const;
 
  private:
@@ -167,6 +172,7 @@ class alignas(64) OutboundSa : public SaCommon {
   bool udp_ = false;
   OuterMarks marks_;
   std::uint16_t pad_to_ = 0;
+  std::uint16_t asked_pad_to_ = 0;
   std::uint64_t ipv4_sum_ = 0;
   std::uint64_t last_sequence_ = 0;
   std::uint64_t jump_ = 0;

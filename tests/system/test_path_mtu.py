@@ -180,6 +180,20 @@ def test_outer_ipv6_is_cut_at_the_source(lab):
     assert len(tunnel.received.open(Ether() / whole)[0]) == 1280
 
 
+def test_traffic_flow_confidentiality_keeps_to_the_path(lab):
+    """TFC padding to more than the path has room for would put every packet into two fragments."""
+    tunnel = Tunnel(lab, tfc_pad_to=1400)
+    tunnel.warm_up()
+    from_router(lab, too_big(esp_frame(tunnel), 1350))
+    poll("the path MTU is known", lambda: tunnel.info().path_mtu == 1350)
+    lab.wan.drain()
+    for length in (1, 100, 1000):
+        tunnel.from_host(packets(4, bytes(length))[1])
+        frame = lab.wan.receive(tunnel.received.matches)
+        assert frame is not None and 1340 < frame[IP].len <= 1350 and frame[IP].frag == 0
+        assert frame[IP].flags == "DF", "in one piece"
+
+
 def test_ipv4_without_df_is_cut_where_the_tunnel_allows_it(lab):
     tunnel = Tunnel(lab)
     tunnel.warm_up()

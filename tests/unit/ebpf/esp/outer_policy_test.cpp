@@ -94,13 +94,13 @@ TEST(TfcPadding, SmallerPacketsAllLookAlike) {  // RFC 4303 2.7
   for (const char* transform : {"AES_GCM_16-256", "AES_CBC-256/HMAC_SHA2_256_128", "CHACHA20_POLY1305"}) {
     SCOPED_TRACE(transform);
     SaPair pair({.transform = transform, .window = 1024, .pad_to = kPadTo});
-    const std::size_t same = pair.outbound->outer_length(20);
+    const std::size_t same = outer_length(*pair.outbound, 20);
     for (std::size_t size = 20; size <= 700; size += 17) {
       const Bytes plain = inner_packet({.size = size});
       Buffer b(plain, kMaxHeadroom, kMaxTailroom + kPadTo);
       b.packet.out = pair.outbound.get();
       ASSERT_EQ(pair.encap.encapsulate({&b.packet, 1}, 1).passed, 1U);
-      EXPECT_EQ(b.packet.length, pair.outbound->outer_length(static_cast<std::uint32_t>(size)));
+      EXPECT_EQ(b.packet.length, outer_length(*pair.outbound, static_cast<std::uint32_t>(size)));
       if (size <= kPadTo) {
         EXPECT_EQ(b.packet.length, same) << size;
       }
@@ -136,7 +136,7 @@ TEST(Dummies, AreAuthenticCountAndGoNowhere) {  // RFC 4303 2.6
       Buffer b(Bytes(size, 0xee));
       b.packet.out = pair.outbound.get();
       ASSERT_EQ(pair.encap.encapsulate_dummies({&b.packet, 1}, 1).passed, 1U) << size;
-      EXPECT_EQ(b.packet.length, pair.outbound->outer_length(static_cast<std::uint32_t>(size)));
+      EXPECT_EQ(b.packet.length, outer_length(*pair.outbound, static_cast<std::uint32_t>(size)));
       EXPECT_EQ(outer_class(b.bytes()), 10 << 2) << "as the packets that it hides among";
       const Bytes wire = b.bytes();
       EXPECT_EQ(pair.open(wire).drop, GW_DROP_DUMMY);

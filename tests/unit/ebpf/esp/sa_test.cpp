@@ -70,8 +70,8 @@ TEST(OutboundSa, OuterLengthAndInnerMtuAgreeWithEachOther) {
           EXPECT_LT(mtu, 110U);
           continue;
         }
-        EXPECT_LE(pair.outbound->outer_length(inner), mtu);
-        EXPECT_GT(pair.outbound->outer_length(inner + 1), mtu);
+        EXPECT_LE(outer_length(*pair.outbound, inner), mtu);
+        EXPECT_GT(outer_length(*pair.outbound, inner + 1), mtu);
       }
     }
   EXPECT_EQ(SaPair({}).outbound->inner_mtu(1500), 1446U);

@@ -31,6 +31,16 @@ inline Bytes unhex(std::string_view text) {
   return out;
 }
 
+/// On the wire, outer IP header included, for an inner packet of this size; TFC padding included.
+inline std::uint32_t outer_length(const OutboundSa& sa, std::uint32_t inner_length) {
+  constexpr std::uint32_t kTrailer = 2;
+  constexpr std::uint32_t kSequence = 4;
+  const Transform& t = sa.transform();
+  const std::uint32_t text = std::max(inner_length, sa.pad_to()) + kTrailer;
+  return static_cast<std::uint32_t>(sa.header().size()) + kSequence + t.iv_bytes +
+         (text + t.block_bytes - 1) / t.block_bytes * t.block_bytes + t.icv_bytes;
+}
+
 inline IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
 
 inline std::unique_ptr<CryptoBackend> backend(BackendChoice choice) {
