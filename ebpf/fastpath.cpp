@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "base/log.hpp"
+#include "base/wire.hpp"
 #include "ebpf/abi/fib.h"
 #include "ebpf/control/events.hpp"
 #include "ebpf/control/forwarding.hpp"
@@ -115,6 +116,23 @@ std::string beside(const std::string& path, const char* name) {
   return (std::filesystem::path(path).parent_path() / name).string();
 }
 
+/// ESP in UDP that the kernel put together, for the worker that has the SA. False: none has.
+bool give_to_owner(worker::Workers& workers, const relay::IkeFlow& flow, std::span<const std::uint8_t> packet) {
+  constexpr std::size_t kEspHeaderBytes = 8;
+  if (packet.size() < kEspHeaderBytes) return false;
+  const worker::SaKey key{load_be<std::uint32_t>(packet.data()), flow.local.address};
+  const worker::Inbound* const sa = workers.shared().inbound.find(key);
+  if (!sa) return false;
+  workers[sa->owner].call([&](worker::DataPath& d) {
+    d.from_kernel({.key = key,
+                   .source = flow.peer.address,
+                   .source_port = flow.peer.port,
+                   .traffic_class = flow.traffic_class,
+                   .bytes = packet});
+  });
+  return true;
+}
+
 /// Everything, in the order of construction; destroyed in reverse: RPC, SAs and tunnels, sockets, programs. The workers
 /// use all of these, so they have ended before the first goes: however serve() ends, no packet meets a wiped key.
 class Fastpath {
@@ -147,6 +165,7 @@ class Fastpath {
     std::vector<std::optional<xsk::PortWatch>> watches;
   };
   static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
+  static relay::IkeRelay::Parts ike_parts(Base& base);
   Fastpath(Base base, const FastpathOptions& options);
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
@@ -217,6 +236,17 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               {ports.wan.watch, ports.vnet.watch}};
 }
 
+relay::IkeRelay::Parts Fastpath::ike_parts(Base& base) {
+  relay::IkeRelay::Parts parts{
+      .sockets = std::move(base.ike_sockets), .inbox = base.ike.get(), .grace = kCharonGrace, .esp = nullptr};
+  const bool gso = base.ike != nullptr;
+  if (!gso)
+    parts.esp = [&workers = *base.workers](const relay::IkeFlow& flow, std::span<const std::uint8_t> packet) {
+      return give_to_owner(workers, flow, packet);
+    };
+  return parts;
+}
+
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
   static const SystemClock clock;
   GW_TRY_ASSIGN(Base base, make_base(options, clock));
@@ -225,7 +255,7 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
-      ike_(io_, {.sockets = std::move(base_.ike_sockets), .inbox = base_.ike.get(), .grace = kCharonGrace}),
+      ike_(io_, ike_parts(base_)),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor),

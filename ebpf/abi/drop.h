@@ -49,7 +49,6 @@ enum gw_drop {
   GW_DROP_TUN_FULL,
   GW_DROP_HANDOVER_FULL,
   GW_DROP_NO_FRAME,
-  GW_DROP_SHUTDOWN,
 
   /* routing */
   GW_DROP_RECURSION,
@@ -74,6 +73,9 @@ enum gw_drop {
 
   /* what the kernel does for gso ports */
   GW_DROP_KERNEL_REASSEMBLY,
+
+  GW_DROP_FRAGMENT_REPEATED,
+  GW_DROP_TUN_DOWN,
 
   GW_DROP_COUNT
 };

@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint32_t kUnit = 8;
 constexpr std::uint32_t kUnitsPerWord = 64;
 constexpr std::uint32_t kStrangerShare = 8;
+constexpr std::uint32_t kLeastV4Header = 20;
 
 std::uint64_t mix(std::uint64_t h, std::uint64_t v) {
   h ^= v + 0x9e3779b97f4a7c15;
@@ -126,6 +127,14 @@ FragmentDrops Reassembler::take_drops() { return std::exchange(drops_, {}); }
 
 // --- fragments ---------------------------------------------------------------------------------------
 
+/// Of the whole packet's IP header, as far as it is known: the first fragment's, whose options may be more than the
+/// later ones have.
+std::uint32_t Reassembler::header_bytes_with(const Datagram& d, const Fragment& f) {
+  if (d.header_bytes != 0) return d.header_bytes;
+  if (f.offset == 0) return static_cast<std::uint32_t>(f.header.size());
+  return f.family == Family::kV4 ? kLeastV4Header : kV6Header;
+}
+
 /// The payload into its place. Every 8 bytes have a bit; the last fragment's last bit may stand for fewer.
 Reassembler::Insertion Reassembler::place(Index index, const Fragment& f) {
   const auto blocks = blocks_of(index);
@@ -152,7 +161,8 @@ Reassembler::Insertion Reassembler::insert(Index index, const Fragment& f) {
   // Two ends, or something behind the end: an overlap in spirit, from a sender that has something in mind.
   if (last && ((d.total != 0 && d.total != f.end()) || d.furthest > f.end())) return Insertion::kOverlap;
   if (!last && d.total != 0 && f.end() >= d.total) return Insertion::kOverlap;
-  if (static_cast<std::uint32_t>(f.header.size()) + f.end() > limits_.datagram_bytes) return Insertion::kTooBig;
+  // Asked again when the first fragment brings its options: what is whole is never larger.
+  if (header_bytes_with(d, f) + std::max(d.furthest, f.end()) > limits_.datagram_bytes) return Insertion::kTooBig;
   const Insertion done = place(index, f);
   if (done != Insertion::kNew) return done;
   if (++d.fragments > limits_.fragments_per_datagram) return Insertion::kTooMany;
@@ -196,7 +206,7 @@ Reassembler::Outcome Reassembler::add(std::span<const std::uint8_t> bytes, Stand
   switch (insert(index, f)) {
     case Insertion::kNew:
       return current.header_bytes != 0 && current.received == current.total ? finish(index) : Outcome::kHeld;
-    case Insertion::kRepeated: return Outcome::kHeld;
+    case Insertion::kRepeated: ++drops_[GW_DROP_FRAGMENT_REPEATED]; return Outcome::kDropped;
     case Insertion::kOverlap: reason = GW_DROP_FRAGMENT_OVERLAP; break;
     case Insertion::kTooBig: reason = GW_DROP_TOO_BIG; break;
     case Insertion::kTooMany:

@@ -35,7 +35,7 @@ struct ReassemblyLimits {
   /// Of one source; a stranger gets an eighth. Enough for a peer at 100,000 fragmented packets/s whose fragments
   /// arrive 600 us apart.
   std::uint32_t datagrams_per_source = 64;
-  /// Of the reassembled packet with its IP header.
+  /// Of the reassembled packet with its IP header, options included: packet() is never longer.
   std::uint32_t datagram_bytes = 2048;
   /// A packet of 1500 bytes over the smallest MTU that IPv4 knows (68, RFC 791) makes 32.
   std::uint32_t fragments_per_datagram = 40;
@@ -53,9 +53,9 @@ class Reassembler {
   explicit Reassembler(std::uint64_t seed, const ReassemblyLimits& limits = {});
 
   enum class Outcome : std::uint8_t {
-    kHeld,     // waits for the rest, or repeats what is there
+    kHeld,     // waits for the rest
     kWhole,    // packet() is the datagram
-    kDropped,  // counted
+    kDropped,  // counted; a repetition of what is there, too, which harms nothing
   };
   /// `bytes` begins at the IP header of a packet that is a fragment; what is kept is copied.
   Outcome add(std::span<const std::uint8_t> bytes, Standing standing, MonoTime now);
@@ -114,6 +114,7 @@ class Reassembler {
   Index find(const Key& key, std::uint16_t source) const;
   Index begin(const Key& key, std::uint16_t source, MonoTime now);
   void make_room(std::uint16_t source);
+  static std::uint32_t header_bytes_with(const Datagram& d, const Fragment& f);
   Insertion insert(Index index, const Fragment& f);
   Insertion place(Index index, const Fragment& f);
   Outcome finish(Index index);

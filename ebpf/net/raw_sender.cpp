@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstring>
 #include <format>
 
@@ -35,6 +36,21 @@ Result<Fd> open_raw(int family, int protocol) {
   return fd;
 }
 
+gw_drop reason_for(int error) {
+  switch (error) {
+    case EAGAIN:   // socket buffer
+    case ENOBUFS:  // queue of the interface
+    case ENOMEM: return GW_DROP_TX_FULL;
+    case EMSGSIZE: return GW_DROP_TOO_BIG;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENODEV:
+    case EADDRNOTAVAIL: return GW_DROP_UNREACHABLE;
+    default: return GW_DROP_SEND_REFUSED;
+  }
+}
+
 constexpr int kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
 
 bool send_to(const Fd& fd, const IpAddress& to, std::span<const std::uint8_t> bytes) {
@@ -56,14 +72,12 @@ bool send_to(const Fd& fd, const IpAddress& to, std::span<const std::uint8_t> by
 
 }  // namespace
 
-/// `device`: empty for any.
 Result<RawSender::Pair> RawSender::open_headers(const std::string& device) {
   GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, IPPROTO_RAW));
   GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, IPPROTO_RAW));
   GW_TRY(set(v4, {IPPROTO_IP, IP_HDRINCL}));
   GW_TRY(set(v6, {IPPROTO_IPV6, IPV6_HDRINCL}));
   for (const Fd* fd : {&v4, &v6}) {
-    if (device.empty()) continue;
     if (::setsockopt(fd->get(), SOL_SOCKET, SO_BINDTODEVICE, device.data(), static_cast<socklen_t>(device.size())) != 0)
       return fail_errno(std::format("binding a raw IP socket to {}", device));
   }
@@ -87,21 +101,20 @@ Result<RawSender::Pair> RawSender::open_icmp() {
 
 Result<RawSender> RawSender::open(const std::string& wan) {
   GW_TRY_ASSIGN(Pair bound, open_headers(wan));
-  GW_TRY_ASSIGN(Pair local, open_headers({}));
   GW_TRY_ASSIGN(Pair icmp, open_icmp());
-  return RawSender(std::move(bound), std::move(local), std::move(icmp));
+  return RawSender(std::move(bound), std::move(icmp));
 }
 
-bool RawSender::send_by(const Pair& sockets, std::span<const std::uint8_t> packet) {
+gw_drop RawSender::send(std::span<const std::uint8_t> packet) {
+  bool sent = false;
   if (packet.size() >= 20 && packet[0] >> 4 == 4)
-    return send_to(sockets.v4, IpAddress::from_v4(load_be<std::uint32_t>(&packet[16])), packet);
-  if (packet.size() >= 40 && packet[0] >> 4 == 6)
-    return send_to(sockets.v6, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
-  return false;
+    sent = send_to(wan_.v4, IpAddress::from_v4(load_be<std::uint32_t>(&packet[16])), packet);
+  else if (packet.size() >= 40 && packet[0] >> 4 == 6)
+    sent = send_to(wan_.v6, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
+  else
+    return GW_DROP_MALFORMED_OUTER;
+  return sent ? GW_DROP_NONE : reason_for(errno);
 }
-
-bool RawSender::send(std::span<const std::uint8_t> packet) { return send_by(wan_, packet); }
-bool RawSender::deliver(std::span<const std::uint8_t> packet) { return send_by(local_, packet); }
 
 bool RawSender::send_icmp(const IpAddress& to, std::span<const std::uint8_t> message) {
   return send_to(to.is_v4() ? icmp_.v4 : icmp_.v6, to, message);

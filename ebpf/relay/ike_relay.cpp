@@ -129,7 +129,7 @@ void IkeRelay::from_udp(const UdpSocket& socket) {
     const auto payload = std::span<const std::uint8_t>(buffer_).first(received->length);
     if (is_ike(received->flow, payload))
       to_charon(received->flow, payload);
-    else
+    else if (!parts_.esp || !parts_.esp(received->flow, payload))
       ++counters_.not_ike;
   }
 }

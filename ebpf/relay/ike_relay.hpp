@@ -34,13 +34,15 @@ class IkeRelay {
     /// What waits in the sockets is left there until charon connects, but no longer: after a restart of
     /// gw-fastpath charon is back in a moment, and gets what came meanwhile.
     std::chrono::milliseconds grace{0};
+    /// xsk: ESP on our 4500, which came in fragments (xdp/guard.bpf.h). False: no SA of ours. Null on a gso port.
+    std::function<bool(const IkeFlow& flow, std::span<const std::uint8_t> packet)> esp = nullptr;
   };
   struct Counters {
     std::uint64_t to_charon = 0;
     std::uint64_t from_charon = 0;
     std::uint64_t away = 0;        // no charon was connected
     std::uint64_t queue_full = 0;  // charon or the relay was too slow
-    std::uint64_t not_ike = 0;     // ESP, keepalives and fragments of nothing on our own 4500
+    std::uint64_t not_ike = 0;     // on our own 4500: keepalives, and what is not ESP of an SA, either
     std::uint64_t send_failed = 0;
   };
 

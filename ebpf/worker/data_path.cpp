@@ -1,31 +1,15 @@
 // Tables and what both directions share; the directions are in inbound.cpp and outbound.cpp.
 #include "ebpf/worker/data_path.hpp"
 
-#include <sys/random.h>
-
-#include <cstdlib>
+#include "ebpf/worker/random_seed.hpp"
 
 namespace gw::worker {
-
-namespace {
-
-// IKE messages with chains of certificates are larger than any packet of ESP (RFC 7296 2: 3,000 bytes, and more where
-// the peer does). Memory that no such message touches is not taken.
-constexpr std::uint32_t kMaxDatagram = 16384;
-
-std::uint64_t random_seed() {
-  std::uint64_t seed = 0;
-  if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) std::abort();  // cannot happen for 8 bytes
-  return seed;
-}
-
-}  // namespace
 
 DataPath::DataPath(const Parts& parts)
     : parts_(parts),
       codec_(parts.crypto),
       tunnels_(parts.tunnels.size()),
-      reassembler_(random_seed(), {.datagram_bytes = kMaxDatagram}),
+      reassembler_(random_seed(), {.datagram_bytes = parts.frames.memory().frame_bytes() - kHeadroom}),
       handovers_(parts.exchange.workers()) {
   for (auto& staged : handovers_) staged.reserve(kBurst);
 }
@@ -52,6 +36,9 @@ void DataPath::release_parked(const SaKey& key) {
 }
 
 void DataPath::expire_waiting() {
+  const MonoTime now = parts_.clock.now();
+  if (now - looked_for_late_ < kLookForLate) return;
+  looked_for_late_ = now;
   read_clock();
   reassembler_.expire(now_);
   count_fragment_drops();

@@ -72,6 +72,15 @@ using Notice = std::variant<SaNotice, Confirmed, NoOutboundSa>;
 
 // ---------------------------------------------------------------------------------------------------
 
+/// ESP in UDP that the kernel put together from fragments (rejoin.cpp says why).
+struct RejoinedEsp {
+  SaKey key;
+  IpAddress source;
+  std::uint16_t source_port = 0;
+  std::uint8_t traffic_class = 0;
+  std::span<const std::uint8_t> bytes;  // from the SPI on
+};
+
 class DataPath {
  public:
   struct Parts {
@@ -106,14 +115,18 @@ class DataPath {
   /// The burst is worked off in place.
   void from_wan(Burst& burst);
   void from_vnet(Burst& burst);
+  /// ESP in UDP that came in fragments; its SA is ours, or was a moment ago.
+  void from_kernel(const RejoinedEsp& packet);
   /// Reads up to a burst from the tunnel's device; the number read.
   std::size_t from_tun(TunnelSlot slot);
   /// Works off up to a burst from each other worker; how many packets.
   std::size_t from_peers();
   /// Packets of other workers wait at this moment.
   bool has_peers_packets() const;
-  /// Drops what was parked for an SA that did not come, and fragments of packets that stayed incomplete.
+  /// Drops what was parked for an SA that did not come, and fragments of packets that stayed incomplete. Cheap to call
+  /// every round: it looks at all that waits only when kLookForLate has gone by.
   void expire_waiting();
+  static constexpr std::chrono::milliseconds kLookForLate{100};
   bool has_waiting() const { return !parking_.empty() || !reassembler_.empty(); }
   /// True once after notices were queued.
   bool take_notified() { return std::exchange(notified_, false); }
@@ -156,8 +169,10 @@ class DataPath {
     kQueued,
     kKernel,     // the kernel has to see to it
     kBroadcast,  // for all hosts of a network of ours
+    kNoFrame,    // it needs room in front, and there is none
   };
   Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, const gw_next_hop& hop);
+  bool make_room_in_front(esp::Packet& p, Outgoing& out);
   Neighbour* next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const;
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
@@ -179,11 +194,13 @@ class DataPath {
   /// packets[i] belongs to slots[i].
   void encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots);
   void transmit(esp::Packet& p, const Slot& s);
+  void transmit_by_kernel(const esp::Packet& p, const Slot& s);
   std::uint32_t outer_mtu(const Slot& s) const;
   void refuse(gw_drop reason, const esp::Packet& p, const Slot& s);
   void tell_sender(gw_drop reason, const esp::Packet& p, const Slot& s);
   bool may_cut(const esp::Packet& p, const Slot& s) const;
   void cut_and_encapsulate(const esp::Packet& p, const Slot& s);
+  void number_for_fragments(esp::Packet& p);
   void transmit_in_fragments(esp::Packet& p, const Slot& s);
   void flush_wan();
   void flush_vnet();
@@ -208,12 +225,12 @@ class DataPath {
   Parking<SaKey, Parked> parking_;
   ip::Reassembler reassembler_;
   ip::ErrorLimiter icmp_limit_;
-  std::uint32_t outer_fragment_id_ = 0;           // RFC 8200 4.5
   Burst scratch_;                                 // from tunnel devices and other workers
   std::vector<std::vector<Handover>> handovers_;  // by worker: of this burst
   std::array<Slot, kBurst> slots_;
   IpAddress checked_dst_;  // in this burst, by is_vnet_broadcast()
   bool checked_is_broadcast_ = false;
+  MonoTime looked_for_late_{};
   MonoTime now_{};            // for intervals
   std::uint64_t now_ms_ = 0;  // since 1970, for people
   bool notified_ = false;

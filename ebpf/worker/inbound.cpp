@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/wire.hpp"
@@ -10,6 +11,7 @@
 #include "ebpf/esp/rewrite.hpp"
 #include "ebpf/worker/data_path.hpp"
 #include "ebpf/worker/link_layer.hpp"
+#include "ebpf/worker/martians.hpp"
 
 namespace gw::worker {
 namespace {
@@ -46,12 +48,6 @@ bool is_multicast_for_others(const IpAddress& dst) {
   }
   constexpr unsigned kLinkLocalScope = 2;
   return dst.is_multicast() && (dst.bytes()[1] & 0xfu) > kLinkLocalScope;
-}
-
-/// Addresses that no packet comes from: RFC 1812 5.3.7, RFC 4291 2.5 to 2.7.
-bool nobody(const IpAddress& src) {
-  if (src.is_multicast() || src.is_loopback() || src.is_unspecified()) return true;
-  return src.is_v4() && (src.v4() >> 24 == 0 || src.v4() >= 0xe0000000);  // 0/8; 240/4 and broadcast
 }
 
 }  // namespace
@@ -197,6 +193,7 @@ void DataPath::deliver(esp::Packet& p, const Slot& s, const Ends& ends) {
     case Forwarded::kQueued: return;
     case Forwarded::kKernel: return write_to_tun(p, s);
     case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s);
+    case Forwarded::kNoFrame: return drop(GW_DROP_NO_FRAME, s);
   }
 }
 
@@ -206,7 +203,7 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends
   // reports (also from the unspecified address, RFC 4862 5.4.2). For us, never to be forwarded (RFC 3927 2.7).
   if (src.is_link_local() || (src.is_v6() && src.is_unspecified()))
     return !dst.is_multicast() && ends.destination.kind != GW_NEXT_HOP_LOCAL;
-  if (nobody(src)) return true;
+  if (is_nobodys(src)) return true;
   return ends.source.kind == GW_NEXT_HOP_LOCAL || ends.source.kind == GW_NEXT_HOP_VNET;
 }
 
@@ -222,6 +219,9 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, con
     if (neighbour->header.length == 0) return Forwarded::kBroadcast;
     // The kernel answers with ICMP.
     if (p.length > parts_.vnet.mtu() || !esp::decrement_ttl(p.bytes(), dst.family())) return Forwarded::kKernel;
+    if (p.offset < neighbour->header.length) [[unlikely]] {
+      if (!make_room_in_front(p, out)) return Forwarded::kNoFrame;
+    }
     write_link_header(out, neighbour->header, dst.family());
     neighbour->used.set();
   } else if (ttl_of(p) <= 1) {
@@ -232,6 +232,16 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, con
   }
   parts_.vnet.queue_one() = out;
   return Forwarded::kQueued;
+}
+
+/// A packet that came by a socket begins where its ESP header was: too little for VLAN tags. False: no frame.
+bool DataPath::make_room_in_front(esp::Packet& p, Outgoing& out) {
+  FrameAddress roomy = 0;
+  p.source = nullptr;  // has done its work
+  if (!to_frame(p, roomy, Family::kV4)) return false;
+  parts_.frames.give(std::exchange(out.frame, roomy));
+  out.data = p.data();
+  return true;
 }
 
 /// The kernel refuses them without a word. Packets for one host come together: it is asked about once.
@@ -255,7 +265,8 @@ Neighbour* DataPath::next_hop_of(const gw_next_hop& hop, const IpAddress& dst) c
 void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {
   const int fd = tunnels_[s.tunnel].config.tun_fd;
   if (fd < 0) return drop(GW_DROP_NO_TUNNEL, s);
-  if (::write(fd, p.data(), p.length) < 0) return drop(GW_DROP_TUN_FULL, s);
+  // tun_chr_write_iter(): EIO if the device is down.
+  if (::write(fd, p.data(), p.length) < 0) return drop(errno == EIO ? GW_DROP_TUN_DOWN : GW_DROP_TUN_FULL, s);
   count_in(s.tunnel, p.length);
   parts_.tunnels[s.tunnel].slow_path.add();
   parts_.frames.give(s.frame);

@@ -19,6 +19,13 @@ constexpr std::chrono::seconds kAcquireInterval{1};  // fastpath.proto, Acquire
 
 constexpr std::size_t kSpiBytes = 4;
 
+/// An outer packet without DF. A gso port's headers are the kernel's.
+bool may_be_cut(const esp::Packet& p) {
+  constexpr std::uint8_t kDontFragmentBit = kDontFragment >> 8;
+  const std::uint8_t* h = p.data();
+  return h[0] >> 4 == 4 && (h[6] & kDontFragmentBit) == 0;
+}
+
 void prefetch_sa(const esp::OutboundSa* sa) {
   constexpr std::size_t kLine = 64;
   for (std::size_t at = 0; at < sizeof *sa; at += kLine) __builtin_prefetch(reinterpret_cast<const char*>(sa) + at);
@@ -248,25 +255,23 @@ void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots
 
 /// Sends a finished outer packet: by the wan port; by the kernel if the port wants a next hop's MAC that is not known.
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
-  if (p.length > outer_mtu(s)) [[unlikely]]
-    return transmit_in_fragments(p, s);
+  const bool too_long = p.length > outer_mtu(s);
   const LinkHeader* header = nullptr;
   int ifindex = 0;
   if (parts_.wan.framing() == Port::Framing::kEthernet) {
+    if (may_be_cut(p)) [[unlikely]]
+      number_for_fragments(p);
     header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
-    if (!header) {
-      if (!parts_.raw.send(p.bytes())) return drop(GW_DROP_NO_NEIGHBOUR, s);
-      count_out(s.tunnel, s.inner_bytes);
-      parts_.frames.give(s.frame);
-      return;
-    }
-    if (header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
-    if (p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
+    if (header && header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
+    if (!header && !too_long) return transmit_by_kernel(p, s);
+    if (header && p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
   } else {
     // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
     ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
     if (ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s);
   }
+  if (too_long) [[unlikely]]
+    return transmit_in_fragments(p, s);
   const esp::OutboundSa& sa = *p.out;
   Outgoing& out = parts_.wan.queue_one();
   out = {.data = p.data(),
@@ -279,6 +284,17 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
          .ifindex = ifindex,
          .sa = &sa};
   if (header) write_link_header(out, *header, sa.outer_family());
+}
+
+/// Where the next hop's MAC is not known: the kernel asks for it.
+void DataPath::transmit_by_kernel(const esp::Packet& p, const Slot& s) {
+  switch (const gw_drop lost = parts_.raw.send(p.bytes())) {
+    case GW_DROP_NONE: break;
+    case GW_DROP_UNREACHABLE: return drop(GW_DROP_NO_NEIGHBOUR, s);
+    default: return drop(lost, s);
+  }
+  count_out(s.tunnel, s.inner_bytes);
+  parts_.frames.give(s.frame);
 }
 
 void DataPath::acquire(TunnelSlot slot, const esp::Packet& p) {

@@ -6,6 +6,7 @@
 
 #include "base/ip_headers.hpp"
 #include "base/wire.hpp"
+#include "ebpf/esp/checksum.hpp"
 #include "ebpf/ip/fragment.hpp"
 #include "ebpf/ip/icmp_error.hpp"
 #include "ebpf/ip/path_mtu.hpp"
@@ -112,29 +113,38 @@ std::uint32_t DataPath::outer_mtu(const Slot& s) const {
   return path == 0 ? parts_.wan.mtu() : std::min(path, parts_.wan.mtu());
 }
 
-/// The kernel sends the pieces: this is rare, and works on every kind of port.
+/// A packet of ours over IPv4 that may be cut gets an id that no other one between its addresses has. What the codec
+/// wrote is the SA's own, and a pair of addresses may have several.
+void DataPath::number_for_fragments(esp::Packet& p) {
+  std::uint8_t* const h = p.data();
+  store_be(h + 4, parts_.shared.fragment_ids.next_v4({h + 12, 8}));
+  store_be(h + 10, std::uint16_t{0});
+  store_be(h + 10, static_cast<std::uint16_t>(~esp::fold16(esp::sum16(h, 20))));
+}
+
+/// The kernel sends the pieces: this is rare, and works on every kind of port. There is a way: transmit() has looked.
 void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
   std::array<std::uint8_t, kLargeFrameBytes> piece;
   // Never more than the buffer takes; smaller pieces are as good.
   const std::uint32_t mtu = std::min(outer_mtu(s), static_cast<std::uint32_t>(piece.size()));
-  bool sent = true;
+  gw_drop lost = GW_DROP_NONE;
   const auto send_all = [&](auto fragmenter) {
     if (!fragmenter) {
-      sent = false;
+      lost = GW_DROP_TOO_BIG;
       return;
     }
-    while (const std::uint32_t n = fragmenter->next(piece)) sent = parts_.raw.send(std::span(piece).first(n)) && sent;
+    // Without one of its pieces the packet is nothing: what follows need not be sent.
+    for (std::uint32_t n = fragmenter->next(piece); n != 0 && lost == GW_DROP_NONE; n = fragmenter->next(piece))
+      lost = parts_.raw.send(std::span(piece).first(n));
   };
   if (family_of(p) == Family::kV4) {
-    // Routers may cut further. 0 would be another id for each piece: the kernel's choice.
-    std::uint8_t* const h = p.data();
-    store_be(h + 6, std::uint16_t{0});
-    if (load_be<std::uint16_t>(h + 4) == 0) store_be(h + 4, std::uint16_t{1});
+    store_be(p.data() + 6, std::uint16_t{0});  // routers may cut further
+    number_for_fragments(p);
     send_all(ip::FragmenterV4::make(p.bytes(), mtu));
   } else {
-    send_all(ip::FragmenterV6::make(p.bytes(), mtu, ++outer_fragment_id_));
+    send_all(ip::FragmenterV6::make(p.bytes(), mtu, parts_.shared.fragment_ids.next(p.bytes().subspan(8, 32))));
   }
-  if (!sent) return drop(GW_DROP_TOO_BIG, s);
+  if (lost != GW_DROP_NONE) return drop(lost, s);
   count_out(s.tunnel, s.inner_bytes);
   parts_.frames.give(s.frame);
 }

@@ -87,8 +87,8 @@ class Port {
  public:
   /// What queued packets begin with.
   enum class Framing : std::uint8_t { kEthernet, kIp };
-  /// Packets between two flushes, at most: a burst, some of it cut into fragments.
-  static constexpr std::size_t kQueue = 4 * kBurst;
+  /// More than any flush has: a burst, and the pieces of a packet of it, which are flushed eight at a time.
+  static constexpr std::size_t kQueue = 2 * kBurst;
 
   explicit Port(Framing framing) : framing_(framing) {}
   virtual ~Port() = default;

@@ -18,7 +18,9 @@
 #include "base/wire.hpp"
 #include "ebpf/esp/sa.hpp"
 #include "ebpf/net/netlink.hpp"
+#include "ebpf/worker/fragment_ids.hpp"
 #include "ebpf/worker/port.hpp"
+#include "ebpf/worker/random_seed.hpp"
 #include "ebpf/worker/shared_table.hpp"
 
 namespace gw::worker {
@@ -146,6 +148,7 @@ class Shared {
         reserved(kReservations),
         neighbours(size.neighbours),
         paths(size.sas + 1),
+        fragment_ids(random_seed()),
         owners_(size.tunnels) {}
 
   std::size_t tunnels() const { return owners_.size(); }
@@ -168,6 +171,7 @@ class Shared {
   SharedTable<SaKey, Reservation> reserved;
   SharedTable<IpAddress, Neighbour> neighbours;
   PathTable paths;
+  FragmentIds fragment_ids;
 
  private:
   std::vector<std::atomic<WorkerIndex>> owners_;

@@ -19,7 +19,6 @@ constexpr std::size_t kCommands = 16;
 // and its answer on the same link usually arrive within that, and an idle gateway still uses no CPU.
 constexpr unsigned kSpinRounds = 20;
 constexpr std::chrono::seconds kStuck{10};
-constexpr int kParkedMs = 100;  // how often parked packets and fragments are looked after while nothing else happens
 
 // Epoll user data: tunnel slots are themselves.
 // The ports' descriptors come with their number.
@@ -178,7 +177,7 @@ int Worker::sleep_time() {
   exchange_.lie_down(index_);
   if (data_path_.has_peers_packets() || frames_->has_returned()) return 0;
   // Packets that the kernel could not send yet are tried again after a millisecond.
-  return unsent_ ? 1 : data_path_.has_waiting() ? kParkedMs : -1;
+  return unsent_ ? 1 : data_path_.has_waiting() ? static_cast<int>(DataPath::kLookForLate.count()) : -1;
 }
 
 void Worker::run() {

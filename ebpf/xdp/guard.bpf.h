@@ -120,10 +120,12 @@ static __always_inline enum gw_xdp_counter gw_guard_udp(struct gw_cursor* cursor
   return gw_guard_esp(cursor, flow, payload);
 }
 
-// A fragment. Only the first one of ESP in UDP tells it apart from other UDP: all of UDP for us are gw-fastpath's
-// (on an xsk port it reassembles them, and hands the kernel what is not ESP; on a gso port the kernel does).
+// A fragment. Of ESP: gw-fastpath's (on an xsk port it reassembles, on a gso port the kernel does). All of UDP are the
+// kernel's: later fragments have no ports, so nothing tells those of ESP in UDP from those of IKE or DNS; and what the
+// kernel puts together has passed its filters and its checks of the source, on the interface where it came in. ESP in
+// UDP that came so is at the relay's socket, which gives it back to the worker of its SA.
 static __always_inline enum gw_xdp_counter gw_guard_fragment(const struct gw_esp_flow* flow, __u8 protocol) {
-  if (protocol != IPPROTO_ESP && protocol != IPPROTO_UDP) return GW_XDP_PASSED;
+  if (protocol != IPPROTO_ESP) return GW_XDP_PASSED;
   return gw_is_local(flow) ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // XDP on the wan port: ESP for an installed (SPI, destination) goes to the AF_XDP socket of its rx queue; an
-// SPI that is not installed is dropped, counted and reported. Fragments that may be ESP go there as well: the worker
+// SPI that is not installed is dropped, counted and reported. Fragments of native ESP go there as well: the worker
 // reassembles. What is what: guard.bpf.h.
 #include "ebpf/xdp/guard.bpf.h"
 

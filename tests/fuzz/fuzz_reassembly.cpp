@@ -60,14 +60,16 @@ struct Piece {
   std::uint16_t offset;  // units of 8 bytes
   std::uint16_t length;  // bytes
   bool more;
+  bool options;  // IPv4: 40 bytes of them
 };
 
 Bytes packet_of(const Piece& f) {
   const bool v4 = f.family == Family::kV4;
-  const std::size_t header = v4 ? 20 : 48;
+  const std::size_t header = v4 ? (f.options ? kMaxV4Header : 20) : 48;
   Bytes p(header + f.length);
   if (v4) {
-    p[0] = 0x45;
+    p[0] = static_cast<std::uint8_t>(0x40 | header / 4);
+    std::fill(p.begin() + 20, p.begin() + static_cast<std::ptrdiff_t>(header), std::uint8_t{1});  // no operation
     p[1] = f.ecn;
     store_be(&p[2], static_cast<std::uint16_t>(p.size()));
     store_be(&p[4], std::uint16_t{f.id});
@@ -76,7 +78,7 @@ Bytes packet_of(const Piece& f) {
     p[9] = 50;
     p[15] = f.sender;
     p[19] = 1;
-    store_be(&p[10], static_cast<std::uint16_t>(~esp::fold16(esp::sum16(p.data(), 20))));
+    store_be(&p[10], static_cast<std::uint16_t>(~esp::fold16(esp::sum16(p.data(), header))));
   } else {
     p[0] = 0x60;
     p[1] = static_cast<std::uint8_t>(f.ecn << 4);
@@ -96,8 +98,8 @@ Bytes packet_of(const Piece& f) {
 // What came out, if all of it was made by packet_of().
 void check_whole(std::span<const std::uint8_t> p) {
   const bool v4 = p[0] >> 4 == 4;
-  const std::size_t header = v4 ? 20 : 40;
-  require(p.size() > header && p.size() <= kLimits.datagram_bytes + kMaxV4Header);
+  const std::size_t header = v4 ? (p[0] & 0xfU) * 4 : 40;
+  require(p.size() > header);
   require(p[v4 ? 9 : 6] == 50);
   if (v4) {
     require(load_be<std::uint16_t>(&p[2]) == p.size() && (load_be<std::uint16_t>(&p[6]) & 0x3fff) == 0);
@@ -140,15 +142,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                           .ecn = static_cast<std::uint8_t>(who >> 6),
                           .offset = static_cast<std::uint16_t>(place & 0x7f),
                           .length = length,
-                          .more = (place & 0x80) != 0};
-        if (reassembler.add(packet_of(piece), standing, now) == Reassembler::Outcome::kWhole && clean)
-          check_whole(reassembler.packet());
+                          .more = (place & 0x80) != 0,
+                          .options = (op & 0x40) != 0};
+        if (reassembler.add(packet_of(piece), standing, now) != Reassembler::Outcome::kWhole) break;
+        require(reassembler.packet().size() <= kLimits.datagram_bytes);
+        if (clean) check_whole(reassembler.packet());
         break;
       }
       case kRaw: {
         const auto bytes = input.bytes(input.byte());
         const std::vector<std::uint8_t> exact(bytes.begin(), bytes.end());  // AddressSanitizer sees one byte too far
         const auto outcome = reassembler.add(exact, standing, now);
+        if (outcome == Reassembler::Outcome::kWhole) require(reassembler.packet().size() <= kLimits.datagram_bytes);
         clean = clean && outcome == Reassembler::Outcome::kDropped;
         break;
       }

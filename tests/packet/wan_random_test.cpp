@@ -30,10 +30,10 @@ gw_xdp_counter udp_is(const View& udp, const IpAddress& dst) {
   return esp_is(payload, dst);
 }
 
-// Later fragments do not say what they are of: all of UDP for us are gw-fastpath's to put together.
+// Later fragments of UDP do not say what they are of: all of them are the kernel's.
 gw_xdp_counter fragment_is(unsigned protocol, const IpAddress& dst) {
   const bool local = dst == kOurs4 || dst == kOurs6;
-  return local && (protocol == 50 || protocol == 17) ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
+  return local && protocol == 50 ? GW_XDP_REDIRECTED : GW_XDP_PASSED;
 }
 
 gw_xdp_counter ipv4_is(const View& p) {

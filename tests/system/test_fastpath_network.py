@@ -10,7 +10,7 @@ import pytest
 from scapy.all import IP, UDP, Raw
 
 from fastpath_lab import poll, run
-from fastpath_peer import GW4, PEER4, Tunnel, lab, packets  # noqa: F401 (lab is a fixture)
+from fastpath_peer import GW4, PEER4, SITE4, Tunnel, lab, packets  # noqa: F401 (lab is a fixture)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -134,6 +134,14 @@ def test_ends_when_a_port_is_removed(lab, port, again):
     assert lab.process.wait(5) == 1
     last = lab.log.read_text().strip().splitlines()[-1]
     assert last in (f"gw-fastpath: interface '{port}' does not exist", f"gw-fastpath: interface '{port}' was removed and made again")
+
+
+def test_a_tunnel_device_that_is_down_has_a_drop_of_its_own(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    run("ip", "-n", "fpg", "link", "set", "tun1", "down")
+    tunnel.from_peer(IP(src=SITE4, dst="10.1.0.1") / UDP(sport=1, dport=7))
+    poll("counted", lambda: tunnel.drops() == {"tun_down": 1})
 
 
 def test_an_unresolved_peer_gets_its_packets_by_the_kernel(lab):

@@ -6,11 +6,11 @@ import socket
 import struct
 
 import pytest
-from scapy.all import IP, UDP, Ether, IPv6, IPv6ExtHdrFragment, Raw, fragment
+from scapy.all import IP, UDP, Ether, IPOption_NOP, IPv6, IPv6ExtHdrFragment, Raw, fragment
 
 import esp_peer
 from fastpath_lab import PEER_MAC, WAN_MAC, poll, run
-from fastpath_peer import GW4, PEER4, Tunnel, lab, packets  # noqa: F401 (lab is a fixture)
+from fastpath_peer import GW4, PEER4, Tunnel, lab, packets, xsk_only  # noqa: F401 (lab is a fixture)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -115,7 +115,7 @@ def test_the_rest_that_never_comes(lab):
 
 
 def test_other_udp_in_pieces_is_the_kernels(lab):
-    """XDP cannot tell fragments of DNS answers or of IKE from those of ESP: what is not ESP reaches its socket."""
+    """XDP cannot tell later fragments of DNS answers or of IKE from those of ESP in UDP: the kernel has them all."""
     tunnel = Tunnel(lab)
     tunnel.warm_up()
     with open("/run/netns/fpg") as ns, open("/proc/self/ns/net") as own:
@@ -135,6 +135,85 @@ def test_other_udp_in_pieces_is_the_kernels(lab):
         data, source = s.recvfrom(4096)
         assert data == answer and source[:2] == (sender, 53)
         s.close()
+
+
+class Listener:
+    """A UDP socket in the gateway's namespace."""
+
+    def __init__(self, port):
+        with open("/run/netns/fpg") as ns, open("/proc/self/ns/net") as own:
+            os.setns(ns.fileno(), os.CLONE_NEWNET)
+            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            os.setns(own.fileno(), os.CLONE_NEWNET)
+        self.socket.bind(("0.0.0.0", port))
+
+    def received(self, seconds):
+        self.socket.settimeout(seconds)
+        try:
+            data, source = self.socket.recvfrom(65535)
+        except TimeoutError:
+            return None
+        return len(data), source[0]
+
+
+def test_fragments_are_no_way_around_the_hosts_filters(lab):
+    """What the kernel puts together came in by the wan port, for its firewall and its checks of the source alike."""
+    Tunnel(lab).warm_up()
+    run("ip", "netns", "exec", "fpg", "nft", "table inet f { chain i { type filter hook input priority 0; "
+        'iifname "lo" accept; udp dport 9999 counter drop; }; }')
+    closed, open_one = Listener(9999), Listener(9998)
+    number = 500
+
+    def pieces(port, length, src=PEER4):
+        nonlocal number
+        number += 1
+        for part in pieces_of(bytes(IP(src=src, dst=GW4) / UDP(sport=5, dport=port) / Raw(bytes(length))), 1200, number):
+            send(lab, part)
+    pieces(9999, 1500)
+    assert closed.received(0.5) is None, "the firewall's"
+    for src in ("127.0.0.1", GW4, "10.1.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"):
+        pieces(9998, 1500, src)
+    assert open_one.received(0.5) is None, "nobody's address"
+    for length in (1500, 1700, 3000, 20000):
+        pieces(9998, length)
+        assert open_one.received(2) == (length, PEER4)
+
+
+@xsk_only
+def test_fragments_of_esp_from_nobodys_address_are_refused(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    for count, src in enumerate(("127.0.0.1", GW4, "10.1.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"), 1):
+        send(lab, bytes(IP(src=src, dst=GW4, proto=50, id=count, flags="MF") / Raw(bytes(64))))
+        poll("counted", lambda: lab.counters().get("spoofed_source", 0) == count)
+    assert lab.counters().get("fragment_timeout", 0) == 0 and tunnel.drops() == {}
+
+
+@xsk_only
+def test_a_first_fragment_with_more_options_than_the_others(lab):
+    """The whole is larger than the lengths in the later headers say: it must fit a packet buffer all the same."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    payload = bytes(1472), bytes(300)  # 60 + 1772 > 2048 - 256 >= 20 + 1772
+    first = IP(src=PEER4, dst=GW4, proto=50, id=9, flags="MF", options=[IPOption_NOP() for _ in range(40)]) / Raw(payload[0][:1400])
+    middle = IP(src=PEER4, dst=GW4, proto=50, id=9, flags="MF", frag=175) / Raw(payload[0][1400:])
+    last = IP(src=PEER4, dst=GW4, proto=50, id=9, frag=184) / Raw(payload[1])
+    for part in (first, middle, last):
+        send(lab, bytes(part))
+    poll("counted", lambda: lab.counters().get("too_big", 0) == 3)
+    tunnel.from_peer(packets(4)[0])
+    assert tunnel.at_host() is not None
+
+
+@xsk_only
+def test_a_fragment_twice_is_counted_and_harms_nothing(lab):
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    parts = pieces_of(tunnel.sent.seal(bytes(packets(4, bytes(1200))[0])), 600, 79)
+    for part in (parts[0], parts[0], *parts[1:]):
+        send(lab, part)
+    assert tunnel.at_host() is not None
+    assert lab.counters().get("fragment_repeated") == 1
 
 
 def test_strangers_do_not_crowd_out_a_peer(lab):

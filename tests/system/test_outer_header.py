@@ -72,6 +72,20 @@ def test_packets_that_routers_may_cut_have_ids_of_their_own(station, udp):  # no
         assert [fragment_field(g[3]) for g in wire.at_peer(1)] == [DF]
 
 
+def test_two_sas_of_a_pair_of_addresses_have_one_sequence_of_ids(station):  # noqa: F811
+    """RFC 6864 4.3 counts by addresses: both SAs begin with sequence number 1."""
+    seen = []
+    for _ in range(2):
+        with station.wire() as wire:
+            put_tunnel(wire, df=pb.DF_CLEAR)
+            for _ in range(100):
+                wire.from_host(to_site(4))
+            seen += [g[3] for g in wire.at_peer(100)]
+            wire.expect(sent=100)
+    assert len(seen) == 200 and {fragment_field(o) for o in seen} == {0}
+    assert len({o[4:6] for o in seen}) == 200
+
+
 def test_drops_of_an_sa_are_its_own(wire):
     good = inner(4, b"x" * 40)
     wire.send_inner(good)

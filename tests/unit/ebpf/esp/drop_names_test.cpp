@@ -26,7 +26,7 @@ TEST(DropNames, NamesStandBesideTheirNumbers) {
   EXPECT_EQ(drop_info(GW_DROP_TS_MISMATCH).name, "ts_mismatch");
   EXPECT_EQ(drop_info(GW_DROP_SEQ_EXHAUSTED).name, "seq_exhausted");
   EXPECT_EQ(drop_info(GW_DROP_TTL).name, "ttl");
-  EXPECT_EQ(drop_info(GW_DROP_SHUTDOWN).name, "shutdown");
+  EXPECT_EQ(drop_info(GW_DROP_TUN_DOWN).name, "tun_down");
 }
 
 TEST(DropNames, UnknownNumbersAndNamesAreHarmless) {
