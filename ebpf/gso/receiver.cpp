@@ -1,11 +1,10 @@
 #include "ebpf/gso/receiver.hpp"
 
-#include <netinet/udp.h>
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstring>
 
+#include "base/control_message.hpp"
 #include "base/wire.hpp"
 
 namespace gw::gso {
@@ -13,31 +12,6 @@ namespace {
 
 // What is decrypted and written right after it was copied here should still be in the second-level cache.
 constexpr std::size_t kCacheBytes = 256 * 1024;
-
-template <class T>
-T data_of(const cmsghdr* c) {
-  T value{};
-  std::memcpy(&value, CMSG_DATA(c), sizeof value);
-  return value;
-}
-
-IpAddress v4_address(const in_addr& a) { return IpAddress::from_v4(be_to_host(a.s_addr)); }
-IpAddress v6_address(const in6_addr& a) { return IpAddress::from_v6(std::span<const std::uint8_t, 16>(a.s6_addr)); }
-
-void read_control(msghdr& m, Train& t) {
-  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
-    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
-      t.local = v4_address(data_of<in_pktinfo>(c).ipi_addr);
-    else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS)
-      t.traffic_class = data_of<std::uint8_t>(c);
-    else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
-      t.local = v6_address(data_of<in6_pktinfo>(c).ipi6_addr);
-    else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)
-      t.traffic_class = static_cast<std::uint8_t>(data_of<int>(c));
-    else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO)
-      t.segment_bytes = static_cast<std::uint32_t>(data_of<int>(c));
-  }
-}
 
 void read_source(const sockaddr_storage& name, Train& t) {
   if (name.ss_family == AF_INET) {
@@ -112,7 +86,10 @@ bool Receiver::read(std::size_t i, Kind kind, Train& t) {
   if ((m.msg_flags & MSG_TRUNC) != 0) return false;
   t = {.bytes = {memory_.data() + i * kStride, messages_[i].msg_len}};
   read_source(names_[i], t);
-  read_control(m, t);
+  const DatagramInfo info = read_datagram_info(m);
+  t.local = info.local;
+  t.traffic_class = info.traffic_class;
+  t.segment_bytes = info.segment_bytes;
   if (kind != Kind::kUdp) t.source_port = 0;
   if (kind == Kind::kRaw4 && !cut_ipv4_header(t)) return false;
   if (t.segment_bytes == 0) t.segment_bytes = static_cast<std::uint32_t>(std::max<std::size_t>(t.bytes.size(), 1));

@@ -6,34 +6,13 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/wire.hpp"
+#include "base/control_message.hpp"
 #include "ebpf/esp/sa.hpp"
 
 namespace gw::gso {
 using worker::Outgoing;
 
 namespace {
-
-/// Control messages under construction.
-class ControlWriter {
- public:
-  ControlWriter(msghdr& m, std::span<std::uint8_t> room) : m_(m) {
-    m_.msg_control = room.data();
-    m_.msg_controllen = 0;
-  }
-  template <class T>
-  void add(int level, int type, const T& value) {
-    auto* c = reinterpret_cast<cmsghdr*>(static_cast<std::uint8_t*>(m_.msg_control) + m_.msg_controllen);
-    c->cmsg_level = level;
-    c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(sizeof value);
-    std::memcpy(CMSG_DATA(c), &value, sizeof value);
-    m_.msg_controllen += CMSG_SPACE(sizeof value);
-  }
-
- private:
-  msghdr& m_;
-};
 
 gw_drop reason_for(int error) {
   switch (error) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstring>
 
+#include "base/control_message.hpp"
 #include "base/log.hpp"
 #include "base/wire.hpp"
 
@@ -73,50 +74,6 @@ UdpEnd end_of(const sockaddr_storage& s) {
   return {address_from(in.sin6_addr), be_to_host(in.sin6_port)};
 }
 
-template <class T>
-T data_of(const cmsghdr* c) {
-  T value{};
-  std::memcpy(&value, CMSG_DATA(c), sizeof value);
-  return value;
-}
-
-/// Local address and traffic class of a received datagram.
-void read_control(msghdr& m, IkeFlow& flow) {
-  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
-    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-      flow.local.address = address_from(data_of<in_pktinfo>(c).ipi_addr);
-    } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-      flow.traffic_class = data_of<std::uint8_t>(c);
-    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-      flow.local.address = address_from(data_of<in6_pktinfo>(c).ipi6_addr);
-    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
-      flow.traffic_class = static_cast<std::uint8_t>(data_of<int>(c));
-    }
-  }
-}
-
-/// Control messages under construction.
-class Control {
- public:
-  explicit Control(msghdr& m) : m_(m) {
-    m_.msg_control = bytes_.data();
-    m_.msg_controllen = 0;
-  }
-  template <class T>
-  void add(int level, int type, const T& value) {
-    auto* c = reinterpret_cast<cmsghdr*>(bytes_.data() + m_.msg_controllen);
-    c->cmsg_level = level;
-    c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(sizeof value);
-    std::memcpy(CMSG_DATA(c), &value, sizeof value);
-    m_.msg_controllen += CMSG_SPACE(sizeof value);
-  }
-
- private:
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int))> bytes_{};
-  msghdr& m_;
-};
-
 }  // namespace
 
 Result<UdpSocket> UdpSocket::open(std::uint16_t port, Family family) {
@@ -178,7 +135,9 @@ std::optional<UdpSocket::Received> UdpSocket::receive(std::span<std::uint8_t> bu
   if (n < 0) return std::nullopt;
   Received r{.flow = {.peer = end_of(from)}, .length = static_cast<std::size_t>(n)};
   r.flow.local.port = port_;
-  read_control(m, r.flow);
+  const DatagramInfo info = read_datagram_info(m);
+  r.flow.local.address = info.local;
+  r.flow.traffic_class = info.traffic_class;
   if (r.flow.peer.address.is_v6() && r.flow.peer.address.is_link_local())
     r.flow.scope_id = reinterpret_cast<const sockaddr_in6&>(from).sin6_scope_id;
   return r;
@@ -192,7 +151,8 @@ Status UdpSocket::send(const IkeFlow& flow, std::span<const std::uint8_t> payloa
   m.msg_namelen = to.length;
   m.msg_iov = &data;
   m.msg_iovlen = 1;
-  Control control(m);
+  alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(int))> room{};
+  ControlWriter control(m, room);
   const int traffic_class = flow.traffic_class;
   if (family_ == Family::kV4) {
     in_pktinfo info{};
