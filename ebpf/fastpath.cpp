@@ -165,7 +165,7 @@ class Fastpath {
     std::vector<std::optional<xsk::PortWatch>> watches;
   };
   static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
-  static relay::IkeRelay::Parts ike_parts(Base& base);
+  static relay::IkeRelay::Parts ike_parts(Base& base, const Clock& clock);
   Fastpath(Base base, const FastpathOptions& options);
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
@@ -236,9 +236,12 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               {ports.wan.watch, ports.vnet.watch}};
 }
 
-relay::IkeRelay::Parts Fastpath::ike_parts(Base& base) {
-  relay::IkeRelay::Parts parts{
-      .sockets = std::move(base.ike_sockets), .inbox = base.ike.get(), .grace = kCharonGrace, .esp = nullptr};
+relay::IkeRelay::Parts Fastpath::ike_parts(Base& base, const Clock& clock) {
+  relay::IkeRelay::Parts parts{.sockets = std::move(base.ike_sockets),
+                               .inbox = base.ike.get(),
+                               .clock = clock,
+                               .grace = kCharonGrace,
+                               .esp = nullptr};
   const bool gso = base.ike != nullptr;
   if (!gso)
     parts.esp = [&workers = *base.workers](const relay::IkeFlow& flow, std::span<const std::uint8_t> packet) {
@@ -255,7 +258,7 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
-      ike_(io_, ike_parts(base_)),
+      ike_(io_, ike_parts(base_, clock_)),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor),

@@ -185,7 +185,7 @@ void IkeRelay::send(const IkeMessage& message) {
   }
   if (auto sent = socket->send(flow, message.payload); !sent) {
     ++counters_.send_failed;
-    log::info("ike", "{}", sent.error().describe());
+    if (failure_log_.take(parts_.clock.now())) log::info("ike", "{}", sent.error().describe());
     return;
   }
   ++counters_.from_charon;

@@ -17,8 +17,10 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
+#include "ebpf/ip/token_bucket.hpp"
 #include "ebpf/relay/ike_inbox.hpp"
 #include "ebpf/relay/udp_socket.hpp"
 
@@ -31,6 +33,7 @@ class IkeRelay {
     std::vector<UdpSocket> sockets;
     /// gso: from the workers; outlives the relay. Null on an xsk port.
     IkeInbox* inbox = nullptr;
+    const Clock& clock;
     /// What waits in the sockets is left there until charon connects, but no longer: after a restart of
     /// gw-fastpath charon is back in a moment, and gets what came meanwhile.
     std::chrono::milliseconds grace{0};
@@ -79,6 +82,8 @@ class IkeRelay {
   std::vector<std::unique_ptr<Descriptor>> udp_;
   std::vector<std::uint8_t> buffer_;
   Counters counters_;
+  // Who sends from an address that we cannot answer chooses how often; the counter has them all.
+  ip::TokenBucket failure_log_{{.per_second = 1, .burst = 5}};
 };
 
 }  // namespace gw::relay

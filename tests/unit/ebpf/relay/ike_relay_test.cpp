@@ -143,7 +143,7 @@ class IkeRelayTest : public testing::Test {
   }
 
   void start(IkeInbox* inbox = nullptr) {
-    IkeRelay::Parts parts{.sockets = {}, .inbox = inbox};
+    IkeRelay::Parts parts{.sockets = {}, .inbox = inbox, .clock = clock_};
     for (const std::uint16_t port : {kIkePort, kNatTPort})
       for (const Family family : {Family::kV4, Family::kV6}) {
         auto socket = UdpSocket::open(port, family);
@@ -180,6 +180,7 @@ class IkeRelayTest : public testing::Test {
 
   std::string path_;
   boost::asio::io_context io_;
+  ManualClock clock_;
   std::unique_ptr<IkeRelay> relay_;
 };
 
@@ -334,10 +335,32 @@ TEST_F(IkeRelayTest, AFullInboxLeavesOthersTheirTurn) {
   inbox->door(0).ring();
   io_.restart();
   ASSERT_EQ(io_.run_one(), 1u);
-  EXPECT_LT(relay_->counters().to_charon + relay_->counters().queue_full, kMany / 10) << "one turn took all";
+  const auto taken = [this] {
+    const IkeRelay::Counters c = relay_->counters();
+    return c.to_charon + c.queue_full;
+  };
+  EXPECT_LT(taken(), kMany / 10) << "one turn took all";
   turn();
-  EXPECT_EQ(relay_->counters().to_charon + relay_->counters().queue_full, kMany);
+  EXPECT_EQ(taken(), kMany);
   relay_.reset();
+}
+
+// Who writes an address that we have no route to into his packets chooses how often charon's answers fail.
+TEST_F(IkeRelayTest, AnswersThatCannotBeSentAreNotALogFlood) {
+  start();
+  const Fd charon = connect();
+  testing::internal::CaptureStdout();
+  for (int i = 0; i < 50; ++i) {
+    const Bytes answer = message(kFlow4, Bytes(32));
+    ASSERT_GT(::send(charon.get(), answer.data(), answer.size(), 0), 0);
+  }
+  turn();
+  const std::string log = testing::internal::GetCapturedStdout();
+  EXPECT_EQ(relay_->counters().send_failed, 50u);
+  std::size_t lines = 0;
+  for (std::size_t at = log.find("sending IKE"); at != std::string::npos; at = log.find("sending IKE", at + 1)) ++lines;
+  EXPECT_LE(lines, 5u);
+  EXPECT_GE(lines, 1u);
 }
 
 TEST_F(IkeRelayTest, ATakenPortIsNamed) {
@@ -347,7 +370,7 @@ TEST_F(IkeRelayTest, ATakenPortIsNamed) {
   EXPECT_EQ(again.error().code, Errc::kAlreadyExists);
   EXPECT_TRUE(again.error().message.starts_with("UDP port 500 is taken")) << again.error().message;
   boost::asio::io_context other;
-  IkeRelay second(other, {});
+  IkeRelay second(other, {.clock = clock_});
   EXPECT_EQ(second.listen(path_).error().code, Errc::kAlreadyExists);
 }
 
