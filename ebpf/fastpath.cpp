@@ -13,6 +13,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <filesystem>
@@ -170,6 +171,7 @@ class Fastpath {
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
+  void remove_leaving();
   void check_ports();
   void set_vnet_vlans(std::span<const control::VlanStack> stacks);
 
@@ -307,6 +309,11 @@ void Fastpath::tick() {
   });
 }
 
+/// Between two turns others get theirs.
+void Fastpath::remove_leaving() {
+  if (sas_.remove_some()) asio::post(io_, [this] { remove_leaving(); });
+}
+
 /// Sockets that no longer fit their interface are made anew by a restart.
 void Fastpath::check_ports() {
   for (auto& watch : base_.watches) {
@@ -332,6 +339,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
                          failure_ = error;
                          io_.stop();
                        }}));
+  sas_.on_leaving([this] { asio::post(io_, [this] { remove_leaving(); }); });
   sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
 

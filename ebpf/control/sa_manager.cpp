@@ -79,6 +79,7 @@ Result<std::uint32_t> SaManager::claim(SaEntry& entry, const SaRequest& request,
   GW_TRY(move({entry.key, request.parameters.src, request.parameters.dst, request.parameters.encapsulation}));
   entry.owner_epoch = owner_epoch;
   entry.seen = true;
+  entry.leaving = false;
   tell_again(entry);
   return entry.record->iv_epoch;
 }
@@ -326,14 +327,32 @@ void SaManager::limit_padding(const SaEntry& entry, std::uint32_t inner_bytes) {
 }
 
 void SaManager::on_sync_done(std::uint64_t epoch) {
-  remove_all(table_.not_seen(epoch));
+  let_go(table_.not_seen(epoch));
   for (esp::RuntimeRecord* record : parts_.store.unattached()) parts_.store.release(*record);
 }
 
 void SaManager::remove_ended_orphans() {
   const auto ended = table_.ended_orphans(parts_.clock.now());
   for (const SaKey& key : ended) log::info("sa", "{} of an earlier IKE daemon has ended", describe(key));
-  remove_all(ended);
+  let_go(ended);
+}
+
+/// The first of them at once, the others when it is their turn.
+void SaManager::let_go(std::span<const SaKey> keys) {
+  for (const SaKey& key : keys) table_.find(key)->leaving = true;
+  leaving_.insert(leaving_.end(), keys.begin(), keys.end());
+  if (remove_some() && on_leaving_) on_leaving_();
+}
+
+bool SaManager::remove_some() {
+  constexpr std::size_t kTurn = 64;  // a millisecond or two
+  std::vector<SaKey> keys;
+  for (; keys.size() < kTurn && !leaving_.empty(); leaving_.pop_front()) {
+    SaEntry* const entry = table_.find(leaving_.front());
+    if (entry && std::exchange(entry->leaving, false)) keys.push_back(leaving_.front());
+  }
+  remove_all(keys);
+  return !leaving_.empty();
 }
 
 }  // namespace gw::control

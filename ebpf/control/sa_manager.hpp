@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -77,6 +79,10 @@ class SaManager {
   /// The client of this epoch has sent all it has: the rest of its SAs goes, and records of keys that
   /// nobody has any more.
   void on_sync_done(std::uint64_t epoch);
+  /// Many SAs leave a few at a time, so that others are served meanwhile. True: there are more, call again soon.
+  bool remove_some();
+  /// Called when there is something for remove_some().
+  void on_leaving(std::function<void()> callback) { on_leaving_ = std::move(callback); }
   void on_confirmed(const SaKey& key) { table_.on_confirmed(key, parts_.clock.now()); }
   /// The SA raised these; whoever claims it anew is told again.
   void on_raised(const SaKey& key, std::uint8_t events) { table_.on_raised(key, events); }
@@ -99,6 +105,7 @@ class SaManager {
   void withdraw(const SaEntry& entry);
   void forget(const SaKey& key);
   void remove_all(std::span<const SaKey> keys);
+  void let_go(std::span<const SaKey> keys);
   bool end_reservation(const SaKey& key);
   void add_peer(const IpAddress& address);
   void forget_peer(const IpAddress& address);
@@ -106,6 +113,8 @@ class SaManager {
   Parts parts_;
   SaTable table_;
   std::function<void(std::uint32_t)> on_active_;
+  std::function<void()> on_leaving_;
+  std::deque<SaKey> leaving_;
   std::map<SaKey, MonoTime> reserved_;      // until when
   std::map<IpAddress, std::size_t> peers_;  // how many inbound SAs each has
 };

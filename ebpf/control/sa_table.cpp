@@ -61,7 +61,7 @@ void SaTable::on_hello(std::uint64_t epoch) {
 std::vector<SaKey> SaTable::not_seen(std::uint64_t epoch) const {
   std::vector<SaKey> keys;
   for (const auto& [key, e] : entries_)
-    if (e.owner_epoch == epoch && !e.seen) keys.push_back(key);
+    if (e.owner_epoch == epoch && !e.seen && !e.leaving) keys.push_back(key);
   return keys;
 }
 
@@ -82,7 +82,7 @@ std::vector<SaKey> SaTable::ended_orphans(MonoTime now) const {
   }
   std::vector<SaKey> keys;
   for (const auto& [key, e] : entries_) {
-    if (!is_orphan(e)) continue;
+    if (!is_orphan(e) || e.leaving) continue;
     const auto it = replaced.find(e.tunnel_id);
     const bool succeeded = it != replaced.end() && now >= it->second + kOrphanGrace;
     const bool expired = e.hard_lifetime.count() > 0 && now >= e.installed + e.hard_lifetime;

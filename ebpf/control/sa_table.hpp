@@ -44,6 +44,7 @@ struct SaEntry {
   std::uint8_t raised = 0;        // esp::Event bits that were told, if anyone listened
   bool active = false;            // outbound: its tunnel sends with it
   bool seen = true;               // sent again since its client's last Hello
+  bool leaving = false;           // to be removed, unless somebody claims it before its turn
   MonoTime installed;
   std::optional<MonoTime> confirmed;  // inbound: when it first received authenticated traffic
 };

@@ -98,6 +98,7 @@ Status RuntimeStore::map(std::uint32_t capacity) {
   if (p == MAP_FAILED) return fail_errno(std::format("cannot map {}", path_));
   memory_ = p;
   capacity_ = capacity;
+  by_slot_.assign(capacity, index_.end());
   return {};
 }
 
@@ -109,9 +110,9 @@ Status RuntimeStore::load() {
       continue;
     }
     GW_TRY_ASSIGN(const RecordId id, read_identity(r));
-    if (r.state != kInUse ||
-        !index_.emplace(Key{id.direction, id.fingerprint}, Entry{i, false, Origin::kResumed}).second)
-      return fail(Errc::kMalformed, "two records are of one key");
+    const auto [it, first] = index_.emplace(Key{id.direction, id.fingerprint}, Entry{i, false, Origin::kResumed});
+    if (r.state != kInUse || !first) return fail(Errc::kMalformed, "two records are of one key");
+    by_slot_[i] = it;
   }
   return {};
 }
@@ -165,7 +166,7 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
   publish();
   store_field(r.state, std::uint32_t{kInUse});  // last: a process killed before this leaves a free slot
   publish();
-  index_.emplace(key, Entry{i, true, Origin::kBegun});
+  by_slot_[i] = index_.emplace(key, Entry{i, true, Origin::kBegun}).first;
   return &r;
 }
 
@@ -176,12 +177,11 @@ void RuntimeStore::rebind(RuntimeRecord& record, const IpAddress& dst) {
 }
 
 void RuntimeStore::detach(RuntimeRecord& record) {
-  for (auto& [key, entry] : index_)
-    if (entry.slot == slot_of(record)) entry.attached = false;
+  if (const auto it = entry_of(record); it != index_.end()) it->second.attached = false;
 }
 
 void RuntimeStore::abandon(RuntimeRecord& record) {
-  const auto it = std::ranges::find(index_, slot_of(record), [](const auto& item) { return item.second.slot; });
+  const auto it = entry_of(record);
   if (it == index_.end()) return;
   if (it->second.origin == Origin::kBegun)
     free_slot(it->second.slot);
@@ -190,20 +190,19 @@ void RuntimeStore::abandon(RuntimeRecord& record) {
 }
 
 void RuntimeStore::release(RuntimeRecord& record) {
-  const std::uint32_t i = slot_of(record);
-  const auto it = std::ranges::find(index_, i, [](const auto& item) { return item.second.slot; });
+  const auto it = entry_of(record);
   if (it != index_.end() && it->first.first == Direction::kOutbound && spent_.insert(it->first.second).second)
     spent_order_.push_back(it->first.second);
   if (spent_order_.size() > kSpentKeys) {
     spent_.erase(spent_order_.front());
     spent_order_.pop_front();
   }
-  free_slot(i);
+  free_slot(slot_of(record));
 }
 
 void RuntimeStore::free_slot(std::uint32_t i) {
   RuntimeRecord& record = slot(i);
-  std::erase_if(index_, [&](const auto& item) { return item.second.slot == i; });
+  if (const auto it = std::exchange(by_slot_[i], index_.end()); it != index_.end()) index_.erase(it);
   store_field(record.state, std::uint32_t{kFree});  // first: a half-wiped record is never found again
   publish();
   std::memset(&record, 0, sizeof record);

@@ -77,8 +77,12 @@ class RuntimeStore {
   };
   // The epoch belongs to the key, so the key alone finds its record; SPI and destination are attributes.
   using Key = std::pair<Direction, Fingerprint>;
-  std::map<Key, Entry> index_;
-  std::vector<std::uint32_t> free_;  // slots below high_water that are free
+  using Index = std::map<Key, Entry>;
+  Index::iterator entry_of(const RuntimeRecord& record) { return by_slot_[slot_of(record)]; }
+
+  Index index_;
+  std::vector<Index::iterator> by_slot_;  // index_.end(): free
+  std::vector<std::uint32_t> free_;       // slots below high_water that are free
   // Outbound keys that were released: a client that offers one as fresh is wrong. 16 bytes a key.
   static constexpr std::size_t kSpentKeys = 65536;
   std::set<Fingerprint> spent_;

@@ -240,6 +240,18 @@ def test_an_sa_that_moved_while_its_client_was_away_is_claimed(lab):
     tunnel.ike.ok(add_sa=other_key)  # another key with this SPI to another peer is another SA
 
 
+def test_many_sas_that_nobody_claims_leave_and_one_that_is_claimed_stays(lab):
+    """They leave a few at a time, so that others are served meanwhile."""
+    tunnel = Tunnel(lab, epoch=7)
+    for i in range(200):
+        tunnel.ike.ok(add_sa=add_sa(0x6000 + i, PEER4, GW4, os.urandom(36), True))
+    tunnel.ike = lab.rpc(pb.ROLE_IKE, epoch=7)
+    tunnel.add_sas(fresh=False)
+    tunnel.ike.ok(sync_done=pb.SyncDone())
+    poll("they are gone", lambda: {s.id.spi for s in tunnel.ike.ok(list_sas=pb.ListSas()).sas.sas} == {tunnel.in_spi, tunnel.out_spi})
+    tunnel.warm_up()
+
+
 def test_a_device_that_somebody_deleted_is_made_again(lab):
     tunnel = Tunnel(lab)
     tunnel.warm_up()

@@ -63,6 +63,26 @@ TEST_F(RuntimeStoreTest, ARecordSurvivesAndItsEpochGrows) {
   }
 }
 
+// As after an IKE daemon that does not come back: all of its keys at once. Going through all records for each of
+// them took 6.75 ms a key at 60,000, minutes altogether.
+TEST_F(RuntimeStoreTest, ManyRecordsAreReleasedInNoTime) {
+  constexpr std::uint32_t kMany = 20000;
+  auto store = open(kMany);
+  std::vector<RuntimeRecord*> records;
+  for (std::uint32_t i = 0; i < kMany; ++i) {
+    RecordId many = id(*store, 0, Direction::kOutbound, 0x1000 + i);
+    std::memcpy(many.fingerprint.data(), &i, sizeof i);
+    records.push_back(store->adopt(many, kFresh).value());
+  }
+  const auto began = std::chrono::steady_clock::now();
+  for (std::size_t i = 0; i < records.size(); ++i)
+    i % 2 == 0 ? store->release(*records[i]) : store->detach(*records[i]);
+  EXPECT_EQ(store->used(), kMany / 2);
+  for (RuntimeRecord* left : store->unattached()) store->release(*left);
+  EXPECT_EQ(store->used(), 0U);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+}
+
 TEST_F(RuntimeStoreTest, TheSameKeyAddedAgainGetsANewEpochEvenIfCalledFresh) {
   auto store = open();
   RuntimeRecord* r = store->adopt(id(*store, 1), kFresh).value();
