@@ -210,7 +210,7 @@ class Bird:
         poll("BIRD's control socket", (self.dir / "ctl").exists, 5)
 
     @staticmethod
-    def config(site: Site, device: str, restart_aware: bool, bfd: bool) -> str:
+    def config(site: Site, device: str, restart_aware: bool, bfd=False) -> str:
         probing = f'protocol bfd {{ interface "{device}" {{ interval 100 ms; multiplier 3; }}; }}' if bfd else ""
         return f"""
 log stderr all;
