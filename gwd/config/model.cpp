@@ -91,8 +91,7 @@ class SecretReader {
   std::string& fault_;
 };
 
-Result<std::optional<BfdSettings>> resolve_bfd(const v1::Bfd& bfd) {
-  if (bfd.disabled()) return std::nullopt;
+Result<BfdSettings> resolve_bfd(const v1::Bfd& bfd) {
   BfdSettings out{kDefaultBfdInterval, kDefaultBfdMultiplier};
   if (!bfd.interval().empty()) {
     GW_TRY_ASSIGN(out.interval, parse_duration(bfd.interval()));
@@ -121,7 +120,9 @@ Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& p
   }
   out.graceful_restart = !bgp.no_graceful_restart();
   out.max_routes = bgp.max_routes() == 0 ? kDefaultMaxRoutes : bgp.max_routes();
-  GW_TRY_ASSIGN(out.bfd, resolve_bfd(bgp.bfd()));
+  if (bgp.has_bfd()) {
+    GW_TRY_ASSIGN(out.bfd, resolve_bfd(bgp.bfd()));
+  }
   return out;
 }
 

@@ -155,8 +155,6 @@ bool asn_is_faulty(const Rules& rules, const v1::Site& site) {
 void check_bfd(Rules& rules, const Path& path, const v1::Bfd& bfd) {
   rules.milliseconds(path + ".interval", bfd.interval(), {std::chrono::milliseconds(50), std::chrono::seconds(60)});
   rules.number(path + ".multiplier", bfd.multiplier(), {2, 255});
-  if (bfd.disabled() && (!bfd.interval().empty() || bfd.multiplier() != 0))
-    rules.warning(path + ".disabled", "BFD is off: its other settings have no effect");
 }
 
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {

@@ -144,7 +144,8 @@ class Gateway:
         """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
         self.frr.start("zebra")
         poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
-        self.frr.start("bfdd")
+        if any("bfd" in c.get("bgp", {}) for c in self.doc["connections"]):
+            self.frr.start("bfdd")
         self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
 
     def start_gwd(self):
