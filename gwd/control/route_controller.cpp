@@ -318,7 +318,8 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     const auto session = sessions.find(address);
     // Graceful restart is for a peer that goes on forwarding: here nothing passes.
     if (session != sessions.end() && session->second.path_died && !peer.up && rib_.count(peer.source).stale > 0) {
-      log::warning("routes", "{}: BFD says that the path to {} is dead: its routes are withdrawn", name_of(peer), address);
+      log::warning("routes", "{}: BFD says that the path to {} is dead: its routes are withdrawn", name_of(peer),
+                   address);
       withdraw(peer);
       publish();
     }

@@ -1,5 +1,5 @@
-// wan by sockets, vnet by Ethernet: decrypted packets begin where their ESP header was, and a link header with VLAN tags
-// needs more room than that. AddressSanitizer watches the bytes in front: each packet has memory of its own.
+// wan by sockets, vnet by Ethernet: decrypted packets begin where their ESP header was, and a link header with VLAN
+// tags needs more room than that. AddressSanitizer watches the bytes in front: each packet has memory of its own.
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
@@ -66,8 +66,7 @@ class SocketPort final : public TestPort {
                           .source = &packet[12],
                           .source_port = load_be<std::uint16_t>(&packet[20])};
       burst.meta[i].layer = Layer::kEsp;
-      burst.meta[i].key = {load_be<std::uint32_t>(esp.data()),
-                           IpAddress::from_v4(load_be<std::uint32_t>(&packet[16]))};
+      burst.meta[i].key = {load_be<std::uint32_t>(esp.data()), IpAddress::from_v4(load_be<std::uint32_t>(&packet[16]))};
     }
   }
 
