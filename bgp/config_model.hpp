@@ -33,7 +33,7 @@ struct PeerIntent {
   Secret md5;                                            // RFC 2385; empty: none
   std::uint32_t max_routes = routes::kDefaultMaxRoutes;  // per family; 0: no limit
   bool graceful_restart = true;
-  /// The session ends when BFD was up and goes down; a peer that never answers BFD is left to `hold`.
+  /// The session ends when BFD goes down. bgpd 10.3 does not start it again before BFD is up: for peers that speak it.
   std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
 };

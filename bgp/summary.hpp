@@ -30,7 +30,7 @@ struct PeerStatus {
   // up on a standing connection.
   bool end_of_rib_v4 = false;
   bool end_of_rib_v6 = false;
-  std::string bfd;         // "Up", "Down", "Init", "Admin Down"; empty: not asked for, or the session is not up
+  std::string bfd;         // "Up", "Down", "Init", "Admin Down"; empty: not asked for
   bool path_died = false;  // the session is down because BFD noticed that nothing passes
   std::string last_error;  // "Hold Timer Expired"; empty: none
   bool established() const { return state == "Established"; }

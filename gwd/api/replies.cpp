@@ -69,10 +69,10 @@ std::string bgp_trouble(const std::string& state, const std::string& last_error,
   return last_error.empty() ? "no answer yet" : last_error;
 }
 
-// Like FRR: a session that never had BFD does not miss it.
+// Also of a session that is down: bgpd 10.3 does not start one whose BFD is asked for and not answered.
 std::string bfd_text(const config::BgpSettings& bgp, const bgp::PeerStatus& session) {
   if (!bgp.bfd) return "off";
-  if (!session.established() || session.bfd.empty()) return {};
+  if (session.bfd.empty()) return {};
   if (session.bfd == "Up") return std::format("up {}ms x {}", bgp.bfd->interval.count(), bgp.bfd->multiplier);
   return "not answered";
 }

@@ -50,7 +50,7 @@ Fd udp_socket(Family family) {
 class NatTSteeringTest : public testing::TestWithParam<Family> {
  protected:
   void SetUp() override {
-    if (!can_run()) GTEST_SKIP();
+    if (!can_run()) GTEST_SKIP() << "needs root";
     static const bool up = [] {
       if (::unshare(CLONE_NEWNET) != 0) return false;
       Fd fd = udp_socket(Family::kV4);

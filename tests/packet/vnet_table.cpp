@@ -110,7 +110,7 @@ std::vector<VnetRoute> vnet_routes() {
 }
 
 void VnetTest::SetUp() {
-  if (!can_run()) GTEST_SKIP();
+  if (!can_run()) GTEST_SKIP() << "needs root";
   auto maps = xdp::Maps::create({.max_sas = 4, .fib = kSmallFib});
   ASSERT_TRUE(maps) << maps.error().describe();
   maps_.emplace(std::move(*maps));

@@ -139,7 +139,7 @@ std::vector<WanRow> wan_rows() {
 }
 
 void WanTest::SetUp() {
-  if (!can_run()) GTEST_SKIP();
+  if (!can_run()) GTEST_SKIP() << "needs root";
   auto maps = xdp::Maps::create({.max_sas = 64, .fib = kSmallFib});
   ASSERT_TRUE(maps) << maps.error().describe();
   maps_.emplace(std::move(*maps));
