@@ -176,7 +176,7 @@ void add_policy(Settings& out, const routes::ImportPolicy& policy) {
 
 void add_gateway(Settings& out, const BgpIntent& intent) {
   out.push_back({Block::kGlobal, "hostname", {}, Command(std::format("hostname {}", intent.instance)), {}});
-  add_policy(out, intent.import);
+  add_policy(out, intent.policy->safe);
   out.push_back({Block::kRouter, "router-id", {}, Command(std::format("bgp router-id {}", intent.router_id)), {}});
   out.push_back({Block::kRouter,
                  "restart-time",
@@ -189,12 +189,14 @@ void add_gateway(Settings& out, const BgpIntent& intent) {
     add_toggle(out, Block::kBmp, "bmp monitor ipv4 unicast pre-policy");
     add_toggle(out, Block::kBmp, "bmp monitor ipv6 unicast pre-policy");
   }
-  for (const Prefix& prefix : intent.networks) {
+  std::set<Prefix> networks;  // two tunnels of a static site have the same
+  for (const OriginIntent& origin : intent.origins) networks.insert(origin.prefixes.begin(), origin.prefixes.end());
+  for (const Prefix& prefix : networks) {
     add_toggle(out, prefix.family() == Family::kV4 ? Block::kIpv4 : Block::kIpv6, std::format("network {}", prefix));
   }
 }
 
-void add_peer(Settings& out, const PeerIntent& p) {
+void add_peer(Settings& out, const PeerIntent& p, const routes::PeerPolicy& policy) {
   const std::string name = p.peer.to_string();
   const std::string n = "neighbor " + name;
   const auto add = [&](Block block, std::string_view what, Command on, std::string off) {
@@ -203,12 +205,12 @@ void add_peer(Settings& out, const PeerIntent& p) {
   add(Block::kRouter, "remote-as", std::format("{} remote-as {}", n, p.remote_asn), "no " + n);
   add(Block::kRouter, "peer-group", std::format("{} peer-group {}", n, kTunnelGroup), {});
   if (p.disabled) add(Block::kRouter, "shutdown", n + " shutdown", std::format("no {} shutdown", n));
-  add(Block::kRouter, "description", std::format("{} description {}", n, p.tunnel), {});
+  add(Block::kRouter, "description", std::format("{} description {}", n, p.name), {});
   add(Block::kRouter, "update-source", std::format("{} update-source {}", n, p.local), {});
   add(Block::kRouter, "timers", std::format("{} timers {} {}", n, p.keepalive.count(), p.hold.count()), {});
-  // Behind the site's router, not at the other end of the device.
-  if (p.device.empty()) {
-    add(Block::kRouter, "ebgp-multihop", n + " ebgp-multihop 5", std::format("no {} ebgp-multihop", n));
+  if (p.multihop > 0) {
+    add(Block::kRouter, "ebgp-multihop", std::format("{} ebgp-multihop {}", n, p.multihop),
+        std::format("no {} ebgp-multihop", n));
   }
   if (!p.md5.empty()) {
     add(Block::kRouter, "password", Command(n + " password ", p.md5.clone()), std::format("no {} password", n));
@@ -223,9 +225,9 @@ void add_peer(Settings& out, const PeerIntent& p) {
     add(Block::kRouter, "bfd", std::format("{} bfd {} {} {}", n, p.bfd->multiplier, interval, interval),
         std::format("no {} bfd", n));
   }
-  if (p.max_routes != 0) {
+  if (policy.max_routes != 0) {
     // At the limit the session goes down and is tried again after 5 minutes; the log warns from 80 % on.
-    const std::string limit = std::format("{} maximum-prefix {} 80 restart 5", n, p.max_routes);
+    const std::string limit = std::format("{} maximum-prefix {} 80 restart 5", n, policy.max_routes);
     add(Block::kIpv4, "maximum-prefix", limit, std::format("no {} maximum-prefix", n));
     add(Block::kIpv6, "maximum-prefix", limit, std::format("no {} maximum-prefix", n));
   }
@@ -234,7 +236,7 @@ void add_peer(Settings& out, const PeerIntent& p) {
 Settings settings_of(const BgpIntent& intent) {
   Settings out;
   add_gateway(out, intent);
-  for (const PeerIntent& peer : intent.peers) add_peer(out, peer);
+  for (const PeerIntent& peer : intent.peers) add_peer(out, peer, intent.policy->peer(peer.name));
   return out;
 }
 
@@ -313,8 +315,8 @@ void set_changed(Script& script, const Index& before, const Settings& after, con
 bool policy_differs(const BgpIntent& before, const BgpIntent& after) {
   Settings a;
   Settings b;
-  add_policy(a, before.import);
-  add_policy(b, after.import);
+  add_policy(a, before.policy->safe);
+  add_policy(b, after.policy->safe);
   return !std::ranges::equal(a, b, [](const Setting& x, const Setting& y) { return same(x.on, y.on); });
 }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,7 +14,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "bgp/vty_protocol.hpp"
-#include "routes/policy.hpp"
+#include "routes/import.hpp"
 
 namespace gw::bgp {
 
@@ -22,20 +23,30 @@ struct BfdIntent {
   std::uint8_t multiplier = 3;              // 2 to 255
 };
 
+/// One session. What the policy says of it stands under its name: filters, limits, AS numbers, isolation.
 struct PeerIntent {
-  std::string tunnel;  // "paris-ce1/gw-a": description, and in error messages
-  std::string device;  // the tunnel's TUN device; empty: reached by routing (a loopback behind the site)
-  IpAddress local;     // 169.254.21.1
-  IpAddress peer;      // 169.254.21.2; the key
+  std::string name;  // routes::Source::name, "paris-ce1/gw-a", "er1-primary/gw-a": description, and in error messages
+  /// kVpnTunnel, kBranchVnet, kCircuit, kVnet (a VNet router) or kPartner (iBGP: the other instance, the other pair).
+  routes::SourceKind kind = routes::SourceKind::kVpnTunnel;
+  std::string site;           // "paris"; empty: not a site's
+  std::string device;         // the tunnel's TUN device; empty: not over a tunnel of its own
+  IpAddress local;            // 169.254.21.1
+  IpAddress peer;             // 169.254.21.2; the key
+  std::uint8_t multihop = 0;  // hops to the peer of an eBGP session, a loopback behind the site; 0: on link
   std::uint32_t remote_asn = 0;
   std::chrono::seconds keepalive{60};
   std::chrono::seconds hold{180};
-  Secret md5;                                            // RFC 2385; empty: none
-  std::uint32_t max_routes = routes::kDefaultMaxRoutes;  // per family; 0: no limit
+  Secret md5;  // RFC 2385; empty: none
   bool graceful_restart = true;
   /// The session ends when BFD goes down. bgpd 10.3 does not start it again before BFD is up: for peers that speak it.
   std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
+};
+
+/// What bgpd originates for one of the gateway's own sources: the VNet, a spoke, a static site.
+struct OriginIntent {
+  routes::Source source;  // as in the Rib: kind, name, site
+  std::vector<Prefix> prefixes;
 };
 
 struct BgpIntent {
@@ -43,8 +54,9 @@ struct BgpIntent {
   std::uint32_t asn = 65515;
   IpAddress router_id;  // IPv4
   std::vector<PeerIntent> peers;
-  std::vector<Prefix> networks;            // originated: VNet prefixes and static sites
-  routes::ImportPolicy import;             // rendered to prefix and AS-path lists
+  std::vector<OriginIntent> origins;
+  /// The one that routes::Rib judges by; rendered to route-maps and lists. Never null.
+  routes::PolicyPtr policy = std::make_shared<const routes::Policy>();
   std::chrono::seconds restart_time{120};  // how long peers keep our routes (RFC 4724); at most 4095 s
   std::uint16_t bmp_port = 0;              // loopback port of gwd's BmpServer; 0: no BMP
 };

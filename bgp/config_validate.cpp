@@ -1,6 +1,7 @@
 // What bgpd would refuse or, worse, accept (it checks almost no AS number). Pure.
 #include <algorithm>
 #include <format>
+#include <iterator>
 #include <set>
 
 #include "bgp/config_model.hpp"
@@ -28,11 +29,38 @@ Status check_timers(const PeerIntent& p, std::string_view field) {
   return {};
 }
 
-Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view field) {
-  if (!one_word(p.tunnel)) return fail_field(std::format("{}.tunnel", field), "a name without spaces");
-  if (const auto why = routes::check_peer_asn(intent.import, p.remote_asn)) {
-    return fail_field(std::format("{}.remote_asn", field), *why);
+bool is_never_an_asn(std::uint32_t asn) {
+  return asn == 0 || asn == 23456 || asn == 65535 || asn == 4294967295;  // RFC 7607, 6793, 7300
+}
+
+/// The AS number that a peer of this kind may have.
+Status check_kind(const BgpIntent& intent, const PeerIntent& p, std::string_view field) {
+  const auto refuse = [&](std::string why) { return fail_field(std::format("{}.remote_asn", field), std::move(why)); };
+  routes::ImportPolicy asns = intent.policy->safe;
+  switch (p.kind) {
+    case routes::SourceKind::kVpnTunnel:
+    case routes::SourceKind::kBranchVnet:
+      std::ranges::copy(intent.policy->peer(p.name).allowed_asns, std::back_inserter(asns.allowed_asns));
+      if (const auto why = routes::check_peer_asn(asns, p.remote_asn)) return refuse(*why);
+      return {};
+    case routes::SourceKind::kCircuit:
+    case routes::SourceKind::kVnet:
+      if (p.remote_asn == intent.asn) return refuse(std::format("{} is the gateway's own ASN", p.remote_asn));
+      if (is_never_an_asn(p.remote_asn)) return refuse(std::format("{} is reserved", p.remote_asn));
+      return {};
+    case routes::SourceKind::kPartner:
+      if (p.remote_asn == intent.asn) return {};
+      return refuse(
+          std::format("{} is not the gateway's {}: the pairs and instances are one AS", p.remote_asn, intent.asn));
+    case routes::SourceKind::kStaticSite:
+    case routes::SourceKind::kSpoke: break;
   }
+  return fail_field(std::format("{}.kind", field), "a source without BGP");
+}
+
+Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view field) {
+  if (!one_word(p.name)) return fail_field(std::format("{}.name", field), "a name without spaces");
+  GW_TRY(check_kind(intent, p, field));
   if (p.peer.is_unspecified() || p.peer.is_multicast()) {
     return fail_field(std::format("{}.peer", field), std::format("{} is no address of a router", p.peer));
   }
@@ -56,7 +84,7 @@ Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view
 
 Status validate(const BgpIntent& intent) {
   if (!one_word(intent.instance)) return fail_field("instance", "a name without spaces");
-  if (intent.asn == 0 || intent.asn == 23456 || intent.asn == 65535 || intent.asn == 4294967295) {
+  if (is_never_an_asn(intent.asn)) {
     return fail_field("asn", std::format("{} is reserved (RFC 7607, 6793, 7300)", intent.asn));
   }
   if (!intent.router_id.is_v4() || intent.router_id.is_unspecified()) {
@@ -65,16 +93,15 @@ Status validate(const BgpIntent& intent) {
   if (intent.restart_time < seconds(1) || intent.restart_time > kMaxRestart) {
     return fail_field("restart_time", "1 s to 4095 s (RFC 4724 3)");
   }
-  if (intent.import.gateway_asn != intent.asn) {
-    return fail_field("import.gateway_asn",
-                      std::format("{} is not the gateway's {}", intent.import.gateway_asn, intent.asn));
+  if (const std::uint32_t asn = intent.policy->safe.gateway_asn; asn != intent.asn) {
+    return fail_field("policy.safe.gateway_asn", std::format("{} is not the gateway's {}", asn, intent.asn));
   }
   std::set<IpAddress> seen;
   for (std::size_t i = 0; i < intent.peers.size(); ++i) {
     const std::string field = std::format("peers[{}]", i);
     GW_TRY(check_peer(intent, intent.peers[i], field));
     if (!seen.insert(intent.peers[i].peer).second) {
-      return fail_field(field + ".peer", std::format("{} is the peer of two tunnels", intent.peers[i].peer));
+      return fail_field(field + ".peer", std::format("{} is the peer of two sessions", intent.peers[i].peer));
     }
   }
   return {};

@@ -42,15 +42,23 @@ BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_
   intent->asn = model.asn;
   intent->router_id = model.router_id;
   intent->bmp_port = bmp_port;
-  intent->import = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
-  std::set<Prefix> networks(model.vnet_prefixes.begin(), model.vnet_prefixes.end());
+  auto policy = std::make_shared<routes::Policy>();
+  policy->safe = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
+  intent->origins.push_back(
+      {{.kind = routes::SourceKind::kVnet, .name = "vnet", .type = routes::PeerType::kLocal}, model.vnet_prefixes});
   for (const auto& tunnel : model.tunnels) {
     if (!tunnel.bgp) {
-      networks.insert(tunnel.static_prefixes.begin(), tunnel.static_prefixes.end());
+      intent->origins.push_back({{.kind = routes::SourceKind::kStaticSite,
+                                  .name = "static:" + tunnel.name,
+                                  .type = routes::PeerType::kLocal,
+                                  .site = tunnel.site},
+                                 tunnel.static_prefixes});
       continue;
     }
+    policy->peers[tunnel.name].max_routes = tunnel.bgp->max_routes;
     bgp::PeerIntent peer;
-    peer.tunnel = tunnel.name;
+    peer.name = tunnel.name;
+    peer.site = tunnel.site;
     peer.device = tunnel.device;
     peer.local = tunnel.bgp->local;
     peer.peer = tunnel.bgp->peer;
@@ -58,13 +66,12 @@ BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_
     peer.keepalive = tunnel.bgp->keepalive;
     peer.hold = tunnel.bgp->hold;
     peer.md5 = tunnel.bgp->md5.clone();
-    peer.max_routes = tunnel.bgp->max_routes;
     peer.graceful_restart = tunnel.bgp->graceful_restart;
     if (const auto& bfd = tunnel.bgp->bfd) peer.bfd = bgp::BfdIntent{bfd->interval, bfd->multiplier};
     peer.disabled = tunnel.disabled || tunnel.bgp->md5_unreadable;
     intent->peers.push_back(std::move(peer));
   }
-  intent->networks.assign(networks.begin(), networks.end());
+  intent->policy = std::move(policy);
   return intent;
 }
 

@@ -174,7 +174,7 @@ TEST(Diff, OneChangedOfFiveHundredIsItsOwnCommandsOnly) {
   for (unsigned i = 1; i <= 500; ++i) {
     for (BgpIntent* g : {&before, &after}) {
       PeerIntent p = paris();
-      p.tunnel = std::format("site{}/gw-a", i);
+      p.name = std::format("site{}/gw-a", i);
       p.local = IpAddress::from_v4(0xa9fe1500 + 4 * i + 1);
       p.peer = IpAddress::from_v4(0xa9fe1500 + 4 * i + 2);
       p.md5 = Secret("k");
@@ -189,7 +189,7 @@ TEST(Diff, OneChangedOfFiveHundredIsItsOwnCommandsOnly) {
   EXPECT_THAT(printed(diff(before, after)), ElementsAre("router bgp 65515", std::format("neighbor {} timers 3 9", name),
                                                         std::format("neighbor {} password (secret)", name), "exit"));
   after.peers[250].md5 = {};
-  after.peers[250].max_routes = 0;
+  test::change_policy(after, [&](routes::Policy& p) { p.peers[after.peers[250].name].max_routes = 0; });
   EXPECT_THAT(printed(diff(before, after)),
               ElementsAre("router bgp 65515", std::format("no neighbor {} password", name),
                           std::format("neighbor {} timers 3 9", name), "address-family ipv4 unicast",
@@ -200,8 +200,7 @@ TEST(Diff, OneChangedOfFiveHundredIsItsOwnCommandsOnly) {
 
 TEST(Diff, NetworksAndPolicy) {
   BgpIntent after = gateway();
-  after.networks = {net("10.0.0.0/16"), net("10.9.0.0/16")};
-  after.import.vnet_prefixes = after.networks;
+  test::set_vnet(after, {net("10.0.0.0/16"), net("10.9.0.0/16")});
   EXPECT_THAT(printed(diff(gateway(), after)),
               ElementsAre("no ipv6 prefix-list GW-REFUSED6 seq 2860801190 permit 2001:db8:10::/48 le 128",
                           "ip prefix-list GW-REFUSED seq 4077604069 permit 10.9.0.0/16 le 32", "router bgp 65515",
@@ -222,7 +221,8 @@ TEST(Diff, BmpPortMoves) {
 
 TEST(Diff, AnotherAsIsAnotherRouter) {
   BgpIntent after = gateway();
-  after.asn = after.import.gateway_asn = 65010;
+  after.asn = 65010;
+  test::change_policy(after, [](routes::Policy& p) { p.safe.gateway_asn = 65010; });
   const auto commands = printed(diff(gateway(), after));
   EXPECT_EQ(commands.front(), "no router bgp 65515");
   EXPECT_EQ(commands.size(), render(after).size() + 1);
@@ -239,10 +239,13 @@ TEST(Validate, RefusalsNameTheField) {
       {"asn", [](BgpIntent& g) { g.asn = 0; }},
       {"router_id", [](BgpIntent& g) { g.router_id = ip("2001:db8::1"); }},
       {"restart_time", [](BgpIntent& g) { g.restart_time = 5000s; }},
-      {"import.gateway_asn", [](BgpIntent& g) { g.import.gateway_asn = 1; }},
-      {"peers[0].tunnel", [](BgpIntent& g) { g.peers[0].tunnel = "a\nno router bgp"; }},
+      {"policy.safe.gateway_asn",
+       [](BgpIntent& g) { test::change_policy(g, [](routes::Policy& p) { p.safe.gateway_asn = 1; }); }},
+      {"peers[0].name", [](BgpIntent& g) { g.peers[0].name = "a\nno router bgp"; }},
       {"peers[0].remote_asn", [](BgpIntent& g) { g.peers[0].remote_asn = 12076; }},
       {"peers[0].remote_asn", [](BgpIntent& g) { g.peers[0].remote_asn = 65515; }},
+      {"peers[0].remote_asn", [](BgpIntent& g) { g.peers[0].kind = routes::SourceKind::kPartner; }},
+      {"peers[0].kind", [](BgpIntent& g) { g.peers[0].kind = routes::SourceKind::kSpoke; }},
       {"peers[0].peer", [](BgpIntent& g) { g.peers[0].peer = g.peers[0].local; }},
       {"peers[0].peer", [](BgpIntent& g) { g.peers[0].peer = ip("2001:db8::1"); }},
       {"peers[0].hold", [](BgpIntent& g) { g.peers[0].hold = 2s; }},

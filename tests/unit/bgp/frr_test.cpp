@@ -33,7 +33,8 @@ using test::net;
 
 PeerIntent berlin() {
   PeerIntent p = test::paris();
-  p.tunnel = "berlin-ce1/gw-a";
+  p.name = "berlin-ce1/gw-a";
+  p.site = "berlin";
   p.device = "tun2";
   p.local = ip("169.254.21.5");
   p.peer = ip("169.254.21.6");
@@ -257,7 +258,8 @@ TEST_F(FrrTest, RoutesOfBothFamiliesGoBothWays) {
   ASSERT_TRUE(wait([&] { return knows("169.254.21.2", "0.0.0.0/0") && knows("169.254.21.2", "169.254.99.0/24"); }));
   std::set<std::string> accepted;
   for (const auto& [key, attributes] : learned_) {
-    if (!routes::check_import(intent_.import, key.second, attributes->as_path)) accepted.insert(key.second.to_string());
+    if (!routes::check_import(intent_.policy->safe, key.second, attributes->as_path))
+      accepted.insert(key.second.to_string());
   }
   EXPECT_EQ(accepted, (std::set<std::string>{"10.20.0.0/16", "10.30.0.0/16", "2001:db8:20::/48", "2001:db8:30::/48"}));
   const auto& route = *learned_.at({ip("169.254.21.2"), net("10.20.0.0/16")});
@@ -346,7 +348,7 @@ TEST_F(FrrTest, PolicyThatChangesIsAppliedByClears) {
   bring_up();
   ASSERT_TRUE(wait([&] { return kernel_has("10.20.0.0/16"); }));
   BgpIntent wider = intent_for(bmp_.port());
-  wider.import.vnet_prefixes.push_back(net("10.20.0.0/16"));
+  test::change_policy(wider, [](routes::Policy& p) { p.safe.vnet_prefixes.push_back(net("10.20.0.0/16")); });
   configure(diff(intent_, wider));
   ASSERT_TRUE(await(io_, vty_.run(clears(intent_, wider), 5s)));
   EXPECT_TRUE(wait([&] { return !kernel_has("10.20.0.0/16"); }));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <format>
+#include <functional>
 
 #include "bgp/config_model.hpp"
 
@@ -12,7 +13,8 @@ inline Prefix net(std::string_view text) { return Prefix::parse(text).value(); }
 
 inline PeerIntent paris() {
   PeerIntent p;
-  p.tunnel = "paris-ce1/gw-a";
+  p.name = "paris-ce1/gw-a";
+  p.site = "paris";
   p.device = "tun1";
   p.local = ip("169.254.21.1");
   p.peer = ip("169.254.21.2");
@@ -20,12 +22,24 @@ inline PeerIntent paris() {
   return p;
 }
 
+/// Changes a copy of the policy.
+inline void change_policy(BgpIntent& g, const std::function<void(routes::Policy&)>& change) {
+  auto policy = std::make_shared<routes::Policy>(*g.policy);
+  change(*policy);
+  g.policy = std::move(policy);
+}
+
+inline void set_vnet(BgpIntent& g, std::vector<Prefix> prefixes) {
+  change_policy(g, [&](routes::Policy& p) { p.safe.vnet_prefixes = prefixes; });
+  g.origins = {{.source = {.kind = routes::SourceKind::kVnet, .name = "vnet", .type = routes::PeerType::kLocal},
+                .prefixes = std::move(prefixes)}};
+}
+
 inline BgpIntent gateway() {
   BgpIntent g;
   g.instance = "gw-a";
   g.router_id = ip("203.0.113.10");
-  g.networks = {net("10.0.0.0/16"), net("2001:db8:10::/48")};
-  g.import.vnet_prefixes = g.networks;
+  set_vnet(g, {net("10.0.0.0/16"), net("2001:db8:10::/48")});
   g.peers.push_back(paris());
   g.bmp_port = 1790;
   return g;
