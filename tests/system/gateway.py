@@ -41,8 +41,8 @@ def connection_name(site: Site) -> str:
     return f"{site.name}-ce1"
 
 
-def tunnel_name(site: Site) -> str:
-    return f"{connection_name(site)}/{INSTANCE}"
+def tunnel_name(site: Site, instance: str = INSTANCE) -> str:
+    return f"{connection_name(site)}/{instance}"
 
 
 def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = ()) -> dict:
@@ -77,12 +77,16 @@ def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = (
 
 
 class Gateway:
-    def __init__(self, lab: Lab, doc: dict, ports: str = "xsk", fastpath: tuple = ()):
-        """ports: the kind of both of gw-fastpath's ports; "xsk", "gso" or "auto". fastpath: more options of it."""
+    """One instance: `instance` is its name in gateway.yaml, `role` its namespace in the lab."""
+
+    def __init__(self, lab: Lab, doc: dict, ports: str = "xsk", fastpath: tuple = (), *, instance: str = INSTANCE, role: str = "gw"):
+        """ports: the kind of gw-fastpath's ports; "xsk", "gso" or "auto". fastpath: more options of it."""
         self.lab, self.ports, self.fastpath_options = lab, ports, fastpath
-        self.ns = lab.ns["gw"]
-        self.etc, self.state = lab.private_dir("etc"), lab.private_dir("state")
-        self.run_dir = lab.private_dir("gw")
+        self.instance, self.role = instance, role
+        self.suffix = "" if role == "gw" else f"-{role}"  # of what several in one lab must not share
+        self.ns = lab.ns[role]
+        self.etc, self.state = lab.private_dir(f"etc{self.suffix}"), lab.private_dir(f"state{self.suffix}")
+        self.run_dir = lab.private_dir(f"run{self.suffix}" if self.suffix else "gw")
         self.run_dir.chmod(0o755)
         self.state.chmod(0o755)
         self.fastpath_socket = self.run_dir / "fastpath.sock"
@@ -91,7 +95,7 @@ class Gateway:
         self.write_secrets(lab.sites)
         self.doc = doc
         self.write(doc)
-        self.frr = Frr(lab, "gw", restart=True)
+        self.frr = Frr(lab, role, restart=True)
         # As the package's tmpfiles.d would: bgpd reads its configuration as user frr.
         self.bgpd_conf = self.state / "frr" / "bgpd.conf"
         self.bgpd_conf.parent.mkdir(mode=0o750)
@@ -121,8 +125,8 @@ class Gateway:
         self.start_frr()
 
     def start_fastpath(self):
-        state = self.lab.private_dir("fastpath-state")
-        self.fastpath = self.lab.spawn("gw", "gw-fastpath", [
+        state = self.lab.private_dir(f"fastpath-state{self.suffix}")
+        self.fastpath = self.lab.spawn(self.role, f"gw-fastpath{self.suffix}", [
             "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
             "--wan-port", self.ports, "--vnet-port", self.ports,
             "--socket", self.fastpath_socket, "--state-dir", state, *self.fastpath_options])
@@ -133,10 +137,10 @@ class Gateway:
 
     def start_charon(self):
         plugin = TOP / "build/release/plugins/libstrongswan-kernel-gw.so"
-        directory = self.lab.private_dir("plugins")
+        directory = self.lab.private_dir(f"plugins{self.suffix}")
         for file in [*PLUGINS.glob("*.so"), plugin]:
             shutil.copy(file, directory)
-        self.charon = Charon(self.lab, "gw", load=f"{CRYPTO} kernel-gw! kernel-netlink vici! counters",
+        self.charon = Charon(self.lab, self.role, load=f"{CRYPTO} kernel-gw! kernel-netlink vici! counters",
                              plugins=f"kernel-gw {{ socket = {self.fastpath_socket}\n ike_socket = {self.run_dir / 'ike.sock'} }}", restart=True,
                              settings=CHARON_SETTINGS, plugin_dir=directory)
 
@@ -149,8 +153,8 @@ class Gateway:
         self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
 
     def start_gwd(self):
-        self.gwd = self.lab.spawn("gw", "gwd", [
-            BIN / "gwd", "--config", self.config, "--instance", INSTANCE, "--state-dir", self.state,
+        self.gwd = self.lab.spawn(self.role, f"gwd{self.suffix}", [
+            BIN / "gwd", "--config", self.config, "--instance", self.instance, "--state-dir", self.state,
             "--run-dir", self.run_dir, "--vici", self.charon.vici, "--fastpath", self.fastpath_socket,
             "--frr-dir", self.frr.dir], restart=True)
         poll(f"gwd answers on {self.socket} (log: {self.gwd.log})", self.answers, 15)
@@ -196,7 +200,7 @@ class Gateway:
             rows = self.json("show", "tunnels").get("tunnels", [])
         except LabError:
             return {}
-        return next((row for row in rows if row["name"] == tunnel_name(site)), {})
+        return next((row for row in rows if row["name"] == tunnel_name(site, self.instance)), {})
 
     def tunnel_up(self, site: Site) -> bool:
         return self.tunnel(site).get("state") == "up"
@@ -218,7 +222,7 @@ class Gateway:
         return {row["network"] for row in rows}
 
     def sas(self, site: Site) -> list[dict]:
-        return [row for row in self.json("show", "sas").get("sas", []) if row["tunnel"] == tunnel_name(site)]
+        return [row for row in self.json("show", "sas").get("sas", []) if row["tunnel"] == tunnel_name(site, self.instance)]
 
     def drops(self) -> dict[str, int]:
         try:

@@ -116,7 +116,6 @@ class StrongSwanSite:
         self.charon = Charon(self.lab, self.site.name, load=f"{CRYPTO} kernel-libipsec kernel-netlink socket-default "
                              "vici updown counters", settings=self.settings,
                              plugins="kernel-libipsec { allow_peer_ts = yes \n raw_esp = yes }")
-        self.load(self.secret)
         # Where raw ESP overflows charon's socket the kernel answers "protocol unreachable"; routers do not.
         self.ns.run("nft", "-f", "-", stdin="""
             table inet quiet
@@ -129,9 +128,12 @@ class StrongSwanSite:
               }
             }
             """)
-        site = self.site
         poll("the site's tunnel device", lambda: "ipsec0" in self.ns.run("ip", "-br", "link"), 5)
-        self.ns.ip("link set ipsec0 up mtu 1400", f"addr add {site.inner_site}/30 dev ipsec0")
+        self.set_device()
+        self.load(self.secret)
+
+    def set_device(self):
+        self.ns.ip("link set ipsec0 up mtu 1400", f"addr add {self.site.inner_site}/30 dev ipsec0")
 
     def stop(self):
         """A clean stop: charon says goodbye to its peer."""

@@ -63,7 +63,12 @@ class Probes:
 
     def load(self, *sites: Site, rate: int = 1000, families=(4, 6)) -> Load:
         """rate: packets a second of each flow; there are four a site: both directions, v4 and v6."""
-        return Load(self.lab, list(sites) or self.sites, rate, families, self.evidence)
+        flows = []
+        for site in sites or self.sites:
+            for family in families:
+                vnet, host = (VNET_HOST4, site.host4) if family == 4 else (VNET_HOST6, site.host6)
+                flows += [("vnet", host, f"vnet->{site.name} v{family}"), (f"host{site.index}", vnet, f"{site.name}->vnet v{family}")]
+        return Load(self.lab, flows, rate, self.evidence)
 
     def reachable(self, site: Site, family: int = 4) -> bool:
         target = site.host4 if family == 4 else site.host6
@@ -75,14 +80,9 @@ class Probes:
 
 
 class Load:
-    def __init__(self, lab: Lab, sites: list[Site], rate: int, families, evidence=dict):
-        self.lab, self.rate, self.results, self.evidence = lab, rate, [], evidence
-        self.flows = []
-        for site in sites:
-            for family in families:
-                vnet, host = (VNET_HOST4, site.host4) if family == 4 else (VNET_HOST6, site.host6)
-                self.flows += [("vnet", host, f"vnet->{site.name} v{family}"),
-                               (f"host{site.index}", vnet, f"{site.name}->vnet v{family}")]
+    def __init__(self, lab: Lab, flows: list[tuple[str, str, str]], rate: int, evidence=dict):
+        """flows: (the sender's namespace, the address it sends to, a name). rate: of each."""
+        self.lab, self.flows, self.rate, self.results, self.evidence = lab, flows, rate, [], evidence
 
     def __enter__(self):
         self.before = self.evidence()

@@ -1,0 +1,221 @@
+"""Circuit and VPN side by side, whole: the lab, all instances, everybody around them, probes. coexistence_lab.py has the drawing."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import yaml
+
+from coexistence_lab import (BRANCH, CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, ROUTER_ASN, SITES, SPOKE_HOST, SPOKE_PREFIX, TWO_PAIRS,
+                             VNET_HOST, VNET_PREFIX, VNET_ROUTER, CoexistenceLab, Instance, inner)
+from coexistence_peers import BFD_MS, BFD_MULTIPLIER, CiscoLike, Circuit, TunnelEnd, TunnelRouter, VnetRouter
+from gateway import METRICS, Gateway, connection_name, require_programs
+from lab import BIN, GW_ASN, LabError, Site, poll
+from probes import Load
+
+BFD = {"interval": f"{BFD_MS}ms", "multiplier": BFD_MULTIPLIER}
+NAMES = {PARIS.name: "paris", LYON.name: "lyon", BRANCH.name: "hub-west"}
+ECHO_PORT_HOSTS = {"host": VNET_HOST, "spoke": SPOKE_HOST}
+
+
+def document(instances, sites=SITES, **changes) -> dict:
+    """gateway.yaml of one pair: of all `instances`, which end the same paths. changes: top-level keys that are replaced."""
+    tunnels, circuit = instances[0].tunnels, instances[0].circuit
+    doc = {
+        "version": 1,
+        "gateway": {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) for i in instances]},
+        "vnet": {"prefixes": [VNET_PREFIX]},
+        "management": {"metrics": METRICS},
+        "coexistence": {"role": "converged" if tunnels and circuit else "vpn-pair" if tunnels else "er-pair"},
+    }
+    publishes = circuit
+    doc["vnet"]["peerings"] = [{"name": "spoke-1", "prefixes": [SPOKE_PREFIX], "use_remote_gateways": True}]
+    if publishes:
+        doc["vnet"]["routers"] = [{"name": "rs1", "address": VNET_ROUTER, "asn": ROUTER_ASN, "bgp": session()}]
+    if not (tunnels and circuit):
+        doc["coexistence"]["partner"] = [i.vnet4 for i in TWO_PAIRS if i not in instances]
+    if circuit:
+        doc["circuits"] = [{"name": "er1", "peers": [
+            {"name": r.name, "address": r.address, "local": {i.name: f"{r.local(i)}/29" for i in instances}} for r in CIRCUIT_ROUTERS],
+            "bgp": session()}]
+    if tunnels:
+        doc["sites"] = [site_of(s) for s in sites]
+        doc["connections"] = [connection_of(s, instances) for s in sites]
+    doc.update(copy.deepcopy(changes))
+    return doc
+
+
+def session() -> dict:
+    return {"keepalive": "3s", "hold": "9s", "bfd": dict(BFD)}
+
+
+def instance_of(instance: Instance) -> dict:
+    out = {"name": instance.name, "wan": {"interface": "eth0", "endpoints": [{"address": instance.wan4}]},
+           "vnet": {"interface": "eth1", "address": instance.vnet4}}
+    if instance.circuit:
+        out["circuit"] = {"interface": "eth2"}
+    return out
+
+
+def site_of(site: Site) -> dict:
+    device = {"name": "ce1", "address": site.wan4, "identity": f"{site.name}.example"}
+    if site.loopback:
+        device |= {"loopback": site.loopback, "multihop": 5}
+    return {"name": site.name, "asn": site.asn, "devices": [device]} | ({"kind": "vnet"} if site.kind == "vnet" else {})
+
+
+def connection_of(site: Site, instances) -> dict:
+    ends = {i.name: dict(zip(("local", "peer"), inner(site, i))) for i in instances}
+    return {"name": connection_name(site), "device": f"{site.name}/ce1", "secret": {"psk_file": f"secrets/{site.name}.psk"},
+            "ike": {"encryption": "GCMAES256", "integrity": "SHA384", "dh_group": "ECP384"},
+            "ipsec": {"encryption": "GCMAES256", "pfs": "ECP384"}, "dpd": {"delay": "2s"},
+            "bgp": {"addresses": ends} | session()}
+
+
+class CoexistenceGateway(Gateway):
+    """An instance of the lab, with a circuit port where it has one."""
+
+    def __init__(self, lab: CoexistenceLab, instance: Instance, doc: dict, ports: str):
+        options = ("--circuit", "eth2", "--circuit-port", ports) if instance.circuit else ()
+        super().__init__(lab, doc, ports, options, instance=instance.name, role=instance.name)
+        self.at = instance
+
+    def best(self, prefix: str) -> set[str]:
+        """The sources whose routes to it are used."""
+        rows = self.json("show", "routes").get("routes", [])
+        row = next((r for r in rows if r["prefix"] == prefix), {"candidates": []})
+        return {c["source"] for c in row["candidates"] if c.get("best")}
+
+    def sessions(self) -> dict[str, str]:
+        """Peer address -> state."""
+        return {p["neighbor"]: p["state"] for p in self.json("show", "bgp").get("peers", [])}
+
+    def told(self, peer: str) -> set[str]:
+        rows = self.json("show", "bgp", "advertised", peer).get("routes", [])
+        return {row["network"] for row in rows}
+
+
+class Coexistence:
+    """with Coexistence("name") as world: everything is up, all sessions Established, packets pass.
+
+    two_pairs: the circuit ends on a pair of its own. changes: keys of gateway.yaml (document()).
+    """
+
+    def __init__(self, name: str, *, ports: str = "xsk", two_pairs=False, sites=SITES, **changes):
+        require_programs()
+        instances = TWO_PAIRS if two_pairs else CONVERGED
+        self.lab = CoexistenceLab(name, instances, sites)
+        self.gateways: dict[str, CoexistenceGateway] = {}
+        self.ends: dict[tuple[str, str], TunnelEnd] = {}
+        self.routers: dict[str, CiscoLike | TunnelRouter] = {}
+        try:
+            for pair in ([instances] if not two_pairs else [instances[:2], instances[2:]]):
+                self.start_pair(pair, document(pair, sites, **changes), ports)
+            self.vnet = VnetRouter(self.lab)
+            self.circuit = Circuit(self.lab)
+            for site in sites:
+                for instance in self.lab.ends_of_tunnels:
+                    self.ends[site.name, instance.name] = TunnelEnd(self.lab, site, instance)
+                self.routers[site.name] = (CiscoLike if site.circuit else TunnelRouter)(self.lab, site)
+            for role, address in (*ECHO_PORT_HOSTS.items(), *((f"host{s.index}", s.host4) for s in sites)):
+                self.lab.spawn(role, f"echo-{role}", [BIN / "gw-probe", "echo", "--at", address, 4242])
+        except BaseException:
+            self.close()
+            raise
+
+    def start_pair(self, pair, doc: dict, ports: str):
+        for instance in pair:
+            gateway = self.gateways[instance.name] = CoexistenceGateway(self.lab, instance, doc, ports)
+            gateway.start()
+
+    @property
+    def gateway(self):
+        """Whose state conftest.py writes when a test fails: of all."""
+        return self
+
+    def dump(self, path):
+        for name, gateway in self.gateways.items():
+            gateway.dump(path.with_name(f"{path.stem}-{name}.txt"))
+
+    def __enter__(self):
+        try:
+            self.wait_up()
+        except BaseException:
+            self.dump(self.lab.logs / "gateway-state.txt")
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.lab.close()
+
+    # --- its state ------------------------------------------------------------------------------------
+
+    def wait_up(self, timeout: float = 45):
+        for gateway in self.gateways.values():
+            if gateway.at.tunnels:
+                for site in self.lab.sites:
+                    poll(f"tunnel {site.name} of {gateway.instance} up", lambda g=gateway, s=site: g.tunnel_up(s), timeout)
+            poll(f"all sessions of {gateway.instance} Established", lambda g=gateway: self.all_established(g), timeout, 0.2)
+        for role in ECHO_PORT_HOSTS:
+            for site in self.lab.sites:
+                poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), timeout, 0.2)
+
+    @staticmethod
+    def all_established(gateway: CoexistenceGateway) -> bool:
+        try:
+            sessions = gateway.sessions()
+        except LabError:
+            return False
+        return bool(sessions) and all(state == "Established" for state in sessions.values())
+
+    def pings(self, role: str, target: str) -> bool:
+        try:
+            self.lab.ns[role].run("ping", "-c", "1", "-W", "1", target)
+            return True
+        except LabError:
+            return False
+
+    def drops(self) -> dict[str, int]:
+        return {f"{name} {reason}": count for name, gateway in self.gateways.items() for reason, count in gateway.drops().items()}
+
+    # --- what is done to it ---------------------------------------------------------------------------
+
+    def flows(self, site: Site, role: str = "host", copies: int = 1) -> list[tuple[str, str, str]]:
+        """Both ways, each `copies` times, so that hashes spread them over the instances."""
+        here = ECHO_PORT_HOSTS[role]
+        return [flow for n in range(copies) for flow in ((role, site.host4, f"{role}->{site.name} {n}"),
+                                                        (f"host{site.index}", here, f"{site.name}->{role} {n}"))]
+
+    def load(self, site: Site, *, role: str = "host", copies: int = 4, rate: int = 250) -> Load:
+        return Load(self.lab, self.flows(site, role, copies), rate, self.drops)
+
+    def apply(self, change, names=None):
+        """change(doc): to the document of every instance that is named; applied one after the other, as an operator would."""
+        for name, gateway in self.gateways.items():
+            if names and name not in names:
+                continue
+            doc = copy.deepcopy(gateway.doc)
+            change(doc)
+            gateway.ctl("apply", gateway.write(doc))
+
+    def restore(self):
+        """The documents of the start."""
+        for gateway in self.gateways.values():
+            gateway.ctl("apply", gateway.write(gateway.doc))
+
+
+def shown(world: Coexistence) -> str:
+    """For people: the documents, as yaml."""
+    return "\n".join(yaml.safe_dump(g.doc, sort_keys=False) for g in world.gateways.values())
+
+
+def tables(world: Coexistence) -> str:
+    """For people: who has which routes."""
+    found = {"rs1": world.vnet.routes(), **{r: world.circuit.routes(r) for r in world.circuit.frr},
+             **{n: r.routes() for n, r in world.routers.items()}}
+    return json.dumps({k: {p: sorted(s) for p, s in v.items()} for k, v in found.items()}, indent=1)

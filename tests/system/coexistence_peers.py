@@ -1,0 +1,232 @@
+"""Everybody around the instances of the coexistence lab: sites with two tunnels, circuit routers, the VNet's router.
+
+Stock strongSwan, FRR and BIRD, configured as their operators would: the site with both paths as in the cloud's
+interoperability article (Cisco): local preference 200 on the circuit, loopback peers with ebgp-multihop 5.
+"""
+
+from __future__ import annotations
+
+import json
+
+from coexistence_lab import (CIRCUIT_ASN, CIRCUIT_ROUTERS, ROUTER_ASN, VNET_ROUTER, CircuitRouter, CoexistenceLab,
+                             Instance, inner)
+from lab import GW_ASN, Site, command, poll
+from peers import Frr, StrongSwanSite, psk
+
+BFD_MS, BFD_MULTIPLIER = 100, 3
+COMMON = """ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ bgp bestpath as-path multipath-relax
+"""
+
+
+class TunnelEnd(StrongSwanSite):
+    """A charon that carries one of the site's tunnels; its TUN device is the site router's."""
+
+    class Role(Site):
+        """The site as StrongSwanSite knows it, in the namespace of this tunnel."""
+
+        @property
+        def name(self):
+            return f"site{self.index}{self.letter}"
+
+    def __init__(self, lab: CoexistenceLab, site: Site, instance: Instance):
+        self.owner, self.instance, self.device = site, instance, f"tun-{instance.letter}"
+        role = self.Role(site.index)
+        role.letter = instance.letter
+        super().__init__(lab, role, gateway=instance.wan4, secret=psk(site))
+
+    @property
+    def identity(self):
+        return f"{self.owner.name}.example"
+
+    def start(self):
+        self.ns.run("ip", "link", "del", "ipsec0", check=False)  # the stand-in of the last time
+        super().start()
+
+    def set_device(self):
+        router = self.lab.ns[self.owner.name]
+        self.ns.ip(f"link set ipsec0 netns {router.name} name {self.device}",
+                   "link add ipsec0 type bridge", "link set ipsec0 up")  # a stand-in for charon's own routes
+        local, peer = inner(self.owner, self.instance)
+        router.ip(f"link set {self.device} up mtu 1400")
+        # Loopback peers: the gateway's is reached through the tunnel. Else: both ends of the device.
+        router.ip(f"route add {local}/32 dev {self.device}" if self.owner.loopback
+                  else f"addr add {peer}/30 dev {self.device}")
+
+
+class CiscoLike:
+    """The router of a site with a circuit and tunnels. The circuit has local preference 200, so it is preferred as long as
+    it is there; as the gateway prefers it, too, both ways take the same path."""
+
+    def __init__(self, lab: CoexistenceLab, site: Site):
+        self.lab, self.site = lab, site
+        self.frr = Frr(lab, site.name)
+        self.frr.start("zebra")
+        self.frr.start("bfdd")
+        self.frr.start("bgpd", conf=self.config())
+
+    def config(self) -> str:
+        circuit = [router.to_site for router in CIRCUIT_ROUTERS]
+        tunnels = [inner(self.site, instance)[0] for instance in self.lab.ends_of_tunnels]
+        lines = ["bgp community-list standard GSHUT permit graceful-shutdown", "bgp as-path access-list OWN permit ^$",
+                 f"router bgp {self.site.asn}", f" bgp router-id {self.site.loopback}", COMMON]
+        for peer in circuit:
+            lines += [f" neighbor {peer} remote-as {CIRCUIT_ASN}"]
+        for peer in tunnels:
+            lines += [f" neighbor {peer} remote-as {GW_ASN}", f" neighbor {peer} ebgp-multihop 5",
+                      f" neighbor {peer} update-source {self.site.loopback}"]
+        for peer in circuit + tunnels:
+            lines += [f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1", f" neighbor {peer} advertisement-interval 0",
+                      f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
+        lines += [" address-family ipv4 unicast", f"  network {self.site.prefixes[0]}", "  maximum-paths 4"]
+        for peer in circuit + tunnels:
+            lines += [f"  neighbor {peer} activate", f"  neighbor {peer} filter-list OWN out",
+                      f"  neighbor {peer} route-map {'CIRCUIT' if peer in circuit else 'TUNNEL'} in"]
+        lines += [" exit-address-family", "exit"]
+        for name, preference in (("CIRCUIT", 200), ("TUNNEL", 100)):
+            lines += [f"route-map {name} permit 5", " match community GSHUT", " set local-preference 0", "exit",
+                      f"route-map {name} permit 10", f" set local-preference {preference}", "exit"]
+        return "\n".join(lines)
+
+    def routes(self) -> dict[str, set[str]]:
+        return frr_routes(self.frr)
+
+    def devices(self, prefix: str) -> set[str]:
+        """The devices that its best routes to a prefix lead into."""
+        entries = json.loads(self.frr.vtysh(f"show ip route {prefix} json")).get(prefix, [])
+        return {hop.get("interfaceName", "") for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("active")}
+
+
+def frr_routes(frr: Frr) -> dict[str, set[str]]:
+    """Prefix -> the neighbours that its best paths are from."""
+    shown = json.loads(frr.vtysh("show bgp ipv4 unicast json")).get("routes", {})
+    return {prefix: {p.get("peerId", "") for p in paths if p.get("bestpath") or p.get("multipath")} for prefix, paths in shown.items()}
+
+
+class TunnelRouter:
+    """BIRD at a site that has only tunnels."""
+
+    def __init__(self, lab: CoexistenceLab, site: Site):
+        self.lab, self.site = lab, site
+        self.dir = lab.private_dir(f"bird-{site.name}")
+        (self.dir / "bird.conf").write_text(self.config())
+        self.process = lab.spawn(site.name, f"bird-{site.name}", ["bird", "-f", "-c", self.dir / "bird.conf", "-s", self.dir / "ctl",
+                                                                 "-P", self.dir / "pid"])
+        poll("BIRD's control socket", (self.dir / "ctl").exists, 5)
+
+    def config(self) -> str:
+        text = f"""
+log stderr all;
+router id {self.site.lan4}.1;
+protocol device {{ scan time 1; }}
+protocol bfd {{ interface "tun-*" {{ interval {BFD_MS} ms; multiplier {BFD_MULTIPLIER}; }}; }}
+protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; }}
+protocol kernel k4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
+"""
+        for instance in self.lab.ends_of_tunnels:
+            local, peer = inner(self.site, instance)
+            text += f"""
+protocol bgp {instance.name.replace('-', '_')} {{
+  local {peer} as {self.site.asn};
+  neighbor {local} as {GW_ASN};
+  connect delay time 1; connect retry time 2; error wait time 1, 4;
+  hold time 9; keepalive time 3;
+  bfd on;
+  graceful restart aware;
+  ipv4 {{ import all; export where proto = "lan4"; next hop self; }};
+}}
+"""
+        return text
+
+    def birdc(self, *argv) -> str:
+        return command(["birdc", "-s", self.dir / "ctl", *argv])
+
+    def routes(self) -> dict[str, set[str]]:
+        """Prefix -> instances that told it."""
+        found: dict[str, set[str]] = {}
+        prefix = ""
+        for line in self.birdc("show", "route").splitlines():
+            words = line.split()
+            if words and "/" in words[0]:
+                prefix = words[0]
+            for word in words:
+                if word.startswith("[gw_"):
+                    found.setdefault(prefix, set()).add(word[1:].replace("_", "-"))
+        return found
+
+
+class Circuit:
+    """Two circuit routers, each with a session to every instance that has the circuit, and to the sites."""
+
+    def __init__(self, lab: CoexistenceLab):
+        self.lab = lab
+        self.frr: dict[str, Frr] = {}
+        self.sites = [s for s in lab.sites if s.circuit]
+        for router in CIRCUIT_ROUTERS:
+            frr = self.frr[router.name] = Frr(lab, router.name)
+            frr.start("zebra")
+            frr.start("bfdd")
+            frr.start("bgpd", conf=self.config(router))
+
+    def instances(self):
+        return [i for i in self.lab.instances if i.circuit]
+
+    def config(self, router: CircuitRouter) -> str:
+        gateways = [router.local(i) for i in self.instances()]
+        lines = [f"router bgp {CIRCUIT_ASN}", f" bgp router-id {router.address}", COMMON]
+        for peer, asn in [(g, GW_ASN) for g in gateways] + [(router.site_end, s.asn) for s in self.sites]:
+            lines += [f" neighbor {peer} remote-as {asn}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
+                      f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
+        lines += [" address-family ipv4 unicast", "  maximum-paths 4"]
+        for peer in gateways + [router.site_end for _ in self.sites]:
+            lines += [f"  neighbor {peer} activate"]
+        return "\n".join([*lines, " exit-address-family", "exit"])
+
+    def routes(self, router: str = "primary") -> dict[str, set[str]]:
+        return frr_routes(self.frr[router])
+
+    def ports(self) -> list[str]:
+        """Of the circuit's bridge, towards the routers."""
+        return [f"{router.name}-er" for router in CIRCUIT_ROUTERS]
+
+    def links_to_sites(self, state: str):
+        """"down": the provider's side fails; routers and sites see it at once."""
+        for router in CIRCUIT_ROUTERS:
+            self.lab.ns[router.name].ip(f"link set eth1 {state}")
+
+    def graceful_shutdown(self, asked: bool):
+        """Planned work (RFC 8326): what the routers say has the community from now on."""
+        for frr in self.frr.values():
+            frr.vtysh("conf t", f"router bgp {CIRCUIT_ASN}", f"{'' if asked else 'no '}bgp graceful-shutdown")
+
+
+class VnetRouter:
+    """The VNet's router: learns from all instances that publish, and spreads flows over them."""
+
+    def __init__(self, lab: CoexistenceLab):
+        self.lab = lab
+        self.frr = Frr(lab, "rs1")
+        self.frr.start("zebra")
+        self.frr.start("bfdd")
+        lines = [f"router bgp {ROUTER_ASN}", f" bgp router-id {VNET_ROUTER}", COMMON]
+        for instance in lab.instances:
+            peer = instance.vnet4
+            lines += [f" neighbor {peer} remote-as {GW_ASN}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
+                      f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
+        lines += [" address-family ipv4 unicast", "  maximum-paths 8"]
+        for instance in lab.instances:
+            lines += [f"  neighbor {instance.vnet4} activate", f"  neighbor {instance.vnet4} route-map GW in"]
+        lines += [" exit-address-family", "exit", "bgp community-list standard GSHUT permit graceful-shutdown",
+                  "route-map GW permit 5", " match community GSHUT", " set local-preference 0", "exit", "route-map GW permit 10", "exit"]
+        self.frr.start("bgpd", conf="\n".join(lines))
+
+    def routes(self) -> dict[str, set[str]]:
+        return frr_routes(self.frr)
+
+    def next_hops(self, prefix: str) -> set[str]:
+        entries = json.loads(self.frr.vtysh(f"show ip route {prefix} json")).get(prefix, [])
+        return {hop["ip"] for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("active")}
+
+
