@@ -68,15 +68,17 @@ bool is_private_asn(std::uint32_t asn) {
 }
 
 AsPath AsPath::prepended(std::uint32_t asn, unsigned count) const {
+  if (count == 0) return *this;
   std::vector<AsSegment> out = segments_;
   if (out.empty() || out.front().type != AsSegment::Type::kSequence) out.insert(out.begin(), AsSegment{});
   out.front().asns.insert(out.front().asns.begin(), count, asn);
   return AsPath(std::move(out));
 }
 
-AsPath AsPath::without_private() const {
+AsPath AsPath::without_private(std::uint32_t keep) const {
   std::vector<AsSegment> out = segments_;
-  for (AsSegment& s : out) std::erase_if(s.asns, is_private_asn);
+  for (AsSegment& s : out)
+    std::erase_if(s.asns, [keep](std::uint32_t asn) { return asn != keep && is_private_asn(asn); });
   std::erase_if(out, [](const AsSegment& s) { return s.asns.empty(); });
   return AsPath(std::move(out));
 }

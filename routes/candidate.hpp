@@ -73,8 +73,9 @@ class AsPath {
 
   /// The same path with `asn` in front of it, `count` times.
   AsPath prepended(std::uint32_t asn, unsigned count) const;
-  /// Without any private AS number (RFC 6996), FRR's "remove-private-AS all"; empty segments go.
-  AsPath without_private() const;
+  /// Without any private AS number (RFC 6996) but `keep`, by which the peer sees a loop: FRR's "remove-private-AS all".
+  /// Empty segments go.
+  AsPath without_private(std::uint32_t keep = 0) const;
   /// `from` becomes `to`, FRR's "as-override".
   AsPath replaced(std::uint32_t from, std::uint32_t to) const;
   /// "65021 65022 {64512,64513}", as every router prints it.
@@ -85,7 +86,11 @@ class AsPath {
   std::vector<AsSegment> segments_;
 };
 
-inline constexpr std::uint32_t kGracefulShutdown = 0xffff0000;  // RFC 8326: 65535:0
+inline constexpr std::uint32_t kGracefulShutdown = 0xffff0000;   // RFC 8326: 65535:0
+inline constexpr std::uint32_t kBlackhole = 0xffff029a;          // RFC 7999: 65535:666
+inline constexpr std::uint32_t kNoExport = 0xffffff01;           // RFC 1997
+inline constexpr std::uint32_t kNoAdvertise = 0xffffff02;        // RFC 1997
+inline constexpr std::uint32_t kNoExportSubconfed = 0xffffff03;  // RFC 1997; FRR's "local-AS"
 inline constexpr std::uint32_t kDefaultLocalPreference = 100;
 
 struct Attributes {

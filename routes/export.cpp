@@ -40,12 +40,15 @@ constexpr std::array<Row, kRoles> kTable = {{
     {{Cell::kIfPublishing, kNo, kNo, kNo, kNo}},
 }};
 
-bool is_site(SourceKind kind) { return role_of(kind) == Role::kSite; }
-
 ExportVerdict no(std::string line) { return {Told::kNo, std::move(line)}; }
 
 bool is_isolated(const Policy& policy, const Source& source) {
   return policy.peer(source.name).isolation == Isolation::kIsolated;
+}
+
+bool is_isolated(const Policy& policy, const Candidate& route) {
+  if (route.source->kind == SourceKind::kPartner) return route.attributes->has_community(kIsolatedCommunity);
+  return is_isolated(policy, *route.source);
 }
 
 std::string cell_name(SourceKind from, SourceKind to) {
@@ -67,11 +70,20 @@ std::optional<ExportVerdict> check_table(const Policy& policy, const Candidate& 
       if (policy.transit == Transit::kClosed) return no(cell_name(from, to.kind) + " needs transit: true");
       break;
     case Cell::kUnlessIsolated:
-      if (is_isolated(policy, to) || is_isolated(policy, *route.source)) {
+      if (is_isolated(policy, to) || is_isolated(policy, route)) {
         return no(cell_name(from, to.kind) + ": a site is isolated");
       }
       break;
   }
+  return std::nullopt;
+}
+
+/// RFC 1997: what the route's sender wants to be told no further.
+std::optional<ExportVerdict> check_well_known(const Attributes& a, const Source& to) {
+  if (a.has_community(kNoAdvertise)) return no("community: no-advertise");
+  if (to.type != PeerType::kEbgp) return std::nullopt;
+  if (a.has_community(kNoExport)) return no("community: no-export");
+  if (a.has_community(kNoExportSubconfed)) return no("community: local-AS");
   return std::nullopt;
 }
 
@@ -81,7 +93,7 @@ std::optional<ExportVerdict> check_peer(const Policy& policy, const Prefix& pref
   const PeerPolicy& peer = policy.peer(to.name);
   if (route.source->name == to.name) return no("loop: learned from this peer");
   const bool same_site = !to.site.empty() && to.site == route.source->site;
-  if (same_site && is_site(to.kind)) return no("loop: learned from another tunnel of this site");
+  if (same_site) return no("loop: learned from another tunnel of this site");
   if (prefix.length() == 0 && to.type != PeerType::kIbgp && peer.advertise_default_route == DefaultRoute::kRefuse) {
     return no("safe prefixes: the default route is not advertised to this peer");
   }
@@ -89,6 +101,7 @@ std::optional<ExportVerdict> check_peer(const Policy& policy, const Prefix& pref
       route.attributes->as_path.contains(to.peer_asn)) {
     return no("loop: the peer's own AS is in the path, it would refuse it");
   }
+  if (const auto refused = check_well_known(*route.attributes, to)) return refused;
   if (peer.export_filter.empty()) return std::nullopt;
   const auto hit =
       std::ranges::find_if(peer.export_filter, [&](const FilterLine& l) { return l.range.contains(prefix); });
@@ -106,23 +119,29 @@ bool matches(const Match& m, const Prefix& prefix, const Candidate& route, const
           std::ranges::any_of(m.prefixes, [&](const PrefixRange& r) { return r.contains(prefix); }));
 }
 
+/// Before rules. A peer's MED goes no further than this AS (RFC 4271 5.1.4); what bgpd originates has 0.
+std::optional<std::uint32_t> told_med(const Candidate& route, const Source& to) {
+  if (route.source->type == PeerType::kLocal) return route.attributes->med.value_or(0);
+  return to.type == PeerType::kIbgp ? route.attributes->med : std::nullopt;
+}
+
 /// What is carried to the partner only.
-void shape_for_partner(const Candidate& route, Attributes& a) {
+void shape_for_partner(const Policy& policy, const Candidate& route, Attributes& a) {
   a.weight = 0;
-  const std::uint32_t mark = class_community(route.source->kind);
-  if (!a.has_community(mark)) a.communities.push_back(mark);
+  a.communities.push_back(class_community(route.source->kind));
+  if (is_isolated(policy, route)) a.communities.push_back(kIsolatedCommunity);
 }
 
 void shape_for_ebgp(const Policy& policy, const PeerPolicy& peer, const Source& to, unsigned prepends, Attributes& a) {
   a.weight = 0;
   a.local_preference.reset();
-  for (std::size_t kind = 0; kind < kSourceKinds; ++kind) {
-    std::erase(a.communities, class_community(static_cast<SourceKind>(kind)));
-  }
-  // In bgpd's order: private AS numbers go first, then the peer's own is replaced, then ours comes in front.
-  if (peer.private_asns == PrivateAsns::kRemove) a.as_path = a.as_path.without_private();
+  std::erase_if(a.communities, is_internal_community);
+  // In bgpd's order: prepends come first, so a private AS number of ours goes with the other private ones; then the
+  // peer's own is replaced, then ours comes in front.
+  a.as_path = a.as_path.prepended(policy.safe.gateway_asn, prepends);
+  if (peer.private_asns == PrivateAsns::kRemove) a.as_path = a.as_path.without_private(to.peer_asn);
   if (peer.as_override == AsOverride::kYes) a.as_path = a.as_path.replaced(to.peer_asn, policy.safe.gateway_asn);
-  a.as_path = a.as_path.prepended(policy.safe.gateway_asn, 1 + prepends);
+  a.as_path = a.as_path.prepended(policy.safe.gateway_asn, 1);
 }
 
 }  // namespace
@@ -137,13 +156,13 @@ ExportVerdict apply_export(const Policy& policy, const Prefix& prefix, const Can
   if (const auto refused = check_table(policy, route, to)) return *refused;
   ExportVerdict verdict{Told::kYes, cell_name(original_kind(*route.source, *route.attributes), to.kind)};
   attributes = *route.attributes;
-  attributes.med.reset();
+  attributes.med = told_med(route, to);
   unsigned prepends = 0;
   for (const Rule& rule : policy.export_rules) {
     if (!matches(rule.match, prefix, route, to)) continue;
     verdict.line = std::format("policy {}", rule.name);
     if (rule.action == Action::kRefuse) return no(verdict.line);
-    if (rule.set.med) attributes.med = rule.set.med;
+    if (rule.set.med && to.type == PeerType::kEbgp) attributes.med = rule.set.med;
     for (const std::uint32_t community : rule.set.add_communities) {
       if (!attributes.has_community(community)) attributes.communities.push_back(community);
     }
@@ -151,8 +170,7 @@ ExportVerdict apply_export(const Policy& policy, const Prefix& prefix, const Can
     break;
   }
   if (to.type == PeerType::kIbgp) {
-    attributes.med = route.attributes->med;
-    shape_for_partner(route, attributes);
+    shape_for_partner(policy, route, attributes);
   } else {
     shape_for_ebgp(policy, policy.peer(to.name), to, prepends, attributes);
   }

@@ -33,7 +33,8 @@ struct ExportVerdict {
 };
 
 /// Whether peer `to` is told `route` (a best one), and by which line. `attributes` become what it is told: local
-/// preference and weight never leave, MED only when a rule sets it, the next hop is bgpd's to set.
+/// preference leaves to the partner only, weight never, MED only when a rule sets it (or it is ours, 0), the next hop
+/// is bgpd's to set. The partner hears the class of the route and whether its site is isolated, as communities.
 ExportVerdict apply_export(const Policy& policy, const Prefix& prefix, const Candidate& route, const Source& to,
                            Attributes& attributes);
 

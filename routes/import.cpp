@@ -9,13 +9,6 @@ namespace {
 
 constexpr std::uint16_t kLocalWeight = 32768;  // FRR's, of what it originates
 
-// 65515:1200 and on; told to nobody but the partner.
-constexpr std::uint32_t kClassCommunities = 65515U << 16 | 1200U;
-
-bool is_class_community(std::uint32_t community) {
-  return community >= kClassCommunities && community < kClassCommunities + kSourceKinds;
-}
-
 bool is_local(const Source& source) { return source.type == PeerType::kLocal; }
 
 bool match_source(const Match& m, const Source& s) {
@@ -83,7 +76,7 @@ ClassWeights class_weights(Prefer prefer) {
   ClassWeights w{};
   w[std::to_underlying(SourceKind::kVnet)] = kLocalWeight;
   w[std::to_underlying(SourceKind::kSpoke)] = kLocalWeight;
-  w[std::to_underlying(SourceKind::kStaticSite)] = kLocalWeight;
+  w[std::to_underlying(SourceKind::kStaticSite)] = vpn;
   w[std::to_underlying(SourceKind::kCircuit)] = circuit;
   w[std::to_underlying(SourceKind::kVpnTunnel)] = vpn;
   w[std::to_underlying(SourceKind::kBranchVnet)] = vpn;
@@ -91,13 +84,18 @@ ClassWeights class_weights(Prefer prefer) {
   return w;
 }
 
-std::uint32_t class_community(SourceKind original) { return kClassCommunities + std::to_underlying(original); }
+bool is_internal_community(std::uint32_t community) {
+  return community >= kFirstInternalCommunity && community < kFirstInternalCommunity + kInternalCommunities;
+}
+
+std::uint32_t class_community(SourceKind original) { return kFirstInternalCommunity + std::to_underlying(original); }
 
 SourceKind original_kind(const Source& source, const Attributes& attributes) {
   if (source.kind != SourceKind::kPartner) return source.kind;
-  const auto it = std::ranges::find_if(attributes.communities, is_class_community);
-  if (it == attributes.communities.end()) return SourceKind::kPartner;
-  return static_cast<SourceKind>(*it - kClassCommunities);
+  for (std::size_t kind = 0; kind < kSourceKinds; ++kind) {
+    if (attributes.has_community(class_community(static_cast<SourceKind>(kind)))) return static_cast<SourceKind>(kind);
+  }
+  return SourceKind::kPartner;
 }
 
 const PeerPolicy& Policy::peer(std::string_view name) const {
@@ -163,7 +161,7 @@ std::optional<ImportVerdict> Importer::run_filter(const Source& source, const Pe
   return ImportVerdict{static_cast<LineId>(first_filter_line_.find(source.name)->second + index), hit->action};
 }
 
-// Steps 2 to 6; those that need a prefix are left out without one.
+// Steps 2 to 7; those that need a prefix are left out without one.
 ImportVerdict Importer::run(const Source& source, const Prefix* prefix, Attributes& a) const {
   ImportVerdict verdict{is_local(source) ? kLineLocal : kLineAccept, Action::kAccept};
   if (!is_local(source)) {
@@ -179,7 +177,7 @@ ImportVerdict Importer::run(const Source& source, const Prefix* prefix, Attribut
     if (const auto line = check_path(policy_->safe, peer, source, a.as_path)) return {*line, Action::kRefuse};
   }
   // 4
-  if (source.kind != SourceKind::kPartner) std::erase_if(a.communities, is_class_community);
+  if (source.kind != SourceKind::kPartner) std::erase_if(a.communities, is_internal_community);
   a.weight = policy_->weights[std::to_underlying(original_kind(source, a))];
   // 5
   for (const OwnRule& own : rules_) {
@@ -195,6 +193,10 @@ ImportVerdict Importer::run(const Source& source, const Prefix* prefix, Attribut
     a.weight = 0;
     a.local_preference = 0;
     verdict.line = kLineGracefulShutdown;
+  }
+  // 7
+  if (!is_local(source) && a.has_community(kBlackhole) && !a.has_community(kNoExport)) {
+    a.communities.push_back(kNoExport);
   }
   return verdict;
 }

@@ -7,6 +7,7 @@
 //   4 class            the weight of the kind of source; who is not the partner cannot claim a class by community
 //   5 rules            by name, first match wins: refuse, or set local preference, weight, MED, communities, prepends
 //   6 GRACEFUL_SHUTDOWN (RFC 8326) makes weight and local preference 0: a last resort whatever the rules say
+//   7 BLACKHOLE (RFC 7999 3.2) adds NO_EXPORT, as bgpd does by itself
 // Local sources (VNet, static sites, spokes) are configuration: only 4 and 5 apply.
 // Pure; an Importer is immutable: any thread.
 #pragma once
@@ -95,7 +96,8 @@ enum class Transit : std::uint8_t { kClosed, kOpen };
 enum class Publishing : std::uint8_t { kPublishes, kSilent };
 
 using ClassWeights = std::array<std::uint16_t, kSourceKinds>;  // by SourceKind
-/// FRR's weight of what it originates: VNet, static sites, spokes; the better class has 200, the other 100.
+/// VNet and spokes: FRR's weight of what it originates. The better of circuit and VPN has 200, the other 100; a static
+/// site is VPN like any other (and wins over learned routes as locally originated).
 enum class Prefer : std::uint8_t { kCircuit, kVpn };
 ClassWeights class_weights(Prefer prefer);
 
@@ -112,8 +114,15 @@ struct Policy {
 };
 using PolicyPtr = std::shared_ptr<const Policy>;
 
+// Communities of the gateway's own (65515:1200 to 65515:1219): bgpd has them between import and export, and the partner
+// is told them. Nobody else hears them, and nobody else can set them.
+bool is_internal_community(std::uint32_t community);
+inline constexpr std::uint32_t kFirstInternalCommunity = 65515U << 16 | 1200U;
+inline constexpr std::uint32_t kInternalCommunities = 20;
 /// Carried to the partner, which gives the route the weight of its original class.
 std::uint32_t class_community(SourceKind original);
+/// Carried to the partner: other sites are not told.
+inline constexpr std::uint32_t kIsolatedCommunity = 65515U << 16 | 1210U;
 /// The class that a route of the partner had at its source; kPartner when it says nothing.
 SourceKind original_kind(const Source& source, const Attributes& attributes);
 
@@ -152,7 +161,7 @@ class Importer {
 
   /// Step 1 alone, for a peer that is not local. Fast: most prefixes need one look at their first byte.
   std::optional<LineId> check_safe(const PeerPolicy& peer, const Prefix& prefix) const;
-  /// Whether any of the steps 2 to 6 looks at the prefix for this source; if not, their outcome is the same for all
+  /// Whether any of the steps 2 to 7 looks at the prefix for this source; if not, their outcome is the same for all
   /// prefixes with the same attributes, and apply_to_path() has it.
   bool depends_on_prefix(const Source& source) const;
   ImportVerdict apply_to_path(const Source& source, Attributes& attributes) const;

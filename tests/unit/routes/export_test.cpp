@@ -101,6 +101,16 @@ TEST(Export, AnIsolatedSiteNeitherHearsNorIsHeardByOthers) {
   speaker.peers["a"].isolation = Isolation::kIsolated;
   EXPECT_EQ(told(speaker, from(kVpnTunnel), peer(kVpnTunnel)), Told::kNo);
   EXPECT_EQ(told(speaker, from(kVpnTunnel), peer(kVnet)), Told::kYes);
+  // The other instance knows from a community.
+  Attributes out;
+  apply_export(speaker, net("10.20.0.0/16"), from(kVpnTunnel), peer(kPartner), out);
+  EXPECT_TRUE(out.has_community(kIsolatedCommunity));
+  Build carried;
+  carried.source.kind = kPartner;
+  carried.source.type = PeerType::kIbgp;
+  carried.attributes.communities = out.communities;
+  EXPECT_EQ(told({}, carried(), peer(kVpnTunnel)), Told::kNo);
+  EXPECT_EQ(told({}, carried(), peer(kBranchVnet)), Told::kYes);
 }
 
 TEST(Export, WhatHoldsWhateverTheTableSays) {
@@ -115,6 +125,15 @@ TEST(Export, WhatHoldsWhateverTheTableSays) {
   Source second = peer(kVpnTunnel);
   second.site = "paris";
   EXPECT_EQ(line({}, paris, second), "loop: learned from another tunnel of this site");
+  for (const auto& [community, name] : {std::pair{kNoAdvertise, "no-advertise"}, std::pair{kNoExport, "no-export"},
+                                        std::pair{kNoExportSubconfed, "local-AS"}}) {
+    Build quiet;
+    quiet.attributes.communities = {community};
+    EXPECT_EQ(line({}, quiet(), peer(kVpnTunnel)), std::format("community: {}", name));
+    Attributes partner;
+    EXPECT_EQ(apply_export({}, net("10.20.0.0/16"), quiet(), peer(kPartner), partner).told,
+              community == kNoAdvertise ? Told::kNo : Told::kYes);
+  }
   EXPECT_EQ(line({}, paris, peer(kVpnTunnel), "0.0.0.0/0"),
             "safe prefixes: the default route is not advertised to this peer");
   Build loop;
@@ -150,7 +169,15 @@ TEST(Export, WhatIsToldLooksAsOrdered) {
   EXPECT_EQ(out.local_preference, std::nullopt);
   p.peers["to"].private_asns = PrivateAsns::kRemove;
   apply_export(p, net("10.20.0.0/16"), b(), peer(kVpnTunnel), out);
-  EXPECT_EQ(out.as_path.to_string(), "65515 65515 65515 3");
+  EXPECT_EQ(out.as_path.to_string(), "65515 65515 3") << "our prepends are private, too; the peer's own stays for it";
+
+  Build local;
+  local.source.type = PeerType::kLocal;
+  local.source.kind = kVnet;
+  local.attributes = {};
+  apply_export({}, net("10.0.0.0/16"), local(), peer(kVpnTunnel), out);
+  EXPECT_EQ(out.med, 0U) << "bgpd says 0 of what it originates";
+  EXPECT_EQ(out.as_path.to_string(), "65515");
 
   const ExportVerdict partner = apply_export({}, net("10.20.0.0/16"), b(), peer(kPartner), out);
   EXPECT_EQ(partner.told, Told::kYes);

@@ -133,6 +133,29 @@ TEST(Import, ClassesAreWeightsAndThePartnerCarriesThem) {
   EXPECT_EQ(weight(Prefer::kCircuit, kPartner, {}), 0);
   EXPECT_EQ(weight(Prefer::kCircuit, kVpnTunnel, {class_community(kCircuit)}), 100) << "a site cannot claim to be it";
   EXPECT_EQ(weight(Prefer::kCircuit, kCircuit, {kGracefulShutdown}), 0) << "last, whatever its class";
+  EXPECT_EQ(weight(Prefer::kCircuit, kPartner, {class_community(kStaticSite)}), 100) << "a static site is VPN";
+  EXPECT_EQ(weight(Prefer::kVpn, kPartner, {class_community(kStaticSite)}), 200);
+}
+
+TEST(Import, OurCommunitiesAreNobodyElses) {
+  const Importer importer(std::make_shared<const Policy>());
+  Build b;
+  b.attributes.communities = {77, kIsolatedCommunity, class_community(SourceKind::kVnet)};
+  Attributes a = b.attributes;
+  importer.apply(b.source, net("10.50.0.0/16"), a);
+  EXPECT_EQ(a.communities, (std::vector<std::uint32_t>{77}));
+  b.source.kind = SourceKind::kPartner;
+  a = b.attributes;
+  importer.apply(b.source, net("10.50.0.0/16"), a);
+  EXPECT_EQ(a.communities, b.attributes.communities);
+}
+
+TEST(Import, ABlackholeIsToldToNobodyOutside) {
+  const Importer importer(std::make_shared<const Policy>());
+  Build b;
+  b.attributes.communities = {kBlackhole};
+  importer.apply(b.source, net("10.50.0.0/16"), b.attributes);
+  EXPECT_EQ(b.attributes.communities, (std::vector<std::uint32_t>{kBlackhole, kNoExport}));
 }
 
 TEST(Import, TheFastWayAgreesWithTheReference) {
