@@ -37,12 +37,14 @@ struct PrefixRange {
   std::uint8_t shortest = 0;
   std::uint8_t longest = 128;
   bool contains(const Prefix& p) const { return p.length() >= shortest && p.length() <= longest && within.contains(p); }
+  friend bool operator==(const PrefixRange&, const PrefixRange&) = default;
 };
 
 struct FilterLine {
   std::string name;  // "paris-in/10"
   PrefixRange range;
   Action action = Action::kAccept;
+  friend bool operator==(const FilterLine&, const FilterLine&) = default;
 };
 
 /// Every condition that is there must hold; one without conditions matches all.
@@ -54,6 +56,7 @@ struct Match {
   std::vector<PrefixRange> prefixes{};
   std::optional<std::uint32_t> community{};
   std::optional<std::uint32_t> asn_in_path{};
+  friend bool operator==(const Match&, const Match&) = default;
 };
 
 struct Set {
@@ -62,6 +65,7 @@ struct Set {
   std::optional<std::uint32_t> med{};
   std::vector<std::uint32_t> add_communities{};
   std::uint8_t prepend = 0;  // import: the neighbour's AS once more, this often; export: our own
+  friend bool operator==(const Set&, const Set&) = default;
 };
 
 /// One line of the operator's `policy:`.
@@ -70,6 +74,7 @@ struct Rule {
   Match match{};
   Action action = Action::kAccept;
   Set set{};
+  friend bool operator==(const Rule&, const Rule&) = default;
 };
 
 /// The same step of AS paths for every route of a peer.
@@ -90,6 +95,7 @@ struct PeerPolicy {
   PrivateAsns private_asns = PrivateAsns::kKeep;  // when advertising
   AsOverride as_override = AsOverride::kNo;       // when advertising
   Isolation isolation = Isolation::kSeesOtherSites;
+  friend bool operator==(const PeerPolicy&, const PeerPolicy&) = default;
 };
 
 enum class Transit : std::uint8_t { kClosed, kOpen };
@@ -111,6 +117,7 @@ struct Policy {
   Publishing vnet = Publishing::kPublishes;                // this pair tells the VNet
 
   const PeerPolicy& peer(std::string_view name) const;
+  friend bool operator==(const Policy&, const Policy&) = default;
 };
 using PolicyPtr = std::shared_ptr<const Policy>;
 

@@ -36,6 +36,7 @@ struct ImportPolicy {
   std::vector<Prefix> vnet_prefixes{};
   DefaultRoute default_route = DefaultRoute::kRefuse;
   std::vector<std::uint32_t> allowed_asns{};  // reserved ones that are fine here (the partner pair's)
+  friend bool operator==(const ImportPolicy&, const ImportPolicy&) = default;
 };
 
 enum class Refusal : std::uint8_t {

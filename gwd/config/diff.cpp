@@ -111,7 +111,9 @@ class Differ {
     const auto read = [&](const Message& message) {
       std::vector<std::string> out;
       for (int i = 0; i < reflection.FieldSize(message, &field); ++i)
-        out.push_back(reflection.GetRepeatedString(message, &field, i));
+        out.push_back(field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32
+                          ? std::to_string(reflection.GetRepeatedUInt32(message, &field, i))
+                          : reflection.GetRepeatedString(message, &field, i));
       return out;
     };
     const std::vector<std::string> from = read(pair.from);

@@ -5,8 +5,12 @@
 namespace gw::config {
 
 std::string enum_word(const google::protobuf::EnumValueDescriptor& value) {
-  std::string prefix;
-  for (const char c : value.type()->name()) prefix += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  std::string prefix;  // of DontFragment: DONT_FRAGMENT_
+  for (const char c : value.type()->name()) {
+    const bool small = c >= 'a' && c <= 'z';
+    if (!small && !prefix.empty()) prefix += '_';
+    prefix += small ? static_cast<char>(c - 'a' + 'A') : c;
+  }
   prefix += '_';
   std::string_view name = value.name();
   if (name.starts_with(prefix)) name.remove_prefix(prefix.size());

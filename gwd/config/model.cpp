@@ -7,9 +7,10 @@
 #include "gwd/config/asn.hpp"
 #include "gwd/config/esp_proposals.hpp"
 #include "gwd/config/metrics_address.hpp"
+#include "gwd/config/policy.hpp"
 #include "gwd/config/profiles.hpp"
 #include "gwd/config/proposals.hpp"
-#include "gwd/config/secret_file.hpp"
+#include "gwd/config/sessions.hpp"
 #include "gwd/config/slots.hpp"
 
 namespace gw::config {
@@ -17,11 +18,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr seconds kDefaultKeepalive{60};  // the clouds' BGP timers
-constexpr seconds kDefaultHold{180};
-constexpr std::chrono::milliseconds kDefaultBfdInterval{100};
-constexpr std::uint8_t kDefaultBfdMultiplier = 3;
-constexpr std::uint32_t kDefaultMaxRoutes = 4000;
+constexpr std::uint8_t kDefaultMultihop = 5;
 constexpr std::uint32_t kDefaultMtu = 1400;
 constexpr std::uint32_t kDefaultMss = 1350;
 constexpr std::uint32_t kMssBelowMtu = 50;  // 1350 at 1400
@@ -75,57 +72,6 @@ Status resolve_profile(const v1::Profile& profile, TunnelModel& tunnel) {
   return {};
 }
 
-// Reads the secrets of one tunnel; in the forgiving mode a lost one is the tunnel's fault and not the document's.
-class SecretReader {
- public:
-  SecretReader(const ResolveOptions& options, std::string& fault) : options_(options), fault_(fault) {}
-  Result<Secret> read(const std::string& file) {
-    auto secret = read_secret_file(resolve_path(file, options_.base_dir));
-    if (secret || options_.secrets == UnreadableSecrets::kRefuse) return secret;
-    fault_ = secret.error().message;
-    return Secret();
-  }
-
- private:
-  const ResolveOptions& options_;
-  std::string& fault_;
-};
-
-Result<BfdSettings> resolve_bfd(const v1::Bfd& bfd) {
-  BfdSettings out{kDefaultBfdInterval, kDefaultBfdMultiplier};
-  if (!bfd.interval().empty()) {
-    GW_TRY_ASSIGN(out.interval, parse_duration(bfd.interval()));
-  }
-  if (bfd.multiplier() != 0) out.multiplier = static_cast<std::uint8_t>(bfd.multiplier());
-  return out;
-}
-
-Result<BgpSettings> resolve_bgp(const v1::ConnectionBgp& bgp, const InnerPair& pair, std::uint32_t peer_asn,
-                                SecretReader secrets) {
-  BgpSettings out;
-  out.local = pair.local;
-  out.peer = pair.peer;
-  out.peer_asn = peer_asn;
-  out.hold = kDefaultHold;
-  if (!bgp.hold().empty()) {
-    GW_TRY_ASSIGN(out.hold, whole_seconds(bgp.hold()));
-  }
-  out.keepalive = std::min(kDefaultKeepalive, std::max(seconds(1), out.hold / 3));
-  if (!bgp.keepalive().empty()) {
-    GW_TRY_ASSIGN(out.keepalive, whole_seconds(bgp.keepalive()));
-  }
-  if (!bgp.md5_file().empty()) {
-    GW_TRY_ASSIGN(out.md5, secrets.read(bgp.md5_file()));
-    out.md5_unreadable = out.md5.empty();
-  }
-  out.graceful_restart = !bgp.no_graceful_restart();
-  out.max_routes = bgp.max_routes() == 0 ? kDefaultMaxRoutes : bgp.max_routes();
-  if (bgp.has_bfd()) {
-    GW_TRY_ASSIGN(out.bfd, resolve_bfd(bgp.bfd()));
-  }
-  return out;
-}
-
 Initiate resolve_initiate(v1::Initiate initiate) {
   switch (initiate) {
     case v1::INITIATOR_ONLY: return Initiate::kInitiatorOnly;
@@ -155,6 +101,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   tunnel.connection = connection.name();
   tunnel.site = slot.remote.site->name();
   tunnel.site_device = slot.remote.device->name();
+  if (slot.remote.site->kind() == v1::SITE_KIND_VNET) tunnel.kind = routes::SourceKind::kBranchVnet;
   tunnel.tunnel_id = id;
   tunnel.device = std::format("tun{}", id);
   GW_TRY(resolve_addresses(slot, tunnel));
@@ -169,6 +116,17 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   GW_TRY_ASSIGN(tunnel.outer, resolve_outer(connection.outer_header()));
   GW_TRY_ASSIGN(tunnel.static_prefixes, prefixes(slot.remote.site->static_()));
   return tunnel;
+}
+
+Result<BgpSettings> resolve_session(const TunnelSlot& slot, InnerPair ends, SecretReader secrets) {
+  const v1::Device& device = *slot.remote.device;
+  if (!device.loopback().empty()) {
+    GW_TRY_ASSIGN(ends.peer, IpAddress::parse(device.loopback()));
+  }
+  GW_TRY_ASSIGN(BgpSettings bgp, resolve_tunnel_bgp(slot.connection->bgp(), ends, slot.remote.site->asn(), secrets));
+  if (!device.loopback().empty())
+    bgp.multihop = device.multihop() == 0 ? kDefaultMultihop : static_cast<std::uint8_t>(device.multihop());
+  return bgp;
 }
 
 Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, GatewayModel& model) {
@@ -186,8 +144,7 @@ Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, 
     if (slot.remote.site->asn() != 0) {
       const auto pair = pairs.find(slot.name);
       if (pair == pairs.end()) return fail(Errc::kLimit, std::format("{}: no inner addresses for BGP", slot.name));
-      auto bgp = resolve_bgp(slot.connection->bgp(), pair->second, slot.remote.site->asn(),
-                             SecretReader(options, tunnel->fault));
+      auto bgp = resolve_session(slot, pair->second, SecretReader(options, tunnel->fault));
       if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
       tunnel->bgp = std::move(*bgp);
     }
@@ -212,6 +169,10 @@ Status resolve_instance(const v1::Instance& instance, GatewayModel& model) {
   model.instance = instance.name();
   model.wan_interface = instance.wan().interface();
   model.vnet_interface = instance.vnet().interface();
+  model.circuit_interface = instance.circuit().interface();
+  if (!instance.vnet().address().empty()) {
+    GW_TRY_ASSIGN(model.vnet_address, IpAddress::parse(instance.vnet().address()));
+  }
   std::optional<IpAddress> first_v4;
   for (const v1::EndpointAddress& endpoint : instance.wan().endpoints()) {
     WanEndpoint out;
@@ -247,12 +208,19 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
   if (!config.vnet().next_hop().empty()) {
     GW_TRY_ASSIGN(model.vnet_next_hop, IpAddress::parse(config.vnet().next_hop()));
   }
+  for (const v1::Peering& peering : config.vnet().peerings()) {
+    if (!peering.use_remote_gateways()) continue;
+    GW_TRY_ASSIGN(std::vector<Prefix> own, prefixes(peering.prefixes()));
+    model.spokes.push_back({peering.name(), std::move(own)});
+  }
   const std::string& metrics = config.management().metrics();
   GW_TRY_ASSIGN(const MetricsAddress listen,
                 parse_metrics_address(metrics.empty() ? kDefaultMetrics : std::string_view(metrics)));
   model.metrics_address = listen.address.to_string();
   model.metrics_port = listen.port;
   GW_TRY(resolve_tunnels(config, options, model));
+  GW_TRY(resolve_sessions(config, options, model));
+  GW_TRY_ASSIGN(model.policy, resolve_policy(config, model));
   return model;
 }
 

@@ -14,6 +14,7 @@
 #include "base/secret.hpp"
 #include "gw/config/v1/config.pb.h"
 #include "gwd/config/outer.hpp"
+#include "routes/import.hpp"
 
 namespace gw::config {
 
@@ -65,19 +66,22 @@ struct BgpSettings {
   bool graceful_restart = true;
   std::uint32_t max_routes = 0;
   std::optional<BfdSettings> bfd;  // none: BGP's timers only
+  std::uint8_t multihop = 0;       // hops to the peer; 0: it is at the other end of the link
+  bool unnumbered = false;         // over link-local addresses: local and peer are not used
   friend bool operator==(const BgpSettings&, const BgpSettings&) = default;
 };
 
 enum class Initiate : std::uint8_t { kDefault, kInitiatorOnly, kResponderOnly };
 
 struct TunnelModel {
-  std::string name;             // "paris-ce1/gw-a"
-  std::string connection;       // "paris-ce1"
-  std::string site;             // "paris"
-  std::string site_device;      // "ce1"
-  std::uint32_t tunnel_id = 0;  // 1..2^24-1: if_id of the SAs; stable, see allocate.hpp
-  std::string device;           // TUN device, "tun" + tunnel_id: at most 11 characters
-  IpAddress local;              // endpoint address on the wan interface
+  std::string name;                                          // "paris-ce1/gw-a"
+  std::string connection;                                    // "paris-ce1"
+  std::string site;                                          // "paris"
+  std::string site_device;                                   // "ce1"
+  routes::SourceKind kind = routes::SourceKind::kVpnTunnel;  // or kBranchVnet
+  std::uint32_t tunnel_id = 0;                               // 1..2^24-1: if_id of the SAs; stable, see allocate.hpp
+  std::string device;                                        // TUN device, "tun" + tunnel_id: at most 11 characters
+  IpAddress local;                                           // endpoint address on the wan interface
   IpAddress remote;
   std::string local_identity;  // the public address where a 1:1 NAT is in front
   std::string remote_identity;
@@ -104,6 +108,23 @@ struct WanEndpoint {
   friend bool operator==(const WanEndpoint&, const WanEndpoint&) = default;
 };
 
+/// A BGP session that is not a tunnel's.
+struct SessionModel {
+  std::string name;  // "er1-primary/gw-a", "vnet:rs1/gw-a", "instance:gw-b", "partner:10.0.0.6"
+  routes::SourceKind kind = routes::SourceKind::kCircuit;  // or kVnet (a router), kPartner
+  std::string circuit;                                     // "er1"; empty: none
+  std::string interface;                                   // the peer is on link there
+  BgpSettings bgp;
+  std::string fault;  // as TunnelModel::fault
+  friend bool operator==(const SessionModel&, const SessionModel&) = default;
+};
+
+struct SpokeModel {
+  std::string name;
+  std::vector<Prefix> prefixes;
+  friend bool operator==(const SpokeModel&, const SpokeModel&) = default;
+};
+
 struct GatewayModel {
   std::string gateway;
   std::string instance;
@@ -114,7 +135,13 @@ struct GatewayModel {
   std::string vnet_interface;
   std::vector<Prefix> vnet_prefixes;
   std::optional<IpAddress> vnet_next_hop;  // for VNet prefixes that are not on link
-  std::string metrics_address;             // "127.0.0.1"
+  std::optional<IpAddress> vnet_address;   // this instance's own; set if there are sessions on the VNet
+  std::vector<SpokeModel> spokes;          // with gateway transit only
+  std::string circuit_interface;           // empty: none
+  std::vector<InterfaceAddress> circuit_addresses;
+  std::vector<SessionModel> sessions;
+  routes::Policy policy;
+  std::string metrics_address;  // "127.0.0.1"
   std::uint16_t metrics_port = 0;
   std::vector<TunnelModel> tunnels;  // by connection, in the document's order; disabled ones included
 

@@ -89,5 +89,19 @@ void check_gateway(Rules& rules);      // gateway, vnet, management
 void check_sites(Rules& rules);        // sites and their static prefixes
 void check_connections(Rules& rules);  // profiles, connections
 void check_tunnels(Rules& rules);      // what only shows once connections meet instances
+void check_coexistence(Rules& rules);  // circuits, vnet.routers, vnet.peerings, coexistence
+void check_policy(Rules& rules);
+
+// Parts that stand in several places.
+/// A `bgp` block.
+void check_session(Rules& rules, const Path& path, const v1::BgpSession& bgp);
+/// The same where there is no tunnel: keys that only a connection has are faults.
+void check_session_without_tunnel(Rules& rules, const Path& path, const v1::BgpSession& bgp);
+struct PrefixRangeText {
+  const std::string& prefix;
+  std::uint32_t ge = 0;
+  std::uint32_t le = 0;
+};
+void check_prefix_range(Rules& rules, const Path& path, const PrefixRangeText& range);
 
 }  // namespace gw::config

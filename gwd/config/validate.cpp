@@ -13,6 +13,8 @@ Findings validate(const Document& document, const ValidateOptions& options) {
     check_sites(rules);
     check_connections(rules);
     check_tunnels(rules);
+    check_coexistence(rules);
+    check_policy(rules);
   }
   Findings findings = rules.take();
   sort_findings(findings);

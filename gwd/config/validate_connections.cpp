@@ -23,7 +23,6 @@ using std::chrono::seconds;
 constexpr seconds kShortestLifetime{1};  // rekey tests; the clouds' 300 s is a warning
 constexpr seconds kCloudLifetime{300};
 constexpr seconds kLongestLifetime{172'799};  // the clouds'
-constexpr std::size_t kMaxMd5Bytes = 80;      // TCP_MD5SIG_MAXKEYLEN
 
 void check_lifetime(Rules& rules, const Path& path, const std::string& lifetime) {
   const auto value = rules.seconds(path, lifetime, {kShortestLifetime, kLongestLifetime});
@@ -151,32 +150,21 @@ bool asn_is_faulty(const Rules& rules, const v1::Site& site) {
   return false;
 }
 
-/// FRR's limits (10.3); 50 ms is its least.
-void check_bfd(Rules& rules, const Path& path, const v1::Bfd& bfd) {
-  rules.milliseconds(path + ".interval", bfd.interval(), {std::chrono::milliseconds(50), std::chrono::seconds(60)});
-  rules.number(path + ".multiplier", bfd.multiplier(), {2, 255});
-}
-
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
   if (!connection.has_bgp()) return;
-  const v1::ConnectionBgp& bgp = connection.bgp();
+  const v1::BgpSession& bgp = connection.bgp();
   const Path own = path + ".bgp";
   const auto remote = find_device(rules.config(), connection.device());
   // One fault, one complaint: an `asn` that is there but wrong was named where it stands.
   if (remote && remote->site->asn() == 0 && !asn_is_faulty(rules, *remote->site))
     rules.error(own, std::format("site {} has no `asn`", remote->site->name()),
                 "an `asn` in the site, or no `bgp` here");
-  const auto keepalive = rules.seconds(own + ".keepalive", bgp.keepalive(), {seconds(1), seconds(21'845)});
-  const auto hold = rules.seconds(own + ".hold", bgp.hold(), {seconds(3), seconds(65'535)});  // RFC 4271 4.2
-  if (keepalive && keepalive->count() * 3 > hold.value_or(seconds(180)).count())
-    rules.error(own + ".keepalive",
-                std::format("three keepalives of {} do not fit the hold time of {}", bgp.keepalive(),
-                            bgp.hold().empty() ? "180s" : bgp.hold()),
-                "at most a third of `hold`");
-  rules.number(own + ".max_routes", bgp.max_routes(), {1, 1'000'000});
-  rules.secret_file(own + ".md5_file", bgp.md5_file(), kMaxMd5Bytes);
-  rules.one_word(own + ".md5_file", bgp.md5_file());
-  if (bgp.has_bfd()) check_bfd(rules, own + ".bfd", bgp.bfd());
+  check_session(rules, own, bgp);
+  if (bgp.unnumbered() && !bgp.addresses().empty())
+    rules.error(own + ".unnumbered", "`addresses` are given", "either `unnumbered` or `addresses`");
+  if (bgp.unnumbered() && remote && !remote->device->loopback().empty())
+    rules.error(own + ".unnumbered", std::format("the session is with the loopback {}", remote->device->loopback()),
+                "no `unnumbered`, or no `loopback` in the device");
 }
 
 // Two keys for one thing; `udp_encapsulation` is the older one.

@@ -51,6 +51,18 @@ void check_router_id(Rules& rules, const Path& path, const v1::Instance& instanc
     rules.required(own, false, "an IPv4 address: there is no IPv4 endpoint to take it from");
 }
 
+void check_circuit_port(Rules& rules, const Path& path, const v1::Instance& instance) {
+  if (!instance.has_circuit()) return;
+  const std::string& interface = instance.circuit().interface();
+  rules.interface(path + ".circuit.interface", interface);
+  if (interface.empty()) return;
+  if (interface == instance.wan().interface() || interface == instance.vnet().interface())
+    rules.error(
+        path + ".circuit.interface",
+        std::format("{} is the {} interface", interface, interface == instance.wan().interface() ? "wan" : "vnet"),
+        "another interface");
+}
+
 void check_instance(Rules& rules, const Path& path, const v1::Instance& instance, Taken& taken) {
   rules.name(path + ".name", instance.name(), taken.names);
   if (rules.required(path + ".wan", instance.has_wan(), "{ interface, endpoints }")) {
@@ -64,7 +76,13 @@ void check_instance(Rules& rules, const Path& path, const v1::Instance& instance
     if (!instance.vnet().interface().empty() && instance.vnet().interface() == instance.wan().interface())
       rules.error(path + ".vnet.interface", std::format("{} is the wan interface", instance.vnet().interface()),
                   "another interface");
+    const auto address = rules.address(path + ".vnet.address", instance.vnet().address());
+    if (address && !address->is_v4())
+      rules.error(path + ".vnet.address", std::format("{} is not an IPv4 address", *address), "an IPv4 address");
+    else if (address)
+      unique(rules, path + ".vnet.address", *address, taken.addresses);
   }
+  check_circuit_port(rules, path, instance);
   check_router_id(rules, path, instance, taken);
 }
 

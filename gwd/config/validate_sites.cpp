@@ -36,10 +36,22 @@ void check_identity(Rules& rules, const Path& path, const std::string& identity)
                 "an address, a host name, an e-mail address or a distinguished name");
 }
 
+void check_loopback(Rules& rules, const Path& path, const v1::Device& device) {
+  rules.number(path + ".multihop", device.multihop(), {1, 255});
+  if (rules.given(path + ".multihop") && device.loopback().empty())
+    rules.error(path + ".multihop", "there is no `loopback` to reach", "a `loopback`, or no `multihop`");
+  const auto loopback = rules.address(path + ".loopback", device.loopback());
+  // The tunnel's own packets would be routed into the tunnel.
+  if (loopback && *loopback == IpAddress::parse(device.address()))
+    rules.error(path + ".loopback", std::format("{} is the device's address outside the tunnel", *loopback),
+                "an address behind the tunnel");
+}
+
 void check_device(Rules& rules, const Path& path, const v1::Device& device) {
   rules.required_text(path + ".address", device.address(), "the device's address for IKE");
   const auto address = rules.address(path + ".address", device.address());
   check_identity(rules, path + ".identity", device.identity());
+  check_loopback(rules, path, device);
   if (!address) return;
   for (const v1::Instance& instance : rules.config().gateway().instances())
     for (const v1::EndpointAddress& endpoint : instance.wan().endpoints())

@@ -179,8 +179,12 @@ class Loader {
           reflection.SetString(&into, &field, value.scalar);
         return;
       case FieldDescriptor::CPPTYPE_UINT32:
-        if (const auto n = number(value, path, std::numeric_limits<std::uint32_t>::max()))
-          reflection.SetUInt32(&into, &field, static_cast<std::uint32_t>(*n));
+        if (const auto n = number(value, path, std::numeric_limits<std::uint32_t>::max())) {
+          if (field.is_repeated())
+            reflection.AddUInt32(&into, &field, static_cast<std::uint32_t>(*n));
+          else
+            reflection.SetUInt32(&into, &field, static_cast<std::uint32_t>(*n));
+        }
         return;
       case FieldDescriptor::CPPTYPE_UINT64:
         if (const auto n = number(value, path, std::numeric_limits<std::uint64_t>::max()))

@@ -147,6 +147,7 @@ TEST_F(Model, AnAppendedConnectionLeavesTheOthersEqual) {
   EXPECT_EQ(after.tunnels[0], before.tunnels[0]);
   EXPECT_FALSE(after == before);
   after.tunnels.pop_back();
+  EXPECT_EQ(after.policy.peers.erase("paris-ce2/gw-a"), 1U);
   EXPECT_TRUE(after == before);
 }
 

@@ -165,6 +165,9 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Connections, Rule,
     testing::Values(
+        Edit{"device: paris/ce1", "device: paris/ce1\n    outer_header: { dont_fragment: always }",
+             "g.yaml:23:36: connections[0].outer_header.dont_fragment: unknown value 'always' (expected one of set, "
+             "copy, clear)"},
         Edit{"device: paris/ce1", "device: paris/ce3",
              "g.yaml:22:13: connections[0].device: there is no device 'paris/ce3', did you mean 'paris/ce1'? (expected "
              "\"site/device\" of "

@@ -77,12 +77,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         Fault{"version: 1\nvnett: {}\n",
               "g.yaml:2:1: unknown key 'vnett', did you mean 'vnet'? (expected one of version, gateway, vnet, sites, "
-              "connections, profiles, "
-              "management)"},
-        Fault{
-            "vnet:\n  next-hop: 10.0.0.1\n",
-            "g.yaml:2:3: vnet: unknown key 'next-hop', did you mean 'next_hop'? (expected one of prefixes, next_hop)"},
-        Fault{"vnet: { zzz: 1 }\n", "g.yaml:1:9: vnet: unknown key 'zzz' (expected one of prefixes, next_hop)"},
+              "connections, profiles, management, circuits, coexistence, policy)"},
+        Fault{"vnet:\n  next-hop: 10.0.0.1\n",
+              "g.yaml:2:3: vnet: unknown key 'next-hop', did you mean 'next_hop'? (expected one of prefixes, next_hop, "
+              "routers, peerings)"},
+        Fault{"vnet: { zzz: 1 }\n",
+              "g.yaml:1:9: vnet: unknown key 'zzz' (expected one of prefixes, next_hop, routers, peerings)"},
         Fault{"management: { port: 1 }\n", "g.yaml:1:15: management: unknown key 'port' (expected metrics)"},
         Fault{"vnet:\n  next_hop: 10.0.0.1\n  next_hop: 10.0.0.2\n",
               "g.yaml:3:3: vnet: duplicate key 'next_hop', first in line 2 (expected each key once)"},
@@ -112,13 +112,14 @@ INSTANTIATE_TEST_SUITE_P(
               "number from 0 to "
               "18446744073709551615)"},
         Fault{"vnet: 10.0.0.0/16\n",
-              "g.yaml:1:7: vnet: is a single value (expected a mapping with prefixes, next_hop)"},
+              "g.yaml:1:7: vnet: is a single value (expected a mapping with prefixes, next_hop, routers, peerings)"},
         Fault{"vnet: { prefixes: 10.0.0.0/16 }\n",
               "g.yaml:1:19: vnet.prefixes: is a single value (expected a list: [ ... ] or lines that begin with '- ')"},
         Fault{"vnet: { prefixes: [ { a: b } ] }\n", "g.yaml:1:21: vnet.prefixes[0]: is a mapping (expected text)"},
         Fault{"vnet: { prefixes: [ [ a ] ] }\n", "g.yaml:1:21: vnet.prefixes[0]: is a list (expected text)"},
         Fault{"sites: [ paris ]\n",
-              "g.yaml:1:10: sites[0]: is a single value (expected a mapping with name, asn, devices, static)"},
+              "g.yaml:1:10: sites[0]: is a single value (expected a mapping with name, asn, devices, static, kind, "
+              "isolate)"},
         Fault{"sites:\n", "g.yaml:1:1: sites: has no value (expected a list, or leave the key out)"},
         Fault{"sites: [ ~ ]\n", "g.yaml:1:10: sites[0]: has no value (expected a mapping (key: value))"},
         Fault{"gateway: { name: }\n", "g.yaml:1:12: gateway.name: has no value (expected text, or leave the key out)"},
@@ -145,7 +146,7 @@ INSTANTIATE_TEST_SUITE_P(
               "g.yaml:1:1: the document is empty (expected version, gateway, vnet, ...; see docs/configuration.md)"},
         Fault{"just words\n",
               "g.yaml:1:1: is a single value (expected a mapping with version, gateway, vnet, sites, connections, "
-              "profiles, management)"},
+              "profiles, management, circuits, coexistence, policy)"},
         Fault{"version: 1\n---\nversion: 1\n",
               "g.yaml:3:1: a second document begins here (expected one document a file (no '---' in between))"},
         Fault{"vnet:\n\tnext_hop: 10.0.0.1\n", "g.yaml:2:1: tab used for indentation (expected spaces)"},

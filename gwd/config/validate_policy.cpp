@@ -1,0 +1,74 @@
+// Rules for `policy`: what a line refers to exists, and what it sets is what the line's direction can set.
+#include <algorithm>
+#include <format>
+
+#include "gwd/config/policy.hpp"
+#include "gwd/config/rules.hpp"
+#include "gwd/config/suggest.hpp"
+
+namespace gw::config {
+namespace {
+
+void check_reference(Rules& rules, const Path& path, const std::string& value, const auto& elements) {
+  if (value.empty() || rules.faulty(path)) return;
+  std::vector<std::string> known;
+  for (const auto& element : elements) known.push_back(element.name());
+  if (std::ranges::contains(known, value)) return;
+  const std::string meant = suggest(value, known);
+  rules.error(path,
+              std::format("there is no '{}'{}", value.substr(0, 64),
+                          meant.empty() ? "" : std::format(", did you mean '{}'?", meant)),
+              known.empty() ? "nothing: the document has none" : "one of " + join(known));
+}
+
+void check_community(Rules& rules, const Path& path, const std::string& text) {
+  if (!rules.faulty(path) && !parse_community(text))
+    rules.error(path, std::format("'{}' is not a community", text.substr(0, 40)),
+                "two numbers up to 65535, e.g. 65010:77, or graceful-shutdown, no-export, no-advertise, blackhole");
+}
+
+void check_match(Rules& rules, const Path& path, const v1::PolicyMatch& match) {
+  const v1::Config& config = rules.config();
+  check_reference(rules, path + ".site", match.site(), config.sites());
+  check_reference(rules, path + ".instance", match.instance(), config.gateway().instances());
+  check_reference(rules, path + ".connection", match.connection(), config.connections());
+  check_reference(rules, path + ".circuit", match.circuit(), config.circuits());
+  if (!match.connection().empty() && !match.circuit().empty())
+    rules.error(path + ".circuit", "no session is a connection's and a circuit's", "either `connection` or `circuit`");
+  for (int i = 0; i < match.prefixes_size(); ++i) {
+    const v1::PrefixRange& range = match.prefixes(i);
+    check_prefix_range(rules, std::format("{}.prefixes[{}]", path, i), {range.prefix(), range.ge(), range.le()});
+  }
+  if (rules.given(path + ".community")) check_community(rules, path + ".community", match.community());
+  rules.number(path + ".asn", match.asn(), {1, 4294967295});
+}
+
+void check_set(Rules& rules, const Path& path, const v1::PolicyRule& rule) {
+  const v1::PolicySet& set = rule.set();
+  if (rule.has_set() && rule.action() == v1::FILTER_ACTION_REFUSE)
+    rules.error(path, "a refused route has nothing to be set", "no `set`, or `action: accept`");
+  rules.number(path + ".weight", set.weight(), {0, 65535});
+  rules.number(path + ".prepend", set.prepend(), {1, 10});
+  for (int i = 0; i < set.communities_size(); ++i)
+    check_community(rules, std::format("{}.communities[{}]", path, i), set.communities(i));
+  if (rule.direction() != v1::POLICY_DIRECTION_EXPORT) return;
+  // Neither ever leaves this gateway towards a site or a circuit.
+  for (const char* name : {"local_preference", "weight"})
+    if (rules.given(path + "." + name))
+      rules.error(path + "." + name, "is not advertised", "`prepend`, `med` or `communities`, or direction import");
+}
+
+}  // namespace
+
+void check_policy(Rules& rules) {
+  std::set<std::string> names;
+  for (int i = 0; i < rules.config().policy_size(); ++i) {
+    const v1::PolicyRule& rule = rules.config().policy(i);
+    const Path path = std::format("policy[{}]", i);
+    rules.name(path + ".name", rule.name(), names);
+    check_match(rules, path + ".match", rule.match());
+    check_set(rules, path + ".set", rule);
+  }
+}
+
+}  // namespace gw::config
