@@ -5,6 +5,7 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <format>
 #include <fstream>
 #include <map>
 #include <random>
@@ -482,17 +483,21 @@ TEST_F(Validate, MutatedDocumentsNeverCrash) {
   }
 }
 
-TEST(Example, IsValid) {
+class Example : public testing::TestWithParam<const char*> {};
+
+TEST_P(Example, IsValid) {
   const TempDir dir;
   std::filesystem::create_directory(dir.file("secrets"));
-  for (const char* name : {"secrets/paris-ce1.psk", "secrets/paris-ce2.psk", "secrets/lyon.psk"})
-    dir.write(name, "x\n");
-  std::ifstream file("docs/examples/gateway.yaml");
+  for (const char* name : {"paris-ce1", "paris-ce2", "lyon", "paris", "hub-west"})
+    dir.write(std::format("secrets/{}.psk", name), "x\n");
+  std::ifstream file(std::format("docs/examples/{}.yaml", GetParam()));
   std::stringstream text;
   text << file.rdbuf();
   ASSERT_FALSE(text.str().empty());
   EXPECT_THAT(findings_of(text.str(), dir.path()), IsEmpty());
 }
+
+INSTANTIATE_TEST_SUITE_P(All, Example, testing::Values("gateway", "coexistence", "er-pair", "vpn-pair"));
 
 // How often each key stands in the schema: once for every message that has it.
 void count_keys(const google::protobuf::Descriptor& type, std::set<std::string>& seen,
