@@ -268,7 +268,7 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
-                o.transforms}),
+                o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {
   if (base_.buffers.jumbo()) tunnels_.set_max_mtu(control::Tunnels::kMaxJumboMtu);
@@ -378,9 +378,18 @@ Status Fastpath::serve(const FastpathOptions& options) {
   return {};
 }
 
+/// Each port has its own interface.
+Status check_ports_differ(const FastpathOptions& o) {
+  if (o.vnet == o.wan) return fail_field("--vnet", std::format("{} is the wan port already", o.vnet));
+  if (o.circuit == o.wan) return fail_field("--circuit", std::format("{} is the wan port already", o.circuit));
+  if (o.circuit == o.vnet) return fail_field("--circuit", std::format("{} is the vnet port already", o.circuit));
+  return {};
+}
+
 }  // namespace
 
 Status run_fastpath(const FastpathOptions& options) {
+  GW_TRY(check_ports_differ(options));
   GW_TRY(refuse_dumps());
   xdp::quiet_libbpf();
   GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options));

@@ -22,8 +22,10 @@ enum class StatePlace : std::uint8_t {
 struct FastpathOptions {
   std::string wan;
   std::string vnet;
+  std::string circuit;               // empty: none
   std::optional<PortKind> wan_port;  // none: automatic, by what the driver offers
   std::optional<PortKind> vnet_port;
+  std::optional<PortKind> circuit_port;
   std::string socket = "/run/gw/fastpath.sock";
   std::string ike_socket;  // for charon's socket plugin; empty: ike.sock beside `socket`
   std::string state_dir = "/run/gw/fastpath";

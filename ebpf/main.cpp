@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", GW_VERSION);
   app.add_option("--wan", options.wan, "interface towards the peers (encrypted)")->required();
   app.add_option("--vnet", options.vnet, "interface towards the VNet (clear)")->required();
+  app.add_option("--circuit", options.circuit, "interface towards the private circuit (clear); none: no circuit");
   using Kind = std::optional<gw::PortKind>;
   const std::map<std::string, Kind> kinds = {{"auto", {}}, {"xsk", gw::PortKind::kXsk}, {"gso", gw::PortKind::kGso}};
   const auto add_kind = [&](const char* name, Kind& kind, const char* help) {
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
   };
   add_kind("--wan-port", options.wan_port, "xsk (XDP and AF_XDP) or gso (UDP sockets with offload)");
   add_kind("--vnet-port", options.vnet_port, "xsk (XDP and AF_XDP) or gso (TUN device with offload)");
+  add_kind("--circuit-port", options.circuit_port, "xsk (XDP) or gso (tcx, with offload)");
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
   app.add_option("--ike-socket", options.ike_socket, "socket for charon's IKE datagrams (ike.sock beside --socket)");
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")

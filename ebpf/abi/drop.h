@@ -77,6 +77,10 @@ enum gw_drop {
   GW_DROP_FRAGMENT_REPEATED,
   GW_DROP_TUN_DOWN,
 
+  /* plain forwarding: circuit, VNet */
+  GW_DROP_TRANSIT_CLOSED,
+  GW_DROP_HAIRPIN,
+
   GW_DROP_COUNT
 };
 

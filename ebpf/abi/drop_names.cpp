@@ -57,6 +57,8 @@ constexpr auto kInfo = std::to_array<DropInfo>({
      "The kernel could not put a fragmented packet together; it does that for gso ports, and counts for all programs."},
     {"fragment_repeated", "The fragment was there already, byte for byte: networks repeat packets now and then."},
     {"tun_down", "The tunnel's device is down: somebody set it so."},
+    {"transit_closed", "The packet came by the circuit and wanted into a tunnel, or the reverse: transit is closed."},
+    {"hairpin", "The way forward leads back to the neighbour or tunnel that the packet came from."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

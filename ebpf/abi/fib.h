@@ -57,18 +57,40 @@ enum gw_next_hop_kind {
   GW_NEXT_HOP_LOCAL = 2,    // an address of this machine
   GW_NEXT_HOP_TUNNELS = 3,  // one or more tunnels
   GW_NEXT_HOP_VNET = 4,     // out of the vnet port
+  GW_NEXT_HOP_CIRCUIT = 5,  // out of the circuit port
 };
 
-// 256 buckets over at most 16 tunnels: the fullest is within about 30 % of its share.
+// 256 buckets over at most 16 tunnels or gateways: the fullest is within about 30 % of its share.
 #define GW_NEXT_HOP_BUCKETS 256
 #define GW_NEXT_HOP_MAX_TUNNELS 16
+#define GW_NEXT_HOP_MAX_GATEWAYS 16
+
+// Where a packet belongs to that comes from, or goes to, an address.
+enum gw_zone {
+  GW_ZONE_VNET = 0,
+  GW_ZONE_TUNNELS = 1,
+  GW_ZONE_CIRCUIT = 2,
+};
+
+// Network order; IPv4 in the first 4 bytes, the rest zero.
+struct gw_gateway {
+  __u8 address[16];
+};
+struct gw_gateways {
+  struct gw_gateway gateway[GW_NEXT_HOP_MAX_GATEWAYS];
+  __u8 bucket[GW_NEXT_HOP_BUCKETS];  // index of a gateway
+};
 
 struct gw_next_hop {
-  __u32 kind;                         // enum gw_next_hop_kind
-  __u32 mtu;                          // tunnels: the smallest inner MTU of the group, bytes
-  __u32 gateway_family;               // vnet: 0 on link, else 4 or 6
-  __u32 only;                         // tunnels: slot + 1 if there is one tunnel: no look at the buckets; else 0
-  __u8 gateway[16];                   // network order; IPv4 in the first 4 bytes
-  __u16 bucket[GW_NEXT_HOP_BUCKETS];  // tunnels: slot in the worker's tunnel table
+  __u32 kind;            // enum gw_next_hop_kind
+  __u32 mtu;             // tunnels: the smallest inner MTU of the group, bytes
+  __u32 gateway_family;  // vnet, circuit: 0 on link, else 4 or 6
+  __u32 only;  // no look at the buckets: tunnels: slot + 1 of the only one; gateways: 1: it is the first; else 0
+  __u32 zone;  // enum gw_zone: tunnels, vnet, circuit: what is behind; a vnet gateway may lead anywhere
+  __u32 reserved[3];
+  union {
+    __u16 bucket[GW_NEXT_HOP_BUCKETS];  // tunnels: slot in the worker's tunnel table
+    struct gw_gateways gateways;        // vnet, circuit
+  };
 };
 static_assert(sizeof(struct gw_next_hop) == 544, "shared layout");

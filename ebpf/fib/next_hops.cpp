@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/container_hash/hash.hpp>
 #include <cassert>
+#include <cstring>
 
 namespace gw::fib {
 namespace {
@@ -23,6 +24,31 @@ std::uint16_t winner(std::uint32_t bucket, std::span<const TunnelRef> tunnels) {
   return std::ranges::max_element(tunnels, {}, score)->slot;
 }
 
+std::uint8_t winner(std::uint32_t bucket, std::span<const IpAddress> gateways) {
+  const auto score = [bucket](const IpAddress& gateway) {
+    std::uint64_t h = bucket + 0x9e3779b97f4a7c15ull;
+    for (const std::uint8_t byte : gateway.bytes()) h = mix(h ^ byte);
+    return h;
+  };
+  return static_cast<std::uint8_t>(std::ranges::max_element(gateways, {}, score) - gateways.begin());
+}
+
+gw_zone zone_of(const NextHop& hop) {
+  switch (hop.kind) {
+    case GW_NEXT_HOP_TUNNELS: return GW_ZONE_TUNNELS;
+    case GW_NEXT_HOP_CIRCUIT: return GW_ZONE_CIRCUIT;
+    default: return hop.behind;
+  }
+}
+
+/// Only of records that nobody reads yet, and nobody ever changes: gateways come and go with their records.
+void write_gateways(gw_gateways& to, std::span<const IpAddress> gateways) {
+  std::memset(&to, 0, sizeof to);
+  for (std::size_t i = 0; i < gateways.size(); ++i) std::ranges::copy(gateways[i].bytes(), to.gateway[i].address);
+  if (gateways.size() < 2) return;
+  for (std::uint32_t b = 0; b < GW_NEXT_HOP_BUCKETS; ++b) to.bucket[b] = winner(b, gateways);
+}
+
 }  // namespace
 
 std::size_t hash_value(const NextHop& hop) {
@@ -31,7 +57,8 @@ std::size_t hash_value(const NextHop& hop) {
     boost::hash_combine(seed, t.id);
     boost::hash_combine(seed, std::uint32_t{t.slot} << 16 | t.mtu);
   }
-  if (hop.kind == GW_NEXT_HOP_VNET) boost::hash_combine(seed, hop.gateway);
+  for (const IpAddress& gateway : hop.gateways) boost::hash_combine(seed, gateway);
+  boost::hash_combine(seed, static_cast<unsigned>(hop.behind));
   return seed;
 }
 
@@ -49,14 +76,17 @@ void NextHops::write(NextHopIndex index) {
     if (place != value) std::atomic_ref(place).store(value, std::memory_order_relaxed);
   };
   const bool tunnels = hop.kind == GW_NEXT_HOP_TUNNELS;
+  const bool plain = hop.kind == GW_NEXT_HOP_VNET || hop.kind == GW_NEXT_HOP_CIRCUIT;
   store(m.mtu, tunnels ? std::uint32_t{std::ranges::min(hop.tunnels, {}, &TunnelRef::mtu).mtu} : 0u);
-  store(m.only, tunnels && hop.tunnels.size() == 1 ? hop.tunnels[0].slot + 1u : 0u);
+  if (tunnels)
+    store(m.only, hop.tunnels.size() == 1 ? hop.tunnels[0].slot + 1u : 0u);
+  else
+    store(m.only, hop.gateways.size() == 1 ? 1u : 0u);
   if (tunnels)
     for (std::uint32_t b = 0; b < GW_NEXT_HOP_BUCKETS; ++b) store(m.bucket[b], winner(b, hop.tunnels));
-  const bool gateway = hop.kind == GW_NEXT_HOP_VNET && !hop.gateway.is_unspecified();
-  store(m.gateway_family, !gateway ? 0u : hop.gateway.is_v4() ? 4u : 6u);
-  std::ranges::fill(m.gateway, 0);
-  if (gateway) std::ranges::copy(hop.gateway.bytes(), m.gateway);
+  store(m.gateway_family, hop.gateways.empty() ? 0u : hop.gateways[0].is_v4() ? 4u : 6u);
+  store(m.zone, static_cast<std::uint32_t>(zone_of(hop)));
+  if (plain) write_gateways(m.gateways, hop.gateways);
   store(m.kind, static_cast<std::uint32_t>(hop.kind));
 }
 

@@ -1,6 +1,6 @@
 // The next-hop array of the forwarding table: records shared by all routes that use them, counted, and
-// reused only after a grace period. ECMP is by rendezvous hashing over tunnel ids: each bucket goes to
-// the tunnel with the highest hash of (bucket, tunnel), so taking a tunnel away moves only its own
+// reused only after a grace period. ECMP is by rendezvous hashing over tunnel ids, or the addresses of gateways: each
+// bucket goes to the one with the highest hash of (bucket, tunnel), so taking a tunnel away moves only its own
 // buckets, adding one moves only those it wins, and every instance of the gateway makes the same choice.
 // A tunnel that changes or goes is rewritten in the records themselves, bucket by bucket: a million routes
 // move with it at once. Control thread.
@@ -25,11 +25,12 @@ struct TunnelRef {
   friend auto operator<=>(const TunnelRef&, const TunnelRef&) = default;
 };
 
-/// What a route says, in canonical form: tunnels sorted by id.
+/// What a route says, in canonical form: tunnels sorted by id, gateways by address.
 struct NextHop {
   gw_next_hop_kind kind = GW_NEXT_HOP_NONE;
-  std::vector<TunnelRef> tunnels;  // 1..16 for GW_NEXT_HOP_TUNNELS
-  IpAddress gateway;               // unspecified: on link
+  std::vector<TunnelRef> tunnels;   // 1..16 for GW_NEXT_HOP_TUNNELS
+  std::vector<IpAddress> gateways;  // of one family. vnet: 0 (on link) to 16, circuit: 1..16
+  gw_zone behind = GW_ZONE_VNET;    // vnet: what the gateways lead to
   friend auto operator<=>(const NextHop&, const NextHop&) = default;
 };
 std::size_t hash_value(const NextHop& hop);

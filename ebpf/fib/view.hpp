@@ -111,4 +111,13 @@ inline std::uint16_t bucket_of(gw_next_hop& hop, std::uint32_t hash) {
   return std::atomic_ref(hop.bucket[hash % GW_NEXT_HOP_BUCKETS]).load(std::memory_order_relaxed);
 }
 
+/// The address on the link that a vnet or circuit next hop sends a flow's packets for `dst` to.
+inline IpAddress gateway_of(gw_next_hop& hop, const IpAddress& dst, std::uint32_t hash) {
+  if (hop.gateway_family == 0) return dst;
+  const std::uint8_t i = hop.only != 0 ? 0 : hop.gateways.bucket[hash % GW_NEXT_HOP_BUCKETS];
+  const std::uint8_t* const address = hop.gateways.gateway[i % GW_NEXT_HOP_MAX_GATEWAYS].address;
+  if (hop.gateway_family == 4) return IpAddress::from_v4(load_be<std::uint32_t>(address));
+  return IpAddress::from_v6(std::span<const std::uint8_t, 16>(address, 16));
+}
+
 }  // namespace gw::fib

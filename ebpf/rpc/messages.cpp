@@ -164,24 +164,75 @@ Result<std::vector<fib::TunnelRef>> parse_route_tunnels(const fp::Route& m, cons
   return refs;
 }
 
-Result<fib::Route> parse_route(const fp::Route& m, const TunnelLookup& tunnels, const std::string& path) {
+Result<std::vector<IpAddress>> parse_gateways(const fp::Route& m, const std::string& path) {
+  const std::string field = path + ".gateways";
+  if (m.gateways_size() > GW_NEXT_HOP_MAX_GATEWAYS)
+    return fail_field(field, std::format("has {} entries; at most {}", m.gateways_size(), GW_NEXT_HOP_MAX_GATEWAYS));
+  std::vector<IpAddress> gateways;
+  for (int i = 0; i < m.gateways_size(); ++i) {
+    const std::string entry = std::format("{}[{}]", field, i);
+    GW_TRY_ASSIGN(const IpAddress gateway, parse_address(m.gateways(i), entry));
+    if (gateway.is_unspecified() || gateway.is_loopback() || gateway.is_multicast())
+      return fail_field(entry, std::format("{} is no neighbour's address", gateway));
+    if (!gateways.empty() && gateway.family() != gateways[0].family())
+      return fail_field(entry, std::format("{} is of another family than {}", gateway, gateways[0]));
+    gateways.push_back(gateway);
+  }
+  std::ranges::sort(gateways);
+  if (const auto twice = std::ranges::adjacent_find(gateways); twice != gateways.end())
+    return fail_field(field, std::format("names {} twice", *twice));
+  return gateways;
+}
+
+constexpr std::array<std::pair<fp::Behind, gw_zone>, 3> kZones = {
+    {{fp::BEHIND_VNET, GW_ZONE_VNET}, {fp::BEHIND_TUNNELS, GW_ZONE_TUNNELS}, {fp::BEHIND_CIRCUIT, GW_ZONE_CIRCUIT}}};
+
+Result<gw_zone> parse_behind(const fp::Route& m, const std::string& path) {
+  for (const auto& [message, zone] : kZones)
+    if (message == m.behind()) return zone;
+  return fail_field(path + ".behind", std::format("{} is unknown", static_cast<int>(m.behind())));
+}
+
+/// Fields that mean nothing for the kind of the route.
+Status check_unused(const fp::Route& m, const std::string& path) {
+  const bool plain = m.kind() == fp::NEXT_HOP_VNET || m.kind() == fp::NEXT_HOP_CIRCUIT;
+  if (m.kind() != fp::NEXT_HOP_TUNNELS && m.tunnel_ids_size() > 0)
+    return fail_field(path + ".tunnel_ids", "goes with the kind tunnels only");
+  if (!plain && m.gateways_size() > 0)
+    return fail_field(path + ".gateways", "goes with the kinds vnet and circuit only");
+  if (m.behind() != fp::BEHIND_VNET && (m.kind() != fp::NEXT_HOP_VNET || m.gateways().empty()))
+    return fail_field(path + ".behind", "goes with gateways of the kind vnet only");
+  return {};
+}
+
+Result<fib::Route> parse_route(const fp::Route& m, const Destinations& destinations, const std::string& path) {
   fib::Route route;
   GW_TRY_ASSIGN(route.prefix, parse_prefix(m, path));
   switch (m.kind()) {
     case fp::NEXT_HOP_TUNNELS: {
       route.hop.kind = GW_NEXT_HOP_TUNNELS;
-      GW_TRY_ASSIGN(route.hop.tunnels, parse_route_tunnels(m, tunnels, path));
-      return route;
+      GW_TRY_ASSIGN(route.hop.tunnels, parse_route_tunnels(m, destinations.tunnels, path));
+      break;
     }
-    case fp::NEXT_HOP_VNET:
+    case fp::NEXT_HOP_VNET: {
       route.hop.kind = GW_NEXT_HOP_VNET;
-      if (!m.gateway().empty()) {
-        GW_TRY_ASSIGN(route.hop.gateway, parse_address(m.gateway(), path + ".gateway"));
-      }
-      return route;
-    case fp::NEXT_HOP_KERNEL: route.hop.kind = GW_NEXT_HOP_KERNEL; return route;
+      GW_TRY_ASSIGN(route.hop.behind, parse_behind(m, path));
+      GW_TRY_ASSIGN(route.hop.gateways, parse_gateways(m, path));
+      break;
+    }
+    case fp::NEXT_HOP_CIRCUIT: {
+      if (destinations.circuit == CircuitPort::kNone)
+        return fail_field(path + ".kind", "there is no circuit port; gw-fastpath --circuit names its interface");
+      route.hop.kind = GW_NEXT_HOP_CIRCUIT;
+      GW_TRY_ASSIGN(route.hop.gateways, parse_gateways(m, path));
+      if (route.hop.gateways.empty()) return fail_field(path + ".gateways", "is empty; a circuit has 1..16");
+      break;
+    }
+    case fp::NEXT_HOP_KERNEL: route.hop.kind = GW_NEXT_HOP_KERNEL; break;
     default: return fail_field(path + ".kind", std::format("{} is unknown", static_cast<int>(m.kind())));
   }
+  GW_TRY(check_unused(m, path));
+  return route;
 }
 
 }  // namespace
@@ -285,11 +336,11 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   return t;
 }
 
-Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& m, const TunnelLookup& tunnels) {
+Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& m, const Destinations& destinations) {
   RouteUpdate update;
   std::vector<Prefix> named;
   for (int i = 0; i < m.add_size(); ++i) {
-    GW_TRY_ASSIGN(fib::Route route, parse_route(m.add(i), tunnels, std::format("add[{}]", i)));
+    GW_TRY_ASSIGN(fib::Route route, parse_route(m.add(i), destinations, std::format("add[{}]", i)));
     named.push_back(route.prefix);
     update.add.push_back(std::move(route));
   }
@@ -347,11 +398,14 @@ void fill(const fib::Route& route, fp::Route& out) {
     case GW_NEXT_HOP_TUNNELS: out.set_kind(fp::NEXT_HOP_TUNNELS); break;
     case GW_NEXT_HOP_VNET: out.set_kind(fp::NEXT_HOP_VNET); break;
     case GW_NEXT_HOP_KERNEL: out.set_kind(fp::NEXT_HOP_KERNEL); break;
+    case GW_NEXT_HOP_CIRCUIT: out.set_kind(fp::NEXT_HOP_CIRCUIT); break;
     case GW_NEXT_HOP_NONE:
     case GW_NEXT_HOP_LOCAL: break;  // not routes of clients
   }
   for (const fib::TunnelRef& t : route.hop.tunnels) out.add_tunnel_ids(t.id);
-  if (!route.hop.gateway.is_unspecified()) out.set_gateway(route.hop.gateway.bytes_string());
+  for (const IpAddress& gateway : route.hop.gateways) out.add_gateways(gateway.bytes_string());
+  for (const auto& [message, zone] : kZones)
+    if (zone == route.hop.behind) out.set_behind(message);
 }
 
 void add_drop(std::string_view reason, std::uint64_t packets, google::protobuf::RepeatedPtrField<fp::DropCount>& out) {

@@ -22,11 +22,18 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 
 /// Finds a configured tunnel for the forwarding table.
 using TunnelLookup = std::function<std::optional<fib::TunnelRef>(std::uint32_t id)>;
+/// Whether this gw-fastpath has a circuit port.
+enum class CircuitPort : std::uint8_t { kNone, kThere };
+/// What routes may lead to.
+struct Destinations {
+  TunnelLookup tunnels;
+  CircuitPort circuit = CircuitPort::kNone;
+};
 struct RouteUpdate {
   std::vector<fib::Route> add;
   std::vector<Prefix> remove;
 };
-Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& message, const TunnelLookup& tunnels);
+Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& message, const Destinations& destinations);
 
 fp::Code code_of(Errc code);
 void fill(const Error& error, fp::Status& out);

@@ -35,6 +35,7 @@ fp::Role owner_of(fp::ClientFrame::BodyCase body) {
     case fp::ClientFrame::kActivateOutbound: return fp::ROLE_IKE;
     case fp::ClientFrame::kPutTunnel:
     case fp::ClientFrame::kDelTunnel:
+    case fp::ClientFrame::kPutSettings:
     case fp::ClientFrame::kUpdateRoutes: return fp::ROLE_CONTROL;
     default: return fp::ROLE_UNSPECIFIED;
   }
@@ -97,6 +98,7 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
     case fp::ClientFrame::kPutTunnel: return put_tunnel(client, request.put_tunnel());
     case fp::ClientFrame::kDelTunnel: return del_tunnel(request.del_tunnel().tunnel_id());
     case fp::ClientFrame::kUpdateRoutes: return update_routes(client, request.update_routes());
+    case fp::ClientFrame::kPutSettings: return put_settings(client, request.put_settings());
     default: return fail(Errc::kUnsupported, "this version does not know the request");
   }
 }
@@ -157,8 +159,15 @@ Status Service::del_tunnel(std::uint32_t id) {
 
 Status Service::update_routes(const Client& client, const fp::UpdateRoutes& m) {
   GW_TRY_ASSIGN(const RouteUpdate update,
-                parse_update_routes(m, [this](std::uint32_t id) { return parts_.tunnels.ref(id); }));
+                parse_update_routes(m, {[this](std::uint32_t id) { return parts_.tunnels.ref(id); }, parts_.circuit}));
   return parts_.forwarding.update(update.add, update.remove, client.generation);
+}
+
+Status Service::put_settings(const Client& client, const fp::PutSettings& m) {
+  if (m.circuit_transit() && parts_.circuit == CircuitPort::kNone)
+    return fail_field("circuit_transit", "there is no circuit port; gw-fastpath --circuit names its interface");
+  settings_generation_ = client.generation;
+  return {};
 }
 
 Status Service::sync_done(const Client& client) {

@@ -10,6 +10,7 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/relay/ike_relay.hpp"
+#include "ebpf/rpc/messages.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/programs.hpp"
@@ -19,7 +20,7 @@ namespace gw::rpc {
 /// For ListPorts.
 struct PortFacts {
   std::string interface;
-  std::string side;    // "wan" or "vnet"
+  std::string side;    // "wan", "vnet" or "circuit"
   std::string kind;    // "xsk" or "gso"
   std::string reason;  // why this kind, a sentence
   std::string driver;
@@ -41,6 +42,7 @@ class Service final : public Handler {
     const Clock& clock;
     std::vector<PortFacts> ports;
     std::size_t max_sas = 0;
+    CircuitPort circuit = CircuitPort::kNone;
     esp::TransformPermissions transforms;
   };
   explicit Service(Parts parts);
@@ -54,6 +56,7 @@ class Service final : public Handler {
   Status put_tunnel(const Client& client, const fp::PutTunnel& m);
   Status del_tunnel(std::uint32_t id);
   Status update_routes(const Client& client, const fp::UpdateRoutes& m);
+  Status put_settings(const Client& client, const fp::PutSettings& m);
   Status sync_done(const Client& client);
   void list_sas(fp::SaList& out) const;
   void list_tunnels(fp::TunnelList& out) const;
@@ -66,7 +69,8 @@ class Service final : public Handler {
 
   Parts parts_;
   std::uint64_t epoch_;
-  std::uint64_t generation_ = 0;  // of Hellos
+  std::uint64_t generation_ = 0;           // of Hellos
+  std::uint64_t settings_generation_ = 0;  // of the session that sent them
   MonoTime started_;
 };
 

@@ -161,7 +161,7 @@ class DataPath {
   /// What the forwarding table says of a packet's two ends.
   struct Ends {
     const gw_next_hop& source;
-    const gw_next_hop& destination;
+    gw_next_hop& destination;
   };
   void deliver(esp::Packet& p, const Slot& s, const Ends& ends);
   static bool is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends& ends);
@@ -171,9 +171,9 @@ class DataPath {
     kBroadcast,  // for all hosts of a network of ours
     kNoFrame,    // it needs room in front, and there is none
   };
-  Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, const gw_next_hop& hop);
+  Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop);
   bool make_room_in_front(esp::Packet& p, Outgoing& out);
-  Neighbour* next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const;
+  Neighbour* next_hop_of(gw_next_hop& hop, const esp::Packet& p) const;
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
   std::size_t check_burst(Burst& burst);

@@ -204,16 +204,17 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends
   if (src.is_link_local() || (src.is_v6() && src.is_unspecified()))
     return !dst.is_multicast() && ends.destination.kind != GW_NEXT_HOP_LOCAL;
   if (is_nobodys(src)) return true;
-  return ends.source.kind == GW_NEXT_HOP_LOCAL || ends.source.kind == GW_NEXT_HOP_VNET;
+  const bool of_vnet = ends.source.kind == GW_NEXT_HOP_VNET && ends.source.zone == GW_ZONE_VNET;
+  return ends.source.kind == GW_NEXT_HOP_LOCAL || of_vnet;
 }
 
 /// The fast way, if the forwarding table says vnet. Not queued: nothing was done.
-DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, const gw_next_hop& hop) {
+DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop) {
   const IpAddress dst = inner_dst(p);
   if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return Forwarded::kKernel;
   Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   if (parts_.vnet.framing() == Port::Framing::kEthernet) {
-    Neighbour* const neighbour = next_hop_of(hop, dst);
+    Neighbour* const neighbour = next_hop_of(hop, p);
     if (!neighbour) return Forwarded::kKernel;
     // RFC 2644: a site does not address all hosts of the VNet at once.
     if (neighbour->header.length == 0) return Forwarded::kBroadcast;
@@ -255,11 +256,10 @@ bool DataPath::is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst) {
   return checked_is_broadcast_;
 }
 
-Neighbour* DataPath::next_hop_of(const gw_next_hop& hop, const IpAddress& dst) const {
-  IpAddress next = dst;
-  if (hop.gateway_family == 4) next = IpAddress::from_v4(load_be<std::uint32_t>(hop.gateway));
-  if (hop.gateway_family == 6) next = IpAddress::from_v6(hop.gateway);
-  return parts_.shared.neighbours.find(next);
+Neighbour* DataPath::next_hop_of(gw_next_hop& hop, const esp::Packet& p) const {
+  const bool several = hop.gateway_family != 0 && hop.only == 0;
+  const std::uint32_t hash = several ? esp::flow_hash(p.bytes(), family_of(p)) : 0;
+  return parts_.shared.neighbours.find(fib::gateway_of(hop, inner_dst(p), hash));
 }
 
 void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {

@@ -46,6 +46,45 @@ std::optional<std::string> read_all(const Fd& fd) {
 
 }  // namespace
 
+namespace {
+
+/// What goes between the circuit and the other ports; a sub-interface of it (eth2.100) is the circuit as well.
+std::string render_circuit_forward(const GuardPorts& ports) {
+  if (ports.circuit.empty()) return {};
+  const std::string transit = std::format(
+      "    iifname {{ \"tun*\", \"gw-data\" }} oifname {{ \"{0}\", \"{0}.*\" }} accept\n"
+      "    iifname {{ \"{0}\", \"{0}.*\" }} oifname \"tun*\" accept\n",
+      ports.circuit);
+  return std::format(
+             "    iifname {{ \"{0}\", \"{0}.*\" }} oifname \"{1}\" accept\n"
+             "    iifname \"{1}\" oifname {{ \"{0}\", \"{0}.*\" }} accept\n",
+             ports.circuit, ports.vnet) +
+         (ports.transit == CircuitTransit::kOpen ? transit : std::string{}) +
+         std::format(
+             "    iifname {{ \"{0}\", \"{0}.*\" }} counter drop comment \"the circuit: to the VNet only\"\n"
+             "    oifname {{ \"{0}\", \"{0}.*\" }} counter drop comment \"to the circuit: from the VNet only\"\n",
+             ports.circuit);
+}
+
+/// BGP both ways (its answers have no SYN of their own), BFD (RFC 5881 4, RFC 5883 5), ICMP with ping, errors and
+/// neighbour discovery. Without connection tracking, which would look at every packet of every port.
+std::string render_circuit_input(const GuardPorts& ports) {
+  if (ports.circuit.empty()) return {};
+  return std::format(
+      "  chain input {{\n"
+      "    type filter hook input priority filter; policy accept;\n"
+      "    iifname != {{ \"{0}\", \"{0}.*\" }} accept\n"
+      "    meta l4proto {{ icmp, ipv6-icmp }} accept\n"
+      "    tcp dport 179 accept\n"
+      "    tcp sport 179 tcp flags & (syn | ack) != syn accept\n"
+      "    udp dport {{ 3784, 3785, 4784 }} accept\n"
+      "    counter drop comment \"the circuit: BGP, BFD and ping only\"\n"
+      "  }}\n",
+      ports.circuit);
+}
+
+}  // namespace
+
 std::string render_forward_guard(const GuardPorts& ports) {
   // "add table; delete table" makes the replacement work whether or not there was one.
   return std::format(
@@ -54,6 +93,7 @@ std::string render_forward_guard(const GuardPorts& ports) {
       "table inet gw_guard {{\n"
       "  chain forward {{\n"
       "    type filter hook forward priority filter; policy accept;\n"
+      "{2}"
       "    iifname \"tun*\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
       "    iifname \"{1}\" oifname {{ \"tun*\", \"{1}\" }} accept\n"
       // Decrypted packets of a gso vnet port. What goes the other way is redirected, not forwarded.
@@ -61,8 +101,9 @@ std::string render_forward_guard(const GuardPorts& ports) {
       "    iifname {{ \"tun*\", \"gw-data\", \"{1}\", \"{0}\" }} counter drop comment \"not in the clear\"\n"
       "    oifname {{ \"tun*\", \"gw-data\", \"{1}\", \"{0}\" }} counter drop comment \"not around the tunnels\"\n"
       "  }}\n"
+      "{3}"
       "}}\n",
-      ports.wan, ports.vnet);
+      ports.wan, ports.vnet, render_circuit_forward(ports), render_circuit_input(ports));
 }
 
 Status install_forward_guard(const GuardPorts& ports) {

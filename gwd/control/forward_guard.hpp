@@ -1,19 +1,26 @@
 // Keeps the kernel from forwarding in the clear what belongs into a tunnel. XDP leaves packets without a
 // tunnel route to the kernel; were the kernel to follow its default route, a VNet packet would leave the wan
 // unencrypted while its tunnel is down. An nftables table of our own forwards only between the VNet and
-// tunnel devices, and drops (counted) everything else between the gateway's ports. Thread: control.
+// tunnel devices (and the circuit, where there is one), and drops (counted) everything else between the gateway's
+// ports. The circuit is another network's: of the gateway itself it sees BGP, BFD and ping. Thread: control.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/result.hpp"
 
 namespace gw::gwd {
 
+/// Whether packets go between the circuit and tunnels.
+enum class CircuitTransit : std::uint8_t { kClosed, kOpen };
+
 /// The ports a guard stands between. Names are interface names (validated: at most 15 of [A-Za-z0-9._-]).
 struct GuardPorts {
   std::string wan;
   std::string vnet;
+  std::string circuit = {};  // empty: none
+  CircuitTransit transit = CircuitTransit::kClosed;
   friend bool operator==(const GuardPorts&, const GuardPorts&) = default;
 };
 

@@ -44,6 +44,13 @@ void Forwarding::remove_tunnel(std::uint32_t tunnel_id) {
   wake_.wake();
 }
 
+void Forwarding::set_settings(const fp::PutSettings& settings) {
+  if (settings.circuit_transit() == wanted_settings_.circuit_transit()) return;
+  wanted_settings_ = settings;
+  settings_dirty_ = true;
+  wake_.wake();
+}
+
 void Forwarding::set_route(const Prefix& prefix, ForwardingEntry entry) {
   auto [it, inserted] = wanted_routes_.try_emplace(prefix);
   if (!inserted && it->second == entry) return;
@@ -67,6 +74,7 @@ void Forwarding::resync() {
   acknowledged_routes_.clear();
   refused_tunnels_.clear();
   refused_routes_.clear();
+  settings_dirty_ = true;
   for (const auto& [id, tunnel] : wanted_tunnels_) dirty_tunnels_.insert(id);
   for (const auto& [prefix, entry] : wanted_routes_) dirty_routes_.insert(prefix);
   sync_done_sent_ = false;
@@ -82,8 +90,9 @@ asio::awaitable<void> Forwarding::run() {
       if (refused) retry_refused();
       continue;
     }
+    Status ok = co_await push_settings();
     // Tunnels first: a route may name a new one.
-    Status ok = co_await push_tunnels();
+    if (ok) ok = co_await push_tunnels();
     if (ok) ok = co_await push_routes();
     if (ok) ok = co_await push_sync_done();
     if (!ok) co_await wake_.sleep(kRetryPause);  // the session is gone; everything is sent again in the next one
@@ -95,6 +104,22 @@ void Forwarding::retry_refused() {
   dirty_routes_.merge(refused_routes_);
   refused_tunnels_.clear();
   refused_routes_.clear();
+}
+
+// An error only if the session is broken.
+asio::awaitable<Status> Forwarding::push_settings() {
+  if (!settings_dirty_) co_return Status{};
+  settings_dirty_ = false;
+  fp::ClientFrame frame;
+  *frame.mutable_put_settings() = wanted_settings_;
+  const auto reply = co_await client_.request(std::move(frame));
+  if (reply) co_return Status{};
+  if (!breaks_session(reply.error())) {
+    log::error("fastpath", "the settings were refused: {}", reply.error().describe());
+    co_return Status{};
+  }
+  settings_dirty_ = true;
+  co_return std::unexpected(reply.error());
 }
 
 asio::awaitable<Status> Forwarding::push_tunnels() {
@@ -170,7 +195,8 @@ asio::awaitable<Status> Forwarding::push_batch(std::vector<Prefix> batch) {
     fill_prefix(route, prefix);
     route.set_kind(it->second.kind);
     for (const std::uint32_t id : it->second.tunnel_ids) route.add_tunnel_ids(id);
-    if (it->second.gateway) route.set_gateway(it->second.gateway->bytes_string());
+    for (const IpAddress& gateway : it->second.gateways) route.add_gateways(gateway.bytes_string());
+    route.set_behind(it->second.behind);
   }
   const auto reply = co_await client_.request(std::move(frame));
   if (!reply && breaks_session(reply.error())) co_return std::unexpected(reply.error());

@@ -22,7 +22,8 @@ namespace gw::gwd {
 struct ForwardingEntry {
   fp::NextHopKind kind = fp::NEXT_HOP_KERNEL;
   std::vector<std::uint32_t> tunnel_ids;  // kind tunnels: sorted, 1..16
-  std::optional<IpAddress> gateway;       // kind vnet: router on the VNet; none: on link
+  std::vector<IpAddress> gateways;        // kind vnet: routers on the VNet, none: on link; kind circuit: its routers
+  fp::Behind behind = fp::BEHIND_VNET;    // kind vnet with gateways: another instance's sites or circuit
   friend bool operator==(const ForwardingEntry&, const ForwardingEntry&) = default;
 };
 
@@ -42,6 +43,8 @@ class Forwarding {
 
   void set_tunnel(const fp::PutTunnel& tunnel);
   void remove_tunnel(std::uint32_t tunnel_id);
+  /// Packets between the circuit and tunnels; sent with the next change.
+  void set_settings(const fp::PutSettings& settings);
   void set_route(const Prefix& prefix, ForwardingEntry entry);
   void remove_route(const Prefix& prefix);
   /// From now on routes that gw-fastpath has and gwd does not want may be swept. Before (just after a
@@ -57,7 +60,7 @@ class Forwarding {
     return it == wanted_routes_.end() ? nullptr : &it->second;
   }
   bool complete() const { return complete_; }
-  bool in_sync() const { return dirty_tunnels_.empty() && dirty_routes_.empty(); }
+  bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
   std::size_t route_count() const { return wanted_routes_.size(); }
   /// Tunnels and routes that gw-fastpath did not take.
@@ -65,6 +68,7 @@ class Forwarding {
 
  private:
   boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Status> push_settings();
   boost::asio::awaitable<Status> push_tunnels();
   boost::asio::awaitable<Status> push_tunnel(std::uint32_t id);
   boost::asio::awaitable<Status> push_routes();
@@ -78,6 +82,8 @@ class Forwarding {
   LoopWake wake_;
   std::function<void(std::uint32_t)> tunnel_ready_;
   std::map<std::uint32_t, fp::PutTunnel> wanted_tunnels_;
+  fp::PutSettings wanted_settings_;
+  bool settings_dirty_ = false;
   std::set<std::uint32_t> dirty_tunnels_;
   std::map<Prefix, ForwardingEntry> wanted_routes_;
   std::set<Prefix> acknowledged_routes_;

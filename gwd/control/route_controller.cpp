@@ -289,7 +289,7 @@ void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
   const auto kind = [&](const routes::Path& path) { return rib_.source(path.source).kind; };
   if (std::ranges::any_of(paths, [&](const routes::Path& path) { return kind(path) == routes::SourceKind::kVnet; })) {
     entry.kind = fp::NEXT_HOP_VNET;
-    if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateway = vnet_next_hop_;
+    if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateways = {*vnet_next_hop_};
     forwarding_.set_route(prefix, std::move(entry));
     return;
   }

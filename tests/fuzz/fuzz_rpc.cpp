@@ -79,10 +79,12 @@ void handle(const fp::ClientFrame& request) {
       return;
     }
     case fp::ClientFrame::kUpdateRoutes: {
-      const auto update = parse_update_routes(request.update_routes(), find_tunnel);
+      const auto update = parse_update_routes(request.update_routes(), {find_tunnel, CircuitPort::kThere});
       if (refused(update)) return;
       for (const fib::Route& route : update->add) {
         require(route.hop.kind != GW_NEXT_HOP_TUNNELS || !route.hop.tunnels.empty());
+        require(route.hop.kind != GW_NEXT_HOP_CIRCUIT || !route.hop.gateways.empty());
+        require(route.hop.gateways.size() <= GW_NEXT_HOP_MAX_GATEWAYS);
         fp::Route back;
         fill(route, back);
         require(back.prefix().size() == 4 || back.prefix().size() == 16);

@@ -195,11 +195,18 @@ class RouteMessages : public testing::Test {
     for (const auto t : tunnels) m.add_tunnel_ids(t);
     return m;
   }
-  static Result<RouteUpdate> parse(const fp::UpdateRoutes& m) {
-    return parse_update_routes(m, [](std::uint32_t id) -> std::optional<fib::TunnelRef> {
+  static Result<RouteUpdate> parse(const fp::UpdateRoutes& m, CircuitPort circuit = CircuitPort::kThere) {
+    const auto find = [](std::uint32_t id) -> std::optional<fib::TunnelRef> {
       if (id == 1 || id == 2) return fib::TunnelRef{id, static_cast<std::uint16_t>(id), 1400};
       return std::nullopt;
-    });
+    };
+    return parse_update_routes(m, {find, circuit});
+  }
+  static fp::Route plain(fp::NextHopKind kind, std::vector<std::string_view> gateways) {
+    fp::Route m = route("192.0.2.0", 24, {});
+    m.set_kind(kind);
+    for (const auto gateway : gateways) m.add_gateways(packed(gateway));
+    return m;
   }
   static std::string fault(const fp::Route& r) {
     fp::UpdateRoutes m;
@@ -231,8 +238,40 @@ TEST_F(RouteMessages, FaultsNameTheirField) {
   EXPECT_EQ(fault(unknown), "add[1].kind");
   auto gateway = route("192.0.2.0", 24, {});
   gateway.set_kind(fp::NEXT_HOP_VNET);
-  gateway.set_gateway("short");
-  EXPECT_EQ(fault(gateway), "add[1].gateway");
+  gateway.add_gateways("short");
+  EXPECT_EQ(fault(gateway), "add[1].gateways[0]");
+}
+
+TEST_F(RouteMessages, FaultsOfGatewaysNameTheirField) {
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_VNET, {})), "") << "on link";
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_CIRCUIT, {"192.168.30.18", "192.168.30.22"})), "");
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_CIRCUIT, {"fe80::1"})), "") << "RFC 8950: an IPv6 next hop of an IPv4 prefix";
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_CIRCUIT, {})), "add[1].gateways") << "a circuit is not one link";
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_CIRCUIT, {"192.0.2.1", "2001:db8::1"})), "add[1].gateways[1]");
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_VNET, {"192.0.2.1", "192.0.2.2", "192.0.2.1"})), "add[1].gateways");
+  for (const std::string_view nobody : {"0.0.0.0", "::", "127.0.0.1", "::1", "224.0.0.1", "ff02::1"})
+    EXPECT_EQ(fault(plain(fp::NEXT_HOP_VNET, {nobody})), "add[1].gateways[0]") << nobody;
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_CIRCUIT, std::vector<std::string_view>(17, "192.0.2.1"))), "add[1].gateways");
+  EXPECT_EQ(fault(plain(fp::NEXT_HOP_KERNEL, {"192.0.2.1"})), "add[1].gateways");
+  auto tunnels = plain(fp::NEXT_HOP_VNET, {"192.0.2.1"});
+  tunnels.add_tunnel_ids(1);
+  EXPECT_EQ(fault(tunnels), "add[1].tunnel_ids");
+  for (auto handed : {plain(fp::NEXT_HOP_VNET, {}), plain(fp::NEXT_HOP_CIRCUIT, {"192.0.2.1"})}) {
+    handed.set_behind(fp::BEHIND_CIRCUIT);
+    EXPECT_EQ(fault(handed), "add[1].behind");
+  }
+  auto nowhere = plain(fp::NEXT_HOP_VNET, {"192.0.2.1"});
+  nowhere.set_behind(static_cast<fp::Behind>(9));
+  EXPECT_EQ(fault(nowhere), "add[1].behind");
+}
+
+TEST_F(RouteMessages, WithoutACircuitPortThereAreNoCircuitRoutes) {
+  fp::UpdateRoutes m;
+  *m.add_add() = plain(fp::NEXT_HOP_CIRCUIT, {"192.168.30.18"});
+  EXPECT_TRUE(parse(m, CircuitPort::kThere));
+  const auto refused = parse(m, CircuitPort::kNone);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().field, "add[0].kind");
 }
 
 TEST_F(RouteMessages, WhatIsListedIsWhatWasSent) {
@@ -242,10 +281,13 @@ TEST_F(RouteMessages, WhatIsListedIsWhatWasSent) {
   vnet.set_prefix(packed("10.0.0.0"));
   vnet.set_prefix_length(8);
   vnet.set_kind(fp::NEXT_HOP_VNET);
-  vnet.set_gateway(packed("10.1.0.254"));
+  vnet.add_gateways(packed("10.1.0.253"));
+  vnet.add_gateways(packed("10.1.0.254"));
+  vnet.set_behind(fp::BEHIND_TUNNELS);
+  *m.add_add() = plain(fp::NEXT_HOP_CIRCUIT, {"192.168.30.18", "192.168.30.22"});
   const auto parsed = parse(m);
   ASSERT_TRUE(parsed) << parsed.error().describe();
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < m.add_size(); ++i) {
     fp::Route back;
     fill(parsed->add[static_cast<std::size_t>(i)], back);
     EXPECT_EQ(back.SerializeAsString(), m.add(i).SerializeAsString());

@@ -14,7 +14,8 @@ Prefix prefix(std::string_view text) { return Prefix::parse(text).value(); }
 IpAddress address(std::string_view text) { return IpAddress::parse(text).value(); }
 NextHop over(std::vector<TunnelRef> tunnels) { return {GW_NEXT_HOP_TUNNELS, std::move(tunnels), {}}; }
 TunnelRef tunnel(std::uint16_t n) { return {100u + n, n, 1400}; }
-NextHop vnet(std::string_view gateway = "0.0.0.0") { return {GW_NEXT_HOP_VNET, {}, address(gateway)}; }
+NextHop vnet() { return {GW_NEXT_HOP_VNET, {}, {}}; }
+NextHop vnet(std::string_view gateway) { return {GW_NEXT_HOP_VNET, {}, {address(gateway)}}; }
 
 std::vector<std::uint16_t> buckets(const gw_next_hop& hop) { return {std::begin(hop.bucket), std::end(hop.bucket)}; }
 
@@ -45,6 +46,50 @@ TEST(NextHops, BucketsAreSpreadOverAllTunnels) {
     const auto b = buckets(memory.view().next_hops[hops.acquire(over(all)).value()]);
     for (std::uint16_t n = 0; n < count; ++n) EXPECT_GT(std::ranges::count(b, n), 256 / count / 3);
   }
+}
+
+std::vector<IpAddress> gateways_of(gw_next_hop& hop, std::string_view dst) {
+  std::vector<IpAddress> all;
+  for (std::uint32_t hash = 0; hash < GW_NEXT_HOP_BUCKETS; ++hash) all.push_back(gateway_of(hop, address(dst), hash));
+  return all;
+}
+
+TEST(NextHops, RemovingAGatewayMovesOnlyItsFlows) {
+  HeapMemory memory;
+  NextHops hops(memory.view().next_hops);
+  for (const std::string_view net : {"192.168.30.", "2001:db8:30::"}) {
+    NextHop all{GW_NEXT_HOP_CIRCUIT, {}, {}};
+    for (unsigned n = 1; n <= 6; ++n) all.gateways.push_back(address(std::format("{}{}", net, n)));
+    const auto before = gateways_of(memory.view().next_hops[hops.acquire(all).value()], "192.0.2.9");
+    for (const IpAddress& gone : all.gateways) {
+      EXPECT_GT(std::ranges::count(before, gone), 256 / 6 / 3) << gone.to_string();
+      NextHop rest = all;
+      std::erase(rest.gateways, gone);
+      const auto after = gateways_of(memory.view().next_hops[hops.acquire(rest).value()], "192.0.2.9");
+      for (std::size_t b = 0; b < after.size(); ++b) {
+        EXPECT_NE(after[b], gone);
+        if (before[b] != gone) {
+          EXPECT_EQ(after[b], before[b]) << "bucket " << b << " without " << gone.to_string();
+        }
+      }
+    }
+  }
+}
+
+TEST(NextHops, OneGatewayHasAllFlowsAndNoneIsOnLink) {
+  HeapMemory memory;
+  NextHops hops(memory.view().next_hops);
+  gw_next_hop& one = memory.view().next_hops[hops.acquire(vnet("198.51.100.1")).value()];
+  EXPECT_EQ(one.only, 1u);
+  EXPECT_EQ(gateway_of(one, address("192.0.2.9"), 77), address("198.51.100.1"));
+  gw_next_hop& link = memory.view().next_hops[hops.acquire(vnet()).value()];
+  EXPECT_EQ(link.gateway_family, 0u);
+  EXPECT_EQ(gateway_of(link, address("192.0.2.9"), 77), address("192.0.2.9"));
+  NextHop handed = vnet("198.51.100.1");
+  handed.behind = GW_ZONE_TUNNELS;
+  gw_next_hop& other = memory.view().next_hops[hops.acquire(handed).value()];
+  EXPECT_EQ(other.zone, GW_ZONE_TUNNELS);
+  EXPECT_EQ(one.zone, GW_ZONE_VNET) << "another record";
 }
 
 TEST(NextHops, SmallestMtuOfTheGroup) {

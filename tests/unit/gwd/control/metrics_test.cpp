@@ -73,5 +73,19 @@ TEST(ForwardGuard, ReplacesItselfAndLetsOnlyTunnelsThrough) {
   EXPECT_THAT(script, HasSubstr(R"(oifname { "tun*", "gw-data", "eth1", "eth0" } counter drop)"));
 }
 
+TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
+  GuardPorts ports{.wan = "eth0", .vnet = "eth1", .circuit = "eth2"};
+  const std::string closed = render_forward_guard(ports);
+  EXPECT_THAT(closed, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "eth1" accept)"));
+  EXPECT_THAT(closed, HasSubstr(R"(iifname "eth1" oifname { "eth2", "eth2.*" } accept)"));
+  EXPECT_THAT(closed, Not(HasSubstr(R"(oifname "tun*" accept)")));
+  EXPECT_THAT(closed, HasSubstr(R"(iifname != { "eth2", "eth2.*" } accept)"));
+  ports.transit = CircuitTransit::kOpen;
+  const std::string open = render_forward_guard(ports);
+  EXPECT_THAT(open, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "tun*" accept)"));
+  EXPECT_THAT(open, HasSubstr(R"(iifname { "tun*", "gw-data" } oifname { "eth2", "eth2.*" } accept)"));
+  EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
+}
+
 }  // namespace
 }  // namespace gw::gwd
