@@ -1,6 +1,7 @@
 #include "base/log.hpp"
 
 #include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -36,23 +37,35 @@ class JournalPriority final : public spdlog::custom_flag_formatter {
   std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JournalPriority>(); }
 };
 
+constexpr const char* kPattern = "%Y-%m-%dT%H:%M:%S.%e %n %l %v";
+
+std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt>& ring() {
+  static std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> sink;
+  return sink;
+}
+
 }  // namespace
 
 void init(std::string_view program, Level threshold) {
-  auto logger =
-      std::make_shared<spdlog::logger>(std::string(program), std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto to_stderr = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  ring() = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(kRecentLines);
+  ring()->set_pattern(kPattern);
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   if (std::getenv("JOURNAL_STREAM") != nullptr)
     formatter->add_flag<JournalPriority>('*').set_pattern("%*%v");
   else
-    formatter->set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l %v");
-  logger->set_formatter(std::move(formatter));
+    formatter->set_pattern(kPattern);
+  to_stderr->set_formatter(std::move(formatter));
+  const std::initializer_list<spdlog::sink_ptr> sinks{to_stderr, ring()};
+  auto logger = std::make_shared<spdlog::logger>(std::string(program), sinks);
   logger->set_level(to_spdlog(threshold));
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
 }
 
 bool enabled(Level level) { return spdlog::default_logger_raw()->should_log(to_spdlog(level)); }
+
+std::vector<std::string> recent() { return ring() ? ring()->last_formatted() : std::vector<std::string>{}; }
 
 std::string one_line(std::string_view text) {
   std::string line;

@@ -6,6 +6,7 @@
 #include <format>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace gw::log {
 
@@ -18,6 +19,9 @@ bool enabled(Level level);
 /// client chose, are written as escapes; after kMaxLine bytes it is cut.
 inline constexpr std::size_t kMaxLine = 4096;
 std::string one_line(std::string_view text);
+/// The last lines since init(), oldest first, with their times; for support bundles.
+inline constexpr std::size_t kRecentLines = 2000;
+std::vector<std::string> recent();
 /// `area` is the package or subject: "ike", "bgp", "rpc".
 void write(Level level, std::string_view area, std::string_view line);
 

@@ -142,6 +142,7 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
     const std::string reset = text_at(o, "lastResetDueTo");
     const std::string reason = text_at(o, "lastNotificationReason");
     if (number_at(o, "lastResetCode") != 30) peer.last_error = reason.empty() ? reset : reason;
+    peer.last_reset = reset;
     peer.path_died = !peer.established() && ended_by_bfd(reset, reason);
   }
   return {};

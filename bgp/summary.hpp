@@ -33,6 +33,7 @@ struct PeerStatus {
   std::string bfd;         // "Up", "Down", "Init", "Admin Down"; empty: not asked for
   bool path_died = false;  // the session is down because BFD noticed that nothing passes
   std::string last_error;  // "Hold Timer Expired"; empty: none
+  std::string last_reset;  // who ended the session: "BGP Notification received", "BGP Notification send"
   bool established() const { return state == "Established"; }
 };
 

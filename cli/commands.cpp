@@ -11,6 +11,7 @@
 
 #include "base/duration.hpp"
 #include "cli/completion.hpp"
+#include "cli/doctor.hpp"
 #include "cli/session.hpp"
 
 namespace gw::cli {
@@ -43,10 +44,12 @@ class Program {
     app_.set_version_flag("--version", surroundings.version, "print gwctl's version");
     app_.footer(
         "Examples:\n  gwctl status\n  gwctl show tunnels --watch 2\n  gwctl apply --confirm 5m\n\n"
-        "Exit codes: 0 yes, 1 gwd says no, 2 wrong usage, 3 gwd does not answer, 4 --check found something down");
+        "Exit codes: 0 yes, 1 gwd says no (doctor: findings), 2 wrong usage, 3 gwd does not answer, 4 --check found "
+        "something down");
     add_status();
     add_show();
     add_routes();
+    add_doctor();
     add_configuration();
     add_history();
     add_completion();
@@ -222,6 +225,22 @@ class Program {
     if (!names.empty()) target += "?peer_down=" + names;
     if (circuit_down_) target += std::string(names.empty() ? "?" : "&") + "circuit_down=1";
     return target;
+  }
+
+  // --- doctor -----------------------------------------------------------------------------------
+
+  void add_doctor() {
+    CLI::App& doctor =
+        command(app_, "doctor", "What is wrong, why, what it leads to and what to do; exit code 1 if anything",
+                "  gwctl doctor\n  gwctl doctor --json | jq '.findings[].name'\n"
+                "  gwctl doctor --bundle gw-support-hub-gw-a-20260131-120000.tar.gz");
+    doctor.add_option("--bundle", bundle_, "of the gateway that this support bundle is of; asks no gwd")
+        ->type_name("FILE");
+    does(doctor, [this] { return bundle_.empty() ? examine_gateway(*session_) : examine_bundle(*session_, bundle_); });
+    CLI::App& support = command(app_, "support-bundle", "One file with all that explains this gateway; no secrets",
+                                "  gwctl support-bundle\n  gwctl support-bundle /tmp/hub.tar.gz");
+    support.add_option("FILE", file_, "where to [a name with gateway, instance and time]")->type_name("FILE");
+    does(support, [this] { return write_bundle(*session_, file_); });
   }
 
   void add_bgp(CLI::App& parent) {
@@ -431,6 +450,7 @@ class Program {
   std::vector<std::string> peers_down_;
   bool circuit_down_ = false;
   std::string peer_;
+  std::string bundle_;
   std::string file_;
   std::string confirm_;
   std::string comment_;

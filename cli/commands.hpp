@@ -19,7 +19,7 @@ inline constexpr const char* kDefaultConfig = "/etc/gw/gateway.yaml";
 
 enum Exit : int {
   kOk = 0,
-  kNo = 1,           // the answer is no: validation failed, apply refused
+  kNo = 1,           // the answer is no: validation failed, apply refused, the doctor found something
   kUsage = 2,        // the command line is wrong, a file cannot be read
   kUnreachable = 3,  // gwd does not answer
   kNotUp = 4,        // --check found something that is not up
@@ -35,6 +35,8 @@ struct Surroundings {
   std::function<WallTime()> now;
   /// Between two rounds of --watch; false ends it.
   std::function<bool(std::chrono::seconds)> pause;
+  /// Standard output and error of a shell command.
+  std::function<std::string(const std::string& command)> run_command;
   std::function<std::unique_ptr<Transport>(const std::string& socket, std::chrono::milliseconds timeout)> connect;
 };
 

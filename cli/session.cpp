@@ -16,7 +16,19 @@ namespace {
 
 constexpr std::uintmax_t kMaxDocumentBytes = 4 * 1024 * 1024;  // as gwd's loader
 
-enum class Layout : std::uint8_t { kOneLine, kIndented };
+std::string_view advice(Errc code) {
+  switch (code) {
+    case Errc::kNotFound:
+      return "Is gwd running (systemctl status gwd), and is this its socket (--socket, $GWD_SOCKET)?";
+    case Errc::kRefused: return "The socket is there, but gwd is not: systemctl status gwd, journalctl -u gwd";
+    case Errc::kPermission: return "This user may not use the socket: try sudo";
+    case Errc::kTimeout: return "gwd is there, but busy or stuck: journalctl -u gwd; --timeout waits longer";
+    case Errc::kMalformed: return "What listens there is not gwd: check --socket and $GWD_SOCKET";
+    default: return "Did gwd just restart? Try again; journalctl -u gwd says more";
+  }
+}
+
+}  // namespace
 
 std::string to_json(const google::protobuf::Message& message, Layout layout) {
   google::protobuf::util::JsonPrintOptions options;
@@ -33,20 +45,6 @@ bool from_json(const std::string& text, google::protobuf::Message& into) {
   options.ignore_unknown_fields = true;  // a newer gwd
   return google::protobuf::util::JsonStringToMessage(text, &into, options).ok();
 }
-
-std::string_view advice(Errc code) {
-  switch (code) {
-    case Errc::kNotFound:
-      return "Is gwd running (systemctl status gwd), and is this its socket (--socket, $GWD_SOCKET)?";
-    case Errc::kRefused: return "The socket is there, but gwd is not: systemctl status gwd, journalctl -u gwd";
-    case Errc::kPermission: return "This user may not use the socket: try sudo";
-    case Errc::kTimeout: return "gwd is there, but busy or stuck: journalctl -u gwd; --timeout waits longer";
-    case Errc::kMalformed: return "What listens there is not gwd: check --socket and $GWD_SOCKET";
-    default: return "Did gwd just restart? Try again; journalctl -u gwd says more";
-  }
-}
-
-}  // namespace
 
 Request get(std::string target) { return {Method::kGet, std::move(target), {}}; }
 Request post(std::string target, const google::protobuf::Message& body) {

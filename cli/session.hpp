@@ -31,6 +31,8 @@ class Session {
   std::ostream& out() const { return surroundings_.out; }
   std::ostream& err() const { return surroundings_.err; }
   void print_json(const google::protobuf::Message& message) const;
+  /// What a command of this machine prints, both streams; for support bundles.
+  std::string run_command(const std::string& command) const { return surroundings_.run_command(command); }
 
  private:
   Exit unreachable(const Error& error) const;
@@ -40,6 +42,11 @@ class Session {
   Target target_;
   Format format_;
 };
+
+enum class Layout : std::uint8_t { kOneLine, kIndented };
+std::string to_json(const google::protobuf::Message& message, Layout layout);
+/// Fields that this version does not know are left out: they are a newer one's.
+bool from_json(const std::string& text, google::protobuf::Message& into);
 
 Request get(std::string target);
 Request post(std::string target, const google::protobuf::Message& body);

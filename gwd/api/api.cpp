@@ -8,8 +8,9 @@
 #include <string_view>
 #include <utility>
 
-#include "ebpf/abi/drop_names.hpp"
 #include "gwd/api/replies.hpp"
+#include "gwd/api/support.hpp"
+#include "gwd/doctor/doctor.hpp"
 #include "gwd/version.hpp"
 
 namespace gw::gwd {
@@ -133,6 +134,9 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/routes/what-if", now([this](const auto& r) { return what_if(r); })},
       {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
       {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
+      {"GET", "/v1/snapshot", [this](const auto& r) { return snapshot(r); }},
+      {"GET", "/v1/doctor", [this](const auto& r) { return examine(r); }},
+      {"GET", "/v1/support", [this](const auto& r) { return support(r); }},
       {"POST", "/v1/config/validate", now([this](const auto& r) { return validate(r); })},
       {"POST", "/v1/config/apply", now([this](const auto& r) { return apply(r); })},
       {"POST", "/v1/config/confirm", now([this](const auto&) { return config_response(config_.confirm()); })},
@@ -157,7 +161,7 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
   co_return response;
 }
 
-asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
+api::StatusReply Api::make_status_reply() const {
   api::StatusReply reply;
   if (const ModelPtr& model = gateway_.model()) {
     reply.set_gateway(model->gateway);
@@ -177,7 +181,13 @@ asio::awaitable<HttpResponse> Api::status(const HttpRequest&) {
     out.set_problem(component.problem);
     if (component.since) out.set_since_unix_ms(unix_ms(*component.since));
   }
-  co_return json_response(reply);
+  return reply;
+}
+
+asio::awaitable<HttpResponse> Api::status(const HttpRequest&) { co_return json_response(make_status_reply()); }
+
+SnapshotSources Api::snapshot_sources() {
+  return {gateway_, config_, clock_, [this] { return make_status_reply(); }};
 }
 
 asio::awaitable<HttpResponse> Api::tunnels(const HttpRequest&) {
@@ -324,42 +334,12 @@ HttpResponse Api::what_if(const HttpRequest& request) {
   return json_response(reply);
 }
 
-namespace {
-
-void fill_drop(const fp::DropCount& drop, api::DropCounter& out) {
-  out.set_reason(drop.reason());
-  out.set_packets(drop.packets());
-  if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
-}
-
-}  // namespace
-
 asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {
   fp::ClientFrame frame;
   frame.mutable_get_counters();
   const auto got = co_await gateway_.fastpath().request(std::move(frame));
   if (!got) co_return error_response(got.error());
-  const fp::Counters& counters = got->counters();
-  api::CountersReply reply;
-  for (const auto& drop : counters.drops()) fill_drop(drop, *reply.add_drops());
-  reply.set_wan_rx_packets(counters.wan_rx_packets());
-  reply.set_wan_tx_packets(counters.wan_tx_packets());
-  reply.set_vnet_rx_packets(counters.vnet_rx_packets());
-  reply.set_vnet_tx_packets(counters.vnet_tx_packets());
-  for (const auto& worker : counters.workers()) {
-    auto& out = *reply.add_workers();
-    out.set_worker(worker.worker());
-    out.set_tunnels(worker.tunnels());
-    out.set_packets(worker.packets());
-    out.set_bursts(worker.bursts());
-    out.set_handed_over(worker.handed_over());
-    out.set_taken_over(worker.taken_over());
-    out.set_handover_drops(worker.handover_drops());
-    *out.mutable_burst_sizes() = worker.burst_sizes();
-  }
-  reply.set_crypto_backend(gateway_.crypto_backend());
-  reply.set_uptime_seconds(counters.uptime_ms() / 1000);
-  co_return json_response(reply);
+  co_return json_response(make_counters_reply(gateway_, got->counters()));
 }
 
 asio::awaitable<HttpResponse> Api::interfaces(const HttpRequest&) {
@@ -367,23 +347,19 @@ asio::awaitable<HttpResponse> Api::interfaces(const HttpRequest&) {
   frame.mutable_list_ports();
   const auto got = co_await gateway_.fastpath().request(std::move(frame));
   if (!got) co_return error_response(got.error());
-  api::InterfacesReply reply;
-  for (const auto& port : got->ports().ports()) {
-    auto& out = *reply.add_interfaces();
-    out.set_name(port.interface());
-    out.set_side(port.side());
-    out.set_kind(port.kind());
-    out.set_attach_mode(port.attach_mode());
-    out.set_zero_copy(port.zero_copy());
-    out.set_reason(port.reason());
-    out.set_queues(port.queues());
-    out.set_driver(port.driver());
-    out.set_mtu(port.mtu());
-    out.set_rx_packets(port.rx_packets());
-    out.set_tx_packets(port.tx_packets());
-    for (const auto& drop : port.drops()) fill_drop(drop, *out.add_drops());
-  }
-  co_return json_response(reply);
+  co_return json_response(make_interfaces_reply(got->ports()));
+}
+
+asio::awaitable<HttpResponse> Api::snapshot(const HttpRequest&) {
+  co_return json_response(co_await take_snapshot(snapshot_sources()));
+}
+
+asio::awaitable<HttpResponse> Api::examine(const HttpRequest&) {
+  co_return json_response(doctor::report(co_await take_snapshot(snapshot_sources())));
+}
+
+asio::awaitable<HttpResponse> Api::support(const HttpRequest&) {
+  co_return json_response(co_await make_support_reply(snapshot_sources()));
 }
 
 HttpResponse Api::validate(const HttpRequest& request) {

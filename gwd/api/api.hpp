@@ -12,6 +12,7 @@
 #include "base/clock.hpp"
 #include "gw/api/v1/api.pb.h"
 #include "gwd/api/http_server.hpp"
+#include "gwd/api/snapshot.hpp"
 #include "gwd/control/config_service.hpp"
 #include "gwd/control/gateway.hpp"
 
@@ -42,12 +43,17 @@ class Api {
   HttpResponse what_if(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> counters(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> interfaces(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> snapshot(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> examine(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> support(const HttpRequest& request);
   HttpResponse validate(const HttpRequest& request);
   HttpResponse apply(const HttpRequest& request);
   HttpResponse rollback(const HttpRequest& request);
   HttpResponse running_config();
   HttpResponse revisions();
   HttpResponse diff(const HttpRequest& request);
+  api::StatusReply make_status_reply() const;
+  SnapshotSources snapshot_sources();
 
   Gateway& gateway_;
   ConfigService& config_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <format>
 
+#include "ebpf/abi/drop_names.hpp"
 #include "gwd/control/encapsulation.hpp"
 #include "gwd/control/kernel_net.hpp"
 
@@ -209,6 +210,55 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     out.set_last_error(session->second.established()
                            ? session->second.last_error
                            : bgp_trouble(session->second.state, session->second.last_error, tunnel.bgp->peer));
+  }
+  return reply;
+}
+
+void fill_drop(const fp::DropCount& drop, api::DropCounter& out) {
+  out.set_reason(drop.reason());
+  out.set_packets(drop.packets());
+  if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
+}
+
+api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters) {
+  api::CountersReply reply;
+  for (const auto& drop : counters.drops()) fill_drop(drop, *reply.add_drops());
+  reply.set_wan_rx_packets(counters.wan_rx_packets());
+  reply.set_wan_tx_packets(counters.wan_tx_packets());
+  reply.set_vnet_rx_packets(counters.vnet_rx_packets());
+  reply.set_vnet_tx_packets(counters.vnet_tx_packets());
+  for (const auto& worker : counters.workers()) {
+    auto& out = *reply.add_workers();
+    out.set_worker(worker.worker());
+    out.set_tunnels(worker.tunnels());
+    out.set_packets(worker.packets());
+    out.set_bursts(worker.bursts());
+    out.set_handed_over(worker.handed_over());
+    out.set_taken_over(worker.taken_over());
+    out.set_handover_drops(worker.handover_drops());
+    *out.mutable_burst_sizes() = worker.burst_sizes();
+  }
+  reply.set_crypto_backend(gateway.crypto_backend());
+  reply.set_uptime_seconds(counters.uptime_ms() / 1000);
+  return reply;
+}
+
+api::InterfacesReply make_interfaces_reply(const fp::PortList& ports) {
+  api::InterfacesReply reply;
+  for (const auto& port : ports.ports()) {
+    auto& out = *reply.add_interfaces();
+    out.set_name(port.interface());
+    out.set_side(port.side());
+    out.set_kind(port.kind());
+    out.set_attach_mode(port.attach_mode());
+    out.set_zero_copy(port.zero_copy());
+    out.set_reason(port.reason());
+    out.set_queues(port.queues());
+    out.set_driver(port.driver());
+    out.set_mtu(port.mtu());
+    out.set_rx_packets(port.rx_packets());
+    out.set_tx_packets(port.tx_packets());
+    for (const auto& drop : port.drops()) fill_drop(drop, *out.add_drops());
   }
   return reply;
 }

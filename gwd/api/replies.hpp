@@ -15,5 +15,9 @@ std::uint64_t unix_ms(WallTime time);
 api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels);
 api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas);
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
+api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters);
+api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);
+/// With what the reason means.
+void fill_drop(const fp::DropCount& drop, api::DropCounter& out);
 
 }  // namespace gw::gwd

@@ -25,6 +25,7 @@ bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.
 void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
   to.local = from.local;
   to.last_error = from.last_error;
+  to.last_reset = from.last_reset;
   to.bfd = from.bfd;
   to.path_died = from.path_died;
   to.end_of_rib_v4 = from.end_of_rib_v4;
@@ -197,6 +198,11 @@ asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddr
     std::ranges::move(*part, std::back_inserter(rows));
   }
   co_return rows;
+}
+
+asio::awaitable<Result<std::string>> BgpController::running_config() {
+  if (!connected_) co_return fail(Errc::kClosed, "bgpd is away");
+  co_return co_await vty_.show("show running-config", kShowTimeout);
 }
 
 }  // namespace gw::gwd

@@ -60,6 +60,8 @@ class BgpController {
   const std::map<IpAddress, bgp::PeerStatus>& sessions() const { return sessions_; }
   /// Rows of one session, read from bgpd now; both families.
   boost::asio::awaitable<Result<std::vector<bgp::RouteRow>>> routes(IpAddress peer, bgp::Direction direction);
+  /// bgpd's own words, as it has them now: has passwords.
+  boost::asio::awaitable<Result<std::string>> running_config();
 
  private:
   enum class Connected : std::uint8_t { kNo, kYes };

@@ -27,6 +27,8 @@ class IncludesTest(unittest.TestCase):
             ("ebpf/esp/codec.cpp", "ebpf/esp/codec.hpp"),
             ("ebpf/esp/codec.cpp", "ebpf/abi/drop.h"),
             ("ike/plugin/kernel_gw.c", "rpc.h"),
+            ("cli/doctor.cpp", "gwd/doctor/doctor.hpp"),
+            ("gwd/api/snapshot.cpp", "gwd/doctor/doctor.hpp"),
         ):
             self.assertEqual(self.faults(file, include), [], (file, include))
 
@@ -41,6 +43,8 @@ class IncludesTest(unittest.TestCase):
             ("ebpf/esp/codec.cpp", "ebpf/worker/worker.hpp"),
             ("ebpf/esp/codec.cpp", "gw/fastpath/v1/fastpath.pb.h"),
             ("routes/rib.cpp", "gwd/main.hpp"),
+            ("gwd/doctor/rules.cpp", "gwd/control/gateway.hpp"),
+            ("gwd/doctor/rules.cpp", "routes/rib.hpp"),
         ):
             self.assertEqual(len(self.faults(file, include)), 1, (file, include))
 
