@@ -1,86 +1,31 @@
-// Every line of bgpd's configuration that depends on the intent is one Setting: where it stands, what it is
-// about, how it is set and how it is removed. The whole configuration is all settings in order; a difference
-// is the settings whose value differs. What never changes (group, route-maps) stands in fixed lines.
+// The whole configuration is fixed lines, policy objects and all settings, in an order in which nothing is used before
+// it is there. A difference is the objects that are new, the settings whose value differs and the objects that nobody
+// uses any more.
 #include "bgp/config_model.hpp"
 
 #include <algorithm>
 #include <format>
 #include <map>
+#include <ranges>
 #include <set>
 #include <string_view>
 #include <utility>
 
+#include "bgp/peer_groups.hpp"
+#include "bgp/settings.hpp"
+
 namespace gw::bgp {
 namespace {
 
-enum class Block : std::uint8_t { kGlobal, kRouter, kBmp, kIpv4, kIpv6 };
-
-struct Setting {
-  Block block;
-  std::string key;   // unique in a block
-  std::string peer;  // whose it is; empty: the gateway's
-  Command on;
-  std::string off;
-};
-using Settings = std::vector<Setting>;
-
-// --- fixed lines ------------------------------------------------------------------------------------
-
 constexpr std::string_view kGlobalLines[] = {
-    // The default of 5 s leaves routes without a best path (frr-findings); policy changes are applied by clears().
+    // The default of 5 s leaves routes without a best path (frr-findings). Route-maps never change: nothing is missed.
     "bgp route-map delay-timer 0",
-    "bgp community-list standard GW-GSHUT seq 5 permit graceful-shutdown",
-    "ip prefix-list GW-DEFAULT seq 5 permit 0.0.0.0/0",
-    "ipv6 prefix-list GW-DEFAULT6 seq 5 permit ::/0",
-};
-
-// routes/policy in FRR's words: check_import, and RFC 8326 as decide.hpp step 2 has it.
-constexpr std::string_view kRouteMaps[] = {
-    "route-map GW-VPN-IN deny 10",
-    "match as-path GW-RESERVED-AS",
-    "exit",
-    "route-map GW-VPN-IN deny 20",
-    "match ip address prefix-list GW-REFUSED",
-    "exit",
-    "route-map GW-VPN-IN permit 30",
-    "match community GW-GSHUT",
-    "set local-preference 0",
-    "exit",
-    "route-map GW-VPN-IN permit 40",
-    "exit",
-    "route-map GW-VPN-IN6 deny 10",
-    "match as-path GW-RESERVED-AS",
-    "exit",
-    "route-map GW-VPN-IN6 deny 20",
-    "match ipv6 address prefix-list GW-REFUSED6",
-    "exit",
-    "route-map GW-VPN-IN6 permit 30",
-    "match community GW-GSHUT",
-    "set local-preference 0",
-    "on-match next",
-    "exit",
-    // A tunnel device is point to point, and sites send all kinds of next hops over an IPv4 session (v4-mapped,
-    // their own link-local, a global one of theirs). Any link-local address is "the other end"; the kernel takes
-    // it, while zebra refuses v4-mapped ones.
-    "route-map GW-VPN-IN6 permit 40",
-    "set ipv6 next-hop local fe80::1",
-    "exit",
-    "route-map GW-VPN-OUT deny 10",
-    "match ip address prefix-list GW-DEFAULT",
-    "exit",
-    "route-map GW-VPN-OUT permit 20",
-    "exit",
-    "route-map GW-VPN-OUT6 deny 10",
-    "match ipv6 address prefix-list GW-DEFAULT6",
-    "exit",
-    "route-map GW-VPN-OUT6 permit 20",
-    "exit",
 };
 
 constexpr std::string_view kRouterLines[] = {
     "bgp log-neighbor-changes",
     "no bgp default ipv4-unicast",
-    "no bgp ebgp-requires-policy",  // there always is one: GW-VPN-IN and GW-VPN-OUT
+    "no bgp ebgp-requires-policy",  // there always is one: the group's
     "no bgp network import-check",  // what is originated is configuration, not a kernel route
     "bgp always-compare-med",       // routes/decide step 6: without it 10.3's choice depends on the order of arrival
     "bgp bestpath as-path multipath-relax",
@@ -89,176 +34,54 @@ constexpr std::string_view kRouterLines[] = {
     "bgp graceful-restart preserve-fw-state",
     // One dead site must not hold up the best paths of all others for the default of 360 s after a restart.
     "bgp graceful-restart select-defer-time 30",
-    "neighbor GW-TUNNELS peer-group",
-    "neighbor GW-TUNNELS timers connect 1",  // default 120 s
-    "neighbor GW-TUNNELS advertisement-interval 0",
-    "neighbor GW-TUNNELS capability extended-nexthop",  // RFC 8950, for IPv4 routes over an IPv6 session
-    // Never back to the source, also when an update group has more members than the source.
-    "neighbor GW-TUNNELS sender-as-path-loop-detection",
 };
 
-constexpr std::string_view kFamilyLines[] = {
-    "maximum-paths 8", "maximum-paths ibgp 8", "neighbor GW-TUNNELS activate",
-    "neighbor GW-TUNNELS soft-reconfiguration inbound",  // BMP pre-policy needs it
+constexpr std::string_view kFamilyLines[] = {"maximum-paths 8", "maximum-paths ibgp 8"};
+
+/// What an intent comes to.
+struct Rendering {
+  explicit Rendering(const BgpIntent& wanted) : intent(wanted), policy(wanted) {
+    for (const auto& [kind, maps] : policy.groups()) {
+      std::ranges::move(group_settings(kind, *maps), std::back_inserter(groups));
+    }
+    gateway = gateway_settings(wanted, policy);
+    for (std::size_t i = 0; i < wanted.peers.size(); ++i) {
+      const PeerIntent& peer = wanted.peers[i];
+      neighbours[peer.peer] = {&peer, &wanted.policy->peer(peer.name), &policy.of_peer(i),
+                               policy.groups().at(peer.kind)};
+    }
+  }
+  const BgpIntent& intent;
+  PolicyRender policy;
+  Settings groups;
+  Settings gateway;
+  std::map<IpAddress, Neighbour> neighbours;
 };
-
-void add_lines(Commands& out, std::span<const std::string_view> lines) {
-  for (const std::string_view line : lines) out.emplace_back(std::string(line));
-}
-
-void enter_family(Commands& out, Family family) {
-  out.emplace_back(family == Family::kV4 ? "address-family ipv4 unicast" : "address-family ipv6 unicast");
-}
-
-/// The group's address families come before any neighbour, so that a neighbour is never without one.
-void add_group_families(Commands& out) {
-  for (const Family family : {Family::kV4, Family::kV6}) {
-    enter_family(out, family);
-    add_lines(out, kFamilyLines);
-    const char* suffix = family == Family::kV4 ? "" : "6";
-    out.emplace_back(std::format("neighbor {} route-map GW-VPN-IN{} in", kTunnelGroup, suffix));
-    out.emplace_back(std::format("neighbor {} route-map GW-VPN-OUT{} out", kTunnelGroup, suffix));
-    out.emplace_back("exit-address-family");
-  }
-}
-
-// --- settings ---------------------------------------------------------------------------------------
-
-// FRR numbers an entry without a number by itself, and adds it once more when it is applied again (after its
-// file, say). So each has a number of its own, from its prefix: the order of permits does not matter.
-std::uint32_t sequence_number(const Prefix& prefix) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const std::uint8_t byte : prefix.address().bytes()) hash = (hash ^ byte) * 16777619U;
-  hash = (hash ^ prefix.length()) * 16777619U;
-  return 1 + hash % 4294967294U;
-}
-
-std::string refused_entry(const Prefix& prefix, bool with_inside) {
-  const bool v4 = prefix.family() == Family::kV4;
-  std::string line = std::format("{} prefix-list GW-REFUSED{} seq {} permit {}", v4 ? "ip" : "ipv6", v4 ? "" : "6",
-                                 sequence_number(prefix), prefix);
-  if (with_inside && prefix.length() < address_bits(prefix.family())) {
-    line += std::format(" le {}", address_bits(prefix.family()));
-  }
-  return line;
-}
-
-void add_toggle(Settings& out, Block block, std::string line) {
-  std::string off = "no " + line;
-  out.push_back({block, line, {}, Command(line), std::move(off)});
-}
-
-/// routes::check_import as lists.
-void add_policy(Settings& out, const routes::ImportPolicy& policy) {
-  if (policy.default_route == routes::DefaultRoute::kRefuse) {
-    for (const char* text : {"0.0.0.0/0", "::/0"}) {
-      add_toggle(out, Block::kGlobal, refused_entry(Prefix::parse(text).value(), false));
-    }
-  }
-  std::set<Prefix> refused(routes::martians().begin(), routes::martians().end());
-  refused.insert(policy.vnet_prefixes.begin(), policy.vnet_prefixes.end());
-  for (const Prefix& prefix : refused) add_toggle(out, Block::kGlobal, refused_entry(prefix, true));
-
-  std::string numbers;
-  for (const routes::AsnRange& range : routes::reserved_asns()) {
-    for (std::uint64_t asn = range.first; asn <= range.last; ++asn) {
-      if (std::ranges::contains(policy.allowed_asns, asn)) continue;
-      numbers += std::format("{}{}", numbers.empty() ? "" : "|", asn);
-    }
-  }
-  // One entry with a fixed sequence number: setting it replaces it.
-  out.push_back({Block::kGlobal,
-                 "reserved asns",
-                 {},
-                 Command(std::format("bgp as-path access-list GW-RESERVED-AS seq 5 permit _({})_", numbers)),
-                 {}});
-}
-
-void add_gateway(Settings& out, const BgpIntent& intent) {
-  out.push_back({Block::kGlobal, "hostname", {}, Command(std::format("hostname {}", intent.instance)), {}});
-  add_policy(out, intent.policy->safe);
-  out.push_back({Block::kRouter, "router-id", {}, Command(std::format("bgp router-id {}", intent.router_id)), {}});
-  out.push_back({Block::kRouter,
-                 "restart-time",
-                 {},
-                 Command(std::format("bgp graceful-restart restart-time {}", intent.restart_time.count())),
-                 {}});
-  if (intent.bmp_port != 0) {
-    add_toggle(out, Block::kBmp,
-               std::format("bmp connect 127.0.0.1 port {} min-retry 100 max-retry 1000", intent.bmp_port));
-    add_toggle(out, Block::kBmp, "bmp monitor ipv4 unicast pre-policy");
-    add_toggle(out, Block::kBmp, "bmp monitor ipv6 unicast pre-policy");
-  }
-  std::set<Prefix> networks;  // two tunnels of a static site have the same
-  for (const OriginIntent& origin : intent.origins) networks.insert(origin.prefixes.begin(), origin.prefixes.end());
-  for (const Prefix& prefix : networks) {
-    add_toggle(out, prefix.family() == Family::kV4 ? Block::kIpv4 : Block::kIpv6, std::format("network {}", prefix));
-  }
-}
-
-void add_peer(Settings& out, const PeerIntent& p, const routes::PeerPolicy& policy) {
-  const std::string name = p.peer.to_string();
-  const std::string n = "neighbor " + name;
-  const auto add = [&](Block block, std::string_view what, Command on, std::string off) {
-    out.push_back({block, std::format("{} {}", name, what), name, std::move(on), std::move(off)});
-  };
-  add(Block::kRouter, "remote-as", std::format("{} remote-as {}", n, p.remote_asn), "no " + n);
-  add(Block::kRouter, "peer-group", std::format("{} peer-group {}", n, kTunnelGroup), {});
-  if (p.disabled) add(Block::kRouter, "shutdown", n + " shutdown", std::format("no {} shutdown", n));
-  add(Block::kRouter, "description", std::format("{} description {}", n, p.name), {});
-  add(Block::kRouter, "update-source", std::format("{} update-source {}", n, p.local), {});
-  add(Block::kRouter, "timers", std::format("{} timers {} {}", n, p.keepalive.count(), p.hold.count()), {});
-  if (p.multihop > 0) {
-    add(Block::kRouter, "ebgp-multihop", std::format("{} ebgp-multihop {}", n, p.multihop),
-        std::format("no {} ebgp-multihop", n));
-  }
-  if (!p.md5.empty()) {
-    add(Block::kRouter, "password", Command(n + " password ", p.md5.clone()), std::format("no {} password", n));
-  }
-  if (!p.graceful_restart) {
-    add(Block::kRouter, "graceful-restart-disable", n + " graceful-restart-disable",
-        std::format("no {} graceful-restart-disable", n));
-  }
-  // bgpd 10.3 does not start a session again whose BFD it stopped by `shutdown`: BFD goes and comes with it.
-  if (p.bfd && !p.disabled) {
-    const auto interval = p.bfd->interval.count();
-    add(Block::kRouter, "bfd", std::format("{} bfd {} {} {}", n, p.bfd->multiplier, interval, interval),
-        std::format("no {} bfd", n));
-  }
-  if (policy.max_routes != 0) {
-    // At the limit the session goes down and is tried again after 5 minutes; the log warns from 80 % on.
-    const std::string limit = std::format("{} maximum-prefix {} 80 restart 5", n, policy.max_routes);
-    add(Block::kIpv4, "maximum-prefix", limit, std::format("no {} maximum-prefix", n));
-    add(Block::kIpv6, "maximum-prefix", limit, std::format("no {} maximum-prefix", n));
-  }
-}
-
-Settings settings_of(const BgpIntent& intent) {
-  Settings out;
-  add_gateway(out, intent);
-  for (const PeerIntent& peer : intent.peers) add_peer(out, peer, intent.policy->peer(peer.name));
-  return out;
-}
 
 /// Commands of each block; blocks without any leave no trace.
 class Script {
  public:
   Commands& in(Block block) { return blocks_[block]; }
+  /// Inside the router block, after everything else.
+  Commands& trailer() { return trailer_; }
+  /// After the router block.
+  Commands& cleanup() { return cleanup_; }
+
   Commands finish(std::uint32_t asn) && {
     Commands out = std::move(blocks_[Block::kGlobal]);
     const bool inside = std::ranges::any_of(blocks_, [](const auto& b) { return !b.second.empty(); });
-    if (!inside && trailer_.empty()) return out;
-    out.emplace_back(std::format("router bgp {}", asn));
-    append(out, Block::kRouter, {}, {});
-    append(out, Block::kBmp, "bmp targets GW", "exit");
-    append(out, Block::kIpv4, "address-family ipv4 unicast", "exit-address-family");
-    append(out, Block::kIpv6, "address-family ipv6 unicast", "exit-address-family");
-    std::ranges::move(trailer_, std::back_inserter(out));
-    out.emplace_back("exit");
+    if (inside || !trailer_.empty()) {
+      out.emplace_back(std::format("router bgp {}", asn));
+      append(out, Block::kRouter, {}, {});
+      append(out, Block::kBmp, "bmp targets GW", "exit");
+      append(out, Block::kIpv4, "address-family ipv4 unicast", "exit-address-family");
+      append(out, Block::kIpv6, "address-family ipv6 unicast", "exit-address-family");
+      std::ranges::move(trailer_, std::back_inserter(out));
+      out.emplace_back("exit");
+    }
+    std::ranges::move(cleanup_, std::back_inserter(out));
     return out;
   }
-  /// Inside the router block, after everything else.
-  Commands& trailer() { return trailer_; }
 
  private:
   void append(Commands& out, Block block, std::string open, std::string close) {
@@ -271,83 +94,127 @@ class Script {
 
   std::map<Block, Commands> blocks_;
   Commands trailer_;
+  Commands cleanup_;
 };
 
-using Key = std::pair<Block, std::string_view>;
-using Index = std::map<Key, const Setting*>;
+void add_lines(Commands& out, std::span<const std::string_view> lines) {
+  for (const std::string_view line : lines) out.emplace_back(std::string(line));
+}
 
-Index index_of(const Settings& settings) {
-  Index out;
+void add_settings(Script& script, const Settings& settings) {
+  for (const Setting& s : settings) script.in(s.block).push_back(s.on.clone());
+}
+
+void add_object(Commands& out, const PolicyObject& object) {
+  for (const std::string& line : object.lines) out.emplace_back(line);
+}
+
+using Key = std::pair<Block, std::string_view>;
+
+std::map<Key, const Setting*> index_of(const Settings& settings) {
+  std::map<Key, const Setting*> out;
   for (const Setting& s : settings) out.emplace(Key{s.block, s.key}, &s);
   return out;
 }
 
 bool same(const Command& a, const Command& b) { return a.text == b.text && a.secret == b.secret; }
 
-std::set<std::string> peers_of(const BgpIntent& intent) {
-  std::set<std::string> out;
-  for (const PeerIntent& p : intent.peers) out.insert(p.peer.to_string());
-  return out;
-}
-
-void remove_gone(Script& script, const Settings& before, const Index& after, const std::set<std::string>& peers) {
+void remove_gone(Script& script, const Settings& before, const Settings& after) {
+  const auto kept = index_of(after);
   for (const Setting& s : before) {
-    if (after.contains(Key{s.block, s.key})) continue;
-    const bool with_its_peer = !s.peer.empty() && !peers.contains(s.peer);
-    // `no neighbor` takes all of a neighbour's settings along.
-    if (with_its_peer && !s.key.ends_with(" remote-as")) continue;
-    if (!s.off.empty()) script.in(s.block).emplace_back(s.off);
+    if (!s.off.empty() && !kept.contains(Key{s.block, s.key})) script.in(s.block).emplace_back(s.off);
   }
 }
 
-void set_changed(Script& script, const Index& before, const Settings& after, const std::set<std::string>& old_peers) {
+void set_changed(Script& script, const Settings& before, const Settings& after) {
+  const auto known = index_of(before);
   for (const Setting& s : after) {
-    const auto was = before.find(Key{s.block, s.key});
-    if (was != before.end() && same(was->second->on, s.on)) continue;
+    const auto was = known.find(Key{s.block, s.key});
+    if (was == known.end() || !same(was->second->on, s.on)) script.in(s.block).push_back(s.on.clone());
+  }
+}
+
+void change(Script& script, const Settings& before, const Settings& after) {
+  remove_gone(script, before, after);
+  set_changed(script, before, after);
+}
+
+/// A neighbour of another kind is another neighbour: bgpd cannot move one between groups.
+bool survives(const Neighbour& before, const Rendering& after) {
+  const auto it = after.neighbours.find(before.intent->peer);
+  return it != after.neighbours.end() && it->second.intent->kind == before.intent->kind;
+}
+
+/// `no neighbor` takes all of its settings along.
+void remove_owners(Script& script, const Rendering& before, const Rendering& after) {
+  for (const auto& [address, neighbour] : before.neighbours) {
+    if (!survives(neighbour, after)) script.in(Block::kRouter).emplace_back(std::format("no neighbor {}", address));
+  }
+  for (const auto& [kind, maps] : before.policy.groups()) {
+    if (after.policy.groups().contains(kind)) continue;
+    script.in(Block::kRouter).emplace_back(std::format("no neighbor {} peer-group", group_name(kind)));
+  }
+}
+
+void change_groups(Script& script, const Rendering& before, const Rendering& after) {
+  Settings kept;
+  for (const Setting& s : before.groups) {
+    const bool stays = std::ranges::any_of(after.groups, [&](const Setting& a) { return a.owner == s.owner; });
+    if (stays) kept.push_back({s.block, s.key, s.owner, s.on.clone(), s.off});
+  }
+  change(script, kept, after.groups);
+}
+
+/// Down until it is complete: the trailer brings it up.
+void add_neighbour(Script& script, const Neighbour& neighbour) {
+  const std::string& name = neighbour.intent->peer.to_string();
+  for (const Setting& s : neighbour_settings(neighbour)) {
     script.in(s.block).push_back(s.on.clone());
-    // A new neighbour stays down until it is complete.
-    if (!s.peer.empty() && !old_peers.contains(s.peer) && s.key.ends_with(" remote-as")) {
-      script.in(s.block).emplace_back(std::format("neighbor {} shutdown", s.peer));
+    if (s.key.ends_with(" remote-as")) {
+      script.in(s.block).emplace_back(std::format("neighbor {} shutdown", name));
     }
   }
+  if (!neighbour.intent->disabled) script.trailer().emplace_back(std::format("no neighbor {} shutdown", name));
 }
 
-bool policy_differs(const BgpIntent& before, const BgpIntent& after) {
-  Settings a;
-  Settings b;
-  add_policy(a, before.policy->safe);
-  add_policy(b, after.policy->safe);
-  return !std::ranges::equal(a, b, [](const Setting& x, const Setting& y) { return same(x.on, y.on); });
+void change_neighbours(Script& script, const Rendering& before, const Rendering& after) {
+  for (const PeerIntent& peer : after.intent.peers) {
+    const Neighbour& now = after.neighbours.at(peer.peer);
+    const auto was = before.neighbours.find(peer.peer);
+    if (was == before.neighbours.end() || !survives(was->second, after))
+      add_neighbour(script, now);
+    else if (!same_settings(was->second, now))
+      change(script, neighbour_settings(was->second), neighbour_settings(now));
+  }
+}
+
+/// New ones before anything names them, old ones when nobody does any more.
+void change_objects(Script& script, const PolicyObjects& before, const PolicyObjects& after) {
+  for (const PolicyObject& object : after.in_order()) {
+    if (!before.contains(object.name)) add_object(script.in(Block::kGlobal), object);
+  }
+  for (const PolicyObject& object : before.in_order() | std::views::reverse) {
+    if (!after.contains(object.name)) script.cleanup().emplace_back(object.off);
+  }
 }
 
 }  // namespace
 
 Commands render(const BgpIntent& intent) {
-  const Settings settings = settings_of(intent);
+  const Rendering all(intent);
   Commands out;
   add_lines(out, kGlobalLines);
-  const auto add_block = [&](Block block) {
-    for (const Setting& s : settings) {
-      if (s.block == block) out.push_back(s.on.clone());
-    }
-  };
-  add_block(Block::kGlobal);
-  add_lines(out, kRouteMaps);
-  out.emplace_back(std::format("router bgp {}", intent.asn));
-  add_lines(out, kRouterLines);
-  add_group_families(out);
-  add_block(Block::kRouter);
-  if (intent.bmp_port != 0) {
-    out.emplace_back("bmp targets GW");
-    add_block(Block::kBmp);
-    out.emplace_back("exit");
-  }
-  for (const Family family : {Family::kV4, Family::kV6}) {
-    enter_family(out, family);
-    add_block(family == Family::kV4 ? Block::kIpv4 : Block::kIpv6);
-    out.emplace_back("exit-address-family");
-  }
-  out.emplace_back("exit");
+  for (const PolicyObject& object : all.policy.objects().in_order()) add_object(out, object);
+  // Groups come complete before any neighbour, so that a neighbour is never without policy.
+  Script groups;
+  add_lines(groups.in(Block::kRouter), kRouterLines);
+  for (const Block family : {Block::kIpv4, Block::kIpv6}) add_lines(groups.in(family), kFamilyLines);
+  add_settings(groups, all.groups);
+  std::ranges::move(std::move(groups).finish(intent.asn), std::back_inserter(out));
+  Script rest;
+  add_settings(rest, all.gateway);
+  for (const PeerIntent& peer : intent.peers) add_settings(rest, neighbour_settings(all.neighbours.at(peer.peer)));
+  std::ranges::move(std::move(rest).finish(intent.asn), std::back_inserter(out));
   return out;
 }
 
@@ -358,27 +225,15 @@ Commands diff(const BgpIntent& before, const BgpIntent& after) {
     std::ranges::move(render(after), std::back_inserter(out));
     return out;
   }
-  const Settings old_settings = settings_of(before);
-  const Settings new_settings = settings_of(after);
-  const auto old_peers = peers_of(before);
+  const Rendering was(before);
+  const Rendering now(after);
   Script script;
-  remove_gone(script, old_settings, index_of(new_settings), peers_of(after));
-  set_changed(script, index_of(old_settings), new_settings, old_peers);
-  for (const PeerIntent& p : after.peers) {
-    const std::string name = p.peer.to_string();
-    if (!p.disabled && !old_peers.contains(name)) {
-      script.trailer().emplace_back(std::format("no neighbor {} shutdown", name));
-    }
-  }
+  change_objects(script, was.policy.objects(), now.policy.objects());
+  remove_owners(script, was, now);
+  change_groups(script, was, now);
+  change(script, was.gateway, now.gateway);
+  change_neighbours(script, was, now);
   return std::move(script).finish(after.asn);
-}
-
-Commands clears(const BgpIntent& before, const BgpIntent& after) {
-  Commands out;
-  if (before.asn != after.asn || !policy_differs(before, after)) return out;
-  out.emplace_back("clear bgp ipv4 unicast * soft in");
-  out.emplace_back("clear bgp ipv6 unicast * soft in");
-  return out;
 }
 
 Secret render_file(const BgpIntent& intent) {

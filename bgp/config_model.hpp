@@ -21,6 +21,7 @@ namespace gw::bgp {
 struct BfdIntent {
   std::chrono::milliseconds interval{100};  // 50 ms to 60 s, both ways
   std::uint8_t multiplier = 3;              // 2 to 255
+  friend bool operator==(const BfdIntent&, const BfdIntent&) = default;
 };
 
 /// One session. What the policy says of it stands under its name: filters, limits, AS numbers, isolation.
@@ -41,6 +42,7 @@ struct PeerIntent {
   /// The session ends when BFD goes down. bgpd 10.3 does not start it again before BFD is up: for peers that speak it.
   std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
+  friend bool operator==(const PeerIntent&, const PeerIntent&) = default;
 };
 
 /// What bgpd originates for one of the gateway's own sources: the VNet, a spoke, a static site.
@@ -70,14 +72,7 @@ Status validate(const BgpIntent& intent);
 Commands render(const BgpIntent& intent);
 /// What leads from `before` to `after`; an unchanged neighbour gets no command. Empty: nothing to do.
 Commands diff(const BgpIntent& before, const BgpIntent& after);
-/// Commands outside configuration mode to run after diff(): soft clears where policy changed (route-map
-/// delay-timer 0 does not re-apply it by itself).
-Commands clears(const BgpIntent& before, const BgpIntent& after);
-
 /// bgpd's -f file; holds md5 secrets: write it 0640 frr:frr.
 Secret render_file(const BgpIntent& intent);
-
-/// Peer-groups and lists that the rendering uses.
-inline constexpr const char* kTunnelGroup = "GW-TUNNELS";
 
 }  // namespace gw::bgp

@@ -134,14 +134,8 @@ asio::awaitable<Status> BgpController::apply() {
     commands.push_back(std::move(command));
   const std::size_t count = commands.size();
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
-  if (!whole) {
-    auto clears = bgp::clears(*applied_, *target);
-    if (!clears.empty())
-      if (const auto done = co_await vty_.run(std::move(clears), kConfigureTimeout); !done)
-        co_return std::unexpected(done.error());
-  } else if (const auto done = co_await remove_strangers(); !done) {
-    co_return done;
-  }
+  if (whole)
+    if (const auto done = co_await remove_strangers(); !done) co_return done;
   log::info("bgp", "{} commands applied, {} peers", count, target->peers.size());
   applied_ = target;
   co_return Status{};

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "tests/unit/bgp/intent.hpp"
@@ -11,71 +12,134 @@ namespace gw::bgp {
 namespace {
 
 using namespace std::chrono_literals;
+using test::berlin;
 using test::gateway;
 using test::ip;
 using test::joined;
 using test::net;
 using test::paris;
 using test::printed;
+using testing::Contains;
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::MatchesRegex;
+using testing::Not;
 
 TEST(Render, Golden) {
   BgpIntent g = gateway();
   g.peers[0].md5 = Secret("hunter2");
   EXPECT_EQ(joined(render(g)), R"(bgp route-map delay-timer 0
-bgp community-list standard GW-GSHUT seq 5 permit graceful-shutdown
-ip prefix-list GW-DEFAULT seq 5 permit 0.0.0.0/0
-ipv6 prefix-list GW-DEFAULT6 seq 5 permit ::/0
-hostname gw-a
-ip prefix-list GW-REFUSED seq 303091728 permit 0.0.0.0/0
-ipv6 prefix-list GW-REFUSED6 seq 4117914336 permit ::/0
-ip prefix-list GW-REFUSED seq 437312680 permit 0.0.0.0/8 le 32
-ip prefix-list GW-REFUSED seq 3298395262 permit 10.0.0.0/16 le 32
-ip prefix-list GW-REFUSED seq 14724631 permit 127.0.0.0/8 le 32
-ip prefix-list GW-REFUSED seq 2087542379 permit 169.254.0.0/16 le 32
-ip prefix-list GW-REFUSED seq 3850629092 permit 224.0.0.0/4 le 32
-ip prefix-list GW-REFUSED seq 1341680660 permit 240.0.0.0/4 le 32
-ipv6 prefix-list GW-REFUSED6 seq 4252135288 permit ::/8 le 128
-ipv6 prefix-list GW-REFUSED6 seq 2860801190 permit 2001:db8:10::/48 le 128
-ipv6 prefix-list GW-REFUSED6 seq 1948159460 permit fe80::/10 le 128
-ipv6 prefix-list GW-REFUSED6 seq 4140934455 permit ff00::/8 le 128
-bgp as-path access-list GW-RESERVED-AS seq 5 permit _(0|8074|8075|12076|23456|64496|64497|64498|64499|64500|64501|64502|64503|64504|64505|64506|64507|64508|64509|64510|64511|65515|65517|65518|65519|65520|65535|65536|65537|65538|65539|65540|65541|65542|65543|65544|65545|65546|65547|65548|65549|65550|65551|4294967295)_
-route-map GW-VPN-IN deny 10
-match as-path GW-RESERVED-AS
+bgp as-path access-list GW-RESERVED-AS-d471ef927fbc seq 5 permit _(0|8074|8075|12076|23456|64496|64497|64498|64499|64500|64501|64502|64503|64504|64505|64506|64507|64508|64509|64510|64511|65515|65517|65518|65519|65520|65535|65536|65537|65538|65539|65540|65541|65542|65543|65544|65545|65546|65547|65548|65549|65550|65551|4294967295)_
+ip prefix-list GW-DEFAULT-f4a054353e90 seq 5 permit 0.0.0.0/0
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 5 permit 0.0.0.0/8 le 32
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 10 permit 10.0.0.0/16 le 32
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 15 permit 127.0.0.0/8 le 32
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 20 permit 169.254.0.0/16 le 32
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 25 permit 224.0.0.0/4 le 32
+ip prefix-list GW-REFUSED-cea34b4fa548 seq 30 permit 240.0.0.0/4 le 32
+bgp community-list standard GW-INTERNAL-2677cc6a0c7e seq 5 permit 65515:1200 65515:1201 65515:1202 65515:1203 65515:1204 65515:1205 65515:1206 65515:1207 65515:1208 65515:1209 65515:1210 65515:1211 65515:1212 65515:1213 65515:1214 65515:1215 65515:1216 65515:1217 65515:1218 65515:1219
+bgp community-list standard GW-GSHUT-fa34d30de3cd seq 5 permit graceful-shutdown
+route-map GW-VPN-IN-131e70645b38 deny 10
+match as-path GW-RESERVED-AS-d471ef927fbc
 exit
-route-map GW-VPN-IN deny 20
-match ip address prefix-list GW-REFUSED
+route-map GW-VPN-IN-131e70645b38 deny 20
+match ip address prefix-list GW-DEFAULT-f4a054353e90
 exit
-route-map GW-VPN-IN permit 30
-match community GW-GSHUT
-set local-preference 0
+route-map GW-VPN-IN-131e70645b38 deny 30
+match ip address prefix-list GW-REFUSED-cea34b4fa548
 exit
-route-map GW-VPN-IN permit 40
+route-map GW-VPN-IN-131e70645b38 permit 60
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
+set extcommunity none
+on-match next
 exit
-route-map GW-VPN-IN6 deny 10
-match as-path GW-RESERVED-AS
+route-map GW-VPN-IN-131e70645b38 permit 70
+set weight 100
+set community 65515:1202 additive
+on-match next
 exit
-route-map GW-VPN-IN6 deny 20
-match ipv6 address prefix-list GW-REFUSED6
-exit
-route-map GW-VPN-IN6 permit 30
-match community GW-GSHUT
+route-map GW-VPN-IN-131e70645b38 permit 60000
+match community GW-GSHUT-fa34d30de3cd
+set weight 0
 set local-preference 0
 on-match next
 exit
-route-map GW-VPN-IN6 permit 40
+route-map GW-VPN-IN-131e70645b38 permit 60010
+exit
+bgp community-list standard GW-TOLD-b7aa97af380d seq 5 permit 65515:1200
+bgp community-list standard GW-TOLD-b7aa97af380d seq 10 permit 65515:1201
+bgp community-list standard GW-TOLD-b7aa97af380d seq 15 permit 65515:1202
+bgp community-list standard GW-TOLD-b7aa97af380d seq 20 permit 65515:1204
+bgp community-list standard GW-TOLD-b7aa97af380d seq 25 permit 65515:1206
+bgp community-list standard GW-ISOLATED-29598947e071 seq 5 permit 65515:1201 65515:1210
+bgp community-list standard GW-ISOLATED-29598947e071 seq 10 permit 65515:1202 65515:1210
+route-map GW-VPN-OUT-5d669d72233b permit 10
+match community GW-TOLD-b7aa97af380d
+on-match goto 30
+exit
+route-map GW-VPN-OUT-5d669d72233b deny 20
+exit
+route-map GW-VPN-OUT-5d669d72233b deny 30
+match community GW-ISOLATED-29598947e071
+exit
+route-map GW-VPN-OUT-5d669d72233b deny 40
+match ip address prefix-list GW-DEFAULT-f4a054353e90
+exit
+route-map GW-VPN-OUT-5d669d72233b permit 60010
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
+exit
+ipv6 prefix-list GW-DEFAULT6-f3478f160a25 seq 5 permit ::/0
+ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 5 permit ::/8 le 128
+ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 10 permit 2001:db8:10::/48 le 128
+ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 15 permit fe80::/10 le 128
+ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 20 permit ff00::/8 le 128
+route-map GW-VPN-IN6-97722cc04257 deny 10
+match as-path GW-RESERVED-AS-d471ef927fbc
+exit
+route-map GW-VPN-IN6-97722cc04257 deny 20
+match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
+exit
+route-map GW-VPN-IN6-97722cc04257 deny 30
+match ipv6 address prefix-list GW-REFUSED6-48378e4f2a17
+exit
+route-map GW-VPN-IN6-97722cc04257 permit 60
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
+set extcommunity none
+on-match next
+exit
+route-map GW-VPN-IN6-97722cc04257 permit 70
+set weight 100
+set community 65515:1202 additive
+on-match next
+exit
+route-map GW-VPN-IN6-97722cc04257 permit 60000
+match community GW-GSHUT-fa34d30de3cd
+set weight 0
+set local-preference 0
+on-match next
+exit
+route-map GW-VPN-IN6-97722cc04257 permit 60010
 set ipv6 next-hop local fe80::1
 exit
-route-map GW-VPN-OUT deny 10
-match ip address prefix-list GW-DEFAULT
+route-map GW-VPN-OUT6-192c9ec8abc8 permit 10
+match community GW-TOLD-b7aa97af380d
+on-match goto 30
 exit
-route-map GW-VPN-OUT permit 20
+route-map GW-VPN-OUT6-192c9ec8abc8 deny 20
 exit
-route-map GW-VPN-OUT6 deny 10
-match ipv6 address prefix-list GW-DEFAULT6
+route-map GW-VPN-OUT6-192c9ec8abc8 deny 30
+match community GW-ISOLATED-29598947e071
 exit
-route-map GW-VPN-OUT6 permit 20
+route-map GW-VPN-OUT6-192c9ec8abc8 deny 40
+match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
+exit
+route-map GW-VPN-OUT6-192c9ec8abc8 permit 60010
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
+exit
+route-map GW-NETWORK-45e0fbcec29e permit 10
+set weight 32768
+set community 65515:1200
 exit
 router bgp 65515
 bgp log-neighbor-changes
@@ -92,23 +156,27 @@ neighbor GW-TUNNELS peer-group
 neighbor GW-TUNNELS timers connect 1
 neighbor GW-TUNNELS advertisement-interval 0
 neighbor GW-TUNNELS capability extended-nexthop
-neighbor GW-TUNNELS sender-as-path-loop-detection
 address-family ipv4 unicast
 maximum-paths 8
 maximum-paths ibgp 8
 neighbor GW-TUNNELS activate
 neighbor GW-TUNNELS soft-reconfiguration inbound
-neighbor GW-TUNNELS route-map GW-VPN-IN in
-neighbor GW-TUNNELS route-map GW-VPN-OUT out
+no neighbor GW-TUNNELS send-community extended
+neighbor GW-TUNNELS route-map GW-VPN-IN-131e70645b38 in
+neighbor GW-TUNNELS route-map GW-VPN-OUT-5d669d72233b out
 exit-address-family
 address-family ipv6 unicast
 maximum-paths 8
 maximum-paths ibgp 8
 neighbor GW-TUNNELS activate
 neighbor GW-TUNNELS soft-reconfiguration inbound
-neighbor GW-TUNNELS route-map GW-VPN-IN6 in
-neighbor GW-TUNNELS route-map GW-VPN-OUT6 out
+no neighbor GW-TUNNELS send-community extended
+neighbor GW-TUNNELS route-map GW-VPN-IN6-97722cc04257 in
+neighbor GW-TUNNELS route-map GW-VPN-OUT6-192c9ec8abc8 out
 exit-address-family
+exit
+hostname gw-a
+router bgp 65515
 bgp router-id 203.0.113.10
 bgp graceful-restart restart-time 120
 neighbor 169.254.21.2 remote-as 65021
@@ -117,17 +185,20 @@ neighbor 169.254.21.2 description paris-ce1/gw-a
 neighbor 169.254.21.2 update-source 169.254.21.1
 neighbor 169.254.21.2 timers 60 180
 neighbor 169.254.21.2 password (secret)
+neighbor 169.254.21.2 sender-as-path-loop-detection
 bmp targets GW
 bmp connect 127.0.0.1 port 1790 min-retry 100 max-retry 1000
 bmp monitor ipv4 unicast pre-policy
 bmp monitor ipv6 unicast pre-policy
 exit
 address-family ipv4 unicast
-network 10.0.0.0/16
+network 10.0.0.0/16 route-map GW-NETWORK-45e0fbcec29e
+neighbor 169.254.21.2 soo 65515:1341829536
 neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5
 exit-address-family
 address-family ipv6 unicast
-network 2001:db8:10::/48
+network 2001:db8:10::/48 route-map GW-NETWORK-45e0fbcec29e
+neighbor 169.254.21.2 soo 65515:1341829536
 neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5
 exit-address-family
 exit
@@ -143,29 +214,34 @@ TEST(Render, FileIsTheSameWithTheSecret) {
   EXPECT_TRUE(file.text().ends_with("exit-address-family\nexit\n"));
 }
 
-TEST(Diff, NothingForNothing) {
-  EXPECT_THAT(printed(diff(gateway(), gateway())), IsEmpty());
-  EXPECT_THAT(printed(clears(gateway(), gateway())), IsEmpty());
-}
+TEST(Diff, NothingForNothing) { EXPECT_THAT(printed(diff(gateway(), gateway())), IsEmpty()); }
 
 TEST(Diff, ANewPeerStaysDownUntilItIsComplete) {
-  BgpIntent before = gateway();
-  before.peers.clear();
+  BgpIntent after = gateway();
+  after.peers.push_back(berlin());
   EXPECT_THAT(
-      printed(diff(before, gateway())),
-      ElementsAre("router bgp 65515", "neighbor 169.254.21.2 remote-as 65021", "neighbor 169.254.21.2 shutdown",
-                  "neighbor 169.254.21.2 peer-group GW-TUNNELS", "neighbor 169.254.21.2 description paris-ce1/gw-a",
-                  "neighbor 169.254.21.2 update-source 169.254.21.1", "neighbor 169.254.21.2 timers 60 180",
-                  "address-family ipv4 unicast", "neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5",
-                  "exit-address-family", "address-family ipv6 unicast",
-                  "neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5", "exit-address-family",
-                  "no neighbor 169.254.21.2 shutdown", "exit"));
+      printed(diff(gateway(), after)),
+      ElementsAre("router bgp 65515", "neighbor 169.254.21.6 remote-as 65022", "neighbor 169.254.21.6 shutdown",
+                  "neighbor 169.254.21.6 peer-group GW-TUNNELS", "neighbor 169.254.21.6 description berlin-ce1/gw-a",
+                  "neighbor 169.254.21.6 update-source 169.254.21.5", "neighbor 169.254.21.6 timers 60 180",
+                  "neighbor 169.254.21.6 sender-as-path-loop-detection", "address-family ipv4 unicast",
+                  "neighbor 169.254.21.6 soo 65515:1093807985",
+                  "neighbor 169.254.21.6 maximum-prefix 4000 80 restart 5", "exit-address-family",
+                  "address-family ipv6 unicast", "neighbor 169.254.21.6 soo 65515:1093807985",
+                  "neighbor 169.254.21.6 maximum-prefix 4000 80 restart 5", "exit-address-family",
+                  "no neighbor 169.254.21.6 shutdown", "exit"));
+  EXPECT_THAT(printed(diff(after, gateway())), ElementsAre("router bgp 65515", "no neighbor 169.254.21.6", "exit"));
 }
 
-TEST(Diff, AGonePeerIsOneCommand) {
+TEST(Diff, TheLastOfItsKindTakesGroupAndPolicyAlong) {
   BgpIntent after = gateway();
   after.peers.clear();
-  EXPECT_THAT(printed(diff(gateway(), after)), ElementsAre("router bgp 65515", "no neighbor 169.254.21.2", "exit"));
+  const auto commands = printed(diff(gateway(), after));
+  EXPECT_THAT(std::vector(commands.begin(), commands.begin() + 4),
+              ElementsAre("router bgp 65515", "no neighbor 169.254.21.2", "no neighbor GW-TUNNELS peer-group", "exit"));
+  for (auto it = commands.begin() + 4; it != commands.end(); ++it) {
+    EXPECT_TRUE(it->starts_with("no ") && it->contains(" GW-")) << *it;
+  }
 }
 
 TEST(Diff, OneChangedOfFiveHundredIsItsOwnCommandsOnly) {
@@ -198,16 +274,73 @@ TEST(Diff, OneChangedOfFiveHundredIsItsOwnCommandsOnly) {
                           "exit-address-family", "exit"));
 }
 
-TEST(Diff, NetworksAndPolicy) {
+// bgpd never has half of a policy: what is new is made beside what is old, then the group moves, then what is old goes.
+TEST(Diff, PolicyMovesAtOnce) {
   BgpIntent after = gateway();
-  test::set_vnet(after, {net("10.0.0.0/16"), net("10.9.0.0/16")});
+  test::set_vnet(after, {net("10.0.0.0/16"), net("10.9.0.0/16"), net("2001:db8:10::/48")});
+  const auto commands = printed(diff(gateway(), after));
+  const auto router = std::ranges::find(commands, "router bgp 65515");
+  const auto end = std::ranges::find(router, commands.end(), "exit");
+  EXPECT_TRUE(std::all_of(commands.begin(), router, [](const auto& c) { return !c.starts_with("no "); }));
+  EXPECT_THAT(std::vector(router, end),
+              ElementsAre("router bgp 65515", "address-family ipv4 unicast",
+                          MatchesRegex("neighbor GW-TUNNELS route-map GW-VPN-IN-[0-9a-f]+ in"),
+                          MatchesRegex("network 10.9.0.0/16 route-map GW-NETWORK-[0-9a-f]+"), "exit-address-family"));
+  EXPECT_TRUE(std::all_of(end + 1, commands.end(), [](const auto& c) { return c.starts_with("no "); }));
+  EXPECT_THAT(std::vector(end + 1, commands.end()),
+              ElementsAre(MatchesRegex("no route-map GW-VPN-IN-.*"), MatchesRegex("no ip prefix-list GW-REFUSED-.*")));
+}
+
+TEST(Diff, WhatIsSpecialAboutASiteIsItsNeighboursOwn) {
+  BgpIntent before = gateway();
+  before.peers.push_back(berlin());
+  BgpIntent after = gateway();
+  after.peers.push_back(berlin());
+  test::change_policy(after, [](routes::Policy& p) {
+    p.import_rules = {{.name = "berlin-lp", .match = {.site = "berlin"}, .set = {.local_preference = 150}}};
+  });
+  std::vector<std::string> neighbours;
+  for (const std::string& c : printed(diff(before, after))) {
+    if (c.starts_with("neighbor ")) neighbours.push_back(c);
+  }
+  EXPECT_THAT(neighbours, ElementsAre(MatchesRegex("neighbor 169.254.21.6 route-map GW-VPN-IN-.* in"),
+                                      MatchesRegex("neighbor 169.254.21.6 route-map GW-VPN-IN6-.* in")));
+  const auto back = printed(diff(after, before));
+  EXPECT_THAT(back, Contains(MatchesRegex("no neighbor 169.254.21.6 route-map GW-VPN-IN-.* in")));
+  EXPECT_THAT(back, Not(Contains(HasSubstr("169.254.21.2"))));
+}
+
+TEST(Diff, ANeighbourOfAnotherKindIsAnotherOne) {
+  BgpIntent before = gateway();
+  before.peers.push_back(berlin());
+  BgpIntent after = gateway();
+  after.peers.push_back(berlin());
+  after.peers[1].kind = routes::SourceKind::kBranchVnet;
+  const auto commands = printed(diff(before, after));
+  const auto gone = std::ranges::find(commands, "no neighbor 169.254.21.6");
+  ASSERT_NE(gone, commands.end());
+  EXPECT_NE(std::find(gone, commands.end(), "neighbor 169.254.21.6 remote-as 65022"), commands.end());
+  EXPECT_NE(std::find(gone, commands.end(), "neighbor 169.254.21.6 peer-group GW-BRANCHES"), commands.end());
+  EXPECT_NE(std::find(gone, commands.end(), "no neighbor 169.254.21.6 shutdown"), commands.end());
+}
+
+TEST(Diff, LimitsAndAsNumbersOfANeighbour) {
+  BgpIntent after = gateway();
+  test::change_policy(after, [](routes::Policy& p) {
+    routes::PeerPolicy& paris = p.peers["paris-ce1/gw-a"];
+    paris.max_routes = 100;
+    paris.at_limit = routes::LimitAction::kWarn;
+    paris.as_override = routes::AsOverride::kYes;
+    paris.private_asns = routes::PrivateAsns::kRemove;
+  });
   EXPECT_THAT(printed(diff(gateway(), after)),
-              ElementsAre("no ipv6 prefix-list GW-REFUSED6 seq 2860801190 permit 2001:db8:10::/48 le 128",
-                          "ip prefix-list GW-REFUSED seq 4077604069 permit 10.9.0.0/16 le 32", "router bgp 65515",
-                          "address-family ipv4 unicast", "network 10.9.0.0/16", "exit-address-family",
-                          "address-family ipv6 unicast", "no network 2001:db8:10::/48", "exit-address-family", "exit"));
-  EXPECT_THAT(printed(clears(gateway(), after)),
-              ElementsAre("clear bgp ipv4 unicast * soft in", "clear bgp ipv6 unicast * soft in"));
+              ElementsAre("router bgp 65515", "no neighbor 169.254.21.2 sender-as-path-loop-detection",
+                          "address-family ipv4 unicast", "neighbor 169.254.21.2 as-override",
+                          "neighbor 169.254.21.2 remove-private-AS all",
+                          "neighbor 169.254.21.2 maximum-prefix 100 80 warning-only", "exit-address-family",
+                          "address-family ipv6 unicast", "neighbor 169.254.21.2 as-override",
+                          "neighbor 169.254.21.2 remove-private-AS all",
+                          "neighbor 169.254.21.2 maximum-prefix 100 80 warning-only", "exit-address-family", "exit"));
 }
 
 TEST(Diff, BmpPortMoves) {

@@ -22,6 +22,17 @@ inline PeerIntent paris() {
   return p;
 }
 
+inline PeerIntent berlin() {
+  PeerIntent p = paris();
+  p.name = "berlin-ce1/gw-a";
+  p.site = "berlin";
+  p.device = "tun2";
+  p.local = ip("169.254.21.5");
+  p.peer = ip("169.254.21.6");
+  p.remote_asn = 65022;
+  return p;
+}
+
 /// Changes a copy of the policy.
 inline void change_policy(BgpIntent& g, const std::function<void(routes::Policy&)>& change) {
   auto policy = std::make_shared<routes::Policy>(*g.policy);
