@@ -39,7 +39,7 @@ struct PeerIntent {
   std::chrono::seconds hold{180};
   Secret md5;  // RFC 2385; empty: none
   bool graceful_restart = true;
-  /// The session ends when BFD goes down. bgpd 10.3 does not start it again before BFD is up: for peers that speak it.
+  /// Not rendered: bfd_model's, for peers that answer it.
   std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
   friend bool operator==(const PeerIntent&, const PeerIntent&) = default;

@@ -75,11 +75,6 @@ void add_session(Builder& to, const PeerIntent& p) {
            std::format("no {} password", to.start()));
   }
   if (!p.graceful_restart) to.toggle(Block::kRouter, "graceful-restart-disable");
-  // bgpd 10.3 does not start a session again whose BFD it stopped by `shutdown`: BFD goes and comes with it.
-  if (p.bfd && !p.disabled) {
-    const auto interval = p.bfd->interval.count();
-    to.value(Block::kRouter, "bfd", std::format("{} {} {}", p.bfd->multiplier, interval, interval));
-  }
 }
 
 void add_peer_policy(Builder& to, const PeerIntent& p, const routes::PeerPolicy& policy) {

@@ -1,41 +1,18 @@
 #include "bgp/summary.hpp"
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <format>
+
+#include "bgp/json_read.hpp"
 
 namespace gw::bgp {
 namespace {
 
-namespace json = boost::json;
-
-Result<json::object> parse_object(std::string_view text, std::string_view what) {
-  boost::system::error_code error;
-  json::parse_options options;
-  options.max_depth = 64;
-  json::value value = json::parse(text, error, {}, options);
-  if (error) return fail(Errc::kMalformed, std::format("{}: not JSON: {}", what, error.message()));
-  if (!value.is_object()) return fail(Errc::kMalformed, std::format("{}: not a JSON object", what));
-  return std::move(value.as_object());
-}
-
-const json::object* object_at(const json::object& o, std::string_view key) {
-  const json::value* v = o.if_contains(key);
-  return v ? v->if_object() : nullptr;
-}
-
-std::uint64_t number_at(const json::object& o, std::string_view key) {
-  const json::value* v = o.if_contains(key);
-  if (!v) return 0;
-  if (v->is_uint64()) return v->as_uint64();
-  if (v->is_int64() && v->as_int64() > 0) return static_cast<std::uint64_t>(v->as_int64());
-  return 0;
-}
-
-std::string text_at(const json::object& o, std::string_view key) {
-  const json::value* v = o.if_contains(key);
-  return v && v->is_string() ? std::string(v->as_string()) : std::string();
-}
+namespace json = json_read::json;
+using json_read::number_at;
+using json_read::object_at;
+using json_read::parse_object;
+using json_read::text_at;
 
 std::chrono::seconds milliseconds_at(const json::object& o, std::string_view key) {
   return std::chrono::seconds(number_at(o, key) / 1000);
@@ -60,6 +37,13 @@ void read_end_of_rib(const json::object& neighbor, PeerStatus& peer) {
   };
   peer.end_of_rib_v4 = peer.established() && said("ipv4Unicast");
   peer.end_of_rib_v6 = peer.established() && said("ipv6Unicast");
+}
+
+std::optional<BfdIntent> watched_bfd(const json::object& neighbor) {
+  const json::object* bfd = object_at(neighbor, "peerBfdInfo");
+  if (!bfd) return std::nullopt;
+  return BfdIntent{std::chrono::milliseconds(number_at(*bfd, "txMinInterval")),
+                   static_cast<std::uint8_t>(number_at(*bfd, "detectMultiplier"))};
 }
 
 // The reason is of the last NOTIFICATION ever, the reset's cause of this time. Sent to a peer with the code for it
@@ -136,8 +120,7 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
       peer.messages_received = number_at(*stats, "totalRecv");
     }
     read_end_of_rib(o, peer);
-    const json::object* bfd = object_at(o, "peerBfdInfo");
-    peer.bfd = bfd ? text_at(*bfd, "status") : std::string();
+    peer.watched = watched_bfd(o);
     // "No AFI/SAFI activated for peer" is the moment between `neighbor` and its family, not a fault.
     const std::string reset = text_at(o, "lastResetDueTo");
     const std::string reason = text_at(o, "lastNotificationReason");

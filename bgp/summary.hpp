@@ -5,12 +5,14 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
+#include "bgp/config_model.hpp"
 
 namespace gw::bgp {
 
@@ -30,10 +32,10 @@ struct PeerStatus {
   // up on a standing connection.
   bool end_of_rib_v4 = false;
   bool end_of_rib_v6 = false;
-  std::string bfd;         // "Up", "Down", "Init", "Admin Down"; empty: not asked for
-  bool path_died = false;  // the session is down because BFD noticed that nothing passes
-  std::string last_error;  // "Hold Timer Expired"; empty: none
-  std::string last_reset;  // who ended the session: "BGP Notification received", "BGP Notification send"
+  std::optional<BfdIntent> watched;  // bgpd ends the session when the BFD with these timers goes down
+  bool path_died = false;            // the session is down because BFD noticed that nothing passes
+  std::string last_error;            // "Hold Timer Expired"; empty: none
+  std::string last_reset;            // who ended the session: "BGP Notification received", "BGP Notification send"
   bool established() const { return state == "Established"; }
 };
 

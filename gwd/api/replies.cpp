@@ -70,11 +70,11 @@ std::string bgp_trouble(const std::string& state, const std::string& last_error,
   return last_error.empty() ? "no answer yet" : last_error;
 }
 
-// Also of a session that is down: bgpd 10.3 does not start one whose BFD is asked for and not answered.
-std::string bfd_text(const config::BgpSettings& bgp, const bgp::PeerStatus& session) {
+std::string bfd_text(const config::BgpSettings& bgp, const bgp::BfdStates& states) {
   if (!bgp.bfd) return "off";
-  if (session.bfd.empty()) return {};
-  if (session.bfd == "Up") return std::format("up {}ms x {}", bgp.bfd->interval.count(), bgp.bfd->multiplier);
+  const auto state = states.find(bgp.peer);
+  if (state == states.end()) return {};
+  if (state->second.up) return std::format("up {}ms x {}", bgp.bfd->interval.count(), bgp.bfd->multiplier);
   return "not answered";
 }
 
@@ -202,7 +202,7 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     if (session == sessions.end()) continue;
     if (session->second.established())
       out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
-    out.set_bfd(bfd_text(*tunnel.bgp, session->second));
+    out.set_bfd(bfd_text(*tunnel.bgp, gateway.bfd().states()));
     out.set_messages_sent(session->second.messages_sent);
     out.set_messages_received(session->second.messages_received);
     out.set_routes_advertised(

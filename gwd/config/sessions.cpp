@@ -56,7 +56,7 @@ Result<BgpSettings> resolve_bgp(const v1::BgpSession& bgp, const InnerPair& ends
   }
   out.graceful_restart = !bgp.no_graceful_restart();
   out.max_routes = bgp.max_routes() == 0 ? routes::kDefaultMaxRoutes : bgp.max_routes();
-  if (bgp.has_bfd() && !bgp.no_bfd()) {
+  if (!bgp.no_bfd()) {
     GW_TRY_ASSIGN(out.bfd, resolve_bfd(bgp.bfd(), bfd));
   }
   return out;

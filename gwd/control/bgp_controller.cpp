@@ -26,7 +26,7 @@ void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
   to.local = from.local;
   to.last_error = from.last_error;
   to.last_reset = from.last_reset;
-  to.bfd = from.bfd;
+  to.watched = from.watched;
   to.path_died = from.path_died;
   to.end_of_rib_v4 = from.end_of_rib_v4;
   to.end_of_rib_v6 = from.end_of_rib_v6;
@@ -37,8 +37,8 @@ std::string short_version(std::string_view text) { return std::string(text.subst
 
 }  // namespace
 
-BgpController::BgpController(asio::io_context& io, const Clock& clock, BgpPaths paths)
-    : io_(io), clock_(clock), paths_(std::move(paths)), vty_(io.get_executor()), wake_(io) {
+BgpController::BgpController(asio::io_context& io, const Clock& clock, BgpPaths paths, const BfdController& bfd)
+    : io_(io), clock_(clock), paths_(std::move(paths)), bfd_(bfd), vty_(io.get_executor()), wake_(io) {
   vty_.on_closed([this](const Error& why) {
     log::warning("bgp", "bgpd went away: {}", why.message);
     set_connected(Connected::kNo);
@@ -96,6 +96,8 @@ asio::awaitable<void> BgpController::run() {
     if (!connected_) done = co_await open_session();
     if (done && applied_ != wanted_) done = co_await apply();
     if (done) done = co_await read_sessions();
+    if (done && sessions_read_) sessions_read_();
+    if (done) done = co_await attend_bfd();
     if (!done) {
       if (done.error().message != last_reason) log::warning("bgp", "bgpd: {}", done.error().message);
       last_reason = done.error().message;
@@ -107,7 +109,6 @@ asio::awaitable<void> BgpController::run() {
       continue;
     }
     last_reason.clear();
-    if (sessions_read_) sessions_read_();
     const bool quiet = std::ranges::all_of(sessions_, [](const auto& entry) { return entry.second.established(); });
     co_await wake_.sleep(quiet ? kPollQuiet : kPollBusy);
   }
@@ -176,6 +177,13 @@ asio::awaitable<Status> BgpController::read_sessions() {
   }
   sessions_ = std::move(*sessions);
   co_return Status{};
+}
+
+asio::awaitable<Status> BgpController::attend_bfd() {
+  auto commands = bgp::attend(*wanted_, sessions_, bfd_.states());
+  if (commands.empty()) co_return Status{};
+  next_details_ = {};  // what bgpd watches now is among them
+  co_return co_await vty_.configure(std::move(commands), kConfigureTimeout);
 }
 
 asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddress peer, bgp::Direction direction) {

@@ -1,6 +1,6 @@
 // Keeps bgpd at the intended configuration: the whole of it after every connect, the smallest difference
-// after a change, and the file that bgpd needs to come back with. Reads the sessions' states. Owner:
-// Gateway; thread: control.
+// after a change, and the file that bgpd needs to come back with. Reads the sessions' states, and has bgpd watch
+// the BFD of those whose peer answers it. Owner: Gateway; thread: control.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -18,6 +18,7 @@
 #include "bgp/config_model.hpp"
 #include "bgp/summary.hpp"
 #include "bgp/vty_client.hpp"
+#include "gwd/control/bfd_controller.hpp"
 #include "gwd/control/loop_wake.hpp"
 
 namespace gw::gwd {
@@ -39,7 +40,7 @@ class BgpController {
   /// The details (5 kB a neighbour) are read when a session changed its state, and this often.
   static constexpr std::chrono::seconds kDetails{5};
 
-  BgpController(boost::asio::io_context& io, const Clock& clock, BgpPaths paths);
+  BgpController(boost::asio::io_context& io, const Clock& clock, BgpPaths paths, const BfdController& bfd);
 
   void start();
   void stop();
@@ -71,11 +72,13 @@ class BgpController {
   boost::asio::awaitable<Status> apply();
   boost::asio::awaitable<Status> remove_strangers();
   boost::asio::awaitable<Status> read_sessions();
+  boost::asio::awaitable<Status> attend_bfd();
   Status write_config_file() const;
 
   boost::asio::io_context& io_;
   const Clock& clock_;
   BgpPaths paths_;
+  const BfdController& bfd_;
   bgp::VtyClient vty_;
   LoopWake wake_;
   BgpIntentPtr wanted_;

@@ -85,9 +85,11 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       fastpath_(io, paths_.fastpath, *this),
       forwarding_(io, fastpath_),
       ike_(io, clock, paths_.vici),
-      bgp_(io, clock, paths_.bgp),
+      bfd_(io, clock, paths_.bgp.vty_dir),
+      bgp_(io, clock, paths_.bgp, bfd_),
       routes_(io, clock, forwarding_) {
   forwarding_.on_tunnel_ready([this](std::uint32_t id) { configure_device(id); });
+  bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
   bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
 }
@@ -98,6 +100,7 @@ Status Gateway::start() {
   fastpath_.start();
   forwarding_.start();
   ike_.start();
+  bfd_.start();
   bgp_.start();
   return {};
 }
@@ -105,6 +108,7 @@ Status Gateway::start() {
 void Gateway::stop() {
   routes_.stop();
   bgp_.stop();
+  bfd_.stop();
   ike_.stop();
   forwarding_.stop();
   fastpath_.stop();
@@ -143,7 +147,9 @@ void Gateway::apply(ModelPtr next) {
   for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
   routes_.set_model(model);
   ike_.set_model(next);
-  bgp_.set_intent(to_bgp_intent(model, routes_.bmp_port()));
+  const BgpIntentPtr intent = to_bgp_intent(model, routes_.bmp_port());
+  bfd_.set_intent(bgp::bfd_sessions(*intent));
+  bgp_.set_intent(intent);
   model_ = std::move(next);
   compare_ports();
 }
@@ -201,11 +207,15 @@ void Gateway::on_fastpath_event(const fp::Event& event) {
 }
 
 std::vector<ComponentStatus> Gateway::components() const {
-  return {{"gw-fastpath", fastpath_.connected(),
-           fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway),
-           fastpath_.connected() ? port_problem_ : "", fastpath_since_},
-          {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), "", ike_.since()},
-          {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), "", bgp_.since()}};
+  std::vector<ComponentStatus> all{
+      {"gw-fastpath", fastpath_.connected(),
+       fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway),
+       fastpath_.connected() ? port_problem_ : "", fastpath_since_},
+      {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), "", ike_.since()},
+      {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), "", bgp_.since()}};
+  if (bfd_.needed())
+    all.push_back({"bfdd", bfd_.connected(), bfd_.connected() ? "" : std::string(kBfddAway), "", bfd_.since()});
+  return all;
 }
 
 }  // namespace gw::gwd

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/clock.hpp"
+#include "gwd/control/bfd_controller.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/fastpath_client.hpp"
 #include "gwd/control/forward_guard.hpp"
@@ -36,6 +37,7 @@ inline constexpr std::string_view kFastpathAway =
     "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
 inline constexpr std::string_view kCharonAway =
     "does not answer: systemctl status strongswan, journalctl -u strongswan";
+inline constexpr std::string_view kBfddAway = "does not answer: dead paths are noticed by BGP's timers only";
 inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status frr, journalctl -u frr";
 
 /// A program that gwd works with, as `gwctl status` shows it.
@@ -62,6 +64,7 @@ class Gateway final : private FastpathListener {
   const IkeController& ike() const { return ike_; }
   BgpController& bgp() { return bgp_; }
   const BgpController& bgp() const { return bgp_; }
+  const BfdController& bfd() const { return bfd_; }
   const RouteController& routes() const { return routes_; }
   const Forwarding& forwarding() const { return forwarding_; }
   const std::string& crypto_backend() const { return crypto_backend_; }
@@ -90,6 +93,7 @@ class Gateway final : private FastpathListener {
   FastpathClient fastpath_;
   Forwarding forwarding_;
   IkeController ike_;
+  BfdController bfd_;
   BgpController bgp_;
   RouteController routes_;
   ModelPtr model_;

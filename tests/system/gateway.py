@@ -2,7 +2,7 @@
 
    gw-fastpath   below keeper.py, the lab's stand-in for systemd's FD store
    charon        stock charon-systemd with our kernel-gw plugin
-   zebra, bgpd   stock FRR; gwd writes bgpd's configuration
+   zebra, bfdd, bgpd   stock FRR; gwd configures the last two
    gwd           observed and driven through gwctl only, as an operator would
 Whatever dies is started again after 150 ms (Restart=always).
 """
@@ -148,8 +148,7 @@ class Gateway:
         """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
         self.frr.start("zebra")
         poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
-        if any("bfd" in c.get("bgp", {}) for c in self.doc["connections"]):
-            self.frr.start("bfdd")
+        self.frr.start("bfdd")
         self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
 
     def start_gwd(self):

@@ -60,8 +60,11 @@ TEST(Summary, NeighborsSayWhatBfdSays) {
     EXPECT_TRUE(add_neighbors(std::format(R"({{"169.254.21.2":{{"remoteAs":65021,{}}}}})", rest), peers));
     return peers.at(ip("169.254.21.2"));
   };
-  EXPECT_EQ(read(R"("bgpState":"Established","peerBfdInfo":{"type":"single hop","status":"Up"})").bfd, "Up");
-  EXPECT_EQ(read(R"("bgpState":"Established")").bfd, "");
+  EXPECT_EQ(read(R"("bgpState":"Established","peerBfdInfo":{"type":"single hop","detectMultiplier":3,
+                    "rxMinInterval":100,"txMinInterval":100,"status":"Up"})")
+                .watched,
+            (BfdIntent{std::chrono::milliseconds(100), 3}));
+  EXPECT_FALSE(read(R"("bgpState":"Established")").watched);
   // FRR 10.3 after its own Cease for BFD; after a session that just ended, with that Cease long ago.
   EXPECT_TRUE(read(R"("bgpState":"Active","lastResetDueTo":"BGP Notification send",
                       "lastNotificationReason":"Cease/BFD Down")")

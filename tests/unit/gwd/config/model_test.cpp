@@ -69,7 +69,7 @@ TEST_F(Model, DefaultsAreTheClouds) {
   EXPECT_EQ(tunnel.bgp->hold, 180s);
   EXPECT_EQ(tunnel.bgp->max_routes, 4000U);
   EXPECT_TRUE(tunnel.bgp->graceful_restart);
-  EXPECT_FALSE(tunnel.bgp->bfd);
+  EXPECT_EQ(tunnel.bgp->bfd, (BfdSettings{std::chrono::milliseconds(100), 3}));
   EXPECT_TRUE(tunnel.bgp->md5.empty());
   EXPECT_TRUE(Prefix::parse("169.254.21.0/24")->contains(tunnel.bgp->local));
 }
