@@ -1,14 +1,14 @@
-// Listens on loopback for bgpd's BMP connection and hands on its events. One connection at a time: a new
-// one replaces the old (bgpd restarted). Runs on the executor given, one thread's.
+// bgpd's BMP connection and its events. Runs on the executor given, one thread's.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
 #include <cstdint>
 #include <functional>
-#include <memory>
+#include <span>
 
 #include "base/result.hpp"
 #include "bgp/bmp.hpp"
+#include "bgp/loopback_server.hpp"
 
 namespace gw::bgp {
 
@@ -27,19 +27,21 @@ class BmpServer {
     std::function<void(const BmpEvent&)> event;
   };
   BmpServer(boost::asio::any_io_executor executor, Handlers handlers);
-  /// Closes; handlers are not called any more.
-  ~BmpServer();
   BmpServer(const BmpServer&) = delete;
   BmpServer& operator=(const BmpServer&) = delete;
 
   /// 127.0.0.1; port 0 picks one.
-  Status listen(std::uint16_t port);
-  std::uint16_t port() const;
-  void close();
+  Status listen(std::uint16_t port) { return server_.listen(port); }
+  std::uint16_t port() const { return server_.port(); }
+  /// Handlers are not called any more.
+  void close() { server_.close(); }
 
  private:
-  class Impl;
-  std::shared_ptr<Impl> impl_;
+  Status deliver(std::span<const std::uint8_t> bytes);
+
+  Handlers handlers_;
+  BmpSession session_;
+  LoopbackServer server_;  // last: it calls into the others until it is closed
 };
 
 }  // namespace gw::bgp

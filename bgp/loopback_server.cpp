@@ -1,0 +1,177 @@
+#include "bgp/loopback_server.hpp"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <charconv>
+#include <format>
+#include <fstream>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/log.hpp"
+
+namespace gw::bgp {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+
+namespace {
+
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+
+std::string proc_net_tcp() {
+  std::ifstream file("/proc/self/net/tcp");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return std::move(text).str();
+}
+
+bool may_speak(std::uint32_t user) {
+  if (user == 0 || user == geteuid()) return true;
+  const passwd* frr = getpwnam("frr");
+  return frr != nullptr && user == frr->pw_uid;
+}
+
+}  // namespace
+
+// "  1: 0100007F:A1B2 0100007F:2B0B 01 00000000:00000000 00:00000000 00000000   101        0 12345 ..." (proc(5))
+std::optional<std::uint32_t> owner_of_connection(std::string_view proc_net_tcp, std::uint16_t local_port,
+                                                 std::uint16_t remote_port) {
+  const std::string wanted = std::format("0100007F:{:04X} 0100007F:{:04X} ", local_port, remote_port);
+  const std::size_t at = proc_net_tcp.find(wanted);
+  if (at == std::string_view::npos) return std::nullopt;
+  std::string_view rest = proc_net_tcp.substr(at + wanted.size());
+  rest = rest.substr(0, rest.find('\n'));
+  for (int field = 0; field < 4; ++field) {  // state, queues, timer, retransmissions
+    const std::size_t word = rest.find_first_not_of(' ');
+    const std::size_t end = word == std::string_view::npos ? word : rest.find(' ', word);
+    if (end == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(end);
+  }
+  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
+  std::uint32_t user = 0;
+  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), user);
+  if (error != std::errc{} || end == rest.data()) return std::nullopt;
+  return user;
+}
+
+class LoopbackServer::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(asio::any_io_executor executor, std::string what, Handlers handlers)
+      : acceptor_(executor), executor_(std::move(executor)), what_(std::move(what)), handlers_(std::move(handlers)) {}
+
+  Status listen(std::uint16_t port);
+  std::uint16_t port() const { return port_; }
+  void close();
+
+ private:
+  using Socket = std::shared_ptr<tcp::socket>;
+  asio::awaitable<void> accept_loop();
+  asio::awaitable<void> read_loop(Socket socket);
+  bool is_allowed(const tcp::socket& socket);
+  void drop(const Socket& socket, const Error& why);
+
+  tcp::acceptor acceptor_;
+  asio::any_io_executor executor_;
+  std::string what_;
+  Handlers handlers_;
+  Socket current_;
+  std::uint16_t port_ = 0;
+  std::optional<std::uint32_t> refused_user_;
+  bool closed_ = false;
+};
+
+Status LoopbackServer::Impl::listen(std::uint16_t port) {
+  boost::system::error_code error;
+  const tcp::endpoint endpoint(asio::ip::address_v4::loopback(), port);
+  const auto failed = [&](std::string_view step) {
+    return fail(Errc::kIo, std::format("{} port {}: {}: {}", what_, port, step, error.message()));
+  };
+  if (acceptor_.open(endpoint.protocol(), error)) return failed("socket");
+  if (acceptor_.set_option(tcp::acceptor::reuse_address(true), error)) return failed("reuse");
+  if (acceptor_.bind(endpoint, error)) return failed("bind");
+  if (acceptor_.listen(16, error)) return failed("listen");
+  port_ = acceptor_.local_endpoint(error).port();
+  asio::co_spawn(executor_, [self = shared_from_this()] { return self->accept_loop(); }, asio::detached);
+  return {};
+}
+
+void LoopbackServer::Impl::close() {
+  closed_ = true;
+  boost::system::error_code ignored;
+  acceptor_.close(ignored);
+  if (current_) current_->close(ignored);
+  current_.reset();
+}
+
+void LoopbackServer::Impl::drop(const Socket& socket, const Error& why) {
+  if (closed_ || current_ != socket) return;
+  boost::system::error_code ignored;
+  socket->close(ignored);
+  current_.reset();
+  if (handlers_.disconnected) handlers_.disconnected(why);
+}
+
+bool LoopbackServer::Impl::is_allowed(const tcp::socket& socket) {
+  boost::system::error_code error;
+  const auto from = socket.remote_endpoint(error);
+  if (error) return false;  // already gone
+  const auto user = owner_of_connection(proc_net_tcp(), from.port(), port_);
+  if (user && may_speak(*user)) return true;
+  // Said once for each user: who tries again and again must not fill the log.
+  if (user && std::exchange(refused_user_, user) != user)
+    log::warning("bgp", "{}: a connection from a process of user {} was refused: only FRR speaks here", what_, *user);
+  return false;
+}
+
+asio::awaitable<void> LoopbackServer::Impl::accept_loop() {
+  const auto self = shared_from_this();
+  while (!closed_) {
+    auto [error, accepted] = co_await acceptor_.async_accept(kToken);
+    if (closed_) co_return;
+    if (error || !is_allowed(accepted)) continue;
+    if (const auto old = current_) drop(old, {Errc::kClosed, "replaced by a new " + what_ + " connection", {}, {}});
+    if (closed_) co_return;
+    const auto socket = std::make_shared<tcp::socket>(std::move(accepted));
+    current_ = socket;
+    if (handlers_.connected) handlers_.connected();
+    asio::co_spawn(executor_, [self, socket] { return self->read_loop(socket); }, asio::detached);
+  }
+}
+
+asio::awaitable<void> LoopbackServer::Impl::read_loop(Socket socket) {
+  const auto self = shared_from_this();
+  std::vector<std::uint8_t> bytes(65536);
+  while (!closed_ && current_ == socket) {
+    const auto [error, n] = co_await socket->async_read_some(asio::buffer(bytes), kToken);
+    if (closed_ || current_ != socket) co_return;
+    if (error) {
+      drop(socket, {Errc::kClosed, std::format("{} connection ended: {}", what_, error.message()), {}, {}});
+      co_return;
+    }
+    if (const Status done = handlers_.received(std::span(bytes).first(n)); !done) {
+      drop(socket, done.error());
+      co_return;
+    }
+  }
+}
+
+LoopbackServer::LoopbackServer(asio::any_io_executor executor, std::string what, Handlers handlers)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(what), std::move(handlers))) {}
+LoopbackServer::~LoopbackServer() { close(); }
+Status LoopbackServer::listen(std::uint16_t port) { return impl_->listen(port); }
+std::uint16_t LoopbackServer::port() const { return impl_->port(); }
+void LoopbackServer::close() { impl_->close(); }
+
+}  // namespace gw::bgp
