@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <functional>
 #include <utility>
 
 #include "base/wire.hpp"
@@ -97,40 +98,71 @@ Result<std::optional<BmpEvent>> parse_termination(Bytes body) {
   return event;
 }
 
-/// The AS of an OPEN (RFC 4271 4.2): the four-byte one of its capability (RFC 6793 3), else My Autonomous
-/// System; 0 if it is not one. Optional parameters of RFC 9072's extended form are not looked into.
-std::uint32_t asn_of_open(Bytes open) {
-  constexpr std::size_t kFixed = 29;
+constexpr std::size_t kOpenFixed = 29;  // RFC 4271 4.2, with the header
+
+bool is_open(Bytes message) {
   constexpr std::uint8_t kOpen = 1;
+  return message.size() >= kOpenFixed && message[18] == kOpen;
+}
+
+/// Calls `visit` with code and value of each capability (RFC 5492). Optional parameters of RFC 9072's extended form are
+/// not looked into.
+void for_each_capability(Bytes open, const std::function<void(std::uint8_t, Bytes)>& visit) {
   constexpr std::uint8_t kCapabilities = 2;
-  constexpr std::uint8_t kFourByteAs = 65;
-  if (open.size() < kFixed || open[18] != kOpen) return 0;
-  const std::uint32_t two_byte = load_be<std::uint16_t>(open.data() + 20);
-  Bytes parameters = open.subspan(kFixed);
+  Bytes parameters = open.subspan(kOpenFixed);
   parameters = parameters.first(std::min<std::size_t>(parameters.size(), open[28]));
   while (parameters.size() >= 2) {
     const std::size_t length = parameters[1];
     if (parameters.size() - 2 < length) break;
     Bytes capabilities = parameters.subspan(2, parameters[0] == kCapabilities ? length : 0);
     while (capabilities.size() >= 2 && capabilities.size() - 2 >= capabilities[1]) {
-      if (capabilities[0] == kFourByteAs && capabilities[1] == 4)
-        return load_be<std::uint32_t>(capabilities.data() + 2);
+      visit(capabilities[0], capabilities.subspan(2, capabilities[1]));
       capabilities = capabilities.subspan(2 + std::size_t{capabilities[1]});
     }
     parameters = parameters.subspan(2 + length);
   }
-  return two_byte;
+}
+
+/// The four-byte AS number of the OPEN's capability (RFC 6793 3), else its My Autonomous System.
+std::uint32_t asn_of_open(Bytes open) {
+  constexpr std::uint8_t kFourByteAs = 65;
+  std::uint32_t asn = load_be<std::uint16_t>(open.data() + 20);
+  for_each_capability(open, [&](std::uint8_t code, Bytes value) {
+    if (code == kFourByteAs && value.size() == 4) asn = load_be<std::uint32_t>(value.data());
+  });
+  return asn;
+}
+
+GracefulRestart graceful_restart_of_open(Bytes open) {
+  constexpr std::uint8_t kGracefulRestart = 64;
+  constexpr std::uint8_t kUnicast = 1;
+  GracefulRestart out;
+  for_each_capability(open, [&](std::uint8_t code, Bytes value) {
+    if (code != kGracefulRestart || value.size() < 2) return;
+    out.restart_time = std::chrono::seconds(load_be<std::uint16_t>(value.data()) & 0x0fff);
+    for (Bytes rest = value.subspan(2); rest.size() >= 4; rest = rest.subspan(4)) {
+      const std::uint16_t afi = load_be<std::uint16_t>(rest.data());
+      if (rest[2] == kUnicast && (afi == 1 || afi == 2)) out.families.insert(afi == 1 ? Family::kV4 : Family::kV6);
+    }
+  });
+  return out;
+}
+
+/// The message in front, without what follows it; empty if it is cut short.
+Bytes first_message(Bytes bytes) {
+  if (bytes.size() < 19) return {};
+  const std::size_t length = load_be<std::uint16_t>(bytes.data() + 16);
+  return length > bytes.size() ? Bytes() : bytes.first(length);
 }
 
 Result<std::optional<BmpEvent>> parse_peer_up(const PeerHeader& header, Bytes body) {
   // Local address, two ports, the OPEN sent, the OPEN received (RFC 7854 4.10).
   if (body.size() < 20) return bad("BMP peer up is cut short");
-  BmpPeerUp event{header.peer, padded_address(body.first(16), header.flags), 0};
-  const Bytes opens = body.subspan(20);
-  if (opens.size() >= 19) {
-    const std::size_t length = load_be<std::uint16_t>(opens.data() + 16);
-    if (length <= opens.size()) event.local_asn = asn_of_open(opens.first(length));
-  }
+  BmpPeerUp event{header.peer, padded_address(body.first(16), header.flags)};
+  const Bytes sent = first_message(body.subspan(20));
+  const Bytes received = first_message(body.subspan(20 + sent.size()));
+  if (is_open(sent)) event.local_asn = asn_of_open(sent);
+  if (!sent.empty() && is_open(received)) event.graceful_restart = graceful_restart_of_open(received);
   return event;
 }
 

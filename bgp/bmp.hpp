@@ -9,6 +9,7 @@
 // once. There is no LOCAL_PREF on eBGP. Views that were not asked for (post-policy, Adj-RIB-Out, Loc-RIB) are ignored.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -43,10 +44,16 @@ struct BmpInitiation {
 struct BmpTermination {
   std::optional<std::uint16_t> reason;
 };
+/// Of the peer's OPEN (RFC 4724 3): for how long, and of which families, its routes stay in use when it restarts.
+struct GracefulRestart {
+  std::chrono::seconds restart_time{0};
+  std::set<Family> families;
+};
 struct BmpPeerUp {
   BmpPeer peer;
   IpAddress local_address;
   std::uint32_t local_asn = 0;  // of the OPEN that bgpd sent; 0: it did not say
+  GracefulRestart graceful_restart{};
 };
 struct BmpPeerDown {
   BmpPeer peer;

@@ -153,12 +153,12 @@ std::string render(const api::BgpPeersReply& reply, const View& view) {
                {"MessagesReceived", Align::kRight},
                {"LocalAddress"},
                {"Bfd"},
-               {"Tunnel"}});
+               {"Session"}});
   for (const api::BgpPeer& peer : reply.peers()) {
     const bool up = peer.state() == "Established";
     table.row({peer.neighbor(), peer.asn(), state(peer.state()),
                up ? human_duration(std::chrono::seconds(peer.connected_seconds())) : "", peer.routes_received(),
-               peer.messages_sent(), peer.messages_received(), peer.local_address(), peer.bfd(), peer.tunnel()});
+               peer.messages_sent(), peer.messages_received(), peer.local_address(), peer.bfd(), peer.source()});
     if (!up && !peer.last_error().empty()) table.note(peer.last_error());
   }
   return or_nothing(table, "no BGP peers", view);

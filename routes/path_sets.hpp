@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/ip.hpp"
+#include "routes/candidate.hpp"
 #include "routes/rib_store.hpp"
 
 namespace gw::routes {
@@ -18,6 +19,7 @@ using SourceId = std::uint16_t;
 struct Path {
   SourceId source = 0;
   IpAddress next_hop;
+  SourceKind original = SourceKind::kVpnTunnel;  // of a route of the partner: what it is there
   friend auto operator<=>(const Path&, const Path&) = default;
 };
 

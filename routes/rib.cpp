@@ -308,7 +308,9 @@ void Rib::choose(std::span<const Slot> slots, std::vector<Path>& out) const {
     best = m;
   }
   for (const Slot& s : slots) {
-    if (!s.refused() && s.merit() == best) out.push_back({s.source, attributes_[s.raw].next_hop});
+    if (s.refused() || s.merit() != best) continue;
+    const Source& source = *sources_[s.source].source;
+    out.push_back({s.source, attributes_[s.raw].next_hop, original_kind(source, *attributes_[s.raw].attributes)});
   }
   if (equals > options_.maximum_paths) {
     std::ranges::sort(out, [&](const Path& a, const Path& b) {

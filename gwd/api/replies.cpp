@@ -6,6 +6,7 @@
 #include "ebpf/abi/drop_names.hpp"
 #include "gwd/control/encapsulation.hpp"
 #include "gwd/control/kernel_net.hpp"
+#include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -62,11 +63,14 @@ void explain_missing_address(api::Tunnel& out, const IpAddress& local) {
 }
 
 /// Why a session that is not established is not, in words that name what to look at.
-std::string bgp_trouble(const std::string& state, const std::string& last_error, const IpAddress& peer) {
+enum class Way : std::uint8_t { kTunnel, kLink };
+std::string bgp_trouble(const bgp::PeerStatus& status, const IpAddress& peer, Way way) {
   // Connect and Active: no TCP connection. What bgpd calls the last error is then of an earlier time, or its own wait.
-  if (state == "Connect" || state == "Active")
-    return std::format("{} does not answer in the tunnel: compare `local` and `peer` with the device's own",
-                       peer.to_string());
+  if (status.state == "Connect" || status.state == "Active")
+    return way == Way::kTunnel
+               ? std::format("{} does not answer in the tunnel: compare `local` and `peer` with the device's own", peer)
+               : std::format("{} does not answer: is it on the link, and does it have this side as a neighbour?", peer);
+  const std::string& last_error = status.last_error;
   return last_error.empty() ? "no answer yet" : last_error;
 }
 
@@ -123,8 +127,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       out.set_bgp_state(model.disabled ? "Disabled" : known ? session->second.state : "Unknown");
       if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
         out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(),
-                                   session->second.state,
-                                   bgp_trouble(session->second.state, session->second.last_error, model.bgp->peer)));
+                                   session->second.state, bgp_trouble(session->second, model.bgp->peer, Way::kTunnel)));
       out.set_routes_received(routes_received(gateway, model.name));
     }
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
@@ -176,40 +179,47 @@ api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas) {
   return reply;
 }
 
+namespace {
+
+void fill_session(api::BgpPeer& out, const SessionSource& session, const Gateway& gateway,
+                  const bgp::PeerStatus& status) {
+  out.set_state(status.state);
+  if (status.established()) out.set_connected_seconds(static_cast<std::uint64_t>(status.uptime.count()));
+  out.set_bfd(bfd_text(*session.bgp, gateway.bfd().states()));
+  out.set_messages_sent(status.messages_sent);
+  out.set_messages_received(status.messages_received);
+  out.set_routes_advertised(static_cast<std::uint32_t>(status.advertised_v4 + status.advertised_v6));
+  out.set_last_error(status.established() ? status.last_error
+                                          : bgp_trouble(status, session.bgp->peer,
+                                                        session.tunnel != nullptr ? Way::kTunnel : Way::kLink));
+}
+
+}  // namespace
+
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
   api::BgpPeersReply reply;
   if (!gateway.model()) return reply;
   const auto& sessions = gateway.bgp().sessions();
-  for (const auto& tunnel : gateway.model()->tunnels) {
-    if (!tunnel.bgp) continue;
+  for (const SessionSource& session : session_sources(*gateway.model())) {
     auto& out = *reply.add_peers();
-    out.set_neighbor(tunnel.bgp->peer.to_string());
-    out.set_local_address(tunnel.bgp->local.to_string());
-    out.set_asn(tunnel.bgp->peer_asn);
-    out.set_tunnel(tunnel.name);
-    out.set_routes_received(routes_received(gateway, tunnel.name));
-    const auto session = sessions.find(tunnel.bgp->peer);
-    if (tunnel.disabled) {
+    out.set_neighbor(session.bgp->peer.to_string());
+    out.set_local_address(session.bgp->local.to_string());
+    out.set_asn(session.bgp->peer_asn);
+    if (session.tunnel != nullptr) out.set_tunnel(session.tunnel->name);
+    out.set_source(session.source.name);
+    out.set_kind(std::string(routes::to_string(session.source.kind)));
+    out.set_routes_received(routes_received(gateway, session.source.name));
+    const auto status = sessions.find(session.bgp->peer);
+    if (session.disabled) {
       out.set_state("Disabled");
-      continue;
-    }
-    if (!gateway.bgp().connected()) {
+    } else if (!gateway.bgp().connected()) {
       out.set_state("Unknown");
       out.set_last_error(std::format("bgpd {}", kBgpdAway));
-      continue;
+    } else if (status == sessions.end()) {
+      out.set_state("Unknown");
+    } else {
+      fill_session(out, session, gateway, status->second);
     }
-    out.set_state(session == sessions.end() ? "Unknown" : session->second.state);
-    if (session == sessions.end()) continue;
-    if (session->second.established())
-      out.set_connected_seconds(static_cast<std::uint64_t>(session->second.uptime.count()));
-    out.set_bfd(bfd_text(*tunnel.bgp, gateway.bfd().states()));
-    out.set_messages_sent(session->second.messages_sent);
-    out.set_messages_received(session->second.messages_received);
-    out.set_routes_advertised(
-        static_cast<std::uint32_t>(session->second.advertised_v4 + session->second.advertised_v6));
-    out.set_last_error(session->second.established()
-                           ? session->second.last_error
-                           : bgp_trouble(session->second.state, session->second.last_error, tunnel.bgp->peer));
   }
   return reply;
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "gwd/control/port_check.hpp"
+#include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -36,43 +37,10 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   return put;
 }
 
-BgpIntentPtr to_bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port) {
-  auto intent = std::make_shared<bgp::BgpIntent>();
-  intent->instance = model.instance;
-  intent->asn = model.asn;
-  intent->router_id = model.router_id;
-  intent->bmp_port = bmp_port;
-  auto policy = std::make_shared<routes::Policy>();
-  policy->safe = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
-  intent->origins.push_back(
-      {{.kind = routes::SourceKind::kVnet, .name = "vnet", .type = routes::PeerType::kLocal}, model.vnet_prefixes});
-  for (const auto& tunnel : model.tunnels) {
-    if (!tunnel.bgp) {
-      intent->origins.push_back({{.kind = routes::SourceKind::kStaticSite,
-                                  .name = "static:" + tunnel.name,
-                                  .type = routes::PeerType::kLocal,
-                                  .site = tunnel.site},
-                                 tunnel.static_prefixes});
-      continue;
-    }
-    policy->peers[tunnel.name].max_routes = tunnel.bgp->max_routes;
-    bgp::PeerIntent peer;
-    peer.name = tunnel.name;
-    peer.site = tunnel.site;
-    peer.device = tunnel.device;
-    peer.local = tunnel.bgp->local;
-    peer.peer = tunnel.bgp->peer;
-    peer.remote_asn = tunnel.bgp->peer_asn;
-    peer.keepalive = tunnel.bgp->keepalive;
-    peer.hold = tunnel.bgp->hold;
-    peer.md5 = tunnel.bgp->md5.clone();
-    peer.graceful_restart = tunnel.bgp->graceful_restart;
-    if (const auto& bfd = tunnel.bgp->bfd) peer.bfd = bgp::BfdIntent{bfd->interval, bfd->multiplier};
-    peer.disabled = tunnel.disabled || tunnel.bgp->md5_unreadable;
-    intent->peers.push_back(std::move(peer));
-  }
-  intent->policy = std::move(policy);
-  return intent;
+GuardPorts guard_ports(const config::GatewayModel& model) {
+  const bool open = model.policy.transit == routes::Transit::kOpen;
+  return {model.wan_interface, model.vnet_interface, model.circuit_interface,
+          open ? CircuitTransit::kOpen : CircuitTransit::kClosed};
 }
 
 }  // namespace
@@ -117,7 +85,7 @@ void Gateway::stop() {
 Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
   KernelState state;
   if (tunnel.bgp)
-    state.address = TunnelAddress{tunnel.device, tunnel.bgp->local, tunnel.bgp->peer};
+    state.address = DeviceAddress::point_to_point(tunnel.device, tunnel.bgp->local, tunnel.bgp->peer);
   else
     for (const Prefix& prefix : tunnel.static_prefixes) state.routes.insert({prefix, tunnel.device});
   return state;
@@ -126,7 +94,8 @@ Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
 void Gateway::apply(ModelPtr next) {
   const config::GatewayModel& model = *next;
   // Before anything can attract traffic.
-  if (const GuardPorts ports{model.wan_interface, model.vnet_interface}; guarded_ != ports) {
+  const GuardPorts ports = guard_ports(model);
+  if (guarded_ != ports) {
     if (const auto done = install_forward_guard(ports); done)
       guarded_ = ports;
     else
@@ -145,13 +114,31 @@ void Gateway::apply(ModelPtr next) {
     for (const auto& tunnel : model_->tunnels)
       if (!kernel_states_.contains(tunnel.tunnel_id)) forwarding_.remove_tunnel(tunnel.tunnel_id);
   for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
+  apply_circuit(model);
   routes_.set_model(model);
   ike_.set_model(next);
-  const BgpIntentPtr intent = to_bgp_intent(model, routes_.bmp_port());
+  const auto intent = std::make_shared<const bgp::BgpIntent>(bgp_intent(model, routes_.bmp_port()));
   bfd_.set_intent(bgp::bfd_sessions(*intent));
   bgp_.set_intent(intent);
   model_ = std::move(next);
   compare_ports();
+}
+
+// The circuit's interface is the machine's own: it is there before gw-fastpath is.
+void Gateway::apply_circuit(const config::GatewayModel& model) {
+  std::vector<DeviceAddress> wanted;
+  for (const InterfaceAddress& address : model.circuit_addresses)
+    wanted.push_back(DeviceAddress::on_link(model.circuit_interface, address));
+  for (const DeviceAddress& old : circuit_addresses_) {
+    if (std::ranges::contains(wanted, old)) continue;
+    if (const auto done = kernel_.remove_address(old); !done) log::warning("kernel", "{}", done.error().describe());
+  }
+  for (const DeviceAddress& address : wanted)
+    if (const auto done = kernel_.add_address(address); !done) log::error("kernel", "{}", done.error().describe());
+  circuit_addresses_ = std::move(wanted);
+  fp::PutSettings settings;
+  settings.set_circuit_transit(model.policy.transit == routes::Transit::kOpen);
+  forwarding_.set_settings(settings);
 }
 
 void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelState& after) {
@@ -196,7 +183,7 @@ boost::asio::awaitable<void> Gateway::learn_ports() {
 
 void Gateway::compare_ports() {
   const std::string before = std::move(port_problem_);
-  port_problem_ = model_ ? port_mismatch(served_ports_, {model_->wan_interface, model_->vnet_interface}) : "";
+  port_problem_ = model_ ? port_mismatch(served_ports_, guard_ports(*model_)) : "";
   if (!port_problem_.empty() && port_problem_ != before) log::error("fastpath", "gw-fastpath: {}", port_problem_);
 }
 

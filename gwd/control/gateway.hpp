@@ -77,10 +77,11 @@ class Gateway final : private FastpathListener {
 
   /// What gwd sets in the kernel for one tunnel.
   struct KernelState {
-    std::optional<TunnelAddress> address;
+    std::optional<DeviceAddress> address;
     std::set<DeviceRoute> routes;
   };
   static KernelState kernel_state(const config::TunnelModel& tunnel);
+  void apply_circuit(const config::GatewayModel& model);
   void configure_device(std::uint32_t tunnel_id);
   boost::asio::awaitable<void> learn_ports();
   void compare_ports();
@@ -98,6 +99,7 @@ class Gateway final : private FastpathListener {
   RouteController routes_;
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
+  std::vector<DeviceAddress> circuit_addresses_;
   std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
   fp::PortList served_ports_;

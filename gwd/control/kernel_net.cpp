@@ -55,15 +55,15 @@ Result<std::uint32_t> index_of(const std::string& device) {
 
 std::uint8_t family_of(const IpAddress& a) { return a.is_v4() ? AF_INET : AF_INET6; }
 
-Result<Request<ifaddrmsg>> address_request(const TunnelAddress& address, std::uint16_t type, std::uint16_t flags) {
+Result<Request<ifaddrmsg>> address_request(const DeviceAddress& address, std::uint16_t type, std::uint16_t flags) {
   GW_TRY_ASSIGN(const std::uint32_t index, index_of(address.device));
   Request<ifaddrmsg> request(type, flags);
   request.body.ifa_family = family_of(address.local);
-  request.body.ifa_prefixlen = static_cast<std::uint8_t>(address_bits(address.local.family()));
+  request.body.ifa_prefixlen = address.length;
   request.body.ifa_index = index;
   request.add(IFA_LOCAL, address.local.bytes());
   request.add(IFA_ADDRESS, address.peer.bytes());
-  // A TUN device has no neighbours to ask: duplicate address detection would only delay BGP by a second.
+  // Duplicate address detection would only delay BGP by a second; a tunnel device has no neighbours to ask.
   if (address.local.is_v6()) request.add_u32(IFA_FLAGS, IFA_F_NODAD);
   return request;
 }
@@ -141,12 +141,20 @@ bool KernelNet::has_address(const IpAddress& address) {
   return false;
 }
 
-Status KernelNet::add_address(const TunnelAddress& address) {
+DeviceAddress DeviceAddress::point_to_point(std::string device, const IpAddress& local, const IpAddress& peer) {
+  return {std::move(device), local, peer, static_cast<std::uint8_t>(address_bits(local.family()))};
+}
+
+DeviceAddress DeviceAddress::on_link(std::string device, const InterfaceAddress& address) {
+  return {std::move(device), address.address, address.address, address.length};
+}
+
+Status KernelNet::add_address(const DeviceAddress& address) {
   GW_TRY_ASSIGN(auto request, address_request(address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE));
   return transact(&request, request.header.nlmsg_len, std::format("address {} on {}", address.local, address.device));
 }
 
-Status KernelNet::remove_address(const TunnelAddress& address) {
+Status KernelNet::remove_address(const DeviceAddress& address) {
   auto request = address_request(address, RTM_DELADDR, 0);
   if (!request) return {};  // the device is gone, and its addresses with it
   const Status done =

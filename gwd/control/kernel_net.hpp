@@ -1,4 +1,4 @@
-// The few things gwd sets in the kernel itself: addresses of tunnel devices and routes of static sites,
+// The few things gwd sets in the kernel itself: addresses of tunnel devices and circuits, routes of static sites,
 // by rtnetlink. Each call is one request and its acknowledgement (microseconds). Thread: control.
 #pragma once
 
@@ -11,12 +11,16 @@
 
 namespace gw::gwd {
 
-/// A point-to-point address of a tunnel device: `ip addr add LOCAL peer PEER dev DEVICE`.
-struct TunnelAddress {
+/// `ip addr add LOCAL peer PEER/LENGTH dev DEVICE` of a tunnel device, `ip addr add LOCAL/LENGTH dev DEVICE` of a link
+/// with neighbours: peer is local then.
+struct DeviceAddress {
   std::string device;
   IpAddress local;
   IpAddress peer;
-  friend bool operator==(const TunnelAddress&, const TunnelAddress&) = default;
+  std::uint8_t length = 0;
+  static DeviceAddress point_to_point(std::string device, const IpAddress& local, const IpAddress& peer);
+  static DeviceAddress on_link(std::string device, const InterfaceAddress& address);
+  friend bool operator==(const DeviceAddress&, const DeviceAddress&) = default;
 };
 
 struct DeviceRoute {
@@ -34,9 +38,9 @@ class KernelNet {
   static bool has_address(const IpAddress& address);
 
   /// Adds or replaces; the device must exist (kNotFound if not).
-  Status add_address(const TunnelAddress& address);
+  Status add_address(const DeviceAddress& address);
   /// An absent address is no error.
-  Status remove_address(const TunnelAddress& address);
+  Status remove_address(const DeviceAddress& address);
   Status add_route(const DeviceRoute& route);
   Status remove_route(const DeviceRoute& route);
 

@@ -13,16 +13,25 @@ std::string difference(const ::gw::fastpath::v1::PortList& served, std::string_v
   return std::format("its {0} port is {1}, the document's {0}.interface is {2}", side, port->interface(), document);
 }
 
+std::string circuit_difference(const ::gw::fastpath::v1::PortList& served, const std::string& document) {
+  const bool has = std::ranges::any_of(served.ports(), [](const auto& port) { return port.side() == "circuit"; });
+  // Before it has answered there are no ports at all.
+  if (has || document.empty() || served.ports().empty()) return difference(served, "circuit", document);
+  return std::format("it has no circuit port, the document's circuit.interface is {}", document);
+}
+
 }  // namespace
 
 std::string port_mismatch(const ::gw::fastpath::v1::PortList& served, const GuardPorts& document) {
   std::string found = difference(served, "wan", document.wan);
-  const std::string vnet = difference(served, "vnet", document.vnet);
-  if (!found.empty() && !vnet.empty()) found += "; ";
-  found += vnet;
+  for (const std::string& other :
+       {difference(served, "vnet", document.vnet), circuit_difference(served, document.circuit)}) {
+    if (!found.empty() && !other.empty()) found += "; ";
+    found += other;
+  }
   if (found.empty()) return {};
-  return found + std::format(": correct the document, or start gw-fastpath with --wan {} --vnet {}", document.wan,
-                             document.vnet);
+  return found + std::format(": correct the document, or start gw-fastpath with --wan {} --vnet {}{}", document.wan,
+                             document.vnet, document.circuit.empty() ? "" : " --circuit " + document.circuit);
 }
 
 }  // namespace gw::gwd

@@ -6,51 +6,16 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::string_view kVnetSource = "vnet";
-
-std::string static_source(const std::string& tunnel) { return "static:" + tunnel; }
-
 // RFC 7854 4.9: 1 and 3 came with a NOTIFICATION, 5 is configuration; 2 and 4 are a session that just broke. bgpd 10.3
 // says 2 for nearly everything; set_sessions() learns what BFD ended.
 bool broke_silently(std::uint8_t reason) { return reason == 2 || reason == 4; }
-
-routes::Source bgp_source(const config::GatewayModel& model, const config::TunnelModel& tunnel) {
-  return {.kind = routes::SourceKind::kVpnTunnel,
-          .name = tunnel.name,
-          .type = routes::PeerType::kEbgp,
-          .peer_asn = tunnel.bgp->peer_asn,
-          .router_id = {},
-          .peer_address = tunnel.bgp->peer,
-          .site = tunnel.site,
-          .instance = model.instance};
-}
-
-routes::Source local_source(const config::GatewayModel& model, const std::string& name) {
-  routes::Source source{.kind = name == kVnetSource ? routes::SourceKind::kVnet : routes::SourceKind::kStaticSite,
-                        .name = name,
-                        .type = routes::PeerType::kLocal,
-                        .router_id = {},
-                        .peer_address = {},
-                        .instance = model.instance};
-  const auto tunnel = std::ranges::find_if(model.tunnels, [&](const auto& t) { return static_source(t.name) == name; });
-  if (tunnel != model.tunnels.end()) source.site = tunnel->site;
-  return source;
-}
-
-routes::PolicyPtr policy_of(const config::GatewayModel& model) {
-  auto policy = std::make_shared<routes::Policy>();
-  policy->safe = {.gateway_asn = model.asn, .vnet_prefixes = model.vnet_prefixes};
-  for (const auto& tunnel : model.tunnels) {
-    if (tunnel.bgp) policy->peers[tunnel.name].max_routes = tunnel.bgp->max_routes;
-  }
-  return policy;
-}
 
 }  // namespace
 
@@ -81,11 +46,9 @@ void RouteController::stop() {
 }
 
 void RouteController::set_model(const config::GatewayModel& model) {
-  vnet_next_hop_ = model.vnet_next_hop;
-  ids_.clear();
-  for (const auto& tunnel : model.tunnels) ids_[tunnel.name] = tunnel.tunnel_id;
+  ways_.set_model(model);
   set_peers(model);
-  rib_.set_policy(policy_of(model));
+  rib_.set_policy(std::make_shared<const routes::Policy>(model.policy));
   set_local_routes(model);
   publish();
   publish_all();  // the VNet's next hop and tunnel ids are not the Rib's
@@ -93,48 +56,48 @@ void RouteController::set_model(const config::GatewayModel& model) {
 }
 
 void RouteController::set_peers(const config::GatewayModel& model) {
+  const std::vector<SessionSource> sessions = session_sources(model);
   std::map<IpAddress, Peer> peers;
-  for (const auto& tunnel : model.tunnels) {
-    if (!tunnel.bgp) continue;
-    const auto before = peers_.find(tunnel.bgp->peer);
-    if (before != peers_.end() && name_of(before->second) == tunnel.name &&
-        rib_.source(before->second.source).peer_asn == tunnel.bgp->peer_asn) {
-      Peer& peer = peers[tunnel.bgp->peer] = std::move(before->second);
-      peer.max_routes = tunnel.bgp->max_routes;
-      routes::Source source = bgp_source(model, tunnel);
-      source.router_id = rib_.source(peer.source).router_id;
-      rib_.put_source(std::move(source));
-      peers_.erase(before);
-    }
+  for (const SessionSource& session : sessions) {
+    const auto before = peers_.find(session.bgp->peer);
+    if (before == peers_.end() || name_of(before->second) != session.source.name ||
+        rib_.source(before->second.source).peer_asn != session.source.peer_asn)
+      continue;
+    Peer& peer = peers[session.bgp->peer] = std::move(before->second);
+    routes::Source source = session.source;
+    source.router_id = rib_.source(peer.source).router_id;
+    rib_.put_source(std::move(source));
+    peers_.erase(before);
   }
   for (auto& [address, peer] : peers_) {
     peer.sweep->cancel();
     rib_.remove_source(peer.source);
   }
   peers_ = std::move(peers);
-  for (const auto& tunnel : model.tunnels) {
-    if (!tunnel.bgp || peers_.contains(tunnel.bgp->peer)) continue;
-    Peer& peer = peers_[tunnel.bgp->peer];
-    peer.source = rib_.put_source(bgp_source(model, tunnel));
-    peer.max_routes = tunnel.bgp->max_routes;
-    peer.sweep = std::make_unique<asio::steady_timer>(io_);
+  for (const SessionSource& session : sessions) {
+    Peer& peer = peers_[session.bgp->peer];
+    if (peer.sweep == nullptr) {
+      peer.source = rib_.put_source(session.source);
+      peer.sweep = std::make_unique<asio::steady_timer>(io_);
+    }
+    peer.max_routes = session.bgp->max_routes;
+    peer.graceful_restart = session.bgp->graceful_restart;
   }
 }
 
 void RouteController::set_local_routes(const config::GatewayModel& model) {
   std::map<std::string, std::set<Prefix>, std::less<>> wanted;
-  wanted[std::string(kVnetSource)] = {model.vnet_prefixes.begin(), model.vnet_prefixes.end()};
-  for (const auto& tunnel : model.tunnels)
-    if (!tunnel.bgp && !tunnel.disabled)
-      wanted[static_source(tunnel.name)] = {tunnel.static_prefixes.begin(), tunnel.static_prefixes.end()};
+  const std::vector<LocalSource> sources = local_sources(model);
+  for (const LocalSource& local : sources) wanted[local.source.name] = {local.prefixes.begin(), local.prefixes.end()};
   for (const auto& [name, prefixes] : local_) {
     if (!wanted.contains(name)) rib_.remove_source(*rib_.find_source(name));
   }
   const auto attributes = std::make_shared<const routes::Attributes>();
-  for (const auto& [name, prefixes] : wanted) {
-    const routes::SourceId source = rib_.put_source(local_source(model, name));
+  for (const LocalSource& local : sources) {
+    const std::set<Prefix>& prefixes = wanted[local.source.name];
+    const routes::SourceId source = rib_.put_source(local.source);
     std::vector<Prefix> gone;
-    std::ranges::set_difference(local_[name], prefixes, std::back_inserter(gone));
+    std::ranges::set_difference(local_[local.source.name], prefixes, std::back_inserter(gone));
     rib_.withdraw(source, gone);
     rib_.announce(source, attributes, std::vector<Prefix>(prefixes.begin(), prefixes.end()), clock_.now());
   }
@@ -142,9 +105,7 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
 }
 
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
-  const bool changed =
-      state.carrier() ? without_carrier_.erase(tunnel_id) > 0 : without_carrier_.insert(tunnel_id).second;
-  if (!changed) return;
+  if (!ways_.set_carrier(tunnel_id, state.carrier() ? Carrier::kUp : Carrier::kDown)) return;
   for (auto& [address, peer] : peers_) {
     if (peer.up || !bmp_connected_ || has_carrier(peer)) continue;
     peer.sweep->cancel();
@@ -154,10 +115,7 @@ void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelS
   publish_all();
 }
 
-bool RouteController::has_carrier(const Peer& peer) const {
-  const auto id = ids_.find(name_of(peer));
-  return id != ids_.end() && !without_carrier_.contains(id->second);
-}
+bool RouteController::has_carrier(const Peer& peer) const { return ways_.has_carrier(name_of(peer)); }
 
 std::optional<PeerRoutes> RouteController::peer_routes(std::string_view tunnel) const {
   const auto it = std::ranges::find_if(peers_, [&](const auto& entry) { return name_of(entry.second) == tunnel; });
@@ -200,6 +158,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = true;
+  peer.offered = event.graceful_restart;
   log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), event.peer.address, event.peer.asn);
   if (session_changed_) session_changed_();
   routes::Source source = rib_.source(peer.source);
@@ -214,13 +173,20 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   peer.end_of_rib.clear();
   peer.up = false;
   log::warning("routes", "{}: BGP session with {} went down: {}", name_of(peer), event.peer.address, event.text);
-  if (broke_silently(event.reason) && has_carrier(peer)) {
-    rib_.mark_stale(peer.source);
-    sweep_later(peer, kRestartTime);
-  } else {
+  if (broke_silently(event.reason) && has_carrier(peer))
+    keep_for_restart(peer);
+  else
     withdraw(peer);
-  }
   if (session_changed_) session_changed_();
+}
+
+// RFC 4724 4.2, as bgpd does it: what the peer did not offer to preserve goes at once.
+void RouteController::keep_for_restart(Peer& peer) {
+  if (!peer.graceful_restart || peer.offered.families.empty()) return withdraw(peer);
+  rib_.mark_stale(peer.source);
+  for (const Family family : {Family::kV4, Family::kV6})
+    if (!peer.offered.families.contains(family)) rib_.sweep(peer.source, family);
+  sweep_later(peer, std::max(peer.offered.restart_time, std::chrono::seconds(1)));
 }
 
 void RouteController::withdraw(Peer& peer) {
@@ -267,8 +233,10 @@ void RouteController::update_limit(Peer& peer) {
   if (now == routes::LimitState::kNear)
     log::warning("routes", "{}: {} routes, the limit is {} (RouteLimitNear)", name_of(peer), routes, peer.max_routes);
   else if (now == routes::LimitState::kReached)
-    log::error("routes", "{}: {} routes, the limit of {} is reached; bgpd drops the session", name_of(peer), routes,
-               peer.max_routes);
+    log::error("routes", "{}: {} routes, the limit of {} is reached{}", name_of(peer), routes, peer.max_routes,
+               rib_.importer().policy().peer(name_of(peer)).at_limit == routes::LimitAction::kWarn
+                   ? " (limit_action: warn)"
+                   : "; bgpd drops the session");
 }
 
 void RouteController::publish() {
@@ -280,35 +248,10 @@ void RouteController::publish_all() {
 }
 
 void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
-  const std::span<const routes::Path> paths = rib_.paths(best);
-  if (paths.empty()) {
+  if (auto entry = ways_.entry(prefix, rib_.paths(best), rib_))
+    forwarding_.set_route(prefix, std::move(*entry));
+  else
     forwarding_.remove_route(prefix);
-    return;
-  }
-  ForwardingEntry entry;
-  const auto kind = [&](const routes::Path& path) { return rib_.source(path.source).kind; };
-  if (std::ranges::any_of(paths, [&](const routes::Path& path) { return kind(path) == routes::SourceKind::kVnet; })) {
-    entry.kind = fp::NEXT_HOP_VNET;
-    if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateways = {*vnet_next_hop_};
-    forwarding_.set_route(prefix, std::move(entry));
-    return;
-  }
-  std::vector<std::uint32_t> all;
-  for (const routes::Path& path : paths) {
-    std::string_view tunnel = rib_.source(path.source).name;
-    if (kind(path) == routes::SourceKind::kStaticSite) tunnel.remove_prefix(static_source({}).size());
-    if (const auto id = ids_.find(tunnel); id != ids_.end()) all.push_back(id->second);
-  }
-  std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids),
-                       [&](std::uint32_t id) { return !without_carrier_.contains(id); });
-  if (entry.tunnel_ids.empty()) entry.tunnel_ids = std::move(all);
-  if (entry.tunnel_ids.empty()) {
-    forwarding_.remove_route(prefix);
-    return;
-  }
-  std::ranges::sort(entry.tunnel_ids);
-  entry.kind = fp::NEXT_HOP_TUNNELS;
-  forwarding_.set_route(prefix, std::move(entry));
 }
 
 // bgpd's BMP says End-of-RIB at the end of a dump only; what a peer that came up later has said is in the status.

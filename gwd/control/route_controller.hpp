@@ -24,6 +24,7 @@
 #include "gwd/config/model.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/forwarding.hpp"
+#include "gwd/control/route_forwarding.hpp"
 #include "routes/import.hpp"
 #include "routes/rib.hpp"
 
@@ -40,7 +41,7 @@ class RouteController {
   /// Between a peer's End-of-RIB and the end of what it did not announce again. bgpd's BMP says End-of-RIB when
   /// its own walk of the table ends, which may be before the peer has sent everything.
   static constexpr std::chrono::seconds kSettle{5};
-  /// The restart time that bgpd announces for us and grants peers by default (RFC 4724 3).
+  /// After bgpd died: it announces this restart time for us (RFC 4724 3), so by then its sessions are back.
   static constexpr std::chrono::seconds kRestartTime{120};
   /// After a start of gwd: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
@@ -74,6 +75,8 @@ class RouteController {
   struct Peer {
     routes::SourceId source = 0;
     std::uint32_t max_routes = 0;  // of a family
+    bool graceful_restart = true;  // configured
+    bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
     std::set<Family> end_of_rib;  // of the present session
     bool up = false;              // as BMP says
@@ -84,6 +87,7 @@ class RouteController {
   void on_peer_up(const bgp::BmpPeerUp& event);
   void on_peer_down(const bgp::BmpPeerDown& event);
   void withdraw(Peer& peer);
+  void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
@@ -104,11 +108,9 @@ class RouteController {
   bgp::BmpServer bmp_;
   boost::asio::steady_timer learning_;
   routes::Rib rib_;
+  RouteForwarding ways_;
   std::map<IpAddress, Peer> peers_;                             // by session address
-  std::map<std::string, std::uint32_t, std::less<>> ids_;       // tunnel name -> id
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
-  std::set<std::uint32_t> without_carrier_;
-  std::optional<IpAddress> vnet_next_hop_;
   bool bmp_connected_ = false;
   std::function<void()> session_changed_;
   bool complete_ = false;

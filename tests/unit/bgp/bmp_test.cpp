@@ -219,6 +219,29 @@ TEST(Bmp, TheAsThatBgpdPrependsIsTakenOff) {
   EXPECT_EQ(path_of(65021, Bytes{2, 1} + u32(65021)), "65021") << "iBGP";
 }
 
+// RFC 4724 3: flags and time, then AFI, SAFI and flags of each family.
+Bytes open_with(const Bytes& capability) {
+  const Bytes parameters = Bytes{2} + u8(static_cast<unsigned>(capability.size())) + capability;
+  const Bytes body = u8(4) + u16(65021) + u16(180) + raw(ip("203.0.113.10")) +
+                     u8(static_cast<unsigned>(parameters.size())) + parameters;
+  return Bytes(16, 0xff) + u16(static_cast<unsigned>(19 + body.size())) + u8(1) + body;
+}
+
+TEST(Bmp, WhatThePeerPreservesWhenItRestarts) {
+  const auto offered = [](const Bytes& capability) {
+    const auto all = events(bmp(
+        3, peer_header() + Bytes(12, 0) + raw(ip("169.254.21.1")) + Bytes(4, 0) + open(65515) + open_with(capability)));
+    return std::get<BmpPeerUp>(all.at(0)).graceful_restart;
+  };
+  const auto both = offered(Bytes{64, 10, 0x40, 120, 0, 1, 1, 0x80, 0, 2, 1, 0});
+  EXPECT_EQ(both.restart_time, std::chrono::seconds(120));
+  EXPECT_EQ(both.families, (std::set{Family::kV4, Family::kV6}));
+  EXPECT_EQ(offered(Bytes{64, 6, 0, 1, 0, 1, 128, 0}).families, std::set<Family>{}) << "VPNv4 is not ours";
+  EXPECT_EQ(offered(Bytes{64, 2, 0, 60}).families, std::set<Family>{}) << "helper only";
+  EXPECT_EQ(offered(Bytes{64, 5, 0, 60, 0, 1, 1}).families, std::set<Family>{}) << "cut short";
+  EXPECT_EQ(offered(Bytes{65, 4, 0, 0, 0, 1}).restart_time, std::chrono::seconds(0));
+}
+
 TEST(Bmp, RepetitionsAreToldOnce) {
   const Bytes eor = monitoring(update({}, {}, {}));
   EXPECT_EQ(events(peer_down(2)).size(), 0U);

@@ -62,11 +62,11 @@ TEST(Render, ATunnelThatIsUpAndCarriesNoRoutesSaysWhyADisabledOneSaysNothing) {
 TEST(Render, BgpPeersHaveTheCloudsColumns) {
   const auto reply = from_json<api::BgpPeersReply>(R"({"peers": [
     {"neighbor": "169.254.21.2", "asn": 65021, "state": "Established", "connected_seconds": 7500, "routes_received": 4, "messages_sent": 10,
-     "messages_received": 11, "local_address": "169.254.21.1", "bfd": "up 100ms x 3", "tunnel": "paris-ce1/gw-a"},
+     "messages_received": 11, "local_address": "169.254.21.1", "bfd": "up 100ms x 3", "source": "paris-ce1/gw-a"},
     {"neighbor": "169.254.21.6", "asn": 65022, "state": "Active", "last_error": "Hold Timer Expired", "local_address": "169.254.21.5"}]})");
   EXPECT_EQ(render(reply, kView),
             "Neighbor        Asn  State        ConnectedDuration  RoutesReceived  MessagesSent  MessagesReceived  "
-            "LocalAddress  Bfd           Tunnel\n"
+            "LocalAddress  Bfd           Session\n"
             "169.254.21.2  65021  Established              2h05m               4            10                11  "
             "169.254.21.1  up 100ms x 3  paris-ce1/gw-a\n"
             "169.254.21.6  65022  Active                       -               0             0                 0  "

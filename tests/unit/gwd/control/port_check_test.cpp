@@ -31,5 +31,20 @@ TEST(PortMismatch, NamesBothAndTheRemedy) {
             "vnet.interface is eth1: correct the document, or start gw-fastpath with --wan eth0 --vnet eth1");
 }
 
+TEST(PortMismatch, ACircuitWantsAPort) {
+  const GuardPorts document{"eth0", "eth1", "eth2"};
+  EXPECT_EQ(port_mismatch(served("eth0", "eth1"), document),
+            "it has no circuit port, the document's circuit.interface is eth2: correct the document, or start "
+            "gw-fastpath with --wan eth0 --vnet eth1 --circuit eth2");
+  ::gw::fastpath::v1::PortList list = served("eth0", "eth1");
+  auto* port = list.add_ports();
+  port->set_side("circuit");
+  port->set_interface("eth2");
+  EXPECT_EQ(port_mismatch(list, document), "");
+  EXPECT_EQ(port_mismatch({}, document), "");
+  port->set_interface("eth3");
+  EXPECT_TRUE(port_mismatch(list, document).starts_with("its circuit port is eth3, the document's")) << "another one";
+}
+
 }  // namespace
 }  // namespace gw::gwd

@@ -7,6 +7,8 @@
 namespace gw::gwd {
 namespace {
 
+using namespace std::chrono_literals;
+
 Prefix pfx(std::string_view t) { return Prefix::parse(t).value(); }
 IpAddress ip(std::string_view t) { return IpAddress::parse(t).value(); }
 
@@ -31,7 +33,9 @@ class RouteControllerTest : public ::testing::Test, public FastpathListener {
   // Two tunnels with BGP, 7 and 8.
   void SetUp() override {
     model.asn = 65515;
+    model.instance = "gw-a";
     model.vnet_prefixes = {pfx("10.0.0.0/16")};
+    model.policy.safe.vnet_prefixes = model.vnet_prefixes;
     model.tunnels.push_back(bgp_tunnel("ce1/gw-a", 7, "169.254.21.2"));
     model.tunnels.push_back(bgp_tunnel("ce2/gw-a", 8, "169.254.21.6"));
     routes.set_model(model);
@@ -40,7 +44,9 @@ class RouteControllerTest : public ::testing::Test, public FastpathListener {
     up("169.254.21.6");
   }
   bgp::BmpPeer peer(std::string_view address) const { return {ip(address), 65021, ip("10.21.0.1")}; }
-  void up(std::string_view address) { routes.handle(bgp::BmpEvent(bgp::BmpPeerUp{peer(address), ip("169.254.21.1")})); }
+  void up(std::string_view address, std::set<Family> preserved = {Family::kV4, Family::kV6}) {
+    routes.handle(bgp::BmpEvent(bgp::BmpPeerUp{peer(address), ip("169.254.21.1"), 65515, {60s, std::move(preserved)}}));
+  }
   void down(std::string_view address, std::uint8_t reason) {
     routes.handle(bgp::BmpEvent(bgp::BmpPeerDown{peer(address), reason, "text"}));
   }
@@ -129,6 +135,26 @@ TEST_F(RouteControllerTest, ANotificationWithdrawsASilentBreakDoesNot) {
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{}));
 }
 
+TEST_F(RouteControllerTest, AFamilyThatThePeerDoesNotPreserveGoesWithTheSession) {
+  up("169.254.21.2", {Family::kV4});
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.2", "2001:db8:21::/48");
+  down("169.254.21.2", 4);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  EXPECT_EQ(tunnels("2001:db8:21::/48"), (Ids{}));
+  up("169.254.21.2", {});
+  down("169.254.21.2", 4);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{})) << "no graceful restart at all";
+}
+
+TEST_F(RouteControllerTest, NoGracefulRestartWhereTheDocumentHasNone) {
+  model.tunnels[0].bgp->graceful_restart = false;
+  routes.set_model(model);
+  announce("169.254.21.2", "10.21.0.0/16");
+  down("169.254.21.2", 4);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{}));
+}
+
 // bgpd says of both that "this side closed the session"; the difference is in its list of neighbours.
 TEST_F(RouteControllerTest, WhatBfdFoundDeadKeepsNoRoutes) {
   announce("169.254.21.2", "10.1.0.0/16");
@@ -207,6 +233,112 @@ TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
   sessions[ip("169.254.21.6")].end_of_rib_v6 = true;
   routes.set_sessions(sessions);
   EXPECT_TRUE(forwarding.complete());
+}
+
+// The circuit's two routers, a VNet router and the other instance beside the tunnels.
+class CoexistenceTest : public RouteControllerTest {
+ protected:
+  void SetUp() override {
+    RouteControllerTest::SetUp();
+    model.vnet_address = ip("10.0.0.4");
+    add("er1-primary/gw-a", routes::SourceKind::kCircuit, "192.168.30.18", 12076);
+    add("er1-secondary/gw-a", routes::SourceKind::kCircuit, "192.168.30.26", 12076);
+    add("vnet:rs1/gw-a", routes::SourceKind::kVnet, "10.0.0.1", 65100);
+    add("instance:gw-b", routes::SourceKind::kPartner, "10.0.0.5", 65515);
+    routes.set_model(model);
+    for (const config::SessionModel& session : model.sessions) {
+      const std::string address = session.bgp.peer.to_string();
+      up(address);
+    }
+  }
+  void add(std::string name, routes::SourceKind kind, std::string_view address, std::uint32_t asn) {
+    config::SessionModel session;
+    session.name = std::move(name);
+    session.kind = kind;
+    session.bgp.peer = ip(address);
+    session.bgp.peer_asn = asn;
+    model.sessions.push_back(std::move(session));
+  }
+  void announce_via(std::string_view address, std::string_view prefix, std::string_view next_hop,
+                    std::vector<std::uint32_t> path, std::vector<std::uint32_t> communities = {}) {
+    announce_via(address, prefix, ip(next_hop), std::move(path), std::move(communities));
+  }
+  void announce_via(std::string_view address, std::string_view prefix, const IpAddress& next_hop,
+                    std::vector<std::uint32_t> path, std::vector<std::uint32_t> communities = {}) {
+    auto attributes = std::make_shared<routes::Attributes>();
+    attributes->next_hop = next_hop;
+    attributes->as_path = routes::AsPath::sequence(std::move(path));
+    attributes->communities = std::move(communities);
+    routes.handle(bgp::BmpEvent(bgp::BmpRoutes{peer(address), std::move(attributes), {pfx(prefix)}, {}, ""}));
+  }
+  std::string way(std::string_view prefix) const {
+    const ForwardingEntry* entry = forwarding.wanted(pfx(prefix));
+    if (entry == nullptr) return "none";
+    std::string out = fp::NextHopKind_Name(entry->kind).substr(9);
+    for (const std::uint32_t id : entry->tunnel_ids) out += std::format(" tun{}", id);
+    for (const IpAddress& gateway : entry->gateways) out += std::format(" {}", gateway);
+    return out + (entry->behind == fp::BEHIND_TUNNELS   ? " tunnels"
+                  : entry->behind == fp::BEHIND_CIRCUIT ? " circuit"
+                                                        : "");
+  }
+};
+
+TEST_F(CoexistenceTest, TheCircuitWinsAndTheTunnelIsItsBackup) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce_via("192.168.30.18", "10.21.0.0/16", "192.168.30.18", {12076, 65021});
+  EXPECT_EQ(way("10.21.0.0/16"), "CIRCUIT 192.168.30.18");
+  announce_via("192.168.30.26", "10.21.0.0/16", "192.168.30.26", {12076, 65021});
+  EXPECT_EQ(way("10.21.0.0/16"), "CIRCUIT 192.168.30.18 192.168.30.26");
+  down("192.168.30.18", 3);
+  down("192.168.30.26", 3);
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
+}
+
+TEST_F(CoexistenceTest, TheOtherInstanceIsTheWayWhenItsOwnAreGone) {
+  const std::uint32_t vpn = routes::class_community(routes::SourceKind::kVpnTunnel);
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.5", {65021}, {vpn});
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
+  withdraw("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 tunnels");
+  // Its circuit is better than our tunnel.
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.5", {12076, 65021},
+               {routes::class_community(routes::SourceKind::kCircuit)});
+  EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 circuit");
+}
+
+TEST_F(CoexistenceTest, ANextHopOfOursIsNoWay) {
+  announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.4", {65021});
+  EXPECT_EQ(way("10.21.0.0/16"), "none");
+}
+
+TEST_F(CoexistenceTest, AnIpv6NextHopThatCannotBeAskedForIsTheSessionsPeer) {
+  const std::array<std::uint8_t, 16> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 168, 30, 18};
+  announce_via("192.168.30.18", "2001:db8:21::/48", IpAddress::from_v6(mapped), {12076, 65021});
+  EXPECT_EQ(way("2001:db8:21::/48"), "CIRCUIT 192.168.30.18");
+  announce_via("192.168.30.18", "2001:db8:22::/48", "fe80::1", {12076, 65021});
+  EXPECT_EQ(way("2001:db8:22::/48"), "CIRCUIT 192.168.30.18");
+  announce_via("192.168.30.18", "2001:db8:23::/48", "2001:db8:30::18", {12076, 65021});
+  EXPECT_EQ(way("2001:db8:23::/48"), "CIRCUIT 2001:db8:30::18");
+  // One family for a set: the sessions' addresses.
+  announce_via("192.168.30.26", "2001:db8:23::/48", "fe80::2", {12076, 65021});
+  EXPECT_EQ(way("2001:db8:23::/48"), "CIRCUIT 192.168.30.18 192.168.30.26");
+}
+
+TEST_F(CoexistenceTest, WhatAVnetRouterTellsIsTheVnets) {
+  announce_via("10.0.0.1", "10.7.0.0/16", "10.0.0.9", {65100});
+  EXPECT_EQ(way("10.7.0.0/16"), "VNET 10.0.0.9");
+}
+
+TEST_F(CoexistenceTest, SpokesAreTheVnets) {
+  model.spokes.push_back({"spoke-1", {pfx("10.1.0.0/16")}});
+  model.vnet_next_hop = ip("10.0.0.1");
+  routes.set_model(model);
+  EXPECT_EQ(way("10.1.0.0/16"), "VNET 10.0.0.1");
+  model.spokes.clear();
+  routes.set_model(model);
+  EXPECT_EQ(way("10.1.0.0/16"), "none");
 }
 
 TEST_F(RouteControllerTest, TheRouteLimitIsWatched) {

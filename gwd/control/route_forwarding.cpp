@@ -1,0 +1,114 @@
+#include "gwd/control/route_forwarding.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "gwd/control/sources.hpp"
+
+namespace gw::gwd {
+namespace {
+
+constexpr std::size_t kMaxGateways = 16;  // of fastpath.proto's Route
+
+/// A next hop that can be asked for on the link: IPv6 routes over an IPv4 session may have a v4-mapped one or the
+/// peer's link-local one, and then the session's address is as good.
+bool is_usable(const IpAddress& next_hop) {
+  if (next_hop.is_unspecified() || next_hop.is_loopback() || next_hop.is_multicast()) return false;
+  static const Prefix kReserved = Prefix::parse("::/8").value();  // with the v4-mapped ones, RFC 4291 2.5
+  return next_hop.is_v4() || (!next_hop.is_link_local() && !kReserved.contains(next_hop));
+}
+
+bool in_tunnel(routes::SourceKind kind) {
+  return kind == routes::SourceKind::kVpnTunnel || kind == routes::SourceKind::kBranchVnet ||
+         kind == routes::SourceKind::kStaticSite;
+}
+
+/// What the other instance or pair reaches; VNet, spokes and what their routers tell are the VNet's there as here.
+fp::Behind behind(routes::SourceKind original) {
+  if (in_tunnel(original)) return fp::BEHIND_TUNNELS;
+  return original == routes::SourceKind::kCircuit ? fp::BEHIND_CIRCUIT : fp::BEHIND_VNET;
+}
+
+/// Next hops of one family, sorted, each once.
+std::vector<IpAddress> gateways_of(std::span<const routes::Path> paths, const routes::Rib& rib,
+                                   const std::set<IpAddress>& own) {
+  std::vector<IpAddress> given;
+  std::vector<IpAddress> peers;
+  for (const routes::Path& path : paths) {
+    const IpAddress& peer = rib.source(path.source).peer_address;
+    const IpAddress& hop = is_usable(path.next_hop) ? path.next_hop : peer;
+    if (own.contains(hop)) continue;  // told back to us: it would be a loop
+    given.push_back(hop);
+    peers.push_back(peer);
+  }
+  const auto mixed = [](const std::vector<IpAddress>& all) {
+    return std::ranges::any_of(all, [&](const IpAddress& a) { return a.family() != all.front().family(); });
+  };
+  std::vector<IpAddress>& out = mixed(given) ? peers : given;
+  if (mixed(out)) std::erase_if(out, [](const IpAddress& a) { return a.is_v6(); });
+  std::ranges::sort(out);
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  if (out.size() > kMaxGateways) out.resize(kMaxGateways);
+  return std::move(out);
+}
+
+}  // namespace
+
+void RouteForwarding::set_model(const config::GatewayModel& model) {
+  vnet_next_hop_ = model.vnet_next_hop;
+  ids_.clear();
+  for (const config::TunnelModel& tunnel : model.tunnels) ids_[tunnel.name] = tunnel.tunnel_id;
+  own_.clear();
+  for (const InterfaceAddress& address : model.circuit_addresses) own_.insert(address.address);
+  if (model.vnet_address) own_.insert(*model.vnet_address);
+}
+
+bool RouteForwarding::set_carrier(std::uint32_t tunnel_id, Carrier carrier) {
+  return carrier == Carrier::kUp ? without_carrier_.erase(tunnel_id) > 0 : without_carrier_.insert(tunnel_id).second;
+}
+
+bool RouteForwarding::has_carrier(std::string_view source) const {
+  const auto id = ids_.find(source);
+  return id == ids_.end() || !without_carrier_.contains(id->second);
+}
+
+std::optional<std::uint32_t> RouteForwarding::tunnel_of(const routes::Source& source) const {
+  std::string_view tunnel = source.name;
+  if (source.kind == routes::SourceKind::kStaticSite) tunnel.remove_prefix(kStaticPrefix.size());
+  const auto id = ids_.find(tunnel);
+  if (id == ids_.end()) return std::nullopt;
+  return id->second;
+}
+
+std::optional<ForwardingEntry> RouteForwarding::tunnels(std::span<const routes::Path> paths,
+                                                        const routes::Rib& rib) const {
+  std::vector<std::uint32_t> all;
+  for (const routes::Path& path : paths)
+    if (const auto id = tunnel_of(rib.source(path.source))) all.push_back(*id);
+  ForwardingEntry entry{.kind = fp::NEXT_HOP_TUNNELS};
+  std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids),
+                       [&](std::uint32_t id) { return !without_carrier_.contains(id); });
+  if (entry.tunnel_ids.empty()) entry.tunnel_ids = std::move(all);
+  if (entry.tunnel_ids.empty()) return std::nullopt;
+  std::ranges::sort(entry.tunnel_ids);
+  return entry;
+}
+
+// Paths of a set are equal in weight and session type, so they are of one way: the first one's.
+std::optional<ForwardingEntry> RouteForwarding::entry(const Prefix& prefix, std::span<const routes::Path> paths,
+                                                      const routes::Rib& rib) const {
+  if (paths.empty()) return std::nullopt;
+  const routes::Source& first = rib.source(paths.front().source);
+  if (in_tunnel(first.kind)) return tunnels(paths, rib);
+  ForwardingEntry entry{.kind = first.kind == routes::SourceKind::kCircuit ? fp::NEXT_HOP_CIRCUIT : fp::NEXT_HOP_VNET};
+  if (first.type == routes::PeerType::kLocal) {
+    if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateways = {*vnet_next_hop_};
+    return entry;
+  }
+  if (first.kind == routes::SourceKind::kPartner) entry.behind = behind(paths.front().original);
+  entry.gateways = gateways_of(paths, rib, own_);
+  if (entry.gateways.empty()) return std::nullopt;
+  return entry;
+}
+
+}  // namespace gw::gwd

@@ -1,0 +1,45 @@
+// Which way the fast path is to send what the Rib's best sets say: tunnels, the circuit's routers, the VNet, or
+// another instance on the VNet. Knows what a route does not: tunnel ids, carriers, addresses of sessions. Pure.
+// Owner: RouteController; thread: control.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gwd/config/model.hpp"
+#include "gwd/control/forwarding.hpp"
+#include "routes/rib.hpp"
+
+namespace gw::gwd {
+
+enum class Carrier : std::uint8_t { kUp, kDown };
+
+class RouteForwarding {
+ public:
+  void set_model(const config::GatewayModel& model);
+  /// Whether that is news.
+  bool set_carrier(std::uint32_t tunnel_id, Carrier carrier);
+  /// A source that is not a tunnel always has one.
+  bool has_carrier(std::string_view source) const;
+
+  /// Absent: nothing leads there. Tunnels without carrier are left out of a set that has others.
+  std::optional<ForwardingEntry> entry(const Prefix& prefix, std::span<const routes::Path> paths,
+                                       const routes::Rib& rib) const;
+
+ private:
+  std::optional<ForwardingEntry> tunnels(std::span<const routes::Path> paths, const routes::Rib& rib) const;
+  std::optional<std::uint32_t> tunnel_of(const routes::Source& source) const;
+
+  std::map<std::string, std::uint32_t, std::less<>> ids_;  // tunnel name -> id
+  std::set<std::uint32_t> without_carrier_;
+  std::set<IpAddress> own_;  // addresses of this instance
+  std::optional<IpAddress> vnet_next_hop_;
+};
+
+}  // namespace gw::gwd
