@@ -58,6 +58,7 @@ TARGETS = {
     "routes-merge": Target("value", 1e6, 1.5e6),
     "routes-memory": Target("value", 200, 110, LOWER),
     "routes-policy": Target("value", 1.0, 0.8, LOWER),
+    "bgp-delta": Target("value", 10, 5, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }
