@@ -8,28 +8,12 @@
 
 #include "base/control_message.hpp"
 #include "ebpf/esp/sa.hpp"
+#include "ebpf/net/send_error.hpp"
 
 namespace gw::gso {
 using worker::Outgoing;
 
 namespace {
-
-gw_drop reason_for(int error) {
-  switch (error) {
-    case EAGAIN:   // socket buffer
-    case ENOBUFS:  // queue of the interface
-    case ENOMEM: return GW_DROP_TX_FULL;
-    case EMSGSIZE: return GW_DROP_TOO_BIG;
-    case ECONNREFUSED:
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-    case ENETDOWN:
-    case ENODEV:
-    case EADDRNOTAVAIL:  // the endpoint's address moved away
-      return GW_DROP_UNREACHABLE;
-    default: return GW_DROP_SEND_REFUSED;
-  }
-}
 
 /// EIO: this interface cannot have trains (no checksum offload, before Linux 6.11; or an IPsec policy). EMSGSIZE,
 /// before Linux 6.10 EINVAL: the train's packets are too big, but the last one is shorter and may not be.
@@ -165,13 +149,13 @@ bool Sender::send_singly(std::size_t message) {
   for (std::size_t i = first; i < first + count; ++i) {
     m.msg_iov = &parts_[i];
     m.msg_iovlen = 1;
-    if (::sendmsg(fds_[message], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) packets_[i].lost = reason_for(errno);
+    if (::sendmsg(fds_[message], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) packets_[i].lost = net::drop_for_send_error(errno);
   }
   return true;
 }
 
 void Sender::lose(std::size_t message, int error) {
-  for (std::size_t i = first_[message]; i < first_[message + 1]; ++i) packets_[i].lost = reason_for(error);
+  for (std::size_t i = first_[message]; i < first_[message + 1]; ++i) packets_[i].lost = net::drop_for_send_error(error);
 }
 
 }  // namespace gw::gso

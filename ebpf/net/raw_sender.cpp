@@ -10,6 +10,7 @@
 #include <format>
 
 #include "base/wire.hpp"
+#include "ebpf/net/send_error.hpp"
 
 namespace gw::net {
 namespace {
@@ -34,21 +35,6 @@ Result<Fd> open_raw(int family, int protocol) {
   Fd fd(::socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
   if (!fd) return fail_errno("opening a raw IP socket");
   return fd;
-}
-
-gw_drop reason_for(int error) {
-  switch (error) {
-    case EAGAIN:   // socket buffer
-    case ENOBUFS:  // queue of the interface
-    case ENOMEM: return GW_DROP_TX_FULL;
-    case EMSGSIZE: return GW_DROP_TOO_BIG;
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-    case ENETDOWN:
-    case ENODEV:
-    case EADDRNOTAVAIL: return GW_DROP_UNREACHABLE;
-    default: return GW_DROP_SEND_REFUSED;
-  }
 }
 
 constexpr int kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
@@ -113,7 +99,7 @@ gw_drop RawSender::send(std::span<const std::uint8_t> packet) {
     sent = send_to(wan_.v6, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
   else
     return GW_DROP_MALFORMED_OUTER;
-  return sent ? GW_DROP_NONE : reason_for(errno);
+  return sent ? GW_DROP_NONE : drop_for_send_error(errno);
 }
 
 bool RawSender::send_icmp(const IpAddress& to, std::span<const std::uint8_t> message) {

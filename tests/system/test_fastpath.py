@@ -1,5 +1,5 @@
 """gw-fastpath alone, black box: packets. Its RPC in our hand, scapy at both ends. The topology is drawn in
-fastpath_lab.py, the peer is in fastpath_peer.py; SAs over their life and restarts: test_fastpath_control.py."""
+fastpath_lab.py, the peer is in fastpath_peer.py; SAs over their life: test_sa_life.py, restarts: test_fastpath_control.py."""
 import os
 import socket
 import struct
