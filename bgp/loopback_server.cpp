@@ -7,7 +7,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <charconv>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::bgp {
 
@@ -103,7 +103,7 @@ Status LoopbackServer::Impl::listen(std::uint16_t port) {
   if (acceptor_.bind(endpoint, error)) return failed("bind");
   if (acceptor_.listen(16, error)) return failed("listen");
   port_ = acceptor_.local_endpoint(error).port();
-  asio::co_spawn(executor_, [self = shared_from_this()] { return self->accept_loop(); }, asio::detached);
+  asio::co_spawn(executor_, [self = shared_from_this()] { return self->accept_loop(); }, kEndOnException);
   return {};
 }
 
@@ -146,7 +146,7 @@ asio::awaitable<void> LoopbackServer::Impl::accept_loop() {
     const auto socket = std::make_shared<tcp::socket>(std::move(accepted));
     current_ = socket;
     if (handlers_.connected) handlers_.connected();
-    asio::co_spawn(executor_, [self, socket] { return self->read_loop(socket); }, asio::detached);
+    asio::co_spawn(executor_, [self, socket] { return self->read_loop(socket); }, kEndOnException);
   }
 }
 

@@ -4,7 +4,6 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -12,6 +11,7 @@
 #include <type_traits>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -98,7 +98,7 @@ Status HttpServer<Protocol>::listen(const typename Protocol::endpoint& endpoint)
   }
   acceptor_.listen(asio::socket_base::max_listen_connections, error);
   if (error) return failed("listen");
-  asio::co_spawn(io_, accept_loop(), asio::detached);
+  asio::co_spawn(io_, accept_loop(), kEndOnException);
   return {};
 }
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -33,7 +33,7 @@ void BfdController::set_states(bgp::BfdStates states) {
   if (!same && changed_) changed_();
 }
 
-void BfdController::start() { asio::co_spawn(io_, run(), asio::detached); }
+void BfdController::start() { asio::co_spawn(io_, run(), kEndOnException); }
 
 void BfdController::stop() {
   stopping_ = true;

@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <utility>
 
 #include "base/fd.hpp"
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -51,7 +51,7 @@ void BgpController::set_connected(Connected now) {
   if (std::exchange(connected_, connected) != connected) since_ = clock_.wall();
 }
 
-void BgpController::start() { asio::co_spawn(io_, run(), asio::detached); }
+void BgpController::start() { asio::co_spawn(io_, run(), kEndOnException); }
 
 void BgpController::stop() {
   stopping_ = true;

@@ -4,7 +4,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <random>
@@ -12,6 +11,7 @@
 
 #include "base/frame.hpp"
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -54,7 +54,7 @@ FastpathClient::FastpathClient(asio::io_context& io, std::string socket_path, Fa
 
 FastpathClient::~FastpathClient() = default;
 
-void FastpathClient::start() { asio::co_spawn(io_, run(), asio::detached); }
+void FastpathClient::start() { asio::co_spawn(io_, run(), kEndOnException); }
 
 void FastpathClient::stop() {
   stopping_ = true;
@@ -101,7 +101,7 @@ asio::awaitable<Error> FastpathClient::session() {
               self.socket_.close(ignored);
             }
           }(*this),
-          asio::detached);
+          kEndOnException);
     }
     const auto [error, bytes] = co_await socket_.async_read_some(asio::buffer(buffer), kAwait);
     if (error)
@@ -140,7 +140,7 @@ asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame fr
   append_frame(outgoing_, frame.SerializeAsString());
   const auto pending = std::make_shared<Pending>(io_);
   pending_.emplace(id, pending);
-  if (!std::exchange(writing_, true)) asio::co_spawn(io_, write_pending(), asio::detached);
+  if (!std::exchange(writing_, true)) asio::co_spawn(io_, write_pending(), kEndOnException);
   co_await pending->timer.async_wait(kAwait);
   pending_.erase(id);
   if (!pending->result) {

@@ -1,10 +1,10 @@
 #include "gwd/control/forwarding.hpp"
 
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -25,7 +25,7 @@ void fill_prefix(fp::Route& route, const Prefix& prefix) {
 
 Forwarding::Forwarding(asio::io_context& io, FastpathClient& client) : io_(io), client_(client), wake_(io) {}
 
-void Forwarding::start() { asio::co_spawn(io_, run(), asio::detached); }
+void Forwarding::start() { asio::co_spawn(io_, run(), kEndOnException); }
 
 void Forwarding::stop() {
   stopping_ = true;

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <memory>
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 #include "gwd/control/port_check.hpp"
 #include "gwd/control/sources.hpp"
 
@@ -115,6 +115,7 @@ void Gateway::apply(ModelPtr next) {
       if (!kernel_states_.contains(tunnel.tunnel_id)) forwarding_.remove_tunnel(tunnel.tunnel_id);
   for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
   apply_circuit(model);
+  apply_vnet(model);
   routes_.set_model(model);
   ike_.set_model(next);
   const auto intent = std::make_shared<const bgp::BgpIntent>(bgp_intent(model, routes_.bmp_port()));
@@ -141,6 +142,25 @@ void Gateway::apply_circuit(const config::GatewayModel& model) {
   forwarding_.set_settings(settings);
 }
 
+// What the kernel sends itself (errors to inner senders, packets that the fast path leaves to it) finds the VNet and
+// its spokes where packets of the fast path do.
+void Gateway::apply_vnet(const config::GatewayModel& model) {
+  std::set<DeviceRoute> wanted;
+  for (const LocalSource& local : local_sources(model)) {
+    if (local.tunnel != nullptr || !model.vnet_next_hop) continue;
+    for (const Prefix& prefix : local.prefixes)
+      if (prefix.family() == model.vnet_next_hop->family())
+        wanted.insert({prefix, model.vnet_interface, model.vnet_next_hop});
+  }
+  for (const DeviceRoute& old : vnet_routes_) {
+    if (wanted.contains(old)) continue;
+    if (const auto done = kernel_.remove_route(old); !done) log::warning("kernel", "{}", done.error().describe());
+  }
+  for (const DeviceRoute& route : wanted)
+    if (const auto done = kernel_.add_route(route); !done) log::error("kernel", "{}", done.error().describe());
+  vnet_routes_ = std::move(wanted);
+}
+
 void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelState& after) {
   const auto report = [](const Status& done) {
     if (!done) log::warning("kernel", "{}", done.error().describe());
@@ -165,7 +185,7 @@ void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
   crypto_backend_ = hello.crypto_backend();
   fastpath_since_ = clock_.wall();
   forwarding_.resync();
-  boost::asio::co_spawn(io_, learn_ports(), boost::asio::detached);
+  boost::asio::co_spawn(io_, learn_ports(), kEndOnException);
 }
 
 boost::asio::awaitable<void> Gateway::learn_ports() {

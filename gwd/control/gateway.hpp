@@ -82,6 +82,7 @@ class Gateway final : private FastpathListener {
   };
   static KernelState kernel_state(const config::TunnelModel& tunnel);
   void apply_circuit(const config::GatewayModel& model);
+  void apply_vnet(const config::GatewayModel& model);
   void configure_device(std::uint32_t tunnel_id);
   boost::asio::awaitable<void> learn_ports();
   void compare_ports();
@@ -100,6 +101,7 @@ class Gateway final : private FastpathListener {
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
   std::vector<DeviceAddress> circuit_addresses_;
+  std::set<DeviceRoute> vnet_routes_;
   std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
   fp::PortList served_ports_;

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/detached.hpp>
 #include <utility>
 
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 #include "gwd/control/encapsulation.hpp"
 
 namespace gw::gwd {
@@ -94,7 +94,7 @@ void IkeController::set_connected(Connected now) {
   if (std::exchange(connected_, connected) != connected) since_ = clock_.wall();
 }
 
-void IkeController::start() { asio::co_spawn(io_, run(), asio::detached); }
+void IkeController::start() { asio::co_spawn(io_, run(), kEndOnException); }
 
 void IkeController::stop() {
   stopping_ = true;

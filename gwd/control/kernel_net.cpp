@@ -75,10 +75,11 @@ Result<Request<rtmsg>> route_request(const DeviceRoute& route, std::uint16_t typ
   request.body.rtm_dst_len = static_cast<std::uint8_t>(route.prefix.length());
   request.body.rtm_table = RT_TABLE_MAIN;
   request.body.rtm_protocol = kRouteProtocol;
-  request.body.rtm_scope = RT_SCOPE_LINK;
+  request.body.rtm_scope = route.gateway ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
   request.body.rtm_type = RTN_UNICAST;
   request.add(RTA_DST, route.prefix.address().bytes());
   request.add_u32(RTA_OIF, index);
+  if (route.gateway) request.add(RTA_GATEWAY, route.gateway->bytes());
   return request;
 }
 

@@ -1,8 +1,9 @@
-// The few things gwd sets in the kernel itself: addresses of tunnel devices and circuits, routes of static sites,
-// by rtnetlink. Each call is one request and its acknowledgement (microseconds). Thread: control.
+// The few things gwd sets in the kernel itself: addresses of tunnel devices and circuits, routes of static sites and
+// the VNet, by rtnetlink. Each call is one request and its acknowledgement (microseconds). Thread: control.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/fd.hpp"
@@ -26,6 +27,7 @@ struct DeviceAddress {
 struct DeviceRoute {
   Prefix prefix;
   std::string device;
+  std::optional<IpAddress> gateway{};  // on the device's link; none: all of the prefix is
   friend auto operator<=>(const DeviceRoute&, const DeviceRoute&) = default;
 };
 
