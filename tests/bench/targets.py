@@ -22,11 +22,26 @@ class Target:
 
     def share_of_aim(self, result):
         """1.0: the aim; more is better."""
+        if self.aim == 0:
+            return float(result[self.field] == 0)
         value = max(result[self.field], 1e-9)
         return value / self.aim if self.sense == HIGHER else self.aim / value
 
     def least_of_aim(self):
+        if self.least == self.aim:
+            return 1.0
         return self.least / self.aim if self.sense == HIGHER else self.aim / self.least
+
+
+class Reaction(Target):
+    """Milliseconds: the median and the worst, each with a bound."""
+
+    def __init__(self, median, worst):
+        super().__init__("value", median, median, LOWER)
+        self.worst = worst
+
+    def reached(self, result, bound):
+        return super().reached(result, bound) and result["worst"] <= self.worst
 
 
 def ratio(least, aim):
@@ -59,6 +74,13 @@ TARGETS = {
     "routes-memory": Target("value", 200, 110, LOWER),
     "routes-policy": Target("value", 1.0, 0.8, LOWER),
     "bgp-delta": Target("value", 10, 5, LOWER),
+    "failover-circuit-withdrawn": Reaction(10, 30),
+    "failover-circuit-silent": Reaction(320, 350),
+    "failover-tunnel-silent": Reaction(320, 350),
+    "failover-tunnels-silent": Reaction(320, 350),
+    "failover-return": Target("value", 0, 0, LOWER),
+    "failover-planned": Target("value", 0, 0, LOWER),
+    "failover-policy": Target("value", 0, 0, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

@@ -25,7 +25,7 @@ def document(instances, sites=SITES, **changes) -> dict:
     doc = {
         "version": 1,
         "gateway": {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) for i in instances]},
-        "vnet": {"prefixes": [VNET_PREFIX]},
+        "vnet": {"prefixes": [VNET_PREFIX], "next_hop": VNET_ROUTER},  # the router knows the spokes
         "management": {"metrics": METRICS},
         "coexistence": {"role": "converged" if tunnels and circuit else "vpn-pair" if tunnels else "er-pair"},
     }
@@ -37,7 +37,7 @@ def document(instances, sites=SITES, **changes) -> dict:
         doc["coexistence"]["partner"] = [i.vnet4 for i in TWO_PAIRS if i not in instances]
     if circuit:
         doc["circuits"] = [{"name": "er1", "peers": [
-            {"name": r.name, "address": r.address, "local": {i.name: f"{r.local(i)}/29" for i in instances}} for r in CIRCUIT_ROUTERS],
+            {"name": r.name, "address": r.address, "local": {i.name: {"address": f"{r.local(i)}/29"} for i in instances}} for r in CIRCUIT_ROUTERS],
             "bgp": session()}]
     if tunnels:
         doc["sites"] = [site_of(s) for s in sites]
@@ -81,11 +81,18 @@ class CoexistenceGateway(Gateway):
         super().__init__(lab, doc, ports, options, instance=instance.name, role=instance.name)
         self.at = instance
 
+    def candidates(self, prefix: str) -> dict[str, bool]:
+        """The sources that offer a route to it, and whether it is used."""
+        rows = self.json("show", "routes").get("routes", [])
+        row = next((r for r in rows if r["prefix"] == prefix), {})
+        return {c["source"]: bool(c.get("best")) for c in row.get("candidates", [])}
+
     def best(self, prefix: str) -> set[str]:
         """The sources whose routes to it are used."""
-        rows = self.json("show", "routes").get("routes", [])
-        row = next((r for r in rows if r["prefix"] == prefix), {"candidates": []})
-        return {c["source"] for c in row["candidates"] if c.get("best")}
+        return {source for source, used in self.candidates(prefix).items() if used}
+
+    def show_ports(self) -> list[dict]:
+        return self.json("show", "interfaces").get("ports", [])
 
     def sessions(self) -> dict[str, str]:
         """Peer address -> state."""
@@ -183,6 +190,19 @@ class Coexistence:
     def drops(self) -> dict[str, int]:
         return {f"{name} {reason}": count for name, gateway in self.gateways.items() for reason, count in gateway.drops().items()}
 
+    def settle(self, timeout: float = 30, but: Site | None = None):
+        """Until every session is Established and BFD is up, so that nothing of the last event is under way. but: a site that is cut off."""
+        spared = {inner(but, i)[1] for i in self.lab.ends_of_tunnels} | {but.loopback} if but else set()
+        if but and but.circuit:
+            spared |= {r.address for r in CIRCUIT_ROUTERS}
+
+        def quiet(gateway):
+            peers = gateway.json("show", "bgp").get("peers", [])
+            return all(p["state"] == "Established" and p.get("bfd", "up").startswith(("up", "off"))
+                       for p in peers if p["neighbor"] not in spared)
+        for gateway in self.gateways.values():
+            poll(f"{gateway.instance}: all sessions and BFD up", lambda g=gateway: quiet(g), timeout, 0.2)
+
     # --- what is done to it ---------------------------------------------------------------------------
 
     def flows(self, site: Site, role: str = "host", copies: int = 1) -> list[tuple[str, str, str]]:
@@ -207,6 +227,17 @@ class Coexistence:
         """The documents of the start."""
         for gateway in self.gateways.values():
             gateway.ctl("apply", gateway.write(gateway.doc))
+
+    def restore_all(self):
+        """Whatever a test did that it may not have undone."""
+        self.lab.heal()
+        self.lab.attach("circuit", *self.circuit.ports())
+        self.circuit.links_to_sites("up")
+        self.circuit.graceful_shutdown(False)
+        for router in self.routers.values():
+            router.announce_default(False)
+        if any(g.config.read_text() != yaml.safe_dump(g.doc, sort_keys=False) for g in self.gateways.values()):
+            self.restore()
 
 
 def shown(world: Coexistence) -> str:

@@ -115,10 +115,9 @@ PARIS, LYON, BRANCH = SITES = (Paris(1), Lyon(2), Branch(3))
 
 
 def inner(site: Site, instance: Instance) -> tuple[str, str]:
-    """The BGP addresses of a tunnel: the instance's and the site's."""
-    net = f"169.254.{21 + instance.index}.{4 * site.index}"
-    stem, _, last = net.rpartition(".")
-    return f"{stem}.{int(last) + 1}", site.loopback or f"{stem}.{int(last) + 2}"
+    """The addresses of a tunnel's two ends: the instance's and the site's. BGP is between them, or with the site's loopback."""
+    net = f"169.254.{21 + instance.index}"
+    return f"{net}.{4 * site.index + 1}", f"{net}.{4 * site.index + 2}"
 
 
 class CoexistenceLab(Lab):
@@ -213,7 +212,7 @@ class CoexistenceLab(Lab):
         """Nothing passes between them until heal()."""
         rules = "".join(f"ip saddr {a} ip daddr {b} drop\n" for i, s in pairs for a, b in ((i.wan4, s.wan4), (s.wan4, i.wan4)))
         self.ns["wan"].run("nft", "-f", "-", stdin="add table ip cut\nflush table ip cut\n"
-                           f"table ip cut {{ chain all {{ type filter hook forward priority 0;\n{rules} }} }}\n")
+                           f"table ip cut {{ chain both_ways {{ type filter hook forward priority 0;\n{rules} }}\n}}\n")
 
     def heal(self):
         self.ns["wan"].run("nft", "-f", "-", stdin="add table ip cut\ndelete table ip cut\n")

@@ -90,13 +90,16 @@ class CiscoLike:
                       f"route-map {name} permit 10", f" set local-preference {preference}", "exit"]
         return "\n".join(lines)
 
+    def announce_default(self, asked: bool):
+        """Never: lyon's does that."""
+
     def routes(self) -> dict[str, set[str]]:
         return frr_routes(self.frr)
 
     def devices(self, prefix: str) -> set[str]:
         """The devices that its best routes to a prefix lead into."""
         entries = json.loads(self.frr.vtysh(f"show ip route {prefix} json")).get(prefix, [])
-        return {hop.get("interfaceName", "") for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("active")}
+        return {hop["interfaceName"] for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("fib") and "interfaceName" in hop}
 
 
 def frr_routes(frr: Frr) -> dict[str, set[str]]:
@@ -111,6 +114,7 @@ class TunnelRouter:
     def __init__(self, lab: CoexistenceLab, site: Site):
         self.lab, self.site = lab, site
         self.dir = lab.private_dir(f"bird-{site.name}")
+        self.default = ""  # what it announces beside its network
         (self.dir / "bird.conf").write_text(self.config())
         self.process = lab.spawn(site.name, f"bird-{site.name}", ["bird", "-f", "-c", self.dir / "bird.conf", "-s", self.dir / "ctl",
                                                                  "-P", self.dir / "pid"])
@@ -122,7 +126,7 @@ log stderr all;
 router id {self.site.lan4}.1;
 protocol device {{ scan time 1; }}
 protocol bfd {{ interface "tun-*" {{ interval {BFD_MS} ms; multiplier {BFD_MULTIPLIER}; }}; }}
-protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; }}
+protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; {self.default} }}
 protocol kernel k4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
 """
         for instance in self.lab.ends_of_tunnels:
@@ -142,6 +146,14 @@ protocol bgp {instance.name.replace('-', '_')} {{
 
     def birdc(self, *argv) -> str:
         return command(["birdc", "-s", self.dir / "ctl", *argv])
+
+    def announce_default(self, asked: bool):
+        wanted = 'route 0.0.0.0/0 via "eth1";' if asked else ""
+        if wanted == self.default:
+            return
+        self.default = wanted
+        (self.dir / "bird.conf").write_text(self.config())
+        self.birdc("configure")
 
     def routes(self) -> dict[str, set[str]]:
         """Prefix -> instances that told it."""
@@ -203,7 +215,7 @@ class Circuit:
 
 
 class VnetRouter:
-    """The VNet's router: learns from all instances that publish, and spreads flows over them."""
+    """The VNet's router: learns from the instances that publish, which are those with the circuit, and spreads flows over next hops."""
 
     def __init__(self, lab: CoexistenceLab):
         self.lab = lab
@@ -211,13 +223,13 @@ class VnetRouter:
         self.frr.start("zebra")
         self.frr.start("bfdd")
         lines = [f"router bgp {ROUTER_ASN}", f" bgp router-id {VNET_ROUTER}", COMMON]
-        for instance in lab.instances:
-            peer = instance.vnet4
+        peers = [i.vnet4 for i in lab.instances if i.circuit]
+        for peer in peers:
             lines += [f" neighbor {peer} remote-as {GW_ASN}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
                       f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
         lines += [" address-family ipv4 unicast", "  maximum-paths 8"]
-        for instance in lab.instances:
-            lines += [f"  neighbor {instance.vnet4} activate", f"  neighbor {instance.vnet4} route-map GW in"]
+        for peer in peers:
+            lines += [f"  neighbor {peer} activate", f"  neighbor {peer} route-map GW in"]
         lines += [" exit-address-family", "exit", "bgp community-list standard GSHUT permit graceful-shutdown",
                   "route-map GW permit 5", " match community GSHUT", " set local-preference 0", "exit", "route-map GW permit 10", "exit"]
         self.frr.start("bgpd", conf="\n".join(lines))

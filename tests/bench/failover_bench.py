@@ -1,0 +1,209 @@
+"""failover-*: how long until packets take the other way, and what is lost meanwhile (tests/system/coexistence.py).
+
+One converged pair, circuit and tunnels to paris, tunnels to lyon, BFD 100 ms x 3, 1,000 packets a second each way in 4 flows.
+The reaction is ours alone: from the event (silent failures) or from the BGP UPDATE that told it (withdrawals) until gw-fastpath
+forwards by the new route, on the instance that was last. The loss is everybody's: also until the site's router has noticed.
+"""
+import functools
+import os
+import pathlib
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+
+RECORDED_RUNS, RUNS = 20, 3
+WARM_UP, AFTER = 0.5, 1.0  # s
+SLOWEST = 20.0             # s until everything is as it was
+PORTS = "auto"             # gw-fastpath chooses, as in production
+
+
+@dataclass
+class Event:
+    """What happens, to whom, and where the packets go then. `to` and `back`: kinds of forwarding entries, by instance."""
+
+    name: str
+    summary: str
+    router: str  # whose routing is in the end-to-end loss
+    site: object
+    begin: Callable
+    end: Callable
+    to: dict
+    back: dict
+    told_by: str = ""  # "circuit": our clock starts with its routers' UPDATEs; "": with the event
+    prepare: Callable = lambda world: None
+    clean_up: Callable = lambda world: None
+
+
+@dataclass
+class Step:
+    reaction_ms: float
+    lost_there: int  # VNet to site, of 1,000 a second: milliseconds
+    lost_back: int   # site to VNet
+    lost: int        # all, of the answers as well
+
+
+def events():
+    import coexistence_lab as lab
+    both = {i.name for i in lab.CONVERGED}
+    a, b = lab.CONVERGED
+
+    def kinds(kind):
+        return {name: kind for name in both}
+
+    def prefer(word):
+        return lambda world: world.apply(lambda doc: doc["coexistence"].update(prefer=word))
+
+    circuit = {"site": lab.PARIS, "router": "paris: FRR", "to": kinds("tunnels"), "back": kinds("circuit")}
+    return [
+        Event("circuit-withdrawn", "the circuit's routers withdraw the site", begin=lambda w: w.circuit.links_to_sites("down"),
+              end=lambda w: w.circuit.links_to_sites("up"), told_by="circuit", **circuit),
+        Event("circuit-silent", "the circuit dies without a word", begin=lambda w: w.lab.detach(*w.circuit.ports()),
+              end=lambda w: w.lab.attach("circuit", *w.circuit.ports()), **circuit),
+        Event("tunnel-silent", "one of lyon's two tunnels dies without a word", "lyon: BIRD", lab.LYON,
+              begin=lambda w: w.lab.cut((a, lab.LYON)), end=lambda w: w.lab.heal(),
+              to={a.name: "vnet", b.name: "tunnels"}, back=kinds("tunnels")),
+        Event("tunnels-silent", "both tunnels of paris die without a word while they are preferred", "paris: FRR", lab.PARIS,
+              begin=lambda w: w.lab.cut((a, lab.PARIS), (b, lab.PARIS)), end=lambda w: w.lab.heal(),
+              to=kinds("circuit"), back=kinds("tunnels"), prepare=prefer("vpn"), clean_up=prefer("circuit")),
+        Event("planned", "the circuit's routers announce work on it (RFC 8326)", begin=lambda w: w.circuit.graceful_shutdown(True),
+              end=lambda w: w.circuit.graceful_shutdown(False), told_by="circuit", **circuit),
+        Event("policy", "the operator prefers the VPN, and the circuit again", begin=prefer("vpn"), end=prefer("circuit"), **circuit),
+    ]
+
+
+class Watches:
+    """One of each for every instance."""
+
+    def __init__(self, world):
+        from coexistence_lab import CIRCUIT_ROUTERS
+        from reaction import ForwardingWatch, UpdateWatch
+        self.forwarding = {n: ForwardingWatch(g.fastpath_socket).start() for n, g in world.gateways.items()}
+        self.updates = {n: UpdateWatch(world.lab.ns[n].name).start() for n in world.gateways}
+        self.told_by = {n: {r.address for r in CIRCUIT_ROUTERS} for n in world.gateways}
+
+    def close(self):
+        for watch in (*self.forwarding.values(), *self.updates.values()):
+            watch.stop()
+
+    def are(self, prefix, kinds):
+        return all(self.forwarding[name].kind(prefix) == kind for name, kind in kinds.items())
+
+    def reaction_ms(self, event, kinds, before, start):
+        """Of the last instance whose forwarding is another than before."""
+        worst = 0.0
+        for name, kind in kinds.items():
+            if before[name] == kind:
+                continue
+            changed = self.forwarding[name].last_change_to(kind, event.site.prefixes[0], start)
+            since = start
+            if event.told_by:
+                heard = self.updates[name].first_since(start)
+                since = max((t for peer, t in heard.items() if peer in self.told_by[name] and t <= changed), default=start)
+            worst = max(worst, changed - since)
+        return worst * 1000
+
+
+def step(world, watches, event, action, kinds):
+    """`action` leads to forwarding of these `kinds`: our reaction in ms, and what was lost meanwhile."""
+    from lab import poll
+    prefix = event.site.prefixes[0]
+    before = {name: watches.forwarding[name].kind(prefix) for name in kinds}
+    with world.load(event.site) as load:
+        time.sleep(WARM_UP)
+        start = time.time()
+        action(world)
+        poll(f"{event.name}: forwarding is {kinds}", lambda: watches.are(prefix, kinds), SLOWEST, 0.02)
+        time.sleep(AFTER)
+    # Flows take turns: one from the VNet, one from the site. A request that was lost has no answer that could be.
+    there, back = (sum(r.lost_there for r in load.results[way::2]) for way in (0, 1))
+    return Step(watches.reaction_ms(event, kinds, before, start), there, back, sum(r.lost for r in load.results))
+
+
+def one(world, watches, event, runs):
+    """(the failures, the returns)"""
+    event.prepare(world)
+    world.settle()
+    failures, returns = [], []
+    for _ in range(runs):
+        failures.append(step(world, watches, event, event.begin, event.to))
+        world.settle(but=event.site)
+        returns.append(step(world, watches, event, event.end, event.back))
+        world.settle()
+    event.clean_up(world)
+    return failures, returns
+
+
+def median_and_worst(values):
+    return f"{statistics.median(values):6.0f} / {max(values):6.0f}"
+
+
+def show(event, failures, returns):
+    for words, steps in ((event.summary, failures), ("... and back", returns)):
+        print(f"{words:<72.72} reaction {median_and_worst([s.reaction_ms for s in steps])} ms, lost there "
+              f"{median_and_worst([s.lost_there for s in steps])}, back {median_and_worst([s.lost_back for s in steps])}  "
+              f"({event.router})", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def measured():
+    """The one run that all rows are of: what measure() found, or what went wrong."""
+    try:
+        return measure(), None
+    except Exception as fault:  # each row says it
+        return {}, fault
+
+
+def results(name):
+    found, fault = measured()
+    if fault:
+        raise fault
+    return found[name]
+
+
+def measure():
+    """Event name -> (event, failures, returns)"""
+    from coexistence import Coexistence
+    runs = RECORDED_RUNS if os.environ.get("GW_BENCH_RECORD") else int(os.environ.get("GW_BENCH_RUNS", RUNS))
+    with Coexistence("bench_failover", ports=PORTS) as world:
+        watches = Watches(world)
+        found = {}
+        try:
+            for event in events():
+                found[event.name] = (event, *one(world, watches, event, runs))
+                show(*found[event.name])
+        finally:
+            watches.close()
+    return found
+
+
+def reaction(name):
+    event, failures, _ = results(name)
+    times = [s.reaction_ms for s in failures]
+    lost = [max(s.lost_there, s.lost_back) for s in failures]
+    middle = statistics.median(times)
+    return {"value": middle, "worst": max(times), "unit": "ms", "reference": f"outage, with {event.router}",
+            "reference_value": statistics.median(lost), "ratio": 0.0, "runs": len(times),
+            "spread": (max(times) - min(times)) / max(middle, 0.001),
+            "note": f"{event.summary}; worst {max(times):.0f} ms; lost of 1,000 packets/s, VNet to site "
+                    f"{median_and_worst([s.lost_there for s in failures])}, site to VNet "
+                    f"{median_and_worst([s.lost_back for s in failures])} (median / worst)."}
+
+
+def loss(names, only_returns):
+    """The worst of all."""
+    rows = [results(name) for name in names]
+    steps = [s for _, failures, returns in rows for s in (returns if only_returns else failures + returns)]
+    times = statistics.median(s.reaction_ms for s in steps)
+    return {"value": max(s.lost for s in steps), "unit": "packets", "reference": "of these sent", "reference_value": 0.0, "ratio": 0.0,
+            "runs": len(steps), "spread": 0.0, "note": f"reaction {times:.0f} ms (median); routers: {', '.join(sorted({e.router for e, *_ in rows}))}."}
+
+
+FAILURES = ("circuit-withdrawn", "circuit-silent", "tunnel-silent", "tunnels-silent")
+BENCHMARKS = {f"failover-{name}": (f"our reaction: {name.replace('-', ' ')}", functools.partial(reaction, name)) for name in FAILURES}
+BENCHMARKS["failover-return"] = ("packets lost when the failed path is back", functools.partial(loss, FAILURES, True))
+BENCHMARKS["failover-planned"] = ("packets lost by planned work on the circuit and back", functools.partial(loss, ("planned",), False))
+BENCHMARKS["failover-policy"] = ("packets lost by preferring the VPN and back", functools.partial(loss, ("policy",), False))

@@ -1,0 +1,265 @@
+"""One pair with circuit and tunnels: who is told what, which way packets take, what happens when a path goes.
+coexistence_lab.py has the drawing, test_two_pairs.py the other topology."""
+
+import time
+
+import pytest
+
+from coexistence import Coexistence
+from coexistence_lab import BRANCH, CONVERGED, LYON, PARIS, SPOKE_PREFIX, VNET_PREFIX
+from gateway import PORT_KINDS
+from lab import LabError, poll
+
+P, L, B = (site.prefixes[0] for site in (PARIS, LYON, BRANCH))
+HUB = {VNET_PREFIX, SPOKE_PREFIX}
+SOON = 10  # s: BGP and BFD have said it all by then
+GW_A, GW_B = CONVERGED
+
+
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with Coexistence(f"test_coexistence-{request.param}", ports=request.param) as ready:
+        yield ready
+
+
+@pytest.fixture(autouse=True)
+def healthy(world):
+    world.settle()
+    yield
+    world.restore_all()
+
+
+def eventually(what, condition, seconds=SOON):
+    try:
+        poll(what, condition, seconds, 0.1)
+    except LabError as late:
+        raise AssertionError(str(late)) from late
+
+
+def has_exactly(who, routes, prefixes):
+    """routes(): prefix -> who told it."""
+    try:
+        poll(f"{who} has {sorted(prefixes)}", lambda: set(routes()) == set(prefixes), SOON, 0.1)
+    except LabError as late:
+        raise AssertionError(f"{late}; it has {sorted(routes())}") from late
+
+
+# --- who is told what -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_vnet_is_told_of_every_site(world):
+    has_exactly("rs1", world.vnet.routes, {P, L, B})
+    for prefix in (P, L, B):
+        assert world.vnet.next_hops(prefix) == {GW_A.vnet4, GW_B.vnet4}, prefix
+
+
+@pytest.mark.parametrize("router", ["primary", "secondary"])
+def test_the_circuit_is_told_of_the_vnet_and_spokes_and_of_no_tunnel(world, router):
+    has_exactly(router, lambda: world.circuit.routes(router), HUB | {P})
+
+
+def test_a_vpn_site_is_told_of_the_hub_and_other_tunnels_but_of_no_circuit(world):
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B})
+    has_exactly("hub-west", world.routers[BRANCH.name].routes, HUB | {L})
+
+
+def test_the_site_with_both_hears_the_other_tunnels_in_its_tunnels_only(world):
+    paris = world.routers[PARIS.name]
+    has_exactly("paris", paris.routes, HUB | {L, B, P})
+    for prefix in HUB:
+        assert paris.devices(prefix) == {"primary", "secondary"}
+    for prefix in (L, B):
+        assert paris.devices(prefix) == {"tun-a", "tun-b"}
+
+
+def test_each_instance_has_its_own_paths_and_the_others_as_well(world):
+    for name, gateway in world.gateways.items():
+        other = next(n for n in world.gateways if n != name)
+        assert gateway.best(P) == {f"er1-primary/{name}", f"er1-secondary/{name}"}
+        assert gateway.best(L) == {f"site2-ce1/{name}"}
+        for prefix in (P, L, B):
+            assert f"instance:{other}" in gateway.candidates(prefix), (name, prefix)
+        assert f"site1-ce1/{name}" in gateway.candidates(P)
+
+
+def test_a_default_route_goes_nowhere(world):
+    """Refused where it is not asked for; asked for, it is for this gateway alone."""
+    lyon = world.routers[LYON.name]
+    lyon.announce_default(True)
+    gateway = world.gateways[GW_A.name]
+    eventually("the default route is refused by name",
+               lambda: "default route" in gateway.ctl("routes", "effective", "0.0.0.0/0", check=False))
+    assert not gateway.best("0.0.0.0/0")
+    world.apply(lambda doc: connection(doc, LYON)["bgp"].update(accept_default_route=True))
+    eventually("the default route is used", lambda: gateway.best("0.0.0.0/0"))
+    time.sleep(1)
+    for who, routes in (("rs1", world.vnet.routes), ("primary", world.circuit.routes), ("paris", world.routers[PARIS.name].routes),
+                        ("hub-west", world.routers[BRANCH.name].routes)):
+        assert "0.0.0.0/0" not in routes(), who
+
+
+def connection(doc, site):
+    return next(c for c in doc["connections"] if c["device"] == f"{site.name}/ce1")
+
+
+def test_an_isolated_site_and_the_others_do_not_hear_of_each_other(world):
+    world.apply(lambda doc: next(s for s in doc["sites"] if s["name"] == LYON.name).update(isolate=True))
+    paris = world.routers[PARIS.name]
+    has_exactly("paris", paris.routes, HUB | {B, P})
+    world.circuit.links_to_sites("down")
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B})
+    world.circuit.links_to_sites("up")
+
+
+def test_transit_joins_circuit_and_tunnels(world):
+    assert not world.pings("host2", PARIS.host4), "closed: nothing from lyon to paris"
+    world.apply(lambda doc: doc["coexistence"].update(transit=True))
+    has_exactly("primary", world.circuit.routes, HUB | {P, L, B})
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B, P})
+    eventually("packets pass from lyon's tunnel to paris' circuit", lambda: world.pings("host2", PARIS.host4))
+    world.restore()
+    has_exactly("primary", world.circuit.routes, HUB | {P})
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B})
+    assert not world.pings("host2", PARIS.host4)
+
+
+def test_closed_transit_does_not_trust_the_sites(world):
+    """A site that sends to the other's prefix all the same, with a route of its own."""
+    lyon = world.lab.ns[LYON.name]
+    lyon.ip(f"route add {P} dev tun-a")
+    try:
+        assert not world.pings("host2", PARIS.host4)
+    finally:
+        lyon.ip(f"route del {P} dev tun-a")
+
+
+# --- which way packets take ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["host", "spoke"])
+@pytest.mark.parametrize("site", [PARIS, LYON, BRANCH], ids=["paris", "lyon", "hub-west"])
+def test_nothing_is_lost_while_all_is_well(world, role, site):
+    with world.load(site, role=role, copies=4, rate=100) as load:
+        time.sleep(1)
+    load.assert_no_loss()
+
+
+def test_the_circuit_is_preferred_both_ways(world):
+    before = tunnel_packets(world, PARIS)
+    with world.load(PARIS, rate=100) as load:
+        time.sleep(1)
+    load.assert_no_loss()
+    assert tunnel_packets(world, PARIS) - before < 100, "packets of paris went through its tunnels"  # BGP and BFD do
+
+
+def tunnel_packets(world, site):
+    rows = [gateway.tunnel(site) for gateway in world.gateways.values() if gateway.at.tunnels]
+    return sum(int(row["in_packets"]) + int(row["out_packets"]) for row in rows)
+
+
+def test_sites_reach_each_other_through_the_gateway(world):
+    assert world.pings("host2", BRANCH.host4)
+    assert world.pings("host3", LYON.host4)
+
+
+def test_the_reason_is_explained(world):
+    words = world.gateways[GW_A.name].ctl("routes", "effective", P)
+    assert "er1-primary/gw-a" in words and "site1-ce1/gw-a" in words and "weight" in words, words
+
+
+# --- what happens when a path goes ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_the_circuit_the_vpn_takes_over_and_gives_back(world):
+    paris = world.routers[PARIS.name]
+    gateway = world.gateways[GW_A.name]
+    world.circuit.links_to_sites("down")
+    eventually("paris goes by its tunnel", lambda: gateway.best(P) == {"site1-ce1/gw-a"})
+    eventually("and so does its router", lambda: paris.devices(VNET_PREFIX) == {"tun-a", "tun-b"})
+    with world.load(PARIS, rate=100) as load:
+        time.sleep(1)
+    load.assert_no_loss()
+    # Now that a tunnel is paris' best path, others in tunnels hear of it.
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B, P})
+    eventually("lyon reaches paris", lambda: world.pings("host2", PARIS.host4))
+    with world.load(PARIS, rate=100) as load:
+        world.circuit.links_to_sites("up")
+        eventually("paris goes by the circuit again", lambda: "er1-primary/gw-a" in gateway.best(P))
+        eventually("and so does its router", lambda: "primary" in paris.devices(VNET_PREFIX))
+        time.sleep(0.5)
+    load.assert_no_loss()
+    has_exactly("lyon", world.routers[LYON.name].routes, HUB | {B})
+
+
+def test_an_instance_that_lost_its_tunnel_hands_over_to_the_other(world):
+    gateway = world.gateways[GW_A.name]
+    world.lab.cut((GW_A, LYON))
+    eventually("gw-a sends lyon's packets to gw-b", lambda: gateway.best(L) == {"instance:gw-b"})
+    eventually("rs1 sends all to gw-b", lambda: world.vnet.next_hops(L) == {GW_B.vnet4})
+    with world.load(LYON, rate=100) as load:
+        time.sleep(1)
+    load.assert_no_loss()
+    # Whoever still sends to gw-a is served, too.
+    host = world.lab.ns["host"]
+    host.ip(f"route add {L} via {GW_A.vnet4}")
+    try:
+        assert world.pings("host", LYON.host4)
+    finally:
+        host.ip(f"route del {L}")
+    with world.load(LYON, rate=100) as load:
+        world.lab.heal()
+        eventually("gw-a uses its tunnel again", lambda: gateway.best(L) == {"site2-ce1/gw-a"}, 20)
+        time.sleep(0.5)
+    load.assert_no_loss()
+
+
+def test_packets_for_a_site_without_any_path_never_loop(world):
+    """Until both instances know that the other has lost its tunnel as well, each may believe in the other."""
+    before = vnet_packets(world)
+    with world.load(LYON, copies=2, rate=250) as load:
+        time.sleep(0.3)
+        world.lab.cut((GW_A, LYON), (GW_B, LYON))
+        eventually("nobody has a path", lambda: not any(g.best(L) for g in world.gateways.values()))
+        time.sleep(1)
+        words = world.lab.ns["host"].run("ping", "-c", "5", "-i", "0.1", "-W", "1", LYON.host4, check=False)
+    assert "Time to live exceeded" not in words
+    sent = sum(r.sent for r in load.results)
+    # A packet and its answer cross each instance once, and with a hand-over another one.
+    assert vnet_packets(world) - before < 5 * sent, world.drops()
+
+
+def vnet_packets(world):
+    return sum(int(p["rx_packets"]) for g in world.gateways.values() for p in g.show_ports() if p["side"] == "vnet")
+
+
+def test_routes_of_a_site_without_any_path_are_withdrawn_everywhere(world):
+    world.lab.cut((GW_A, LYON), (GW_B, LYON))
+    has_exactly("rs1", world.vnet.routes, {P, B})
+    has_exactly("hub-west", world.routers[BRANCH.name].routes, HUB)
+    world.lab.heal()
+    has_exactly("rs1", world.vnet.routes, {P, L, B})
+
+
+def test_planned_work_on_the_circuit_loses_nothing(world):
+    gateway = world.gateways[GW_A.name]
+    with world.load(PARIS) as load:
+        world.circuit.graceful_shutdown(True)
+        eventually("paris goes by its tunnel", lambda: gateway.best(P) == {"site1-ce1/gw-a"})
+        time.sleep(0.5)
+        world.circuit.graceful_shutdown(False)
+        eventually("and by the circuit again", lambda: "er1-primary/gw-a" in gateway.best(P))
+        time.sleep(0.5)
+    load.assert_no_loss()
+
+
+def test_preferring_the_vpn_loses_nothing(world):
+    gateway = world.gateways[GW_A.name]
+    with world.load(PARIS) as load:
+        world.apply(lambda doc: doc["coexistence"].update(prefer="vpn"))
+        eventually("paris goes by its tunnel", lambda: gateway.best(P) == {"site1-ce1/gw-a"})
+        time.sleep(0.5)
+        world.restore()
+        eventually("and by the circuit again", lambda: "er1-primary/gw-a" in gateway.best(P))
+        time.sleep(0.5)
+    load.assert_no_loss()
+
