@@ -24,6 +24,7 @@
 #include "base/log.hpp"
 #include "base/wire.hpp"
 #include "ebpf/abi/fib.h"
+#include "ebpf/control/adjacencies.hpp"
 #include "ebpf/control/events.hpp"
 #include "ebpf/control/forwarding.hpp"
 #include "ebpf/control/path_mtus.hpp"
@@ -38,6 +39,7 @@
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 #include "ebpf/xdp/programs.hpp"
+#include "ebpf/xsk/device.hpp"
 
 namespace gw {
 namespace asio = boost::asio;
@@ -75,7 +77,8 @@ Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worke
     GW_TRY_ASSIGN(auto crypto, esp::make_backend(needs.options.crypto));
     if (i == 0) log::info("esp", "crypto: {}", crypto->name());
     parts.push_back({std::move(ports.buffers.pools[i]), std::move(ports.wan.ports[i]), std::move(ports.vnet.ports[i]),
-                     std::move(raw), std::move(crypto), placement.cpus[i]});
+                     std::move(raw), std::move(crypto), placement.cpus[i],
+                     ports.circuit ? std::move(ports.circuit->ports[i]) : nullptr});
   }
   return worker::Workers::start(std::move(parts), {.tunnels = needs.options.max_tunnels, .sas = needs.options.max_sas},
                                 needs.fib, needs.clock);
@@ -111,6 +114,14 @@ Result<std::unique_ptr<esp::RuntimeStore>> open_store(const FastpathOptions& opt
   GW_TRY_ASSIGN(auto store, esp::RuntimeStore::open(options.state_dir + "/runtime", options.max_sas * 2));
   if (!store->replaced().empty()) log::warning("sa", "the runtime records were replaced: {}", store->replaced());
   return store;
+}
+
+/// Each port has its own interface.
+Status check_ports_differ(const FastpathOptions& o) {
+  if (o.vnet == o.wan) return fail_field("--vnet", std::format("{} is the wan port already", o.vnet));
+  if (o.circuit == o.wan) return fail_field("--circuit", std::format("{} is the wan port already", o.circuit));
+  if (o.circuit == o.vnet) return fail_field("--circuit", std::format("{} is the vnet port already", o.circuit));
+  return {};
 }
 
 std::string beside(const std::string& path, const char* name) {
@@ -152,6 +163,7 @@ class Fastpath {
     xdp::Maps maps;
     xdp::WanProgram wan;
     xdp::VnetProgram vnet;
+    std::optional<xdp::VnetProgram> circuit;
     std::unique_ptr<esp::RuntimeStore> store;
     std::vector<rpc::PortFacts> facts;
     Buffers buffers;
@@ -159,8 +171,12 @@ class Fastpath {
     std::optional<gso::DataTun> data_tun;
     std::optional<xdp::WanTcProgram> wan_tc;
     std::optional<xdp::VnetTcProgram> vnet_tc;
+    std::optional<gso::DataTun> circuit_tun;
+    std::optional<xdp::VnetTcProgram> circuit_tc;
+    std::vector<xdp::DecryptedTcProgram> decrypted_tc;
     std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
+    net::Netlink adjacency_netlink;
     net::NetlinkMonitor monitor;
     net::IcmpListener icmp;
     std::vector<std::optional<xsk::PortWatch>> watches;
@@ -173,7 +189,9 @@ class Fastpath {
   void tick();
   void remove_leaving();
   void check_ports();
-  void set_vnet_vlans(std::span<const control::VlanStack> stacks);
+  void set_clear_vlans(gw_side side, std::span<const control::VlanStack> stacks);
+  void set_clear_link(gw_side side, const net::Link& link);
+  void update_frames();
 
   SystemClock clock_;
   asio::io_context io_;
@@ -181,6 +199,7 @@ class Fastpath {
   relay::IkeRelay ike_;
   control::Tunnels tunnels_;
   control::Forwarding forwarding_;
+  control::Adjacencies adjacencies_;
   control::Paths paths_;
   control::SaManager sas_;
   control::PathMtus path_mtus_;
@@ -195,6 +214,7 @@ class Fastpath {
   asio::posix::stream_descriptor netlink_{io_};
   asio::posix::stream_descriptor icmp_v4_{io_};
   asio::posix::stream_descriptor icmp_v6_{io_};
+  std::array<int, GW_SIDES> ifindexes_{};  // of the clear ports
   unsigned ticks_ = 0;
   bool routes_due_ = false;
   std::optional<Error> failure_;
@@ -203,36 +223,52 @@ class Fastpath {
 Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
   tun::FdStore fds = tun::FdStore::from_environment();
   GW_TRY_ASSIGN(net::Netlink netlink, net::Netlink::open());
+  GW_TRY_ASSIGN(net::Netlink adjacency_netlink, net::Netlink::open());
   GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
   GW_TRY_ASSIGN(net::IcmpListener icmp, net::IcmpListener::open());
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
   GW_TRY_ASSIGN(auto store, open_store(o));
+  GW_TRY(check_ports_differ(o));
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
-  PortPlan plan{{wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},
-                {vnet_link, "vnet", choose_port_kind(o.vnet_port, vnet_link)}};
+  PortPlan plan{.wan = {wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},
+                .vnet = {vnet_link, "vnet", choose_port_kind(o.vnet_port, vnet_link)},
+                .circuit = {}};
+  std::optional<xdp::VnetProgram> circuit;
+  if (!o.circuit.empty()) {
+    GW_TRY_ASSIGN(const net::Link link, netlink.link(o.circuit));
+    plan.circuit = PortPlace{link, "circuit", choose_port_kind(o.circuit_port, link)};
+    GW_TRY_ASSIGN(circuit, xdp::VnetProgram::load(maps, GW_SIDE_CIRCUIT));
+  }
   GW_TRY_ASSIGN(auto ike_sockets, relay::open_sockets(fds, std::array{relay::kIkePort, relay::kNatTPort}));
   GW_TRY_ASSIGN(auto esp_takers, relay::open_esp_takers(fds));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
-  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, maps}));
+  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, circuit ? &*circuit : nullptr, maps}));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
+  std::vector<rpc::PortFacts> facts = {ports.wan.facts, ports.vnet.facts};
+  if (ports.circuit) facts.push_back(ports.circuit->facts);
   return Base{std::move(fds),
               std::move(ike_sockets),
               std::move(esp_takers),
               std::move(maps),
               std::move(wan),
               std::move(vnet),
+              std::move(circuit),
               std::move(store),
-              {ports.wan.facts, ports.vnet.facts},
+              std::move(facts),
               std::move(ports.buffers),
               std::move(ports.ike),
               std::move(ports.data_tun),
               std::move(ports.wan_tc),
               std::move(ports.vnet_tc),
+              std::move(ports.circuit_tun),
+              std::move(ports.circuit_tc),
+              std::move(ports.decrypted_tc),
               std::move(workers),
               std::move(netlink),
+              std::move(adjacency_netlink),
               std::move(monitor),
               std::move(icmp),
               {ports.wan.watch, ports.vnet.watch}};
@@ -263,8 +299,13 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       ike_(io_, ike_parts(base_, clock_)),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
-      paths_(*base_.workers, std::move(base_.netlink), std::move(base_.monitor),
-             {o.wan, o.vnet, base_.data_tun ? base_.data_tun->name() : ""}),
+      adjacencies_(base_.maps, std::move(base_.adjacency_netlink)),
+      paths_({*base_.workers,
+              adjacencies_,
+              std::move(base_.netlink),
+              std::move(base_.monitor),
+              {o.wan, o.vnet, base_.data_tun ? base_.data_tun->name() : "", o.circuit,
+               base_.circuit_tun ? base_.circuit_tun->name() : ""}}),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
@@ -284,14 +325,37 @@ void Fastpath::watch(asio::posix::stream_descriptor& fd, std::function<void()> h
                 });
 }
 
-void Fastpath::set_vnet_vlans(std::span<const control::VlanStack> stacks) {
+void Fastpath::set_clear_vlans(gw_side side, std::span<const control::VlanStack> stacks) {
   std::vector<std::uint64_t> keys;
   for (const control::VlanStack& stack : stacks) {
     std::uint64_t key = 0;
     for (const net::VlanTag& tag : stack) key = key << 32 | gw_vlan_key(tag.type, tag.id);
     keys.push_back(key);
   }
-  base_.vnet.set_vlans(keys);
+  xdp::VnetProgram& program = side == GW_SIDE_CIRCUIT ? *base_.circuit : base_.vnet;
+  program.set_vlans(keys);
+  auto& behind = side == GW_SIDE_CIRCUIT ? base_.circuit_tc : base_.vnet_tc;
+  if (behind) behind->set_vlans(keys);
+}
+
+void Fastpath::set_clear_link(gw_side side, const net::Link& link) {
+  (side == GW_SIDE_CIRCUIT ? *base_.circuit : base_.vnet).set_mac(link.mac);
+  ifindexes_[side] = link.ifindex;
+  if (auto done = base_.maps.set_out_port(side, link.ifindex); !done) {
+    log::warning("xdp", "{}", done.error().describe());
+    ifindexes_[side] = 0;
+  }
+  update_frames();
+}
+
+/// Whether a driver sends XDP frames depends on what else is attached, and on a veth's other end.
+void Fastpath::update_frames() {
+  for (const gw_side side : {GW_SIDE_VNET, GW_SIDE_CIRCUIT}) {
+    const auto sent = ifindexes_[side] == 0 ? xsk::FramesSent::kNone : xsk::frames_sent(ifindexes_[side]);
+    base_.maps.set_frames(side, sent == xsk::FramesSent::kPieces  ? GW_XDP_FRAMES_PIECES
+                                : sent == xsk::FramesSent::kWhole ? GW_XDP_FRAMES_WHOLE
+                                                                  : GW_XDP_FRAMES_NONE);
+  }
 }
 
 void Fastpath::tick() {
@@ -304,7 +368,12 @@ void Fastpath::tick() {
     path_mtus_.age();
     base_.workers->reclaim();
     check_ports();
-    if (++ticks_ % kFreshenTicks == 0) paths_.keep_fresh();
+    update_frames();
+    adjacencies_.ask_again();
+    if (++ticks_ % kFreshenTicks == 0) {
+      paths_.keep_fresh();
+      adjacencies_.keep_fresh();
+    }
     tick();
   });
 }
@@ -326,19 +395,21 @@ void Fastpath::check_ports() {
 }
 
 Status Fastpath::serve(const FastpathOptions& options) {
-  GW_TRY(paths_.start({[this](std::span<const IpAddress> addresses) {
-                         forwarding_.set_local(addresses);
-                         if (auto done = base_.maps.set_local(addresses); !done)
-                           log::error("xdp", "{}", done.error().describe());
-                       },
-                       [this](const net::Link& link) { base_.vnet.set_mac(link.mac); },
-                       [this](const net::Link& link) { path_mtus_.set_link_mtu(link.mtu); },
-                       [this](std::span<const control::VlanStack> stacks) { set_vnet_vlans(stacks); },
-                       // The sockets are gone with the interface: a restart binds new ones.
-                       [this](const Error& error) {
-                         failure_ = error;
-                         io_.stop();
-                       }}));
+  GW_TRY(
+      paths_.start({[this](std::span<const IpAddress> addresses) {
+                      forwarding_.set_local(addresses);
+                      if (auto done = base_.maps.set_local(addresses); !done)
+                        log::error("xdp", "{}", done.error().describe());
+                    },
+                    [this](gw_side side, const net::Link& link) { set_clear_link(side, link); },
+                    [this](const net::Link& link) { path_mtus_.set_link_mtu(link.mtu); },
+                    [this](gw_side side, std::span<const control::VlanStack> stacks) { set_clear_vlans(side, stacks); },
+                    // The sockets are gone with the interface: a restart binds new ones.
+                    [this](const Error& error) {
+                      failure_ = error;
+                      io_.stop();
+                    }}));
+  forwarding_.on_gateways([this](const auto& gateways) { adjacencies_.set_gateways(gateways); });
   sas_.on_leaving([this] { asio::post(io_, [this] { remove_leaving(); }); });
   sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
@@ -378,18 +449,9 @@ Status Fastpath::serve(const FastpathOptions& options) {
   return {};
 }
 
-/// Each port has its own interface.
-Status check_ports_differ(const FastpathOptions& o) {
-  if (o.vnet == o.wan) return fail_field("--vnet", std::format("{} is the wan port already", o.vnet));
-  if (o.circuit == o.wan) return fail_field("--circuit", std::format("{} is the wan port already", o.circuit));
-  if (o.circuit == o.vnet) return fail_field("--circuit", std::format("{} is the vnet port already", o.circuit));
-  return {};
-}
-
 }  // namespace
 
 Status run_fastpath(const FastpathOptions& options) {
-  GW_TRY(check_ports_differ(options));
   GW_TRY(refuse_dumps());
   xdp::quiet_libbpf();
   GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options));

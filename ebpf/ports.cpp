@@ -29,6 +29,7 @@ constexpr std::uint32_t kLinkBytes = 22;
 constexpr int kReopenTries = 20;
 constexpr auto kReopenPause = 50ms;
 
+/// Whether a port with packets for the workers is of this kind. The circuit's come by its data TUN.
 bool has(const PortPlan& plan, PortKind kind) { return plan.wan.choice.kind == kind || plan.vnet.choice.kind == kind; }
 
 }  // namespace
@@ -37,7 +38,7 @@ bool PortPlan::jumbo() const {
   const auto exceeds = [](const PortPlace& place) {
     return place.link.mtu + kLinkBytes > worker::kFrameBytes - worker::kHeadroom;
   };
-  return exceeds(wan) || exceeds(vnet);
+  return exceeds(wan) || exceeds(vnet) || (circuit && exceeds(*circuit));
 }
 
 namespace {
@@ -120,25 +121,83 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports
   return port;
 }
 
-/// A queue of the data TUN for each worker.
+std::uint32_t slot_bytes(const Buffers& buffers) {
+  return buffers.jumbo() ? worker::kLargeFrameBytes : worker::kFrameBytes;
+}
+
+/// A data TUN with a queue for each worker, which are `port`'s then.
+Result<gso::DataTun> open_data_tun(const char* name, const xdp::Maps& maps, OpenPort& port, Ports& ports) {
+  const std::size_t workers = ports.buffers.pools.size();
+  GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(name, workers));
+  for (std::size_t worker = 0; worker < workers; ++worker)
+    port.ports.push_back(std::make_unique<gso::VnetPort>(
+        gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(),
+                             worker == 0 ? tun.name() : std::string{}, slot_bytes(ports.buffers)}));
+  GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
+  GW_TRY(tun.set_steering(steering.program_fd()));
+  GW_TRY_ASSIGN(xdp::DecryptedTcProgram program, xdp::DecryptedTcProgram::load(maps));
+  GW_TRY(program.attach(tun.ifindex()));
+  ports.decrypted_tc.push_back(std::move(program));
+  return tun;
+}
+
+/// A clear port's tcx program, not attached yet. `tun`: null leaves packets for tunnels to the kernel.
+Result<xdp::VnetTcProgram> load_clear_tc(gw_side side, const xdp::Maps& maps, const gso::DataTun* tun,
+                                         const Buffers& buffers) {
+  GW_TRY_ASSIGN(xdp::VnetTcProgram program, xdp::VnetTcProgram::load(maps, side));
+  if (tun) program.set_data_device(tun->ifindex());
+  if (buffers.jumbo()) program.set_max_packet(gso::VnetPort::room_of(slot_bytes(buffers)));
+  return program;
+}
+
 Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
   OpenPort port;
   port.facts = facts_of(plan.vnet);
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
-  GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(gso::DataTun::kName, plan.workers));
-  const std::uint32_t slot = ports.buffers.jumbo() ? worker::kLargeFrameBytes : worker::kFrameBytes;
-  for (std::size_t worker = 0; worker < plan.workers; ++worker)
-    port.ports.push_back(std::make_unique<gso::VnetPort>(
-        gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(),
-                             worker == 0 ? tun.name() : std::string{}, slot}));
-  GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
-  GW_TRY(tun.set_steering(steering.program_fd()));
-  GW_TRY_ASSIGN(xdp::VnetTcProgram program, xdp::VnetTcProgram::load(maps));
-  program.set_data_device(tun.ifindex());
-  if (ports.buffers.jumbo()) program.set_max_packet(gso::VnetPort::room_of(slot));
+  GW_TRY_ASSIGN(ports.data_tun, open_data_tun(gso::DataTun::kName, maps, port, ports));
+  GW_TRY_ASSIGN(xdp::VnetTcProgram program, load_clear_tc(GW_SIDE_VNET, maps, &*ports.data_tun, ports.buffers));
   GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.vnet.link.ifindex));
-  ports.data_tun = std::move(tun);
   ports.vnet_tc = std::move(program);
+  return port;
+}
+
+/// Behind XDP, for what XDP passes. Without it that is the kernel's, whose routes are the same: worth a warning only.
+Result<std::optional<xdp::VnetTcProgram>> open_tc_behind(const PortPlace& place, xdp::VnetTcProgram program,
+                                                         xdp::VnetProgram& in_front) {
+  if (auto attached = program.attach(place.link.ifindex); !attached) {
+    log::warning("port", "{}: {}", place.link.name, attached.error().describe());
+    return std::nullopt;
+  }
+  in_front.set_tcx_behind();
+  return program;
+}
+
+Result<OpenPort> open_xsk_vnet(const PortPlan& plan, const PortPrograms& programs, Ports& ports,
+                               const xsk::CopyChoice& choice) {
+  GW_TRY_ASSIGN(OpenPort port, open_xsk_port(plan.vnet, programs.vnet, ports.buffers, choice));
+  GW_TRY_ASSIGN(xdp::VnetTcProgram program, load_clear_tc(GW_SIDE_VNET, programs.maps, nullptr, ports.buffers));
+  GW_TRY_ASSIGN(ports.vnet_tc, open_tc_behind(plan.vnet, std::move(program), programs.vnet));
+  return port;
+}
+
+/// Its packets for tunnels come by a data TUN on both kinds of port: transit is closed but where somebody opens it.
+Result<OpenPort> open_circuit(const PortPlan& plan, const PortPrograms& programs, Ports& ports) {
+  const PortPlace& place = *plan.circuit;
+  OpenPort port;
+  port.facts = facts_of(place);
+  GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(place.link.name));
+  GW_TRY_ASSIGN(ports.circuit_tun, open_data_tun(gso::DataTun::kCircuitName, programs.maps, port, ports));
+  GW_TRY_ASSIGN(xdp::VnetTcProgram program,
+                load_clear_tc(GW_SIDE_CIRCUIT, programs.maps, &*ports.circuit_tun, ports.buffers));
+  if (place.choice.kind == PortKind::kGso) {
+    GW_TRY_ASSIGN(port.facts.attachment, program.attach(place.link.ifindex));
+    ports.circuit_tc = std::move(program);
+    return port;
+  }
+  GW_TRY_ASSIGN(port.facts.attachment, programs.circuit->attach(place.link.ifindex));
+  if (auto kept = xsk::keep_vlan_tags(place.link.name); !kept)
+    log::warning("port", "{}: use no VLANs on this port, or give gw-fastpath the VLAN device", kept.error().describe());
+  GW_TRY_ASSIGN(ports.circuit_tc, open_tc_behind(place, std::move(program), *programs.circuit));
   return port;
 }
 
@@ -148,9 +207,11 @@ Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, 
   GW_TRY_ASSIGN(ports.wan, plan.wan.choice.kind == PortKind::kXsk
                                ? open_xsk_port(plan.wan, programs.wan, ports.buffers, choice)
                                : open_gso_wan(plan, programs.maps, ports));
-  GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk
-                                ? open_xsk_port(plan.vnet, programs.vnet, ports.buffers, choice)
-                                : open_gso_vnet(plan, programs.maps, ports));
+  GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk ? open_xsk_vnet(plan, programs, ports, choice)
+                                                                    : open_gso_vnet(plan, programs.maps, ports));
+  if (plan.circuit) {
+    GW_TRY_ASSIGN(ports.circuit, open_circuit(plan, programs, ports));
+  }
   return ports;
 }
 
@@ -180,6 +241,8 @@ void tell(const OpenPort& port) {
   const rpc::PortFacts& f = port.facts;
   if (f.kind == "gso")
     return log::info("port", "{} is the {} port: gso with {} ({})", f.interface, f.side, f.attachment.mode, f.reason);
+  if (f.side == "circuit")
+    return log::info("port", "{} is the circuit port: XDP {} ({})", f.interface, f.attachment.mode, f.reason);
   log::info("port", "{} is the {} port: XDP {}, {} queue(s), {} ({}; {})", f.interface, f.side, f.attachment.mode,
             f.queues, f.zero_copy ? "zero copy" : "copy mode", f.reason, f.copy_reason);
 }
@@ -204,6 +267,7 @@ Result<Ports> open_ports(const PortPlan& plan, const PortPrograms& programs) {
   if (!ports) return ports;
   tell(ports->wan);
   tell(ports->vnet);
+  if (ports->circuit) tell(*ports->circuit);
   if (ports->buffers.jumbo()) programs.vnet.set_max_packet(worker::kLargeFrameBytes);
   return ports;
 }
@@ -219,7 +283,8 @@ Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_
   }
   auto placement = worker::place(asked, worker::this_machine(), limits);
   plan.workers = placement.workers;
-  plan.frames_each = static_cast<std::uint32_t>(2 - queues.size()) * kFramesPerGsoPort;
+  const std::size_t others = 2 - queues.size() + (plan.circuit ? 1 : 0);
+  plan.frames_each = static_cast<std::uint32_t>(others) * kFramesPerGsoPort;
   for (const std::uint32_t n : queues)
     plan.frames_each += static_cast<std::uint32_t>((n + plan.workers - 1) / plan.workers) * kFramesPerSocket;
   if (asked && *asked > placement.workers)

@@ -1,4 +1,4 @@
-// Opening the two ports, of whatever kind each is: programs attached, sockets and devices open, one worker::Port a
+// Opening the ports, of whatever kind each is: programs attached, sockets and devices open, one worker::Port a
 // worker and side. Control thread, at start.
 #pragma once
 
@@ -36,6 +36,7 @@ struct PortPlace {
 struct PortPlan {
   PortPlace wan;
   PortPlace vnet;
+  std::optional<PortPlace> circuit;
   std::size_t workers = 1;
   std::uint32_t frames_each = 0;  // for a worker
 
@@ -66,12 +67,18 @@ struct Ports {
   std::unique_ptr<relay::IkeInbox> ike;  // what workers find on UDP 4500
   std::optional<gso::DataTun> data_tun;
   std::optional<xdp::WanTcProgram> wan_tc;
+  // On the clear ports, of an xsk port behind its XDP program (none: this kernel has no tcx).
   std::optional<xdp::VnetTcProgram> vnet_tc;
+  std::optional<OpenPort> circuit;
+  std::optional<gso::DataTun> circuit_tun;  // to and from tunnels, whatever the port's kind
+  std::optional<xdp::VnetTcProgram> circuit_tc;
+  std::vector<xdp::DecryptedTcProgram> decrypted_tc;  // on the data TUNs
 };
 
 struct PortPrograms {
   xdp::WanProgram& wan;
   xdp::VnetProgram& vnet;
+  xdp::VnetProgram* circuit;  // null: none
   const xdp::Maps& maps;
 };
 

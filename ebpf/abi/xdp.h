@@ -34,7 +34,59 @@ static_assert(sizeof(struct gw_address_key) == 20, "shared layout");
 // What AF_XDP can receive: a frame without the headroom, and Ethernet with two VLAN tags (worker/frame_pool.hpp).
 #define GW_XDP_MAX_PACKET (2048 - 256 - 22)
 
-// VLANs of the vnet port that take the fast way; further ones are the kernel's. A tag is its type and its id.
+// Where packets come from and go to without encryption: the ports of the VNet and of the circuit. An index into
+// gw_settings and the map of ports.
+enum gw_side {
+  GW_SIDE_VNET = 0,
+  GW_SIDE_CIRCUIT = 1,
+  GW_SIDES = 2,
+  GW_SIDE_TUNNELS = 2,  // decrypted packets; as a source only
+};
+
+// What gw-fastpath writes and the programs read at every packet.
+struct gw_settings {
+  __u32 circuit_transit;       // packets between circuit and tunnels are forwarded
+  __u32 xdp_frames[GW_SIDES];  // enum gw_xdp_frames: what the port's driver sends
+  __u32 reserved;
+};
+static_assert(sizeof(struct gw_settings) == 16, "shared layout");
+
+enum gw_xdp_frames {
+  GW_XDP_FRAMES_NONE = 0,    // as socket buffers only
+  GW_XDP_FRAMES_WHOLE = 1,   // XDP frames of one piece
+  GW_XDP_FRAMES_PIECES = 2,  // and of several (jumbo)
+};
+
+// Key of the neighbours of both ports.
+struct gw_neighbour_key {
+  __u32 side;
+  __u32 family;      // 4 or 6
+  __u8 address[16];  // IPv4 in the first 4 bytes, the rest zero
+};
+static_assert(sizeof(struct gw_neighbour_key) == 24, "shared layout");
+
+// A host of which the kernel knows nothing has no entry: packets to it are the kernel's.
+enum gw_neighbour_state {
+  GW_NEIGHBOUR_UNRESOLVED = 1,  // a gateway whose MAC is not known yet: the kernel sends, and asks
+  GW_NEIGHBOUR_KNOWN = 2,
+  GW_NEIGHBOUR_FAILED = 3,     // does not answer
+  GW_NEIGHBOUR_BROADCAST = 4,  // all hosts of a network
+};
+
+#define GW_MAX_NEIGHBOURS 16384
+#define GW_MAX_LINK_HEADER 22
+
+struct gw_neighbour {
+  __u32 ifindex;  // the port, or its sub-interface
+  __u32 mtu;      // of that interface
+  __u32 use;      // place in the map neighbours_used
+  __u8 state;     // enum gw_neighbour_state
+  __u8 header_bytes;
+  __u8 header[GW_MAX_LINK_HEADER];  // in front of a packet to it: destination first; without the type at its end
+};
+static_assert(sizeof(struct gw_neighbour) == 36, "shared layout");
+
+// VLANs of a port that take the fast way; further ones are the kernel's. A tag is its type and its id.
 #define GW_XDP_MAX_VLANS 64
 static inline __u64 gw_vlan_key(__u16 type, __u16 tag) {
   const __u64 high = type;
@@ -50,7 +102,14 @@ enum gw_xdp_counter {
   GW_XDP_DROP_NAT_KEEPALIVE = 4,  // RFC 3948 2.3
   GW_XDP_DROP_NO_SOCKET = 5,      // rx queue without an AF_XDP socket
   GW_XDP_DROP_IKE_FLOOD = 6,
-  GW_XDP_COUNTERS = 7,
+  GW_XDP_FORWARDED_VNET = 7,  // out of the vnet port
+  GW_XDP_FORWARDED_CIRCUIT = 8,
+  GW_XDP_DROP_TRANSIT_CLOSED = 9,
+  GW_XDP_DROP_HAIRPIN = 10,
+  GW_XDP_DROP_NO_NEIGHBOUR = 11,
+  GW_XDP_DROP_SPOOFED_SOURCE = 12,
+  GW_XDP_DROP_MULTICAST = 13,
+  GW_XDP_COUNTERS = 14,
 };
 
 // New IKE SAs that one source may ask for (an IPv6 source is a /64): so many at once, and then one every interval.

@@ -32,10 +32,22 @@ Forwarding::Forwarding(const fib::Memory& memory, worker::Workers& workers)
       }) {}
 
 Status Forwarding::update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation) {
-  return table_.update(add, remove, static_cast<fib::Generation>(generation));
+  return with_gateways(table_.update(add, remove, static_cast<fib::Generation>(generation)));
 }
 
-Status Forwarding::sweep(std::uint64_t generation) { return table_.sweep(static_cast<fib::Generation>(generation)); }
+Status Forwarding::sweep(std::uint64_t generation) {
+  return with_gateways(table_.sweep(static_cast<fib::Generation>(generation)));
+}
+
+Status Forwarding::with_gateways(Status done) {
+  if (!on_gateways_ || gateways_version_ == table_.gateways_version()) return done;
+  gateways_version_ = table_.gateways_version();
+  Gateways gateways;
+  for (const auto& [kind, address] : table_.gateways())
+    gateways.insert({kind == GW_NEXT_HOP_CIRCUIT ? GW_SIDE_CIRCUIT : GW_SIDE_VNET, address});
+  on_gateways_(gateways);
+  return done;
+}
 
 void Forwarding::set_local(std::span<const IpAddress> addresses) {
   if (auto done = table_.set_local(addresses); !done)

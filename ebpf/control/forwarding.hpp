@@ -4,12 +4,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <span>
 #include <vector>
 
 #include "base/result.hpp"
 #include "ebpf/fib/table.hpp"
 #include "ebpf/worker/workers.hpp"
+#include "ebpf/xdp/maps.hpp"
 
 namespace gw::control {
 
@@ -28,8 +31,16 @@ class Forwarding {
 
   std::vector<fib::Route> routes() const { return table_.routes(); }
 
+  /// Called after every update that changed which gateways routes lead to.
+  using Gateways = std::set<xdp::NeighbourAt>;
+  void on_gateways(std::function<void(const Gateways&)> handler) { on_gateways_ = std::move(handler); }
+
  private:
+  Status with_gateways(Status done);
+
   fib::Table table_;
+  std::function<void(const Gateways&)> on_gateways_;
+  std::uint64_t gateways_version_ = 0;
 };
 
 }  // namespace gw::control

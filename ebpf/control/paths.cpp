@@ -10,8 +10,12 @@
 
 namespace gw::control {
 
-Paths::Paths(worker::Workers& workers, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names)
-    : workers_(workers), netlink_(std::move(netlink)), monitor_(std::move(monitor)), names_(std::move(names)) {}
+Paths::Paths(Parts parts)
+    : workers_(parts.workers),
+      adjacencies_(parts.adjacencies),
+      netlink_(std::move(parts.netlink)),
+      monitor_(std::move(parts.monitor)),
+      names_(std::move(parts.names)) {}
 
 Status Paths::start(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
@@ -19,6 +23,10 @@ Status Paths::start(Callbacks callbacks) {
   GW_TRY_ASSIGN(vnet_, netlink_.link(names_.vnet));
   if (!names_.data_tun.empty()) {
     GW_TRY_ASSIGN(data_tun_, netlink_.link(names_.data_tun));
+  }
+  if (!names_.circuit.empty()) {
+    GW_TRY_ASSIGN(circuit_, netlink_.link(names_.circuit));
+    GW_TRY_ASSIGN(circuit_tun_, netlink_.link(names_.circuit_tun));
   }
   resync();
   return {};
@@ -48,8 +56,11 @@ bool Paths::refresh(net::Link& link, const std::string& name) {
 void Paths::read_links() {
   if (!refresh(wan_, names_.wan) || !refresh(vnet_, names_.vnet)) return;
   if (!names_.data_tun.empty() && !refresh(data_tun_, names_.data_tun)) return;
+  const bool circuit = !names_.circuit.empty();
+  if (circuit && (!refresh(circuit_, names_.circuit) || !refresh(circuit_tun_, names_.circuit_tun))) return;
   workers_.call_all([&](worker::DataPath& d) { d.set_links(wan_, vnet_); });
-  if (callbacks_.vnet_link) callbacks_.vnet_link(vnet_);
+  if (callbacks_.clear_link) callbacks_.clear_link(GW_SIDE_VNET, vnet_);
+  if (callbacks_.clear_link && circuit) callbacks_.clear_link(GW_SIDE_CIRCUIT, circuit_);
   if (callbacks_.wan_link) callbacks_.wan_link(wan_);
   read_faces();
   for (worker::PathIndex i = 0; i < paths_.size(); ++i) publish(i);  // our MAC is in the headers
@@ -60,10 +71,17 @@ void Paths::read_faces() {
   if (!all) return log::error("net", "reading interfaces: {}", all.error().describe());
   wan_faces_ = faces_of(wan_, *all);
   vnet_faces_ = faces_of(vnet_, *all);
+  read_clear_faces(GW_SIDE_VNET, vnet_, *all);
+  if (!names_.circuit.empty()) read_clear_faces(GW_SIDE_CIRCUIT, circuit_, *all);
+}
+
+void Paths::read_clear_faces(gw_side side, const net::Link& port, std::span<const net::Link> all) {
+  const Faces faces = faces_of(port, all);
   std::vector<VlanStack> stacks;
-  for (const auto& [ifindex, face] : vnet_faces_)
+  for (const auto& [ifindex, face] : faces)
     if (!face.tags.empty()) stacks.push_back(face.tags);
-  if (callbacks_.vnet_vlans) callbacks_.vnet_vlans(stacks);
+  if (callbacks_.clear_vlans) callbacks_.clear_vlans(side, stacks);
+  adjacencies_.set_port(side, faces, all);
 }
 
 void Paths::read_addresses() {
@@ -77,6 +95,7 @@ void Paths::read_addresses() {
 void Paths::read_broadcasts() {
   auto all = netlink_.broadcasts();
   if (!all) return log::error("net", "reading broadcast addresses: {}", all.error().describe());
+  adjacencies_.set_broadcasts(*all);
   std::vector<IpAddress> now;
   for (const net::NeighbourKey& key : *all)
     if (usable_on_vnet(key)) now.push_back(key.address);
@@ -89,6 +108,7 @@ void Paths::read_broadcasts() {
 void Paths::read_neighbours() {
   auto all = netlink_.neighbours();
   if (!all) return log::error("net", "reading neighbours: {}", all.error().describe());
+  adjacencies_.set_neighbours(*all);
   const auto before = std::exchange(neighbours_, {});
   for (const net::Neighbour& n : *all)
     if (n.mac) neighbours_[n.key] = *n.mac;
@@ -124,6 +144,7 @@ bool Paths::on_readable() {
 }
 
 void Paths::on_neighbour(const net::Neighbour& n) {
+  adjacencies_.on_neighbour(n);
   const auto it = neighbours_.find(n.key);
   const bool same = it == neighbours_.end() ? !n.mac : n.mac && *n.mac == it->second;
   if (same) return;
@@ -186,6 +207,7 @@ void Paths::release(worker::PathIndex index) {
 }
 
 void Paths::refresh_routes() {
+  adjacencies_.refresh_gateways();
   for (worker::PathIndex i = 0; i < paths_.size(); ++i)
     if (paths_[i].references > 0) resolve(i);
 }

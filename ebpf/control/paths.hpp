@@ -1,5 +1,6 @@
 // Link-layer knowledge for the worker: the link header to each peer (route lookup plus neighbour), the vnet port's
-// neighbours, the ports' own MAC addresses and MTUs; our addresses for the forwarding table. VLAN and QinQ
+// neighbours (of the BPF programs' ones Adjacencies keeps count), the ports' own MAC addresses and MTUs; our addresses
+// for the forwarding table. VLAN and QinQ
 // sub-interfaces of a port are the port, with tags. Where the route to a peer has several next hops, each tunnel stays
 // on one of them, chosen by its id, for as long as that one answers (rendezvous hashing: others do not move).
 // Follows the kernel by netlink and tells it which neighbours are in use. Control thread.
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "ebpf/control/adjacencies.hpp"
 #include "ebpf/control/faces.hpp"
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/worker/workers.hpp"
@@ -24,6 +26,8 @@ struct PortNames {
   std::string wan;
   std::string vnet;
   std::string data_tun;  // of a gso vnet port; empty: none
+  std::string circuit;   // empty: none
+  std::string circuit_tun;
 };
 
 /// What a path is for. Paths with the same endpoints and another `spread` may take another next hop.
@@ -35,18 +39,25 @@ struct PathUse {
 
 class Paths {
  public:
-  /// Called with what changed: our addresses; the vnet port's link (its MAC is XDP's filter). port_lost: an
+  /// Called with what changed: our addresses; a clear port's link (its MAC is XDP's filter). port_lost: an
   /// interface was removed, and our sockets with it, even if one of that name is there again.
   struct Callbacks {
     std::function<void(std::span<const IpAddress>)> local_addresses;
-    std::function<void(const net::Link&)> vnet_link;
+    std::function<void(gw_side, const net::Link&)> clear_link;
     std::function<void(const net::Link&)> wan_link;
-    /// The tags of the vnet port's sub-interfaces, outermost first.
-    std::function<void(std::span<const VlanStack>)> vnet_vlans;
+    /// The tags of the port's sub-interfaces, outermost first.
+    std::function<void(gw_side, std::span<const VlanStack>)> clear_vlans;
     std::function<void(const Error&)> port_lost;
   };
 
-  Paths(worker::Workers& workers, net::Netlink netlink, net::NetlinkMonitor monitor, PortNames names);
+  struct Parts {
+    worker::Workers& workers;
+    Adjacencies& adjacencies;
+    net::Netlink netlink;
+    net::NetlinkMonitor monitor;
+    PortNames names;
+  };
+  explicit Paths(Parts parts);
 
   /// Reads everything once.
   Status start(Callbacks callbacks);
@@ -78,6 +89,7 @@ class Paths {
   void read_broadcasts();
   std::vector<net::NextHop> ways(Path& path);
   void choose(Path& path) const;
+  void read_clear_faces(gw_side side, const net::Link& port, std::span<const net::Link> all);
   bool refresh(net::Link& link, const std::string& name);
   void read_addresses();
   void read_neighbours();
@@ -90,6 +102,7 @@ class Paths {
   bool usable_on_vnet(const net::NeighbourKey& key) const { return vnet_faces_.contains(key.ifindex); }
 
   worker::Workers& workers_;
+  Adjacencies& adjacencies_;
   net::Netlink netlink_;
   net::NetlinkMonitor monitor_;
   PortNames names_;
@@ -97,6 +110,8 @@ class Paths {
   net::Link wan_;
   net::Link vnet_;
   net::Link data_tun_;
+  net::Link circuit_;
+  net::Link circuit_tun_;
   Faces wan_faces_;
   Faces vnet_faces_;
   std::vector<IpAddress> broadcasts_;  // of the VNet's networks

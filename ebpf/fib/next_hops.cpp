@@ -102,6 +102,7 @@ Result<NextHopIndex> NextHops::acquire(const NextHop& hop) {
   const NextHopIndex index = free_.back();
   free_.pop_back();
   records_[index] = {hop, 1};
+  if (!hop.gateways.empty()) ++gateways_version_;
   write(index);
   by_value_.emplace(hop, index);
   return index;
@@ -119,6 +120,7 @@ void NextHops::release(NextHopIndex index) {
   if (--r.references > 0) return;
   forget(index);
   retired_.push_back(index);
+  if (!r.hop.gateways.empty()) ++gateways_version_;
 }
 
 void NextHops::rewrite(NextHopIndex index, NextHop hop) {
@@ -151,6 +153,14 @@ std::vector<NextHopIndex> NextHops::remove_tunnel(std::uint32_t id) {
       rewrite(i, std::move(hop));
   }
   return emptied;
+}
+
+std::set<std::pair<gw_next_hop_kind, IpAddress>> NextHops::gateways() const {
+  std::set<std::pair<gw_next_hop_kind, IpAddress>> all;
+  for (const Record& r : records_)
+    if (r.references > 0)
+      for (const IpAddress& gateway : r.hop.gateways) all.emplace(r.hop.kind, gateway);
+  return all;
 }
 
 void NextHops::release_retired() {

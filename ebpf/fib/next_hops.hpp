@@ -8,7 +8,9 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
+#include <set>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/ip.hpp"
@@ -53,6 +55,10 @@ class NextHops {
   /// After a grace period.
   void release_retired();
 
+  /// Of the records in use: kind (vnet, circuit) and address. Changes with gateways_version().
+  std::set<std::pair<gw_next_hop_kind, IpAddress>> gateways() const;
+  std::uint64_t gateways_version() const { return gateways_version_; }
+
   const NextHop& describe(NextHopIndex index) const { return records_[index].hop; }
   std::size_t in_use() const { return records_.size() - 1 - free_.size() - retired_.size(); }
 
@@ -70,6 +76,7 @@ class NextHops {
   boost::unordered_flat_map<NextHop, NextHopIndex> by_value_;  // of equal records (after rewriting), one
   std::vector<NextHopIndex> free_;
   std::vector<NextHopIndex> retired_;
+  std::uint64_t gateways_version_ = 0;
 };
 
 }  // namespace gw::fib

@@ -52,6 +52,10 @@ class Table {
   /// In the order of family, address and length.
   std::vector<Route> routes() const;
 
+  /// Of all routes: see NextHops.
+  std::set<std::pair<gw_next_hop_kind, IpAddress>> gateways() const { return hops_.gateways(); }
+  std::uint64_t gateways_version() const { return hops_.gateways_version(); }
+
   struct Usage {
     std::size_t routes_v4 = 0, routes_v6 = 0;
     std::size_t v4_groups = 0, v6_lines = 0, next_hops = 0;  // in use

@@ -1,6 +1,7 @@
-// The data TUN: one device for all tunnels, a queue for each worker, through which superpackets come from the tcx
-// program on the vnet interface and go to the kernel's forwarding. No address and no route of its own: nothing
-// comes out of it but what the tcx program redirects. It goes away with its last queue. Control thread.
+// A data TUN: one device for all tunnels (a gso vnet port's, and another one a circuit port's), a queue for each
+// worker, through which superpackets come from the tcx program on the vnet interface and go to the kernel's forwarding.
+// No address and no route of its own: nothing comes out of it but what the tcx program redirects. It goes away with its
+// last queue. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace gw::gso {
 class DataTun {
  public:
   static constexpr const char* kName = "gw-data";
+  static constexpr const char* kCircuitName = "gw-circuit";
 
   /// Makes the device with `queues` queues and brings it up. kAlreadyExists: somebody has a device of that name.
   static Result<DataTun> open(const std::string& name, std::size_t queues);

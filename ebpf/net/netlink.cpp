@@ -96,7 +96,8 @@ std::optional<Neighbour> parse_neighbour(const nlmsghdr& header, Bytes payload) 
   if (!n || !dst || (n->ndm_flags & NTF_PROXY)) return std::nullopt;
   const auto address = IpAddress::from_bytes(*dst);
   if (!address) return std::nullopt;
-  Neighbour result{{n->ndm_ifindex, *address}, std::nullopt};
+  Neighbour result{.key = {n->ndm_ifindex, *address}, .mac = std::nullopt};
+  result.failed = header.nlmsg_type == RTM_NEWNEIGH && n->ndm_state == NUD_FAILED;
   constexpr int kUsable = NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP;
   const auto mac = attribute<ndmsg>(payload, NDA_LLADDR);
   if (header.nlmsg_type == RTM_NEWNEIGH && (n->ndm_state & kUsable) && mac && mac->size() == 6) {
@@ -349,7 +350,23 @@ Result<NextHop> Netlink::route_by(const Flow& flow, int ifindex) {
   return found.front();
 }
 
+/// NTF_USE takes NUD_PERMANENT away (__neigh_update()): an operator's entry would be forgotten.
+bool Netlink::is_fixed(const NeighbourKey& neighbour) {
+  ndmsg body{};
+  body.ndm_family = family_of(neighbour.address);
+  body.ndm_ifindex = neighbour.ifindex;
+  auto request = message({RTM_GETNEIGH, NLM_F_ACK}, body);
+  append_attribute(request, NDA_DST, neighbour.address.bytes());
+  bool fixed = false;
+  const Status known = ask(request, [&](const nlmsghdr& m, Bytes payload) {
+    const auto n = body_of<ndmsg>(payload);
+    fixed = m.nlmsg_type == RTM_NEWNEIGH && n && (n->ndm_state & (NUD_PERMANENT | NUD_NOARP)) != 0;
+  });
+  return known && fixed;
+}
+
 Status Netlink::use(const NeighbourKey& neighbour) {
+  if (is_fixed(neighbour)) return {};
   ndmsg body{};
   body.ndm_family = family_of(neighbour.address);
   body.ndm_ifindex = neighbour.ifindex;

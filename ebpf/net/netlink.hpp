@@ -47,6 +47,7 @@ struct NeighbourKey {
 struct Neighbour {
   NeighbourKey key;
   std::optional<MacAddress> mac;
+  bool failed = false;  // the kernel asked, and there was no answer
 };
 
 /// A question about the way from one of our addresses to another machine.
@@ -78,11 +79,13 @@ class Netlink {
   Result<std::vector<NextHop>> next_hops(const Flow& flow);
   /// The way among the routes that leave by one interface. IPv4 without such a route: dst is taken as on link.
   Result<NextHop> route_by(const Flow& flow, int ifindex);
-  /// Tells the kernel that we use the entry: it resolves or confirms it (NTF_USE).
+  /// Tells the kernel that we use the entry: it resolves or confirms it (NTF_USE). One that an operator has set stays
+  /// as it is.
   Status use(const NeighbourKey& neighbour);
 
  private:
   explicit Netlink(Fd fd) : fd_(std::move(fd)) {}
+  bool is_fixed(const NeighbourKey& neighbour);
   template <class Handler>
   Status ask(std::vector<std::uint8_t>& request, const Handler& handler);
 

@@ -167,7 +167,15 @@ Status Service::put_settings(const Client& client, const fp::PutSettings& m) {
   if (m.circuit_transit() && parts_.circuit == CircuitPort::kNone)
     return fail_field("circuit_transit", "there is no circuit port; gw-fastpath --circuit names its interface");
   settings_generation_ = client.generation;
+  set_transit(m.circuit_transit() ? xdp::Transit::kOpen : xdp::Transit::kClosed);
   return {};
+}
+
+void Service::set_transit(xdp::Transit transit) {
+  if (parts_.maps.transit() == transit) return;
+  parts_.maps.set_transit(transit);
+  parts_.workers.shared().circuit_transit = transit == xdp::Transit::kOpen;
+  log::info("rpc", "transit between circuit and tunnels is {}", transit == xdp::Transit::kOpen ? "open" : "closed");
 }
 
 Status Service::sync_done(const Client& client) {
@@ -177,6 +185,7 @@ Status Service::sync_done(const Client& client) {
       parts_.tunnels.settle_all();
       return {};
     case fp::ROLE_CONTROL:
+      if (settings_generation_ < client.generation) set_transit(xdp::Transit::kClosed);
       GW_TRY(parts_.forwarding.sweep(client.generation));
       for (const std::uint32_t id : parts_.tunnels.older_than(client.generation)) GW_TRY(del_tunnel(id));
       parts_.tunnels.drop_unclaimed();

@@ -57,10 +57,17 @@ class Service final : public Handler {
   Status del_tunnel(std::uint32_t id);
   Status update_routes(const Client& client, const fp::UpdateRoutes& m);
   Status put_settings(const Client& client, const fp::PutSettings& m);
+  void set_transit(xdp::Transit transit);
   Status sync_done(const Client& client);
   void list_sas(fp::SaList& out) const;
   void list_tunnels(fp::TunnelList& out) const;
   void list_ports(fp::PortList& out) const;
+  struct Traffic {
+    std::uint64_t rx = 0;
+    std::uint64_t tx = 0;
+  };
+  Traffic traffic_of(std::string_view side) const;
+  const worker::Port* port_of(const worker::Worker& worker, std::string_view side) const;
   void counters(fp::Counters& out) const;
   void fill_sa(const control::SaEntry& entry, fp::SaInfo& out) const;
   void fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& tunnel, fp::TunnelInfo& out) const;

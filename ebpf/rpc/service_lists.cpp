@@ -138,19 +138,43 @@ void Service::list_ports(fp::PortList& out) const {
     for (const std::string* more : {&port.copy_reason, &port.attachment.reason})
       if (!more->empty()) reason += "; " + *more;
     info.set_reason(reason);
-    const bool wan = port.side == "wan";
-    std::uint64_t rx = 0;
-    std::uint64_t tx = 0;
-    for (const auto& worker : parts_.workers.all()) {
-      const worker::Port& p = wan ? worker->wan() : worker->vnet();
-      rx += p.rx_packets.get();
-      tx += p.tx_packets.get();
-      add_drops(p, *info.mutable_drops());
-    }
-    info.set_rx_packets(rx);
-    info.set_tx_packets(tx);
-    add_drops(wan ? parts_.maps.wan_counters() : parts_.maps.vnet_counters(), *info.mutable_drops());
+    const Traffic traffic = traffic_of(port.side);
+    info.set_rx_packets(traffic.rx);
+    info.set_tx_packets(traffic.tx);
+    for (const auto& worker : parts_.workers.all())
+      if (const worker::Port* p = port_of(*worker, port.side)) add_drops(*p, *info.mutable_drops());
+    add_drops(port.side == "wan"    ? parts_.maps.wan_counters()
+              : port.side == "vnet" ? parts_.maps.vnet_counters()
+                                    : parts_.maps.circuit_counters(),
+              *info.mutable_drops());
   }
+}
+
+const worker::Port* Service::port_of(const worker::Worker& worker, std::string_view side) const {
+  if (side == "circuit") return worker.circuit();
+  return side == "wan" ? &worker.wan() : &worker.vnet();
+}
+
+/// What workers and BPF programs have got from a port and sent by it.
+Service::Traffic Service::traffic_of(std::string_view side) const {
+  Traffic t;
+  // What a worker writes for the circuit counts when the program on the data TUN sends it.
+  for (const auto& worker : parts_.workers.all()) {
+    const worker::Port* const port = port_of(*worker, side);
+    if (!port) continue;
+    t.rx += port->rx_packets.get();
+    if (side != "circuit") t.tx += port->tx_packets.get();
+  }
+  if (side == "wan") return t;
+  const bool circuit = side == "circuit";
+  const xdp::Counters vnet = parts_.maps.vnet_counters();
+  const xdp::Counters from_circuit = parts_.maps.circuit_counters();
+  const xdp::Counters& came = circuit ? from_circuit : vnet;
+  t.rx += came[GW_XDP_FORWARDED_VNET] + came[GW_XDP_FORWARDED_CIRCUIT];
+  const auto out = circuit ? GW_XDP_FORWARDED_CIRCUIT : GW_XDP_FORWARDED_VNET;
+  t.tx += vnet[out] + from_circuit[out];
+  if (circuit) t.tx += parts_.maps.decrypted_counters()[out];
+  return t;
 }
 
 void Service::counters(fp::Counters& out) const {
@@ -162,21 +186,29 @@ void Service::counters(fp::Counters& out) const {
   }
   add_drops(parts_.maps.wan_counters(), *out.mutable_drops());
   add_drops(parts_.maps.vnet_counters(), *out.mutable_drops());
+  add_drops(parts_.maps.circuit_counters(), *out.mutable_drops());
+  add_drops(parts_.maps.decrypted_counters(), *out.mutable_drops());
   add_ike_drops(parts_.ike.counters(), *out.mutable_drops());
   for (const auto& worker : parts_.workers.all()) {
     add_drops(worker->counters().drops, *out.mutable_drops());
     add_drops(worker->wan(), *out.mutable_drops());
     add_drops(worker->vnet(), *out.mutable_drops());
-    out.set_wan_rx_packets(out.wan_rx_packets() + worker->wan().rx_packets.get());
-    out.set_wan_tx_packets(out.wan_tx_packets() + worker->wan().tx_packets.get());
-    out.set_vnet_rx_packets(out.vnet_rx_packets() + worker->vnet().rx_packets.get());
-    out.set_vnet_tx_packets(out.vnet_tx_packets() + worker->vnet().tx_packets.get());
+    if (worker->circuit()) add_drops(*worker->circuit(), *out.mutable_drops());
     out.set_control_queue_full(out.control_queue_full() + worker->counters().notices_lost.get());
     fill(worker->counters(), *out.add_workers());
     const auto index = static_cast<worker::WorkerIndex>(out.workers_size() - 1);
     out.mutable_workers(index)->set_worker(index);
     out.mutable_workers(index)->set_tunnels(static_cast<std::uint32_t>(parts_.workers.load(index)));
   }
+  const Traffic wan = traffic_of("wan");
+  const Traffic vnet = traffic_of("vnet");
+  const Traffic circuit = traffic_of("circuit");
+  out.set_wan_rx_packets(wan.rx);
+  out.set_wan_tx_packets(wan.tx);
+  out.set_vnet_rx_packets(vnet.rx);
+  out.set_vnet_tx_packets(vnet.tx);
+  out.set_circuit_rx_packets(circuit.rx);
+  out.set_circuit_tx_packets(circuit.tx);
   out.set_uptime_ms(milliseconds(parts_.clock.now() - started_));
 }
 

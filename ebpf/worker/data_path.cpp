@@ -80,10 +80,15 @@ void DataPath::flush_wan() {
   }
 }
 
-void DataPath::flush_vnet() {
+void DataPath::flush_clear() {
   checked_dst_ = {};
   checked_is_broadcast_ = false;
-  for (const Outgoing& o : parts_.vnet.flush()) {
+  flush_clear(parts_.vnet);
+  if (parts_.circuit) flush_clear(*parts_.circuit);
+}
+
+void DataPath::flush_clear(Port& port) {
+  for (const Outgoing& o : port.flush()) {
     if (o.lost == GW_DROP_NONE)
       count_in(o.tunnel, o.inner_bytes);
     else

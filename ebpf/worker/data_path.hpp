@@ -1,5 +1,6 @@
 // The packet path of one worker: what happens to a burst between two ports, of whatever kind. wan -> decapsulate
-// -> vnet port or tunnel device; vnet port or tunnel device -> encapsulate -> wan. Works for the tunnels that this
+// -> vnet port, circuit port, another tunnel, or tunnel device; vnet or circuit port or tunnel device -> encapsulate
+// -> wan. Works for the tunnels that this
 // worker owns; packets of others' tunnels are handed over. Every packet ends in a port, a device, the kernel,
 // another worker or a drop counter. Worker thread; the control thread changes it through Worker::call().
 #pragma once
@@ -97,6 +98,7 @@ class DataPath {
     SpscQueue<Notice>& notices;
     std::span<TunnelCounters> tunnels;  // by slot; written by the owner
     WorkerCounters& counters;
+    Port* circuit = nullptr;  // null: none
   };
   explicit DataPath(const Parts& parts);
 
@@ -163,7 +165,13 @@ class DataPath {
     const gw_next_hop& source;
     gw_next_hop& destination;
   };
-  void deliver(esp::Packet& p, const Slot& s, const Ends& ends);
+  enum class Delivered : std::uint8_t {
+    kDone,
+    kAcross,  // still to be sent through another tunnel: `p` and `s` are ready for it
+  };
+  Delivered deliver(esp::Packet& p, Slot& s, const Ends& ends);
+  Delivered forward(esp::Packet& p, Slot& s, gw_next_hop& hop);
+  gw_drop check_inner_ends(const esp::Packet& p, const Ends& ends) const;
   static bool is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends& ends);
   enum class Forwarded : std::uint8_t {
     kQueued,
@@ -172,6 +180,9 @@ class DataPath {
     kNoFrame,    // it needs room in front, and there is none
   };
   Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop);
+  Forwarded forward_to_circuit(esp::Packet& p, const Slot& s);
+  Delivered forward_across(esp::Packet& p, Slot& s, gw_next_hop& hop);
+  void send_across(std::span<esp::Packet> packets);
   bool make_room_in_front(esp::Packet& p, Outgoing& out);
   Neighbour* next_hop_of(gw_next_hop& hop, const esp::Packet& p) const;
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
@@ -203,7 +214,8 @@ class DataPath {
   void number_for_fragments(esp::Packet& p);
   void transmit_in_fragments(esp::Packet& p, const Slot& s);
   void flush_wan();
-  void flush_vnet();
+  void flush_clear();
+  void flush_clear(Port& port);
   void count_out(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void count_in(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void read_clock();

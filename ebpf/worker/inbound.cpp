@@ -1,5 +1,5 @@
-// wan -> decapsulate -> vnet port, or the tunnel's device for everything that wants the kernel: local
-// addresses, unresolved neighbours, TTL 1, no route.
+// wan -> decapsulate -> vnet port, circuit port, or another tunnel (across.cpp); or the tunnel's device for everything
+// that wants the kernel: local addresses, unresolved neighbours, TTL 1, no route.
 #include <unistd.h>
 
 #include <algorithm>
@@ -163,9 +163,15 @@ void DataPath::decapsulate(Burst& burst, std::size_t count) {
   }
   sources.find(parts_.fib);
   destinations.find(parts_.fib);
-  for (std::size_t i = 0; i < count; ++i)
-    if (packets[i].drop == GW_DROP_NONE) deliver(packets[i], slots_[i], {hop_of(sources, i), hop_of(destinations, i)});
-  flush_vnet();
+  std::size_t across = 0;  // moved to the front
+  for (std::size_t i = 0; i < count; ++i) {
+    if (packets[i].drop != GW_DROP_NONE) continue;
+    if (deliver(packets[i], slots_[i], {hop_of(sources, i), hop_of(destinations, i)}) == Delivered::kDone) continue;
+    packets[across] = packets[i];
+    slots_[across++] = slots_[i];
+  }
+  flush_clear();
+  if (across > 0) send_across(std::span(packets).first(across));
 }
 
 /// That the peer has moved is told at once, but at most once a second: then the newest place.
@@ -182,19 +188,42 @@ void DataPath::report_inbound(Inbound& in) {
   report(*in.sa, {key_of(*in.sa), events, in.sa->seen_source()});
 }
 
-void DataPath::deliver(esp::Packet& p, const Slot& s, const Ends& ends) {
+DataPath::Delivered DataPath::deliver(esp::Packet& p, Slot& s, const Ends& ends) {
   const TunnelConfig& tunnel = tunnels_[s.tunnel].config;
   // Both directions of a TCP handshake cross the tunnel: the peer's SYN tells our hosts what to send.
   (void)esp::clamp_mss(p.bytes(), family_of(p), tunnel.mss);
   parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
-  if (is_spoofed(inner_src(p), inner_dst(p), ends)) return drop(GW_DROP_SPOOFED_SOURCE, s);
-  if (is_multicast_for_others(inner_dst(p))) return drop(GW_DROP_MULTICAST, s);
-  switch (forward_to_vnet(p, s, ends.destination)) {
-    case Forwarded::kQueued: return;
-    case Forwarded::kKernel: return write_to_tun(p, s);
-    case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s);
-    case Forwarded::kNoFrame: return drop(GW_DROP_NO_FRAME, s);
+  if (const gw_drop reason = check_inner_ends(p, ends); reason != GW_DROP_NONE) {
+    drop(reason, s);
+    return Delivered::kDone;
   }
+  return forward(p, s, ends.destination);
+}
+
+/// Where it may come from and go to.
+gw_drop DataPath::check_inner_ends(const esp::Packet& p, const Ends& ends) const {
+  if (is_spoofed(inner_src(p), inner_dst(p), ends)) return GW_DROP_SPOOFED_SOURCE;
+  if (is_multicast_for_others(inner_dst(p))) return GW_DROP_MULTICAST;
+  // Ours, or another instance's: of the other instance's it would see a packet from the VNet.
+  if (ends.destination.zone == GW_ZONE_CIRCUIT && !parts_.shared.circuit_transit.load(std::memory_order_relaxed))
+    return GW_DROP_TRANSIT_CLOSED;
+  return GW_DROP_NONE;
+}
+
+DataPath::Delivered DataPath::forward(esp::Packet& p, Slot& s, gw_next_hop& hop) {
+  Forwarded done = Forwarded::kKernel;
+  switch (hop.kind) {
+    case GW_NEXT_HOP_TUNNELS: return forward_across(p, s, hop);
+    case GW_NEXT_HOP_CIRCUIT: done = forward_to_circuit(p, s); break;
+    default: done = forward_to_vnet(p, s, hop); break;
+  }
+  switch (done) {
+    case Forwarded::kQueued: break;
+    case Forwarded::kKernel: write_to_tun(p, s); break;
+    case Forwarded::kBroadcast: drop(GW_DROP_MULTICAST, s); break;
+    case Forwarded::kNoFrame: drop(GW_DROP_NO_FRAME, s); break;
+  }
+  return Delivered::kDone;
 }
 
 /// No site may speak for us or for the VNet, whatever the SA's selectors say (RFC 1812 5.3.8).
@@ -232,6 +261,14 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, gw_
     return Forwarded::kBroadcast;
   }
   parts_.vnet.queue_one() = out;
+  return Forwarded::kQueued;
+}
+
+/// The program on the circuit port's data TUN (xdp/decrypted_tc.bpf.c) counts the hop and finds the gateway.
+DataPath::Forwarded DataPath::forward_to_circuit(esp::Packet& p, const Slot& s) {
+  if (!parts_.circuit || !forwardable(inner_dst(p)) || ttl_of(p) <= 1) return Forwarded::kKernel;
+  parts_.circuit->queue_one() = {
+      .data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   return Forwarded::kQueued;
 }
 

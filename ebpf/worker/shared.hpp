@@ -172,6 +172,8 @@ class Shared {
   SharedTable<IpAddress, Neighbour> neighbours;
   PathTable paths;
   FragmentIds fragment_ids;
+  /// Packets between circuit and tunnels are forwarded.
+  std::atomic<bool> circuit_transit{false};
 
  private:
   std::vector<std::atomic<WorkerIndex>> owners_;

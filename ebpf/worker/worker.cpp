@@ -24,7 +24,8 @@ constexpr std::chrono::seconds kStuck{10};
 // The ports' descriptors come with their number.
 constexpr std::uint64_t kWanData = std::uint64_t{1} << 32;
 constexpr std::uint64_t kVnetData = std::uint64_t{2} << 32;
-constexpr std::uint64_t kBellData = std::uint64_t{3} << 32;
+constexpr std::uint64_t kCircuitData = std::uint64_t{3} << 32;
+constexpr std::uint64_t kBellData = std::uint64_t{4} << 32;
 
 }  // namespace
 
@@ -36,13 +37,14 @@ Worker::Worker(WorkerIndex index, Parts parts, const Common& common)
       frames_(std::move(parts.frames)),
       wan_(std::move(parts.wan)),
       vnet_(std::move(parts.vnet)),
+      circuit_(std::move(parts.circuit)),
       raw_(std::move(parts.raw)),
       crypto_(std::move(parts.crypto)),
       counters_(common.tunnels.size()),
       notices_(kNotices),
       commands_(kCommands),
       data_path_({index, common.shared, common.exchange, *frames_, *wan_, *vnet_, raw_, *crypto_, common.clock,
-                  common.fib, notices_, common.tunnels, counters_}) {}
+                  common.fib, notices_, common.tunnels, counters_, circuit_.get()}) {}
 
 Result<std::unique_ptr<Worker>> Worker::start(WorkerIndex index, Parts parts, const Common& common) {
   std::unique_ptr<Worker> worker(new Worker(index, std::move(parts), common));
@@ -66,6 +68,8 @@ Status Worker::set_up() {
   bool ok = watch(exchange_.bell(index_), kBellData);
   for (const int fd : wan_->fds()) ok = ok && watch(fd, kWanData + static_cast<unsigned>(fd));
   for (const int fd : vnet_->fds()) ok = ok && watch(fd, kVnetData + static_cast<unsigned>(fd));
+  if (circuit_)
+    for (const int fd : circuit_->fds()) ok = ok && watch(fd, kCircuitData + static_cast<unsigned>(fd));
   if (!ok) return fail_errno("watching the ports");
   return {};
 }
@@ -145,7 +149,9 @@ std::size_t Worker::poll_events(int timeout_ms) {
     const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
     if (data == kBellData) exchange_.clear_bell(index_);
     if (data >= kWanData) {  // ports are polled every round
-      if (data < kBellData) (data < kVnetData ? *wan_ : *vnet_).ready(static_cast<int>(data & 0xffffffff));
+      if (data >= kBellData) continue;
+      Port& port = data < kVnetData ? *wan_ : data < kCircuitData ? *vnet_ : *circuit_;
+      port.ready(static_cast<int>(data & 0xffffffff));
       continue;
     }
     const auto slot = static_cast<TunnelSlot>(data);
@@ -189,10 +195,12 @@ void Worker::run() {
     packets += data_path_.from_peers();
     packets += poll_port(*wan_, &DataPath::from_wan);
     packets += poll_port(*vnet_, &DataPath::from_vnet);
+    if (circuit_) packets += poll_port(*circuit_, &DataPath::from_vnet);
     frames_->exchange([this](WorkerIndex home) { exchange_.wake(home); });
     const bool wan_unsent = wan_->maintain();
     const bool vnet_unsent = vnet_->maintain();
-    unsent_ = wan_unsent || vnet_unsent;
+    const bool circuit_unsent = circuit_ && circuit_->maintain();
+    unsent_ = wan_unsent || vnet_unsent || circuit_unsent;
     if (data_path_.has_waiting()) data_path_.expire_waiting();
     idle_rounds_ = packets > 0 ? 0 : idle_rounds_ + 1;
     if (data_path_.take_notified()) (void)::eventfd_write(notice_event_, 1);

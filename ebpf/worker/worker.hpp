@@ -26,7 +26,8 @@ class Worker {
     std::unique_ptr<Port> vnet;
     net::RawSender raw;
     std::unique_ptr<esp::CryptoBackend> crypto;
-    std::optional<int> cpu;  // to run on; none: wherever the scheduler likes
+    std::optional<int> cpu = {};         // to run on; none: wherever the scheduler likes
+    std::unique_ptr<Port> circuit = {};  // null: none
   };
   /// What it shares with the others; all outlives it.
   struct Common {
@@ -64,6 +65,8 @@ class Worker {
 
   Port& wan() const { return *wan_; }
   Port& vnet() const { return *vnet_; }
+  /// Null: none.
+  Port* circuit() const { return circuit_.get(); }
   const WorkerCounters& counters() const { return counters_; }
   /// The slot gets another tunnel.
   void clear_handover_drops(TunnelSlot slot) { counters_.handover_drops[slot].clear(); }
@@ -90,6 +93,7 @@ class Worker {
   std::unique_ptr<FramePool> frames_;  // outlives the ports
   std::unique_ptr<Port> wan_;
   std::unique_ptr<Port> vnet_;
+  std::unique_ptr<Port> circuit_;
   net::RawSender raw_;
   std::unique_ptr<esp::CryptoBackend> crypto_;
   WorkerCounters counters_;

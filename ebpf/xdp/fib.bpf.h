@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// The forwarding decision, the same on both kinds of vnet port: which packets go into tunnels. Everything
-// that needs a router's judgement has none and stays with the kernel, which routes into the TUN devices
-// as well: TTL 1, options, multicast, our own addresses.
+// Lookups in the forwarding table, as the workers do them (ebpf/fib/view.hpp), and what no router forwards.
 #pragma once
 
-#include "ebpf/abi/flow_hash.h"
 #include "ebpf/xdp/maps.bpf.h"
 #include "ebpf/xdp/parse.bpf.h"
-
-struct gw_forwarding {
-  struct gw_next_hop* hop;  // behind one or more tunnels
-  __u32 length;             // of the packet, from its IP header on
-  __u32 ip_header;          // bytes
-  __u8 protocol;
-};
 
 static __always_inline __u32 gw_fib_v4_entry(void* map, __u32 index) {
   __u32 key = index / GW_FIB_V4_BLOCK_ENTRIES;
@@ -69,12 +59,6 @@ static __always_inline __u32 gw_fib_lookup_ipv6(const __u8* address) {
   return entry == 0 || (entry & GW_FIB_V6_NODE) ? best : entry;
 }
 
-// Null: not through tunnels.
-static __always_inline struct gw_next_hop* gw_tunnels_of(__u32 index) {
-  struct gw_next_hop* hop = bpf_map_lookup_elem(&next_hops, &index);
-  return hop && hop->kind == GW_NEXT_HOP_TUNNELS ? hop : 0;
-}
-
 // Addresses that a router never forwards from or to (RFC 1812 5.3.7): 0/8, 127/8, 224/4 and above.
 static __always_inline int gw_ipv4_unroutable(__u32 address) {
   return (address >> 24) == 0 || (address >> 24) == 127 || address >= 0xe0000000u;
@@ -86,38 +70,4 @@ static __always_inline int gw_ipv6_unroutable(const struct in6_addr* a) {
   if (b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80)) return 1;
   const __be32* w = a->s6_addr32;
   return (w[0] | w[1] | w[2] | (w[3] & bpf_htonl(~1u))) == 0;
-}
-
-// The cursor is at the IP header, and behind it afterwards. 0: the kernel's.
-static __always_inline int gw_forward_ipv4(struct gw_cursor* cursor, struct gw_forwarding* out) {
-  __u32 payload = 0;
-  struct iphdr* ip = gw_parse_ipv4(cursor, &payload);
-  if (!ip || ip->ihl != 5 || ip->ttl <= 1) return 0;
-  __u32 dst = bpf_ntohl(ip->daddr);
-  if (gw_ipv4_unroutable(dst) || gw_ipv4_unroutable(bpf_ntohl(ip->saddr)) || (dst >> 16) == 0xa9fe) return 0;
-  out->hop = gw_tunnels_of(gw_fib_lookup_ipv4(dst));
-  out->length = payload + sizeof(*ip);
-  out->ip_header = sizeof(*ip);
-  out->protocol = ip->protocol;
-  return out->hop != 0;
-}
-
-static __always_inline int gw_forward_ipv6(struct gw_cursor* cursor, struct gw_forwarding* out) {
-  __u32 payload = 0;
-  struct ipv6hdr* ip = gw_parse_ipv6(cursor, &payload);
-  if (!ip || ip->hop_limit <= 1 || ip->nexthdr == IPPROTO_HOPOPTS) return 0;
-  if (gw_ipv6_unroutable(&ip->daddr) || gw_ipv6_unroutable(&ip->saddr)) return 0;
-  __u8 dst[16];
-  __builtin_memcpy(dst, &ip->daddr, sizeof(dst));
-  out->hop = gw_tunnels_of(gw_fib_lookup_ipv6(dst));
-  out->length = payload + sizeof(*ip);
-  out->ip_header = sizeof(*ip);
-  out->protocol = ip->nexthdr;
-  return out->hop != 0;
-}
-
-static __always_inline int gw_forward(struct gw_cursor* cursor, __be16 type_be, struct gw_forwarding* out) {
-  if (type_be == bpf_htons(ETH_P_IP)) return gw_forward_ipv4(cursor, out);
-  if (type_be == bpf_htons(ETH_P_IPV6)) return gw_forward_ipv6(cursor, out);
-  return 0;
 }

@@ -74,7 +74,43 @@ struct {
   } name SEC(".maps")
 
 GW_COUNTER_MAP(wan_counters);
-GW_COUNTER_MAP(vnet_counters);
+GW_COUNTER_MAP(vnet_counters);       // of packets that came by the vnet port
+GW_COUNTER_MAP(circuit_counters);    // by the circuit port
+GW_COUNTER_MAP(decrypted_counters);  // out of a tunnel, on their way to a clear port
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct gw_settings);
+} settings SEC(".maps");
+
+// Without preallocation: an entry that a program has found stays as it is until the program ends.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, GW_MAX_NEIGHBOURS);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct gw_neighbour_key);
+  __type(value, struct gw_neighbour);
+} neighbours SEC(".maps");
+
+// Set by programs, cleared by gw-fastpath, which tells the kernel what is in use.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, GW_MAX_NEIGHBOURS);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, __u64);
+} neighbours_used SEC(".maps");
+
+// The interfaces that XDP sends by.
+struct {
+  __uint(type, BPF_MAP_TYPE_DEVMAP);
+  __uint(max_entries, GW_SIDES);
+  __type(key, __u32);
+  __type(value, __u32);
+} out_ports SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);

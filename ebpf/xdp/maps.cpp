@@ -7,8 +7,10 @@
 
 #include <maps.skel.h>
 #include <algorithm>
+#include <atomic>
 #include <cstdarg>
 #include <cstring>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -42,6 +44,13 @@ IpAddress address_of(std::uint32_t family, const std::uint8_t (&bytes)[16]) {
   return IpAddress::from_bytes(std::span<const std::uint8_t>(bytes).first(family == 4 ? 4 : 16)).value_or(IpAddress{});
 }
 
+gw_neighbour_key neighbour_key(const NeighbourAt& at) {
+  gw_neighbour_key key{};
+  key.side = at.side;
+  put_address(key, at.address, key.address);
+  return key;
+}
+
 Counters read_counters(const bpf_map* map) {
   Counters totals{};
   std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
@@ -62,8 +71,15 @@ std::string_view drop_name(gw_xdp_counter counter) {
     case GW_XDP_DROP_NAT_KEEPALIVE: return "nat_keepalive";
     case GW_XDP_DROP_NO_SOCKET: return "redirect_failed";
     case GW_XDP_DROP_IKE_FLOOD: return "ike_flood";
+    case GW_XDP_DROP_TRANSIT_CLOSED: return "transit_closed";
+    case GW_XDP_DROP_HAIRPIN: return "hairpin";
+    case GW_XDP_DROP_NO_NEIGHBOUR: return "no_neighbour";
+    case GW_XDP_DROP_SPOOFED_SOURCE: return "spoofed_source";
+    case GW_XDP_DROP_MULTICAST: return "multicast";
     case GW_XDP_REDIRECTED:
     case GW_XDP_PASSED:
+    case GW_XDP_FORWARDED_VNET:
+    case GW_XDP_FORWARDED_CIRCUIT:
     case GW_XDP_COUNTERS: break;
   }
   return {};
@@ -118,6 +134,9 @@ struct Maps::Impl {
     GW_TRY_ASSIGN(arrays.v6_root, map<std::uint32_t>(maps.fib_v6_root, std::size_t{1} << GW_FIB_V6_ROOT_BITS));
     GW_TRY_ASSIGN(arrays.v6_lines, map<gw_fib_line>(maps.fib_v6_lines, size.v6_lines));
     GW_TRY_ASSIGN(arrays.next_hops, map<gw_next_hop>(maps.next_hops, size.next_hops));
+    GW_TRY_ASSIGN(settings, map<gw_settings>(maps.settings, 1));
+    GW_TRY_ASSIGN(used, map<std::uint64_t>(maps.neighbours_used, GW_MAX_NEIGHBOURS));
+    for (std::uint32_t place = GW_MAX_NEIGHBOURS; place-- > 0;) free_places.push_back(place);
     return {};
   }
 
@@ -126,6 +145,10 @@ struct Maps::Impl {
   const std::function<void(const UnknownSpi&)>* handler = nullptr;
   std::set<IpAddress> local;
   FibArrays arrays;
+  std::span<gw_settings> settings;
+  std::span<std::uint64_t> used;
+  std::map<NeighbourAt, std::uint32_t> places;  // in `used`
+  std::vector<std::uint32_t> free_places;
   std::vector<std::pair<void*, std::size_t>> mappings;
 };
 
@@ -205,6 +228,59 @@ Status Maps::set_slot_owner(std::uint16_t slot, std::uint32_t worker) {
 FibArrays Maps::fib() const { return impl_->arrays; }
 Counters Maps::wan_counters() const { return read_counters(impl_->skeleton->maps.wan_counters); }
 Counters Maps::vnet_counters() const { return read_counters(impl_->skeleton->maps.vnet_counters); }
+Counters Maps::circuit_counters() const { return read_counters(impl_->skeleton->maps.circuit_counters); }
+Counters Maps::decrypted_counters() const { return read_counters(impl_->skeleton->maps.decrypted_counters); }
+
+void Maps::set_transit(Transit transit) {
+  std::atomic_ref(impl_->settings[0].circuit_transit).store(transit == Transit::kOpen ? 1 : 0);
+}
+Transit Maps::transit() const {
+  return std::atomic_ref(impl_->settings[0].circuit_transit).load() != 0 ? Transit::kOpen : Transit::kClosed;
+}
+void Maps::set_frames(gw_side side, gw_xdp_frames frames) {
+  std::atomic_ref(impl_->settings[0].xdp_frames[side]).store(static_cast<std::uint32_t>(frames));
+}
+
+Status Maps::set_out_port(gw_side side, int ifindex) {
+  const auto key = static_cast<std::uint32_t>(side);
+  if (bpf_map__update_elem(impl_->skeleton->maps.out_ports, &key, sizeof key, &ifindex, sizeof ifindex, BPF_ANY) != 0)
+    return fail_errno("adding a port to the map of ports");
+  return {};
+}
+
+Status Maps::put_neighbour(const NeighbourAt& at, const gw_neighbour& neighbour) {
+  auto it = impl_->places.find(at);
+  if (it == impl_->places.end()) {
+    if (impl_->free_places.empty())
+      return fail(Errc::kLimit, std::format("the map of neighbours is full ({})", GW_MAX_NEIGHBOURS));
+    it = impl_->places.emplace(at, impl_->free_places.back()).first;
+    impl_->free_places.pop_back();
+    std::atomic_ref(impl_->used[it->second]).store(0);
+  }
+  const gw_neighbour_key key = neighbour_key(at);
+  gw_neighbour value = neighbour;
+  value.use = it->second;
+  if (bpf_map__update_elem(impl_->skeleton->maps.neighbours, &key, sizeof key, &value, sizeof value, BPF_ANY) == 0)
+    return {};
+  Error error = fail_errno(std::format("adding the neighbour {}", at.address)).error();
+  remove_neighbour(at);
+  return std::unexpected(std::move(error));
+}
+
+void Maps::remove_neighbour(const NeighbourAt& at) {
+  const auto it = impl_->places.find(at);
+  if (it == impl_->places.end()) return;
+  const gw_neighbour_key key = neighbour_key(at);
+  (void)bpf_map__delete_elem(impl_->skeleton->maps.neighbours, &key, sizeof key, 0);
+  impl_->free_places.push_back(it->second);
+  impl_->places.erase(it);
+}
+
+bool Maps::take_used(const NeighbourAt& at) {
+  const auto it = impl_->places.find(at);
+  return it != impl_->places.end() && std::atomic_ref(impl_->used[it->second]).exchange(0) != 0;
+}
+
 int Maps::events_fd() const { return ring_buffer__epoll_fd(impl_->ring); }
 
 void Maps::consume(const std::function<void(const UnknownSpi&)>& handler) {

@@ -53,6 +53,16 @@ struct FibArrays {
   std::span<gw_next_hop> next_hops;
 };
 
+/// Between the circuit and tunnels.
+enum class Transit : std::uint8_t { kClosed, kOpen };
+
+/// Whom packets are for on a clear port.
+struct NeighbourAt {
+  gw_side side = GW_SIDE_VNET;
+  IpAddress address;
+  friend auto operator<=>(const NeighbourAt&, const NeighbourAt&) = default;
+};
+
 struct MapSizes {
   std::size_t max_sas = 4096;
   FibSize fib;
@@ -77,6 +87,20 @@ class Maps {
   FibArrays fib() const;
   Counters wan_counters() const;
   Counters vnet_counters() const;
+  Counters circuit_counters() const;
+  Counters decrypted_counters() const;
+
+  void set_transit(Transit transit);
+  Transit transit() const;
+  /// What the driver of a clear port sends as XDP frames, and by which interface. None at first.
+  void set_frames(gw_side side, gw_xdp_frames frames);
+  Status set_out_port(gw_side side, int ifindex);
+
+  /// Adds or changes; gw_neighbour::use is ours. kLimit: the map is full, packets to it are the kernel's.
+  Status put_neighbour(const NeighbourAt& at, const gw_neighbour& neighbour);
+  void remove_neighbour(const NeighbourAt& at);
+  /// Whether packets went there, or would have, since the last question.
+  bool take_used(const NeighbourAt& at);
 
   /// Readable when events wait; consume() hands over each.
   int events_fd() const;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/fd.hpp"
+#include "ebpf/xdp/vlans.hpp"
 
 namespace gw::xdp {
 namespace {
@@ -78,10 +79,11 @@ VnetProgram::VnetProgram(VnetProgram&&) noexcept = default;
 VnetProgram& VnetProgram::operator=(VnetProgram&&) noexcept = default;
 VnetProgram::~VnetProgram() = default;
 
-Result<VnetProgram> VnetProgram::load(const Maps& maps) {
+Result<VnetProgram> VnetProgram::load(const Maps& maps, gw_side side) {
   auto impl = std::make_unique<Impl>();
   impl->skeleton = gw_vnet__open();
   if (!impl->skeleton) return fail_errno("opening the XDP program 'vnet'");
+  impl->skeleton->rodata->side = side;
   GW_TRY(maps.share_with(impl->skeleton->obj));
   if (gw_vnet__load(impl->skeleton) != 0) return fail_errno("loading the XDP program 'vnet'");
   return VnetProgram(std::move(impl));
@@ -96,12 +98,9 @@ void VnetProgram::set_mac(const std::array<std::uint8_t, 6>& mac) {
 
 void VnetProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data->max_packet = bytes; }
 
-void VnetProgram::set_vlans(std::span<const std::uint64_t> keys) {
-  auto& vlans = impl_->skeleton->bss->vlans;
-  const std::size_t n = std::min(keys.size(), std::size(vlans));
-  std::ranges::copy(keys.first(n), vlans);
-  std::fill(std::begin(vlans) + n, std::end(vlans), 0);
-}
+void VnetProgram::set_vlans(std::span<const std::uint64_t> keys) { write_vlans(impl_->skeleton->bss->vlans, keys); }
+
+void VnetProgram::set_tcx_behind() { impl_->skeleton->bss->tcx_behind = 1; }
 
 Status VnetProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);

@@ -1,4 +1,4 @@
-// The two XDP programs, loaded over the shared maps: links that detach when the object goes (also when the
+// The XDP programs, loaded over the shared maps: links that detach when the object goes (also when the
 // process dies), AF_XDP sockets by rx queue. Control thread.
 #pragma once
 
@@ -35,9 +35,10 @@ class WanProgram {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Of a clear port: the VNet's or the circuit's.
 class VnetProgram {
  public:
-  static Result<VnetProgram> load(const Maps& maps);
+  static Result<VnetProgram> load(const Maps& maps, gw_side side = GW_SIDE_VNET);
   VnetProgram(VnetProgram&&) noexcept;
   VnetProgram& operator=(VnetProgram&&) noexcept;
   ~VnetProgram();
@@ -49,6 +50,8 @@ class VnetProgram {
   void set_max_packet(std::uint32_t bytes);
   /// Keys of gw_vlan_key(), of two tags the outer one shifted by 32. What does not fit takes the slow way.
   void set_vlans(std::span<const std::uint64_t> keys);
+  /// A tcx program on the same interface gets what this one passes.
+  void set_tcx_behind();
   Status set_socket(std::uint32_t queue, int xsk_fd);
 
  private:

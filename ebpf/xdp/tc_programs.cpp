@@ -4,12 +4,14 @@
 #include <bpf/libbpf.h>
 #include <sys/socket.h>
 
+#include <decrypted_tc.skel.h>
 #include <nat_t_steering.skel.h>
 #include <tun_steering.skel.h>
 #include <vnet_tc.skel.h>
 #include <wan_tc.skel.h>
 
 #include "ebpf/abi/xdp.h"
+#include "ebpf/xdp/vlans.hpp"
 
 namespace gw::xdp {
 namespace {
@@ -72,10 +74,11 @@ VnetTcProgram::VnetTcProgram(VnetTcProgram&&) noexcept = default;
 VnetTcProgram& VnetTcProgram::operator=(VnetTcProgram&&) noexcept = default;
 VnetTcProgram::~VnetTcProgram() = default;
 
-Result<VnetTcProgram> VnetTcProgram::load(const Maps& maps) {
+Result<VnetTcProgram> VnetTcProgram::load(const Maps& maps, gw_side side) {
   auto impl = std::make_unique<Impl>();
   impl->skeleton = gw_vnet_tc__open();
   if (!impl->skeleton) return fail_errno("opening the tcx program 'vnet_tc'");
+  impl->skeleton->rodata->side = side;
   GW_TRY(maps.share_with(impl->skeleton->obj));
   if (gw_vnet_tc__load(impl->skeleton) != 0) return fail_errno("loading the tcx program 'vnet_tc'");
   return VnetTcProgram(std::move(impl));
@@ -90,6 +93,38 @@ void VnetTcProgram::set_data_device(int ifindex) {
   impl_->skeleton->bss->data_ifindex = static_cast<std::uint32_t>(ifindex);
 }
 void VnetTcProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data->max_packet = bytes; }
+
+void VnetTcProgram::set_vlans(std::span<const std::uint64_t> keys) { write_vlans(impl_->skeleton->bss->vlans, keys); }
+
+// --- decrypted_tc ----------------------------------------------------------------------------------------
+
+struct DecryptedTcProgram::Impl {
+  ~Impl() {
+    bpf_link__destroy(link);
+    gw_decrypted_tc__destroy(skeleton);
+  }
+  gw_decrypted_tc* skeleton = nullptr;
+  bpf_link* link = nullptr;
+};
+
+DecryptedTcProgram::DecryptedTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DecryptedTcProgram::DecryptedTcProgram(DecryptedTcProgram&&) noexcept = default;
+DecryptedTcProgram& DecryptedTcProgram::operator=(DecryptedTcProgram&&) noexcept = default;
+DecryptedTcProgram::~DecryptedTcProgram() = default;
+
+Result<DecryptedTcProgram> DecryptedTcProgram::load(const Maps& maps) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_decrypted_tc__open();
+  if (!impl->skeleton) return fail_errno("opening the tcx program 'decrypted_tc'");
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_decrypted_tc__load(impl->skeleton) != 0) return fail_errno("loading the tcx program 'decrypted_tc'");
+  return DecryptedTcProgram(std::move(impl));
+}
+
+Result<Attachment> DecryptedTcProgram::attach(int ifindex) {
+  return attach_tcx(impl_->skeleton->progs.gw_decrypted_tc, ifindex, impl_->link);
+}
+int DecryptedTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_decrypted_tc); }
 
 // --- nat_t_steering --------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "base/ip.hpp"
 #include "base/result.hpp"
@@ -30,24 +31,44 @@ class WanTcProgram {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Takes what is for tunnels from the vnet interface to the data TUN.
+/// Takes what is for tunnels from a clear interface (the VNet's or the circuit's) to a data TUN, and sends what is for
+/// neighbours.
 class VnetTcProgram {
  public:
-  static Result<VnetTcProgram> load(const Maps& maps);
+  static Result<VnetTcProgram> load(const Maps& maps, gw_side side = GW_SIDE_VNET);
   VnetTcProgram(VnetTcProgram&&) noexcept;
   VnetTcProgram& operator=(VnetTcProgram&&) noexcept;
   ~VnetTcProgram();
 
-  /// Interface index of the data TUN; before attach(). Until then all is the kernel's.
+  /// Interface index of the data TUN; before attach(). Until then packets for tunnels are the kernel's.
   void set_data_device(int ifindex);
   /// Larger ones are the kernel's.
   void set_max_packet(std::uint32_t bytes);
+  /// As VnetProgram's.
+  void set_vlans(std::span<const std::uint64_t> keys);
   Result<Attachment> attach(int ifindex);
   int program_fd() const;
 
  private:
   struct Impl;
   explicit VnetTcProgram(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// On a data TUN: decrypted packets leave for gateways of the VNet and the circuit.
+class DecryptedTcProgram {
+ public:
+  static Result<DecryptedTcProgram> load(const Maps& maps);
+  DecryptedTcProgram(DecryptedTcProgram&&) noexcept;
+  DecryptedTcProgram& operator=(DecryptedTcProgram&&) noexcept;
+  ~DecryptedTcProgram();
+
+  Result<Attachment> attach(int ifindex);
+  int program_fd() const;
+
+ private:
+  struct Impl;
+  explicit DecryptedTcProgram(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

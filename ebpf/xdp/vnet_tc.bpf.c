@@ -1,82 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-// tcx on a gso vnet port: packets for us whose destination is behind a tunnel go to the data TUN as they are,
-// superpackets whole. The mark says which tunnel (its slot), and by that which worker's queue (tun_steering.bpf.c).
-// The rest is the kernel's, VLAN-tagged packets too. The decision: fib.bpf.h.
+// tcx on a clear port (vnet, circuit): packets for us whose destination is behind a tunnel go to the port's data TUN
+// as they are, superpackets whole. The mark says which tunnel (its slot), and by that which worker's queue
+// (tun_steering.bpf.c). What is for a neighbour leaves by its port. The rest is the kernel's, other VLANs' packets too.
+// On an xsk port it works on what XDP passed: packets that its driver does not take as frames, gateways that have to be
+// resolved. The decision: forward.bpf.h.
 #include <linux/if_packet.h>
 #include <linux/in6.h>
 #include <linux/pkt_cls.h>
 
-#include "ebpf/xdp/fib.bpf.h"
-#include "ebpf/xdp/skb.bpf.h"
+#include "ebpf/xdp/skb_send.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
+const volatile __u32 side = GW_SIDE_VNET;  // enum gw_side of the port; set at load
 // Written by gw-fastpath before it attaches the program.
-__u32 data_ifindex;                    // of the data TUN
+__u32 data_ifindex;                    // of the data TUN; 0: packets for tunnels are the kernel's
 __u32 max_packet = GW_XDP_MAX_PACKET;  // that a worker has room for
 
-// Headers of a superpacket's segments at most: IPv6 and TCP with all options.
-#define GW_MAX_L3_HEADERS (40 + 60)
+static __always_inline int verdict(struct __sk_buff* skb, enum gw_xdp_counter counter, int action) {
+  gw_count_at(side, counter, gw_skb_packets(skb));
+  return action;
+}
+static __always_inline int to_kernel(struct __sk_buff* skb) { return verdict(skb, GW_XDP_PASSED, TC_ACT_OK); }
 
-static __always_inline int has_ports(__u8 protocol) {
-  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_DCCP || protocol == IPPROTO_SCTP ||
-         protocol == IPPROTO_UDPLITE;
+// The outermost tag is beside the packet, if the device or the kernel took it out; -1: not ours.
+static __always_inline int tags_of(struct __sk_buff* skb, const struct ethhdr* eth, int inside) {
+  const __be16* words = (const void*)eth + 2 * ETH_ALEN;
+  const int tags = inside + (skb->vlan_present ? 1 : 0);
+  if (tags == 0) return 0;
+  if (tags > GW_MAX_VLAN_TAGS) return -1;
+  __u64 key = 0;
+  if (skb->vlan_present) key = gw_vlan_key(bpf_ntohs((__be16)skb->vlan_proto), (__u16)skb->vlan_tci);
+  if (inside > 0) key = key << 32 | gw_vlan_key(bpf_ntohs(words[0]), bpf_ntohs(words[1]));
+  if (inside > 1) key = key << 32 | gw_vlan_key(bpf_ntohs(words[2]), bpf_ntohs(words[3]));
+  return gw_is_our_vlan(key) ? tags : -1;
 }
 
-// The same as esp::flow_hash, so that a flow's packets reach the worker that owns its tunnel. Where it differs
-// (extension headers), they are handed over.
-static __always_inline __u32 flow_hash(const struct gw_cursor* at_ip, const struct gw_cursor* behind, __be16 type_be) {
-  struct gw_cursor c = *at_ip;
-  __u64 h = 0;
-  __u8 protocol = 0;
-  int fragment = 0;
-  if (type_be == bpf_htons(ETH_P_IP)) {
-    if (!gw_has(&c, sizeof(struct iphdr))) return 0;
-    const struct iphdr* ip = c.pos;
-    protocol = ip->protocol;
-    h = gw_flow_mix(protocol, (__u64)bpf_ntohl(ip->saddr) << 32 | bpf_ntohl(ip->daddr));
-    fragment = (ip->frag_off & bpf_htons(GW_IPV4_MORE_FRAGMENTS | GW_IPV4_OFFSET_MASK)) != 0;
-  } else {
-    if (!gw_has(&c, sizeof(struct ipv6hdr))) return 0;
-    const struct ipv6hdr* ip = c.pos;
-    protocol = ip->nexthdr;
-    h = protocol;
-    const __be32* words[2] = {ip->saddr.s6_addr32, ip->daddr.s6_addr32};
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      h = gw_flow_mix(h, (__u64)bpf_ntohl(words[i][0]) << 32 | bpf_ntohl(words[i][1]));
-      h = gw_flow_mix(h, (__u64)bpf_ntohl(words[i][2]) << 32 | bpf_ntohl(words[i][3]));
-    }
-  }
-  if (fragment || !gw_has(behind, 4)) return gw_flow_fold(h);
-  const __be16* port = behind->pos;
-  if (has_ports(protocol)) h = gw_flow_mix(h, (__u64)bpf_ntohs(port[0]) << 16 | bpf_ntohs(port[1]));
-  // ICMP: type and code stand for both ports.
-  if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
-    h = gw_flow_mix(h, (__u64)bpf_ntohs(port[0]) << 16 | bpf_ntohs(port[0]));
-  return gw_flow_fold(h);
+static __always_inline int without_tags(struct __sk_buff* skb, int tags) {
+  if (tags > 0 && bpf_skb_vlan_pop(skb) != 0) return 0;
+  return tags < 2 || bpf_skb_vlan_pop(skb) == 0;
 }
 
-static __always_inline int to_kernel(struct __sk_buff* skb) {
-  gw_count(&vnet_counters, GW_XDP_PASSED, gw_skb_packets(skb));
-  return TC_ACT_OK;
+static __always_inline int into_tunnel(struct __sk_buff* skb, const struct gw_forwarding* way, int tags) {
+  if (!data_ifindex || way->longest > max_packet) return to_kernel(skb);
+  const __u32 slot = way->hop->bucket[way->hash % GW_NEXT_HOP_BUCKETS];
+  if (!without_tags(skb, tags)) return verdict(skb, GW_XDP_DROP_NO_SOCKET, TC_ACT_SHOT);
+  skb->mark = slot;
+  gw_count_at(side, GW_XDP_REDIRECTED, gw_skb_packets(skb));
+  return (int)bpf_redirect(data_ifindex, 0);
 }
 
 SEC("tcx/ingress")
 int gw_vnet_tc(struct __sk_buff* skb) {
-  if (skb->pkt_type != PACKET_HOST || skb->vlan_present || !data_ifindex) return to_kernel(skb);
+  if (skb->pkt_type != PACKET_HOST) return to_kernel(skb);
   gw_skb_pull_headers(skb);
   struct gw_cursor cursor = gw_cursor_of(skb, skb->len);
-  __be16 type_be = 0;
-  int tags = 0;
-  if (!gw_parse_ethernet(&cursor, &type_be, &tags) || tags > 0) return to_kernel(skb);
-  const struct gw_cursor at_ip = cursor;
+  struct gw_packet packet = {.side = side, .segment = skb->gso_size};
+  int inside = 0;
+  const struct ethhdr* eth = gw_parse_ethernet(&cursor, &packet.type_be, &inside);
+  if (!eth) return to_kernel(skb);
+  const int tags = tags_of(skb, eth, inside);
+  if (tags < 0) return to_kernel(skb);
+  __builtin_memcpy(packet.from, eth->h_source, ETH_ALEN);
   struct gw_forwarding way = {};
-  if (!gw_forward(&cursor, type_be, &way)) return to_kernel(skb);
-  __u32 largest = skb->gso_size ? skb->gso_size + GW_MAX_L3_HEADERS : way.length;
-  if (largest > max_packet) return to_kernel(skb);
-  __u32 bucket = flow_hash(&at_ip, &cursor, type_be) % GW_NEXT_HOP_BUCKETS;
-  skb->mark = way.hop->bucket[bucket];
-  gw_count(&vnet_counters, GW_XDP_REDIRECTED, gw_skb_packets(skb));
-  return (int)bpf_redirect(data_ifindex, 0);
+  switch (gw_forward(&cursor, &packet, &way)) {
+    case GW_WAY_DROP: return verdict(skb, way.why, TC_ACT_SHOT);
+    case GW_WAY_TUNNELS: return into_tunnel(skb, &way, tags);
+    case GW_WAY_NEIGHBOUR: {
+      const __u32 to = way.next.side;
+      if (!without_tags(skb, tags)) return verdict(skb, GW_XDP_DROP_NO_SOCKET, TC_ACT_SHOT);
+      const int action = gw_skb_send(skb, &way, packet.type_be);
+      return verdict(skb, action == TC_ACT_REDIRECT ? gw_forwarded_to(to) : GW_XDP_DROP_NO_SOCKET, action);
+    }
+    default: return to_kernel(skb);
+  }
 }

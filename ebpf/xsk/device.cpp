@@ -46,6 +46,13 @@ bool offers_zero_copy(int ifindex) {
   return bpf_xdp_query(ifindex, 0, &options) == 0 && (options.feature_flags & NETDEV_XDP_ACT_XSK_ZEROCOPY) != 0;
 }
 
+FramesSent frames_sent(int ifindex) {
+  LIBBPF_OPTS(bpf_xdp_query_opts, options);
+  if (bpf_xdp_query(ifindex, 0, &options) != 0 || (options.feature_flags & NETDEV_XDP_ACT_NDO_XMIT) == 0)
+    return FramesSent::kNone;
+  return (options.feature_flags & NETDEV_XDP_ACT_NDO_XMIT_SG) != 0 ? FramesSent::kPieces : FramesSent::kWhole;
+}
+
 CopyChoice choose_copy_mode(std::span<const PortOffer> ports) {
   std::string without;
   for (const PortOffer& port : ports) {

@@ -52,7 +52,7 @@ namespace {
 std::string render_circuit_forward(const GuardPorts& ports) {
   if (ports.circuit.empty()) return {};
   const std::string transit = std::format(
-      "    iifname {{ \"tun*\", \"gw-data\" }} oifname {{ \"{0}\", \"{0}.*\" }} accept\n"
+      "    iifname {{ \"tun*\", \"gw-circuit\" }} oifname {{ \"{0}\", \"{0}.*\" }} accept\n"
       "    iifname {{ \"{0}\", \"{0}.*\" }} oifname \"tun*\" accept\n",
       ports.circuit);
   return std::format(
@@ -62,7 +62,8 @@ std::string render_circuit_forward(const GuardPorts& ports) {
          (ports.transit == CircuitTransit::kOpen ? transit : std::string{}) +
          std::format(
              "    iifname {{ \"{0}\", \"{0}.*\" }} counter drop comment \"the circuit: to the VNet only\"\n"
-             "    oifname {{ \"{0}\", \"{0}.*\" }} counter drop comment \"to the circuit: from the VNet only\"\n",
+             "    oifname {{ \"{0}\", \"{0}.*\" }} counter drop comment \"to the circuit: from the VNet only\"\n"
+             "    iifname \"gw-circuit\" counter drop comment \"out of a tunnel, for the circuit only\"\n",
              ports.circuit);
 }
 

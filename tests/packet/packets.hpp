@@ -73,7 +73,13 @@ inline constexpr std::uint16_t kIpv6Type = 0x86dd;
 inline constexpr std::uint16_t kVlanType = 0x8100;
 inline constexpr std::uint16_t kVlanProviderType = 0x88a8;
 
-/// The verdict (XDP_*) of one run; -1 and a test failure if the kernel refuses to run it.
+/// The verdict (XDP_*) of one run, and the frame afterwards; -1 and a test failure if the kernel refuses to run it.
+struct XdpOutput {
+  int verdict = -1;
+  Bytes frame;
+};
+XdpOutput run_xdp(int program_fd, const Bytes& frame);
+/// The same of a program that is not to change it.
 int run(int program_fd, const Bytes& frame);
 
 /// The verdict (TC_ACT_*) of one run of a tcx program on a socket buffer, and what it marked.
@@ -86,6 +92,7 @@ struct SkbInput {
 struct SkbOutput {
   int verdict = -1;  // -1 and a test failure if the kernel refuses to run it
   std::uint32_t mark = 0;
+  Bytes frame;
 };
 /// What a test run takes at least: Ethernet and the IP header that its type promises.
 std::size_t shortest_skb(const Bytes& frame);

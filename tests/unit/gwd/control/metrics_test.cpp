@@ -83,7 +83,7 @@ TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
   ports.transit = CircuitTransit::kOpen;
   const std::string open = render_forward_guard(ports);
   EXPECT_THAT(open, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "tun*" accept)"));
-  EXPECT_THAT(open, HasSubstr(R"(iifname { "tun*", "gw-data" } oifname { "eth2", "eth2.*" } accept)"));
+  EXPECT_THAT(open, HasSubstr(R"(iifname { "tun*", "gw-circuit" } oifname { "eth2", "eth2.*" } accept)"));
   EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
 }
 

@@ -1,0 +1,67 @@
+// From one tunnel into another (site to site): decapsulated packets that the forwarding table sends through a tunnel
+// go on without the kernel. Those that want a router's judgement are its, as on the clear ports: TTL 1, options.
+#include "ebpf/esp/inner.hpp"
+#include "ebpf/worker/data_path.hpp"
+
+namespace gw::worker {
+namespace {
+
+bool is_special(const esp::Packet& p) {
+  constexpr std::uint8_t kHopByHop = 0;
+  const std::uint8_t* const h = p.data();
+  if (h[0] >> 4 == 4) return h[0] != 0x45 || h[8] <= 1;
+  return h[6] == kHopByHop || h[7] <= 1;
+}
+
+bool has_room(const esp::Packet& p, const FrameAddress frame) {
+  return frame != kBorrowed && p.offset >= esp::kMaxHeadroom && p.capacity - p.offset - p.length >= esp::kMaxTailroom;
+}
+
+Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6; }
+
+}  // namespace
+
+/// kAcross: the packet is in a frame with room around it, and its slot is that of the tunnel it goes into.
+DataPath::Delivered DataPath::forward_across(esp::Packet& p, Slot& s, gw_next_hop& hop) {
+  if (is_special(p)) {
+    write_to_tun(p, s);
+    return Delivered::kDone;
+  }
+  const Choice choice = choose_tunnel(p, hop);
+  gw_drop reason = choice.refused;
+  if (reason == GW_DROP_NONE && choice.tunnel == s.tunnel) reason = GW_DROP_HAIRPIN;
+  if (reason != GW_DROP_NONE) {
+    drop(reason, s);
+    return Delivered::kDone;
+  }
+  FrameAddress frame = s.frame;
+  if (!has_room(p, frame)) {
+    p.source = nullptr;  // has done its work
+    if (!to_frame(p, frame, family_of(p))) {
+      drop(GW_DROP_NO_FRAME, s);
+      return Delivered::kDone;
+    }
+    parts_.frames.give(s.frame);
+  }
+  count_in(s.tunnel, p.length);
+  p = {.base = p.base, .capacity = p.capacity, .offset = p.offset, .length = p.length};
+  s = {.frame = frame, .tunnel = choice.tunnel};
+  return Delivered::kAcross;
+}
+
+/// packets[i] belongs to slots_[i].
+void DataPath::send_across(std::span<esp::Packet> packets) {
+  std::size_t n = 0;
+  for (std::size_t i = 0; i < packets.size(); ++i) {
+    const TunnelSlot tunnel = slots_[i].tunnel;
+    if (const WorkerIndex owner = parts_.shared.owner(tunnel); owner != parts_.index) {
+      hand_over(owner, packets[i], {.frame = slots_[i].frame}, {.tunnel = tunnel, .way = Handover::Way::kOutbound});
+      continue;
+    }
+    packets[n] = packets[i];
+    slots_[n++] = slots_[i];
+  }
+  send_to_tunnels(packets.first(n));
+}
+
+}  // namespace gw::worker
