@@ -20,6 +20,7 @@ std::chrono::seconds milliseconds_at(const json::object& o, std::string_view key
 
 void read_peer(const json::object& o, Family family, PeerStatus& peer) {
   peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
+  peer.internal = peer.asn != 0 && peer.asn == number_at(o, "localAs");
   peer.state = text_at(o, "state");
   peer.uptime = milliseconds_at(o, "peerUptimeMsec");
   peer.messages_received = number_at(o, "msgRcvd");
@@ -52,10 +53,10 @@ bool ended_by_bfd(std::string_view reset, std::string_view reason) {
   return reset.contains("BFD") || (reset.contains("Notification") && reason.contains("BFD"));
 }
 
-std::string origin_of(const json::object& route, Direction direction) {
+std::string origin_of(const json::object& route, const PeerStatus& session, Direction direction) {
+  if (direction == Direction::kReceived) return session.internal ? "IBgp" : "EBgp";
   // What this gateway originates has no AS path before it leaves.
-  if (direction == Direction::kAdvertised && text_at(route, "path").empty()) return "Network";
-  return "EBgp";
+  return text_at(route, "path").empty() ? "Network" : "EBgp";
 }
 
 RouteRow to_row(const Prefix& network, const json::object& route, const PeerStatus& session, Direction direction) {
@@ -66,7 +67,7 @@ RouteRow to_row(const Prefix& network, const json::object& route, const PeerStat
   }
   row.local_address = session.local.is_unspecified() ? std::string() : session.local.to_string();
   row.source_peer = session.peer.to_string();
-  row.origin = origin_of(route, direction);
+  row.origin = origin_of(route, session, direction);
   row.as_path = text_at(route, "path");
   row.weight = static_cast<std::uint32_t>(number_at(route, "weight"));
   return row;

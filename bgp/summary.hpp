@@ -20,6 +20,7 @@ struct PeerStatus {
   IpAddress peer;
   IpAddress local;  // unspecified until `neighbors` was read
   std::uint32_t asn = 0;
+  bool internal = false;           // iBGP
   std::string state;               // "Established", "Idle", "Connect"...
   std::chrono::seconds uptime{0};  // of the session, or since it went down
   std::uint64_t received_v4 = 0;   // prefixes

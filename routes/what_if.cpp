@@ -18,7 +18,9 @@ struct SiteCount {
   std::size_t lost = 0;
 };
 
-bool announces_its_own(SourceKind kind) { return kind == SourceKind::kVpnTunnel || kind == SourceKind::kStaticSite; }
+bool announces_its_own(SourceKind kind) {
+  return kind == SourceKind::kVpnTunnel || kind == SourceKind::kBranchVnet || kind == SourceKind::kStaticSite;
+}
 
 MoveKind kind_of(const std::vector<Path>& from, const std::vector<Path>& to) {
   if (from.empty()) return MoveKind::kAppears;
@@ -45,6 +47,14 @@ WhatIf Rib::what_if(const Scenario& scenario) const {
     down[i] = std::ranges::contains(scenario.down, i) || std::ranges::contains(scenario.kinds_down, s.kind);
     prefix_rules[i] = importer.depends_on_prefix(s);
   }
+
+  // A circuit that is down is down for the other instance, too: what it tells of it goes as well.
+  const auto is_down = [&](const Slot& slot) {
+    const Source& source = *sources_[slot.source].source;
+    return down[slot.source] ||
+           (source.kind == SourceKind::kPartner && !scenario.kinds_down.empty() &&
+            std::ranges::contains(scenario.kinds_down, original_kind(source, *attributes_[slot.raw].attributes)));
+  };
 
   // Verdicts of the other policy for attributes, as set_policy() would keep them: by (attributes, source).
   std::map<std::pair<std::uint32_t, SourceId>, PathVerdict> known;
@@ -82,7 +92,7 @@ WhatIf Rib::what_if(const Scenario& scenario) const {
     const auto family = static_cast<std::size_t>(std::to_underlying(entry.prefix.family()));
     slots.clear();
     for (Slot slot : entry.all()) {
-      if (down[slot.source]) continue;
+      if (is_down(slot)) continue;
       if (other) judge_anew(entry.prefix, slot);
       if (!slot.refused()) ++after_count[slot.source][family];
       slots.push_back(slot);

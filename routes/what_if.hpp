@@ -17,7 +17,7 @@ namespace gw::routes {
 struct Scenario {
   PolicyPtr policy{};                    // null: the present one
   std::vector<SourceId> down{};          // these sessions are gone
-  std::vector<SourceKind> kinds_down{};  // kCircuit: the circuit is down
+  std::vector<SourceKind> kinds_down{};  // kCircuit: the circuit is down, here and at the other instance
   std::size_t most_moves = 1000;         // moves are counted all, but listed only so many
 };
 

@@ -90,6 +90,13 @@ TEST(Summary, RoutesInTheCloudsColumns) {
   EXPECT_EQ((*received)[1].local_address, "169.254.21.1");
   EXPECT_EQ((*received)[1].as_path, "65021 65022");
   EXPECT_EQ((*received)[1].origin, "EBgp");
+  PeerStatus other = session;
+  other.internal = true;
+  EXPECT_EQ(parse_routes(R"({"receivedRoutes":{"10.10.0.0/16":{"nextHop":"10.0.0.5","path":""}}})", other,
+                         Direction::kReceived)
+                ->at(0)
+                .origin,
+            "IBgp");
   const auto advertised = parse_routes(R"({"advertisedRoutes":{"2001:db8:10::/48":{"nextHopGlobal":"::","weight":32768,
       "path":""},"10.30.0.0/16":{"nextHop":"0.0.0.0","path":"65022"}}})",
                                        session, Direction::kAdvertised);

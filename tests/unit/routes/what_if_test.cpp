@@ -71,6 +71,20 @@ TEST_F(WhatIfTest, TheCircuitDown) {
   EXPECT_TRUE(what.cut_off.empty());
 }
 
+TEST_F(WhatIfTest, TheCircuitDownIsDownForTheOtherInstanceToo) {
+  const SourceId other =
+      rib.put_source({.kind = SourceKind::kPartner, .name = "instance:gw-b", .type = PeerType::kIbgp});
+  Attributes attributes;
+  attributes.as_path = AsPath::sequence({12076, 65021});
+  attributes.communities = {class_community(SourceKind::kCircuit)};
+  const Prefix prefix = net("10.20.0.0/16");
+  rib.announce(other, std::make_shared<const Attributes>(attributes), {&prefix, 1}, {});
+  const WhatIf what = rib.what_if({.kinds_down = {SourceKind::kCircuit}});
+  ASSERT_FALSE(what.moves.empty());
+  EXPECT_EQ(what.moves[0].prefix, prefix);
+  EXPECT_EQ(sources(what.moves[0].to), (Ids{paris1, paris2})) << "not the other instance's way by the same circuit";
+}
+
 TEST_F(WhatIfTest, APeerDownCutsOffWhatOnlyItReaches) {
   const WhatIf what = rib.what_if({.down = {berlin}});
   ASSERT_EQ(what.moves.size(), 1U);
