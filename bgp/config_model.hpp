@@ -72,6 +72,14 @@ Status validate(const BgpIntent& intent);
 Commands render(const BgpIntent& intent);
 /// What leads from `before` to `after`; an unchanged neighbour gets no command. Empty: nothing to do.
 Commands diff(const BgpIntent& before, const BgpIntent& after);
+/// Whether these commands make bgpd judge routes anew that it has.
+bool changes_import(const Commands& commands);
+/// bgpd 10.3 forgets a route that comes, goes or changes while it judges its routes anew: the route stays "unsorted" as
+/// it was, and neither a soft clear nor the same UPDATE again moves it (fixed upstream in June 2025, "Soft-reconfig
+/// should not completely stall bestpath processing"). These commands make it choose all best paths again; they change
+/// nothing.
+Commands choose_again(const BgpIntent& intent);
+
 /// bgpd's -f file; holds md5 secrets: write it 0640 frr:frr.
 Secret render_file(const BgpIntent& intent);
 

@@ -29,7 +29,9 @@ std::string printable(std::string_view text) {
 
 }  // namespace
 
-std::string community_text(std::uint32_t community) { return std::format("{}:{}", community >> 16, community & 0xffff); }
+std::string community_text(std::uint32_t community) {
+  return std::format("{}:{}", community >> 16, community & 0xffff);
+}
 
 std::string match_prefixes(Family family, std::string_view list) {
   return std::format("match {} address prefix-list {}", family == Family::kV4 ? "ip" : "ipv6", list);
@@ -61,8 +63,7 @@ void add_filter(RouteMap& map, unsigned first, const std::vector<routes::FilterL
 
 void add_no_default(RouteMap& map, unsigned sequence, Family family, PolicyObjects& objects) {
   const char* prefix = family == Family::kV4 ? "permit 0.0.0.0/0" : "permit ::/0";
-  map.add(RouteMap::Entry::kDeny, sequence,
-          {match_prefixes(family, objects.prefix_list("DEFAULT", family, {prefix}))});
+  map.add(RouteMap::Entry::kDeny, sequence, {match_prefixes(family, objects.prefix_list("DEFAULT", family, {prefix}))});
 }
 
 std::optional<std::vector<std::string>> rule_conditions(const routes::Rule& rule, Family family,

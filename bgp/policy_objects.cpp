@@ -28,41 +28,54 @@ std::vector<std::string> RouteMap::lines(std::string_view name) const {
   for (const Row& row : rows_) {
     out.push_back(
         std::format("route-map {} {} {}", name, row.entry == Entry::kPermit ? "permit" : "deny", row.sequence));
+    // No "exit": bgpd finds the next entry from here, and every exit ends a transaction of its own.
     out.insert(out.end(), row.lines.begin(), row.lines.end());
-    out.emplace_back("exit");
   }
   return out;
 }
 
-std::string PolicyObjects::list(std::string_view what, std::string_view keyword,
+std::vector<const PolicyObject*> PolicyObjects::in_order() const {
+  std::vector<const PolicyObject*> out;
+  for (const Rank rank : {Rank::kBgpList, Rank::kPrefixList, Rank::kRouteMap}) {
+    for (const auto& [name, made] : known_) {
+      if (made.rank == rank) out.push_back(&made.object);
+    }
+  }
+  return out;
+}
+
+std::string PolicyObjects::list(Rank rank, std::string_view what, std::string_view keyword,
                                 const std::vector<std::string>& entries) {
   std::string name = name_of(what, entries);
-  if (!known_.emplace(name, objects_.size()).second) return name;
-  PolicyObject& object = objects_.emplace_back(name, std::vector<std::string>{}, std::format("no {} {}", keyword, name));
+  const auto [made, fresh] = known_.try_emplace(name);
+  if (!fresh) return name;
+  made->second = {rank, {name, {}, std::format("no {} {}", keyword, name)}};
   // Numbered by us: bgpd adds an entry without a number once more when it is applied again.
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    object.lines.push_back(std::format("{} {} seq {} {}", keyword, name, 5 * (i + 1), entries[i]));
+    made->second.object.lines.push_back(std::format("{} {} seq {} {}", keyword, name, 5 * (i + 1), entries[i]));
   }
   return name;
 }
 
 std::string PolicyObjects::prefix_list(std::string_view what, Family family, const std::vector<std::string>& entries) {
   const bool v4 = family == Family::kV4;
-  return list(std::format("{}{}", what, v4 ? "" : "6"), v4 ? "ip prefix-list" : "ipv6 prefix-list", entries);
+  return list(Rank::kPrefixList, std::format("{}{}", what, v4 ? "" : "6"), v4 ? "ip prefix-list" : "ipv6 prefix-list",
+              entries);
 }
 
 std::string PolicyObjects::community_list(std::string_view what, const std::vector<std::string>& entries) {
-  return list(what, "bgp community-list standard", entries);
+  return list(Rank::kBgpList, what, "bgp community-list standard", entries);
 }
 
 std::string PolicyObjects::as_path_list(std::string_view what, std::string_view expression) {
-  return list(what, "bgp as-path access-list", {std::format("permit {}", expression)});
+  return list(Rank::kBgpList, what, "bgp as-path access-list", {std::format("permit {}", expression)});
 }
 
 std::string PolicyObjects::route_map(std::string_view what, const RouteMap& map) {
   std::string name = name_of(what, map.lines(what));
-  if (!known_.emplace(name, objects_.size()).second) return name;
-  objects_.emplace_back(name, map.lines(name), std::format("no route-map {}", name));
+  if (!known_.contains(name)) {
+    known_[name] = {Rank::kRouteMap, {name, map.lines(name), std::format("no route-map {}", name)}};
+  }
   return name;
 }
 

@@ -47,15 +47,21 @@ class PolicyObjects {
   std::string as_path_list(std::string_view what, std::string_view expression);
   std::string route_map(std::string_view what, const RouteMap& map);
 
-  /// Lists come before the route-maps that name them.
-  const std::vector<PolicyObject>& in_order() const { return objects_; }
+  /// Lists come before the route-maps that name them; those that bgpd commits at once come first of all, because they
+  /// end a transaction of the others.
+  std::vector<const PolicyObject*> in_order() const;
   bool contains(std::string_view name) const { return known_.contains(name); }
 
  private:
-  std::string list(std::string_view what, std::string_view keyword, const std::vector<std::string>& entries);
+  /// The order in which they are made.
+  enum class Rank : std::uint8_t { kBgpList, kPrefixList, kRouteMap };
+  struct Made {
+    Rank rank;
+    PolicyObject object;
+  };
+  std::string list(Rank rank, std::string_view what, std::string_view keyword, const std::vector<std::string>& entries);
 
-  std::vector<PolicyObject> objects_;
-  std::map<std::string, std::size_t, std::less<>> known_;
+  std::map<std::string, Made, std::less<>> known_;
 };
 
 }  // namespace gw::bgp

@@ -103,10 +103,10 @@ const SessionMaps& PolicyRender::maps_of(const routes::Policy& policy, const Ses
   for (const Family family : {Family::kV4, Family::kV6}) {
     const std::string suffix = family == Family::kV4 ? "" : "6";
     const std::string_view word = kind_word(subject.kind);
-    it->second.in[std::to_underlying(family)] = objects_.route_map(
-        std::format("{}-IN{}", word, suffix), import_map(policy, subject, family, objects_));
-    it->second.out[std::to_underlying(family)] = objects_.route_map(
-        std::format("{}-OUT{}", word, suffix), export_map(policy, subject, family, objects_));
+    it->second.in[std::to_underlying(family)] =
+        objects_.route_map(std::format("{}-IN{}", word, suffix), import_map(policy, subject, family, objects_));
+    it->second.out[std::to_underlying(family)] =
+        objects_.route_map(std::format("{}-OUT{}", word, suffix), export_map(policy, subject, family, objects_));
   }
   return it->second;
 }

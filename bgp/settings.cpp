@@ -91,8 +91,7 @@ void add_peer_policy(Builder& to, const PeerIntent& p, const routes::PeerPolicy&
     // At the limit the session goes down and is tried again after 5 minutes, or nothing but the log tells; from 80 % on
     // the log warns in any case.
     const bool warn = policy.at_limit == routes::LimitAction::kWarn;
-    to.value(block, "maximum-prefix",
-             std::format("{} 80 {}", policy.max_routes, warn ? "warning-only" : "restart 5"));
+    to.value(block, "maximum-prefix", std::format("{} 80 {}", policy.max_routes, warn ? "warning-only" : "restart 5"));
   }
 }
 
@@ -135,7 +134,8 @@ Settings group_settings(SourceKind kind, const SessionMaps& maps) {
     const Block block = block_of(family);
     to.fixed(block, "activate", {});
     to.fixed(block, "soft-reconfiguration inbound", {});  // BMP pre-policy needs it
-    if (kind == SourceKind::kPartner) to.fixed(block, "next-hop-self", {});
+    // Only the VNet's routers are told a next hop that is not this instance: the partner's own address.
+    if (kind != SourceKind::kVnet) to.fixed(block, "next-hop-self", {});
     // Sites of origin are our own business.
     to.add(block, "send-community", Command(std::format("no {} send-community extended", to.start())), {});
     const auto i = std::to_underlying(family);

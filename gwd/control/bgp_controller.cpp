@@ -95,6 +95,7 @@ asio::awaitable<void> BgpController::run() {
     Status done;
     if (!connected_) done = co_await open_session();
     if (done && applied_ != wanted_) done = co_await apply();
+    if (done) done = co_await choose_again();
     if (done) done = co_await read_sessions();
     if (done && sessions_read_) sessions_read_();
     if (done) done = co_await attend_bfd();
@@ -110,8 +111,18 @@ asio::awaitable<void> BgpController::run() {
     }
     last_reason.clear();
     const bool quiet = std::ranges::all_of(sessions_, [](const auto& entry) { return entry.second.established(); });
-    co_await wake_.sleep(quiet ? kPollQuiet : kPollBusy);
+    auto pause = quiet ? kPollQuiet : kPollBusy;
+    if (!choose_at_.empty())
+      pause = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(choose_at_.front() - clock_.now()),
+                         std::chrono::milliseconds(1), pause);
+    co_await wake_.sleep(pause);
   }
+}
+
+asio::awaitable<Status> BgpController::choose_again() {
+  if (choose_at_.empty() || clock_.now() < choose_at_.front()) co_return Status{};
+  choose_at_.erase(choose_at_.begin());
+  co_return co_await vty_.configure(bgp::choose_again(*applied_), kConfigureTimeout);
 }
 
 asio::awaitable<Status> BgpController::open_session() {
@@ -134,9 +145,14 @@ asio::awaitable<Status> BgpController::apply() {
   for (auto& command : whole ? bgp::render(*target) : bgp::diff(*applied_, *target))
     commands.push_back(std::move(command));
   const std::size_t count = commands.size();
+  const bool judges_anew = bgp::changes_import(commands);
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
   if (whole)
     if (const auto done = co_await remove_strangers(); !done) co_return done;
+  if (judges_anew) {
+    choose_at_.clear();
+    for (const auto after : kChooseAfter) choose_at_.push_back(clock_.now() + after);
+  }
   log::info("bgp", "{} commands applied, {} peers", count, target->peers.size());
   applied_ = target;
   co_return Status{};

@@ -3,6 +3,7 @@
 // the BFD of those whose peer answers it. Owner: Gateway; thread: control.
 #pragma once
 
+#include <array>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
@@ -35,6 +36,10 @@ class BgpController {
   static constexpr std::chrono::milliseconds kShowTimeout{5000};
   static constexpr std::chrono::milliseconds kConfigureTimeout{30'000};  // 500 tunnels take about 1 s
   static constexpr std::chrono::milliseconds kReconnectPause{100};
+  /// After another import policy, best paths are chosen again (bgp::choose_again): most tables are through by the first
+  /// time, a full one by the last.
+  static constexpr std::array<std::chrono::milliseconds, 3> kChooseAfter{
+      {std::chrono::milliseconds(500), std::chrono::milliseconds(5000), std::chrono::milliseconds(30'000)}};
   static constexpr std::chrono::milliseconds kPollBusy{500};  // a session is not established
   static constexpr std::chrono::milliseconds kPollQuiet{5000};
   /// The details (5 kB a neighbour) are read when a session changed its state, and this often.
@@ -71,6 +76,8 @@ class BgpController {
   boost::asio::awaitable<Status> open_session();
   boost::asio::awaitable<Status> apply();
   boost::asio::awaitable<Status> remove_strangers();
+  /// Some time after routes were judged anew.
+  boost::asio::awaitable<Status> choose_again();
   boost::asio::awaitable<Status> read_sessions();
   boost::asio::awaitable<Status> attend_bfd();
   Status write_config_file() const;
@@ -85,6 +92,7 @@ class BgpController {
   BgpIntentPtr applied_;
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   MonoTime next_details_{};
+  std::vector<MonoTime> choose_at_;  // sorted
   std::function<void()> sessions_read_;
   std::string version_;
   std::optional<WallTime> since_;

@@ -6,47 +6,18 @@
 #include <format>
 #include <iostream>
 #include <map>
-#include <optional>
 #include <sstream>
 #include <string>
 
 #include "routes/rib.hpp"
+#include "tests/support/route_words.hpp"
 
 namespace gw::routes {
 namespace {
 
-std::optional<std::uint32_t> number(const std::string& word) {
-  if (word == "-") return std::nullopt;
-  return static_cast<std::uint32_t>(std::stoul(word));
-}
-
-AsPath path(const std::string& text) {
-  std::vector<AsSegment> segments;
-  bool fresh = true;  // the next number begins a segment
-  AsSegment::Type type = AsSegment::Type::kSequence;
-  for (std::size_t at = 0; at < text.size();) {
-    if (text[at] == '{' || text[at] == '}') {
-      type = text[at] == '{' ? AsSegment::Type::kSet : AsSegment::Type::kSequence;
-      fresh = true;
-      ++at;
-    } else if (text[at] == ',' || text[at] == '-') {
-      ++at;
-    } else {
-      if (fresh) segments.push_back({type, {}});
-      fresh = false;
-      std::size_t used = 0;
-      segments.back().asns.push_back(static_cast<std::uint32_t>(std::stoul(text.substr(at), &used)));
-      at += used;
-    }
-  }
-  return AsPath(std::move(segments));
-}
-
-SourceKind kind(const std::string& word) {
-  if (word == "circuit") return SourceKind::kCircuit;
-  if (word == "partner") return SourceKind::kPartner;
-  return word == "vnet" ? SourceKind::kVnet : SourceKind::kVpnTunnel;
-}
+using words::kind;
+using words::number;
+using words::path;
 
 PeerType type(const std::string& word) {
   if (word == "local") return PeerType::kLocal;

@@ -29,118 +29,94 @@ using testing::Not;
 TEST(Render, Golden) {
   BgpIntent g = gateway();
   g.peers[0].md5 = Secret("hunter2");
-  EXPECT_EQ(joined(render(g)), R"(bgp route-map delay-timer 0
+  EXPECT_EQ(joined(render(g)), R"(XFRR_start_configuration
+bgp route-map delay-timer 0
+bgp community-list standard GW-GSHUT-fa34d30de3cd seq 5 permit graceful-shutdown
+bgp community-list standard GW-INTERNAL-2677cc6a0c7e seq 5 permit 65515:1200 65515:1201 65515:1202 65515:1203 65515:1204 65515:1205 65515:1206 65515:1207 65515:1208 65515:1209 65515:1210 65515:1211 65515:1212 65515:1213 65515:1214 65515:1215 65515:1216 65515:1217 65515:1218 65515:1219
+bgp community-list standard GW-ISOLATED-29598947e071 seq 5 permit 65515:1201 65515:1210
+bgp community-list standard GW-ISOLATED-29598947e071 seq 10 permit 65515:1202 65515:1210
 bgp as-path access-list GW-RESERVED-AS-d471ef927fbc seq 5 permit _(0|8074|8075|12076|23456|64496|64497|64498|64499|64500|64501|64502|64503|64504|64505|64506|64507|64508|64509|64510|64511|65515|65517|65518|65519|65520|65535|65536|65537|65538|65539|65540|65541|65542|65543|65544|65545|65546|65547|65548|65549|65550|65551|4294967295)_
+bgp community-list standard GW-TOLD-b7aa97af380d seq 5 permit 65515:1200
+bgp community-list standard GW-TOLD-b7aa97af380d seq 10 permit 65515:1201
+bgp community-list standard GW-TOLD-b7aa97af380d seq 15 permit 65515:1202
+bgp community-list standard GW-TOLD-b7aa97af380d seq 20 permit 65515:1204
+bgp community-list standard GW-TOLD-b7aa97af380d seq 25 permit 65515:1206
 ip prefix-list GW-DEFAULT-f4a054353e90 seq 5 permit 0.0.0.0/0
+ipv6 prefix-list GW-DEFAULT6-f3478f160a25 seq 5 permit ::/0
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 5 permit 0.0.0.0/8 le 32
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 10 permit 10.0.0.0/16 le 32
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 15 permit 127.0.0.0/8 le 32
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 20 permit 169.254.0.0/16 le 32
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 25 permit 224.0.0.0/4 le 32
 ip prefix-list GW-REFUSED-cea34b4fa548 seq 30 permit 240.0.0.0/4 le 32
-bgp community-list standard GW-INTERNAL-2677cc6a0c7e seq 5 permit 65515:1200 65515:1201 65515:1202 65515:1203 65515:1204 65515:1205 65515:1206 65515:1207 65515:1208 65515:1209 65515:1210 65515:1211 65515:1212 65515:1213 65515:1214 65515:1215 65515:1216 65515:1217 65515:1218 65515:1219
-bgp community-list standard GW-GSHUT-fa34d30de3cd seq 5 permit graceful-shutdown
-route-map GW-VPN-IN-131e70645b38 deny 10
-match as-path GW-RESERVED-AS-d471ef927fbc
-exit
-route-map GW-VPN-IN-131e70645b38 deny 20
-match ip address prefix-list GW-DEFAULT-f4a054353e90
-exit
-route-map GW-VPN-IN-131e70645b38 deny 30
-match ip address prefix-list GW-REFUSED-cea34b4fa548
-exit
-route-map GW-VPN-IN-131e70645b38 permit 60
-set comm-list GW-INTERNAL-2677cc6a0c7e delete
-set extcommunity none
-on-match next
-exit
-route-map GW-VPN-IN-131e70645b38 permit 70
-set weight 100
-set community 65515:1202 additive
-on-match next
-exit
-route-map GW-VPN-IN-131e70645b38 permit 60000
-match community GW-GSHUT-fa34d30de3cd
-set weight 0
-set local-preference 0
-on-match next
-exit
-route-map GW-VPN-IN-131e70645b38 permit 60010
-exit
-bgp community-list standard GW-TOLD-b7aa97af380d seq 5 permit 65515:1200
-bgp community-list standard GW-TOLD-b7aa97af380d seq 10 permit 65515:1201
-bgp community-list standard GW-TOLD-b7aa97af380d seq 15 permit 65515:1202
-bgp community-list standard GW-TOLD-b7aa97af380d seq 20 permit 65515:1204
-bgp community-list standard GW-TOLD-b7aa97af380d seq 25 permit 65515:1206
-bgp community-list standard GW-ISOLATED-29598947e071 seq 5 permit 65515:1201 65515:1210
-bgp community-list standard GW-ISOLATED-29598947e071 seq 10 permit 65515:1202 65515:1210
-route-map GW-VPN-OUT-5d669d72233b permit 10
-match community GW-TOLD-b7aa97af380d
-on-match goto 30
-exit
-route-map GW-VPN-OUT-5d669d72233b deny 20
-exit
-route-map GW-VPN-OUT-5d669d72233b deny 30
-match community GW-ISOLATED-29598947e071
-exit
-route-map GW-VPN-OUT-5d669d72233b deny 40
-match ip address prefix-list GW-DEFAULT-f4a054353e90
-exit
-route-map GW-VPN-OUT-5d669d72233b permit 60010
-set comm-list GW-INTERNAL-2677cc6a0c7e delete
-exit
-ipv6 prefix-list GW-DEFAULT6-f3478f160a25 seq 5 permit ::/0
 ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 5 permit ::/8 le 128
 ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 10 permit 2001:db8:10::/48 le 128
 ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 15 permit fe80::/10 le 128
 ipv6 prefix-list GW-REFUSED6-48378e4f2a17 seq 20 permit ff00::/8 le 128
-route-map GW-VPN-IN6-97722cc04257 deny 10
+route-map GW-NETWORK-77bc52fab452 permit 10
+set weight 32768
+set community 65515:1200
+route-map GW-VPN-IN-c5756facf482 deny 10
 match as-path GW-RESERVED-AS-d471ef927fbc
-exit
-route-map GW-VPN-IN6-97722cc04257 deny 20
-match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
-exit
-route-map GW-VPN-IN6-97722cc04257 deny 30
-match ipv6 address prefix-list GW-REFUSED6-48378e4f2a17
-exit
-route-map GW-VPN-IN6-97722cc04257 permit 60
+route-map GW-VPN-IN-c5756facf482 deny 20
+match ip address prefix-list GW-DEFAULT-f4a054353e90
+route-map GW-VPN-IN-c5756facf482 deny 30
+match ip address prefix-list GW-REFUSED-cea34b4fa548
+route-map GW-VPN-IN-c5756facf482 permit 60
 set comm-list GW-INTERNAL-2677cc6a0c7e delete
 set extcommunity none
 on-match next
-exit
-route-map GW-VPN-IN6-97722cc04257 permit 70
+route-map GW-VPN-IN-c5756facf482 permit 70
 set weight 100
 set community 65515:1202 additive
 on-match next
-exit
-route-map GW-VPN-IN6-97722cc04257 permit 60000
+route-map GW-VPN-IN-c5756facf482 permit 60000
 match community GW-GSHUT-fa34d30de3cd
 set weight 0
 set local-preference 0
 on-match next
-exit
-route-map GW-VPN-IN6-97722cc04257 permit 60010
+route-map GW-VPN-IN-c5756facf482 permit 60010
+route-map GW-VPN-IN6-d45badd00fc0 deny 10
+match as-path GW-RESERVED-AS-d471ef927fbc
+route-map GW-VPN-IN6-d45badd00fc0 deny 20
+match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
+route-map GW-VPN-IN6-d45badd00fc0 deny 30
+match ipv6 address prefix-list GW-REFUSED6-48378e4f2a17
+route-map GW-VPN-IN6-d45badd00fc0 permit 60
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
+set extcommunity none
+on-match next
+route-map GW-VPN-IN6-d45badd00fc0 permit 70
+set weight 100
+set community 65515:1202 additive
+on-match next
+route-map GW-VPN-IN6-d45badd00fc0 permit 60000
+match community GW-GSHUT-fa34d30de3cd
+set weight 0
+set local-preference 0
+on-match next
+route-map GW-VPN-IN6-d45badd00fc0 permit 60010
 set ipv6 next-hop local fe80::1
-exit
-route-map GW-VPN-OUT6-192c9ec8abc8 permit 10
+route-map GW-VPN-OUT-1761b7350a21 permit 10
 match community GW-TOLD-b7aa97af380d
 on-match goto 30
-exit
-route-map GW-VPN-OUT6-192c9ec8abc8 deny 20
-exit
-route-map GW-VPN-OUT6-192c9ec8abc8 deny 30
+route-map GW-VPN-OUT-1761b7350a21 deny 20
+route-map GW-VPN-OUT-1761b7350a21 deny 30
 match community GW-ISOLATED-29598947e071
-exit
-route-map GW-VPN-OUT6-192c9ec8abc8 deny 40
-match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
-exit
-route-map GW-VPN-OUT6-192c9ec8abc8 permit 60010
+route-map GW-VPN-OUT-1761b7350a21 deny 40
+match ip address prefix-list GW-DEFAULT-f4a054353e90
+route-map GW-VPN-OUT-1761b7350a21 permit 60010
 set comm-list GW-INTERNAL-2677cc6a0c7e delete
-exit
-route-map GW-NETWORK-45e0fbcec29e permit 10
-set weight 32768
-set community 65515:1200
-exit
+route-map GW-VPN-OUT6-cfb75163d424 permit 10
+match community GW-TOLD-b7aa97af380d
+on-match goto 30
+route-map GW-VPN-OUT6-cfb75163d424 deny 20
+route-map GW-VPN-OUT6-cfb75163d424 deny 30
+match community GW-ISOLATED-29598947e071
+route-map GW-VPN-OUT6-cfb75163d424 deny 40
+match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
+route-map GW-VPN-OUT6-cfb75163d424 permit 60010
+set comm-list GW-INTERNAL-2677cc6a0c7e delete
 router bgp 65515
 bgp log-neighbor-changes
 no bgp default ipv4-unicast
@@ -161,18 +137,20 @@ maximum-paths 8
 maximum-paths ibgp 8
 neighbor GW-TUNNELS activate
 neighbor GW-TUNNELS soft-reconfiguration inbound
+neighbor GW-TUNNELS next-hop-self
 no neighbor GW-TUNNELS send-community extended
-neighbor GW-TUNNELS route-map GW-VPN-IN-131e70645b38 in
-neighbor GW-TUNNELS route-map GW-VPN-OUT-5d669d72233b out
+neighbor GW-TUNNELS route-map GW-VPN-IN-c5756facf482 in
+neighbor GW-TUNNELS route-map GW-VPN-OUT-1761b7350a21 out
 exit-address-family
 address-family ipv6 unicast
 maximum-paths 8
 maximum-paths ibgp 8
 neighbor GW-TUNNELS activate
 neighbor GW-TUNNELS soft-reconfiguration inbound
+neighbor GW-TUNNELS next-hop-self
 no neighbor GW-TUNNELS send-community extended
-neighbor GW-TUNNELS route-map GW-VPN-IN6-97722cc04257 in
-neighbor GW-TUNNELS route-map GW-VPN-OUT6-192c9ec8abc8 out
+neighbor GW-TUNNELS route-map GW-VPN-IN6-d45badd00fc0 in
+neighbor GW-TUNNELS route-map GW-VPN-OUT6-cfb75163d424 out
 exit-address-family
 exit
 hostname gw-a
@@ -192,16 +170,17 @@ bmp monitor ipv4 unicast pre-policy
 bmp monitor ipv6 unicast pre-policy
 exit
 address-family ipv4 unicast
-network 10.0.0.0/16 route-map GW-NETWORK-45e0fbcec29e
+network 10.0.0.0/16 route-map GW-NETWORK-77bc52fab452
 neighbor 169.254.21.2 soo 65515:1341829536
 neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5
 exit-address-family
 address-family ipv6 unicast
-network 2001:db8:10::/48 route-map GW-NETWORK-45e0fbcec29e
+network 2001:db8:10::/48 route-map GW-NETWORK-77bc52fab452
 neighbor 169.254.21.2 soo 65515:1341829536
 neighbor 169.254.21.2 maximum-prefix 4000 80 restart 5
 exit-address-family
 exit
+XFRR_end_configuration
 )");
 }
 
@@ -230,6 +209,7 @@ TEST(Diff, ANewPeerStaysDownUntilItIsComplete) {
                   "address-family ipv6 unicast", "neighbor 169.254.21.6 soo 65515:1093807985",
                   "neighbor 169.254.21.6 maximum-prefix 4000 80 restart 5", "exit-address-family",
                   "no neighbor 169.254.21.6 shutdown", "exit"));
+  EXPECT_FALSE(changes_import(diff(gateway(), after)));
   EXPECT_THAT(printed(diff(after, gateway())), ElementsAre("router bgp 65515", "no neighbor 169.254.21.6", "exit"));
 }
 
@@ -239,7 +219,7 @@ TEST(Diff, TheLastOfItsKindTakesGroupAndPolicyAlong) {
   const auto commands = printed(diff(gateway(), after));
   EXPECT_THAT(std::vector(commands.begin(), commands.begin() + 4),
               ElementsAre("router bgp 65515", "no neighbor 169.254.21.2", "no neighbor GW-TUNNELS peer-group", "exit"));
-  for (auto it = commands.begin() + 4; it != commands.end(); ++it) {
+  for (auto it = commands.begin() + 5; it != commands.end() - 1; ++it) {
     EXPECT_TRUE(it->starts_with("no ") && it->contains(" GW-")) << *it;
   }
 }
@@ -281,14 +261,19 @@ TEST(Diff, PolicyMovesAtOnce) {
   const auto commands = printed(diff(gateway(), after));
   const auto router = std::ranges::find(commands, "router bgp 65515");
   const auto end = std::ranges::find(router, commands.end(), "exit");
+  EXPECT_EQ(commands.front(), "XFRR_start_configuration");
+  EXPECT_EQ(*(router - 1), "XFRR_end_configuration");
   EXPECT_TRUE(std::all_of(commands.begin(), router, [](const auto& c) { return !c.starts_with("no "); }));
+  // What is originated comes first: bgpd forgets what changes while it judges its routes anew.
   EXPECT_THAT(std::vector(router, end),
               ElementsAre("router bgp 65515", "address-family ipv4 unicast",
-                          MatchesRegex("neighbor GW-TUNNELS route-map GW-VPN-IN-[0-9a-f]+ in"),
-                          MatchesRegex("network 10.9.0.0/16 route-map GW-NETWORK-[0-9a-f]+"), "exit-address-family"));
-  EXPECT_TRUE(std::all_of(end + 1, commands.end(), [](const auto& c) { return c.starts_with("no "); }));
+                          MatchesRegex("network 10.9.0.0/16 route-map GW-NETWORK-[0-9a-f]+"),
+                          MatchesRegex("neighbor GW-TUNNELS route-map GW-VPN-IN-[0-9a-f]+ in"), "exit-address-family"));
   EXPECT_THAT(std::vector(end + 1, commands.end()),
-              ElementsAre(MatchesRegex("no route-map GW-VPN-IN-.*"), MatchesRegex("no ip prefix-list GW-REFUSED-.*")));
+              ElementsAre("XFRR_start_configuration", MatchesRegex("no route-map GW-VPN-IN-.*"),
+                          MatchesRegex("no ip prefix-list GW-REFUSED-.*"), "XFRR_end_configuration"));
+  EXPECT_TRUE(changes_import(diff(gateway(), after)));
+  EXPECT_THAT(printed(choose_again(after)), ElementsAre("router bgp 65515", "bgp bestpath compare-routerid", "exit"));
 }
 
 TEST(Diff, WhatIsSpecialAboutASiteIsItsNeighboursOwn) {
