@@ -407,4 +407,11 @@ std::vector<Prefix> Rib::prefixes() const {
   return out;
 }
 
+std::vector<Prefix> Rib::prefixes(SourceId source) const {
+  std::vector<Prefix> out;
+  out.reserve(sources_[source].entries.size());
+  for (const std::uint32_t id : sources_[source].entries) out.push_back(entries_[id].prefix);
+  return out;
+}
+
 }  // namespace gw::routes

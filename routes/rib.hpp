@@ -102,6 +102,8 @@ class Rib {
   std::optional<Prefix> longest_match(const IpAddress& address) const;
   /// All prefixes that have a route, refused ones included, sorted.
   std::vector<Prefix> prefixes() const;
+  /// Those that this source has a route to, in no order.
+  std::vector<Prefix> prefixes(SourceId source) const;
 
   SourceCount count(SourceId source) const { return sources_[source].count; }
   /// Prefixes known, including those that the next drain reports as gone.

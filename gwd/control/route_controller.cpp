@@ -112,7 +112,10 @@ void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelS
     rib_.withdraw_all(peer.source);
   }
   publish();
-  publish_all();
+  // Sets stay what they are; which of their tunnels are used does not.
+  for (const std::string& name : ways_.sources_of(tunnel_id))
+    if (const auto source = rib_.find_source(name))
+      for (const Prefix& prefix : rib_.prefixes(*source)) publish(prefix, rib_.published(prefix));
 }
 
 bool RouteController::has_carrier(const Peer& peer) const { return ways_.has_carrier(name_of(peer)); }

@@ -72,6 +72,12 @@ bool RouteForwarding::has_carrier(std::string_view source) const {
   return id == ids_.end() || !without_carrier_.contains(id->second);
 }
 
+std::vector<std::string> RouteForwarding::sources_of(std::uint32_t tunnel_id) const {
+  const auto it = std::ranges::find(ids_, tunnel_id, [](const auto& entry) { return entry.second; });
+  if (it == ids_.end()) return {};
+  return {it->first, std::string(kStaticPrefix) + it->first};
+}
+
 std::optional<std::uint32_t> RouteForwarding::tunnel_of(const routes::Source& source) const {
   std::string_view tunnel = source.name;
   if (source.kind == routes::SourceKind::kStaticSite) tunnel.remove_prefix(kStaticPrefix.size());

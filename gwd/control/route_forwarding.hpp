@@ -28,6 +28,9 @@ class RouteForwarding {
   /// A source that is not a tunnel always has one.
   bool has_carrier(std::string_view source) const;
 
+  /// Names of the sources whose routes lead into a tunnel.
+  std::vector<std::string> sources_of(std::uint32_t tunnel_id) const;
+
   /// Absent: nothing leads there. Tunnels without carrier are left out of a set that has others.
   std::optional<ForwardingEntry> entry(const Prefix& prefix, std::span<const routes::Path> paths,
                                        const routes::Rib& rib) const;

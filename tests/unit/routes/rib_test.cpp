@@ -176,6 +176,18 @@ TEST_F(RibTest, LongestMatchLeavesOutWhatPolicyRefused) {
   EXPECT_EQ(rib.longest_match(ip("192.0.2.1")), net("0.0.0.0/0"));
 }
 
+TEST_F(RibTest, PrefixesOfASource) {
+  const SourceId a = tunnel("a");
+  const SourceId b = tunnel("b", "169.254.21.6");
+  announce(a, "10.1.0.0/16");
+  announce(b, "10.1.0.0/16");
+  announce(b, "10.2.0.0/16");
+  EXPECT_EQ(rib.prefixes(a), std::vector{net("10.1.0.0/16")});
+  EXPECT_EQ(rib.prefixes(b).size(), 2U);
+  withdraw(b, "10.1.0.0/16");
+  EXPECT_EQ(rib.prefixes(b), std::vector{net("10.2.0.0/16")});
+}
+
 TEST_F(RibTest, APolicyChangeMovesOnlyWhatItTouches) {
   const SourceId a = tunnel("a");
   const SourceId b = tunnel("b", "169.254.21.6");
