@@ -20,6 +20,7 @@
 
 #include "base/log.hpp"
 #include "base/spawn.hpp"
+#include "base/spawn.hpp"
 
 namespace gw::bgp {
 

@@ -41,6 +41,18 @@ void add_tunnels(const Gateway& gateway, const fp::TunnelList& listed, api::Snap
   }
 }
 
+void add_differences(const Gateway& gateway, api::SnapshotRoutes& out) {
+  const auto& all = gateway.reconcile().differences();
+  out.set_differences_count(all.size());
+  for (const auto& [prefix, difference] : all) {
+    api::RouteDifference& d = *out.add_differences();
+    d.set_prefix(prefix.to_string());
+    d.set_where("frr");
+    d.set_what(bgp::to_string(difference.kind));
+    d.set_detail(ReconcileController::describe(difference));
+  }
+}
+
 void fill_settings(const config::BgpSettings& bgp, api::SnapshotSession& out) {
   out.set_bfd_wanted(bgp.bfd.has_value());
   out.set_keepalive_seconds(static_cast<std::uint32_t>(bgp.keepalive.count()));
@@ -110,6 +122,7 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   add_sessions(gateway, out);
   out.mutable_routes()->set_prefixes(gateway.routes().rib().size());
   out.mutable_routes()->set_forwarded(gateway.forwarding().route_count());
+  add_differences(gateway, *out.mutable_routes());
   co_return out;
 }
 

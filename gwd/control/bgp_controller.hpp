@@ -64,6 +64,10 @@ class BgpController {
   /// bgpd has taken the whole intent.
   bool in_sync() const { return connected_ && applied_ == wanted_; }
   const std::map<IpAddress, bgp::PeerStatus>& sessions() const { return sessions_; }
+  /// The output of one command, for whoever compares or heals.
+  boost::asio::awaitable<Result<std::string>> show(std::string command) {
+    return vty_.show(std::move(command), kShowTimeout);
+  }
   /// Rows of one session, read from bgpd now; both families.
   boost::asio::awaitable<Result<std::vector<bgp::RouteRow>>> routes(IpAddress peer, bgp::Direction direction);
   /// bgpd's own words, as it has them now: has passwords.

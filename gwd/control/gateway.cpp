@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
+#include <format>
 #include <memory>
 #include <utility>
 
@@ -55,8 +56,13 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       ike_(io, clock, paths_.vici),
       bfd_(io, clock, paths_.bgp.vty_dir),
       bgp_(io, clock, paths_.bgp, bfd_),
-      routes_(io, clock, forwarding_) {
-  forwarding_.on_tunnel_ready([this](std::uint32_t id) { configure_device(id); });
+      routes_(io, clock, forwarding_),
+      reconcile_(io, clock, paths_.bgp.vty_dir, bgp_, routes_) {
+  forwarding_.on_tunnel_ready([this](std::uint32_t id) {
+    reconcile_.forget_device(id);
+    configure_device(id);
+  });
+  routes_.on_route([this](const Prefix& prefix, const ForwardingEntry* entry) { reconcile_.set_route(prefix, entry); });
   bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
   bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
@@ -65,15 +71,18 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
 Status Gateway::start() {
   if (auto ok = routes_.listen(paths_.bmp_port); !ok)
     return std::unexpected(std::move(ok).error().with_context("BMP listener"));
+  if (auto ok = reconcile_.listen(); !ok) return std::unexpected(std::move(ok).error().with_context("FPM listener"));
   fastpath_.start();
   forwarding_.start();
   ike_.start();
   bfd_.start();
   bgp_.start();
+  reconcile_.start();
   return {};
 }
 
 void Gateway::stop() {
+  reconcile_.stop();
   routes_.stop();
   bgp_.stop();
   bfd_.stop();
@@ -116,6 +125,7 @@ void Gateway::apply(ModelPtr next) {
   for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
   apply_circuit(model);
   apply_vnet(model);
+  reconcile_.set_model(model);
   routes_.set_model(model);
   ike_.set_model(next);
   const auto intent = std::make_shared<const bgp::BgpIntent>(bgp_intent(model, routes_.bmp_port()));
@@ -222,6 +232,10 @@ std::vector<ComponentStatus> Gateway::components() const {
       {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), "", bgp_.since()}};
   if (bfd_.needed())
     all.push_back({"bfdd", bfd_.connected(), bfd_.connected() ? "" : std::string(kBfddAway), "", bfd_.since()});
+  all.push_back({"zebra", reconcile_.connected(),
+                 reconcile_.connected() ? std::format("{} routes", reconcile_.state().their_count())
+                                        : "its routes are not compared: " + reconcile_.trouble(),
+                 reconcile_.alarm(), reconcile_.since()});
   return all;
 }
 

@@ -21,6 +21,7 @@
 #include "gwd/control/ike_controller.hpp"
 #include "gwd/control/kernel_net.hpp"
 #include "gwd/control/model_ptr.hpp"
+#include "gwd/control/reconcile_controller.hpp"
 #include "gwd/control/route_controller.hpp"
 
 namespace gw::gwd {
@@ -66,6 +67,7 @@ class Gateway final : private FastpathListener {
   const BgpController& bgp() const { return bgp_; }
   const BfdController& bfd() const { return bfd_; }
   const RouteController& routes() const { return routes_; }
+  const ReconcileController& reconcile() const { return reconcile_; }
   const Forwarding& forwarding() const { return forwarding_; }
   const std::string& crypto_backend() const { return crypto_backend_; }
   std::vector<ComponentStatus> components() const;
@@ -98,6 +100,7 @@ class Gateway final : private FastpathListener {
   BfdController bfd_;
   BgpController bgp_;
   RouteController routes_;
+  ReconcileController reconcile_;
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
   std::vector<DeviceAddress> circuit_addresses_;

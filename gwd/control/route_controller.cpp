@@ -250,8 +250,26 @@ void RouteController::publish_all() {
   for (const Prefix& prefix : rib_.prefixes()) publish(prefix, rib_.published(prefix));
 }
 
+std::vector<IpAddress> RouteController::peers_of(const Prefix& prefix) const {
+  std::vector<IpAddress> out;
+  for (const routes::Path& path : rib_.paths(rib_.published(prefix)))
+    out.push_back(rib_.source(path.source).peer_address);
+  return out;
+}
+
+bool RouteController::is_stale(const Prefix& prefix) const {
+  return std::ranges::any_of(rib_.paths(rib_.published(prefix)),
+                             [this](const routes::Path& path) { return rib_.count(path.source).stale > 0; });
+}
+
 void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
-  if (auto entry = ways_.entry(prefix, rib_.paths(best), rib_))
+  const auto paths = rib_.paths(best);
+  auto entry = ways_.entry(prefix, paths, rib_);
+  if (decided_) {
+    const bool own = paths.empty() || rib_.source(paths.front().source).type == routes::PeerType::kLocal;
+    decided_(prefix, entry && !own ? &*entry : nullptr);
+  }
+  if (entry)
     forwarding_.set_route(prefix, std::move(*entry));
   else
     forwarding_.remove_route(prefix);

@@ -62,6 +62,14 @@ class RouteController {
   /// Told when a session came or went.
   void on_session_change(std::function<void()> callback) { session_changed_ = std::move(callback); }
 
+  /// Told of every decision: what a prefix is forwarded by because of BGP; nullptr: nothing, or what is the gateway's
+  /// own.
+  void on_route(std::function<void(const Prefix&, const ForwardingEntry*)> callback) { decided_ = std::move(callback); }
+  /// The BGP peers that a prefix's best routes come from.
+  std::vector<IpAddress> peers_of(const Prefix& prefix) const;
+  /// A source of its best routes is being waited for (RFC 4724): FRR may have let go of it already.
+  bool is_stale(const Prefix& prefix) const;
+
   /// A tunnel without carrier is left out of a best set that has others.
   void set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state);
   /// bgpd's view, to know whether everything has been learned after a start.
@@ -113,6 +121,7 @@ class RouteController {
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
   bool bmp_connected_ = false;
   std::function<void()> session_changed_;
+  std::function<void(const Prefix&, const ForwardingEntry*)> decided_;
   bool complete_ = false;
 };
 

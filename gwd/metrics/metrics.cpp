@@ -133,6 +133,8 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
   out.gauge({"vnet_address_prefix_count", "Prefixes of the VNet"}, {{"instance", instance}},
             static_cast<double>(snapshot.vnet_prefixes));
   out.gauge({"gw_routes", "Prefixes with a route"}, {{"instance", instance}}, static_cast<double>(snapshot.routes));
+  out.gauge({"gw_route_differences", "Prefixes that FRR would forward in another way, for a second or more"},
+            {{"instance", instance}}, static_cast<double>(snapshot.route_differences));
   out.gauge({"gw_config_revision", "Running revision of the configuration"}, {{"instance", instance}},
             snapshot.revision);
   for (const auto& component : snapshot.components)
@@ -161,6 +163,7 @@ boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request
   snapshot.revision = revision_();
   if (gateway_.model()) snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
   snapshot.routes = gateway_.routes().rib().size();
+  snapshot.route_differences = gateway_.reconcile().differences().size();
   snapshot.at = clock_.now();
   co_return HttpResponse{200, "text/plain; version=0.0.4", render_metrics(snapshot, meter_)};
 }

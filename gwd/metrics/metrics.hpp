@@ -25,6 +25,7 @@ struct MetricsSnapshot {
   std::uint32_t revision = 0;
   std::size_t vnet_prefixes = 0;
   std::size_t routes = 0;
+  std::size_t route_differences = 0;  // to FRR
   MonoTime at;
 };
 

@@ -130,9 +130,12 @@ def update(prefix: str, route: Route | None, next_hop: str) -> bytes:
 
 
 class Speaker:
-    """One session, opened by us; always reads what the router says, so that it never blocks."""
+    """One session, opened by us; always reads what the router says, so that it never blocks.
 
-    def __init__(self, namespace: str, address: str, router: str, asn: int, router_id: str):
+    capabilities: more of them, each with code and length.
+    """
+
+    def __init__(self, namespace: str, address: str, router: str, asn: int, router_id: str, capabilities: bytes = b""):
         self.address, self.asn, self.router_id = address, asn, router_id
         self.socket: socket.socket | None = None
         self.notification: bytes | None = None
@@ -141,7 +144,7 @@ class Speaker:
         self._in_namespace(namespace, router)
         four_bytes = struct.pack("!BBI", 65, 4, asn)
         multiprotocol = b"".join(struct.pack("!BBHBB", 1, 4, family, 0, 1) for family in (1, 2))
-        capabilities = four_bytes + multiprotocol
+        capabilities += four_bytes + multiprotocol
         parameters = struct.pack("!BB", 2, len(capabilities)) + capabilities
         self.send(message(OPEN, struct.pack("!BHH4sB", 4, asn if asn < 65536 else AS_TRANS, 180,
                                             socket.inet_aton(router_id), len(parameters)) + parameters))

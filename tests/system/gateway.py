@@ -146,7 +146,7 @@ class Gateway:
 
     def start_frr(self):
         """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
-        self.frr.start("zebra")
+        self.frr.start("zebra", "-M", "dplane_fpm_nl")  # its routes are compared with gwd's
         poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
         self.frr.start("bfdd")
         self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)

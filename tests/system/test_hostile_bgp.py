@@ -1,0 +1,263 @@
+"""A site's router that says what no router should (RFC 4271, 7606), floods, flaps, and other programs at gwd's sockets: nobody of
+ours ends, the other site loses no packet and no session, and when it is over everything is learned again."""
+import socket
+import struct
+import time
+
+import pytest
+
+from bgp_speaker import UPDATE, Route, Speaker, attribute, message, path_bytes, prefix_bytes, update
+from lab import Site, poll
+from world import World
+
+GOOD, HOSTILE = SITES = [Site(1), Site(2)]
+PREFIX = "10.77.0.0/16"
+LIMIT = 4000  # max_routes' default
+EXTENDED_MESSAGE = bytes([6, 0])  # RFC 8654
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World("test_hostile_bgp", SITES) as ready:
+        ready.offices[HOSTILE.name].router.process.stop()
+        yield ready
+
+
+@pytest.fixture(autouse=True)
+def others_notice_nothing(world):
+    """Around every test: the good site's session, its packets, and our programs."""
+    router = world.offices[GOOD.name].router
+    since = router.lasting_session()
+    pids = world.gateway.gwd.pid, world.gateway.fastpath_pid(), world.gateway.charon.process.pid
+    with world.probes.load(GOOD, rate=200) as load:
+        start = time.monotonic()
+        yield
+        time.sleep(max(0.2, 1 - (time.monotonic() - start)))
+    load.assert_no_loss()
+    assert (world.gateway.gwd.pid, world.gateway.fastpath_pid(), world.gateway.charon.process.pid) == pids
+    if not hasattr(world, "bgpd_was_ended"):
+        router.assert_uninterrupted_since(since)
+    del_quietly(world, "bgpd_was_ended")
+    assert router.established()
+
+
+def del_quietly(thing, name):
+    if hasattr(thing, name):
+        delattr(thing, name)
+
+
+def speaker(world, capabilities=b""):
+    """A session of the hostile site, established."""
+    end = time.monotonic() + 20
+    while True:  # bgpd may still be busy with the end of the session before
+        peer = Speaker(world.lab.ns[HOSTILE.name].name, HOSTILE.inner_site, HOSTILE.inner_gw, HOSTILE.asn,
+                       HOSTILE.inner_site, capabilities)
+        if peer.established.wait(1):
+            return peer
+        peer.close()
+        assert time.monotonic() < end, "the hostile site's session is not established"
+        time.sleep(0.2)
+
+
+def learned(world):
+    return {route["prefix"] for route in world.gateway.json("show", "routes")["routes"]
+            for c in route["candidates"] if c["source"].startswith(HOSTILE.name)}
+
+
+def announce(peer, prefixes):
+    route = Route((HOSTILE.asn,))
+    peer.send(b"".join(update(prefix, route, HOSTILE.inner_site) for prefix in prefixes))
+
+
+def assert_recovers(world):
+    """A well-behaved session of the same peer is believed again."""
+    peer = speaker(world)
+    announce(peer, [PREFIX])
+    poll(f"{PREFIX} is learned", lambda: PREFIX in learned(world), 10, 0.1)
+    peer.close()
+
+
+ORIGIN = attribute(0x40, 1, b"\0")
+PATH = attribute(0x40, 2, path_bytes((HOSTILE.asn,)))
+HOP = attribute(0x40, 3, socket.inet_aton(HOSTILE.inner_site))
+
+
+def raw(attributes, nlri=prefix_bytes(PREFIX), withdrawn=b"", length=None):
+    return message(UPDATE, struct.pack("!H", len(withdrawn)) + withdrawn
+                   + struct.pack("!H", len(attributes) if length is None else length) + attributes + nlri)
+
+
+def long_attribute(flags, code, value):
+    return struct.pack("!BBH", flags | 0x10, code, len(value)) + value
+
+
+# (what, message): each after a good announcement, in a session of its own.
+MESSAGES = {
+    "attributes-longer-than-the-message": raw(ORIGIN + PATH + HOP, length=2000),
+    "withdrawn-longer-than-the-message": message(UPDATE, b"\xff\xff" + ORIGIN),
+    "attribute-twice": raw(ORIGIN + ORIGIN + PATH + HOP),
+    "mp-reach-twice": raw(2 * attribute(0x80, 14, bytes([0, 2, 1, 16]) + bytes(16) + b"\0" + b"\x30" + bytes(6))),
+    "origin-unknown": raw(attribute(0x40, 1, b"\7") + PATH + HOP),
+    "origin-too-long": raw(attribute(0x40, 1, b"\0\0") + PATH + HOP),
+    "origin-optional": raw(attribute(0xC0, 1, b"\0") + PATH + HOP),
+    "no-origin": raw(PATH + HOP),
+    "no-path": raw(ORIGIN + HOP),
+    "no-next-hop": raw(ORIGIN + PATH),
+    "next-hop-of-3-bytes": raw(ORIGIN + PATH + attribute(0x40, 3, b"\1\2\3")),
+    "next-hop-multicast": raw(ORIGIN + PATH + attribute(0x40, 3, b"\xe0\0\0\1")),
+    "path-segment-beyond-the-attribute": raw(ORIGIN + attribute(0x40, 2, b"\2\x40\0\0\xfd\xfe") + HOP),
+    "path-segment-empty": raw(ORIGIN + attribute(0x40, 2, b"\2\0") + HOP),
+    "path-segment-of-unknown-type": raw(ORIGIN + attribute(0x40, 2, b"\x09\1\0\0\xfd\xfe") + HOP),
+    "path-with-as-0": raw(ORIGIN + attribute(0x40, 2, path_bytes((HOSTILE.asn, 0))) + HOP),
+    "unknown-well-known": raw(ORIGIN + PATH + HOP + attribute(0x40, 99, b"\1\2\3")),
+    "unknown-optional": raw(ORIGIN + PATH + HOP + attribute(0xC0, 250, bytes(200))),
+    "communities-of-5-bytes": raw(ORIGIN + PATH + HOP + attribute(0xC0, 8, bytes(5))),
+    "communities-large-of-7-bytes": raw(ORIGIN + PATH + HOP + attribute(0xC0, 32, bytes(7))),
+    "communities-extended-of-9-bytes": raw(ORIGIN + PATH + HOP + attribute(0xC0, 16, bytes(9))),
+    "med-of-2-bytes": raw(ORIGIN + PATH + HOP + attribute(0x80, 4, b"\0\1")),
+    "aggregator-of-3-bytes": raw(ORIGIN + PATH + HOP + attribute(0xC0, 7, b"\0\0\1")),
+    "local-preference-on-ebgp": raw(ORIGIN + PATH + HOP + attribute(0x40, 5, b"\xff\xff\xff\xff")),
+    "originator-on-ebgp": raw(ORIGIN + PATH + HOP + attribute(0x80, 9, b"\1\2\3\4") + attribute(0x80, 10, bytes(4))),
+    "prefix-of-33-bits": raw(ORIGIN + PATH + HOP, nlri=b"\x21" + bytes(5)),
+    "prefix-of-255-bits": raw(ORIGIN + PATH + HOP, nlri=b"\xff"),
+    "prefix-cut-short": raw(ORIGIN + PATH + HOP, nlri=b"\x18\x0a"),
+    "mp-reach-garbage": raw(ORIGIN + PATH + attribute(0x80, 14, b"\0\2\1\xff\0")),
+    "mp-reach-of-unknown-family": raw(ORIGIN + PATH + attribute(0x80, 14, b"\x40\4\x47\4" + bytes(20))),
+    "mp-unreach-garbage": raw(attribute(0x80, 15, b"\0\2\1\x81\0"), nlri=b""),
+    "path-of-1000": raw(ORIGIN + long_attribute(0x40, 2, 4 * (b"\2\xfa" + 250 * struct.pack("!I", 65001))) + HOP),
+    "header-without-marker": b"\0" * 16 + struct.pack("!HB", 23, UPDATE) + bytes(4),
+    "header-shorter-than-itself": b"\xff" * 16 + struct.pack("!HB", 7, UPDATE),
+    "header-of-64-KB": b"\xff" * 16 + struct.pack("!HB", 65535, UPDATE) + bytes(3000),
+    "message-of-unknown-type": message(99, b"nonsense"),
+    "noise": bytes(range(256)) * 16,
+}
+
+
+@pytest.mark.parametrize("what", MESSAGES)
+def test_a_message_that_is_wrong(world, what):
+    peer = speaker(world)
+    announce(peer, ["10.78.0.0/16"])
+    peer.send(MESSAGES[what])
+    time.sleep(0.3)
+    assert world.gateway.answers()
+    peer.close()
+
+
+def test_after_all_of_it_the_peer_is_believed_again(world):
+    assert_recovers(world)
+
+
+@pytest.mark.parametrize("attribute_code", [2, 8, 250], ids=["path", "communities", "unknown"])
+def test_attributes_of_64_kilobytes(world, attribute_code):
+    """With RFC 8654's long messages. bgpd 10.3's BMP may abort on them (frr-findings): then it is started again, and all is
+    learned anew without a lost packet."""
+    size = 64000
+    value = {2: b"".join(b"\2\xff" + 255 * struct.pack("!I", 65001) for _ in range(size // 1022)),
+             8: struct.pack("!I", 0xFDE90001) * (size // 4), 250: bytes(size)}[attribute_code]
+    flags = 0x40 if attribute_code == 2 else 0xC0
+    attributes = ORIGIN + HOP + long_attribute(flags, attribute_code, value) + (PATH if attribute_code != 2 else b"")
+    pid = world.gateway.bgpd().pid
+    peer = speaker(world, EXTENDED_MESSAGE)
+    peer.send(raw(attributes))
+    time.sleep(1)
+    if world.gateway.bgpd().pid != pid:
+        world.bgpd_was_ended = True
+    peer.close()
+    world.wait_up(GOOD)
+    assert_recovers(world)
+
+
+def test_a_flood_of_prefixes_ends_at_the_limit(world):
+    peer = speaker(world)
+    announce(peer, [f"10.{128 + n // 256}.{n % 256}.0/24" for n in range(LIMIT + 500)])
+    poll("the session is ended at its limit", lambda: not world.gateway.bgp_established(HOSTILE), 15, 0.2)
+    assert "refix" in (peer.notification or b"").hex() or peer.notification[:2] == b"\x06\x01", peer.notification
+    row = next(p for p in world.gateway.json("show", "bgp")["peers"] if p["neighbor"] == HOSTILE.inner_site)
+    assert row["state"] != "Established"
+    poll("its routes are gone", lambda: not learned(world), 10, 0.2)
+    peer.close()
+    # Until bgpd would try again by itself (5 minutes) an operator lets it in again.
+    world.gateway.frr.vtysh(f"clear bgp {HOSTILE.inner_site}")
+    assert_recovers(world)
+
+
+def test_a_session_that_flaps(world):
+    for n in range(15):
+        peer = speaker(world)
+        announce(peer, [f"10.77.{m}.0/24" for m in range(n * 10 + 10)])
+        peer.close()
+    assert_recovers(world)
+    poll("of the flapping nothing is left", lambda: learned(world) <= {PREFIX}, 10, 0.2)
+
+
+def test_bgpd_aborts_in_the_middle(world):
+    """A dump of 3,000 routes is under way; graceful restart keeps what was, and everything is there afterwards."""
+    prefixes = {f"10.{128 + n // 256}.{n % 256}.0/24" for n in range(3000)}
+    peer = speaker(world)
+    announce(peer, sorted(prefixes)[:1500])
+    world.bgpd_was_ended = True
+    bgpd = world.gateway.bgpd()
+    pid = bgpd.pid
+    bgpd.signal(6)  # SIGABRT
+    bgpd.wait_restarted(pid)
+    peer.close()
+    world.wait_up(GOOD)
+    again = speaker(world)
+    announce(again, sorted(prefixes))
+    poll(f"all are learned (now: {len(learned(world))})", lambda: learned(world) == prefixes, 20, 0.3)
+    again.close()
+
+
+def bmp_port(world):
+    out = world.gateway.ns.run("ss", "-Hltnp")
+    return next(int(line.split()[3].rsplit(":", 1)[1]) for line in out.splitlines()
+                if '"gwd"' in line and line.split()[3].startswith("127.0.0.1:") and ":9620 " not in line)
+
+
+CLIENT = """
+import os, socket, sys, time
+os.setuid(int(sys.argv[1]))
+s = socket.create_connection(("127.0.0.1", int(sys.argv[2])), 5)
+try:
+    s.sendall(bytes.fromhex(sys.argv[3]))
+    s.settimeout(3)
+    print("open" if s.recv(1) else "closed")
+except (ConnectionError, BrokenPipeError):
+    print("closed")
+except TimeoutError:
+    print("open")
+"""
+NOBODY, ROOT = 65534, 0
+WITHDRAWAL = bytes.fromhex("03000000060403000000ff00")  # an initiation, then a message that ends in the middle
+
+
+def say(world, user, data):
+    return world.gateway.ns.run("python3", "-c", CLIENT, user, bmp_port(world), data.hex()).strip()
+
+
+@pytest.mark.parametrize("data", [b"", WITHDRAWAL, bytes(range(256)) * 40], ids=["nothing", "half-a-message", "noise"])
+def test_other_users_cannot_speak_bmp(world, data):
+    """They would tell gwd routes, or push bgpd's stream aside."""
+    before = world.gateway.gwd.log.read_text().count("BMP stream ended")
+    assert say(world, NOBODY, data) == "closed"
+    assert world.gateway.gwd.log.read_text().count("BMP stream ended") == before
+
+
+@pytest.mark.parametrize("data", [WITHDRAWAL, bytes(range(256)) * 40, bytes.fromhex("03ffffffff00")],
+                         ids=["half-a-message", "noise", "too-long"])
+def test_a_malformed_stream_is_ended_and_bgpd_comes_back(world, data):
+    """Root may: what it says is checked all the same."""
+    peer = speaker(world)
+    announce(peer, [PREFIX])
+    poll(f"{PREFIX} is learned", lambda: PREFIX in learned(world), 10, 0.1)
+    say(world, ROOT, data)
+    poll("bgpd's stream is back", lambda: "bgpd's BMP stream is there" in world.gateway.gwd.log.read_text().splitlines()[-1]
+         or world.gateway.bgp_established(GOOD), 10, 0.2)
+    announce(peer, ["10.79.0.0/16"])
+    poll("a new route is learned", lambda: {PREFIX, "10.79.0.0/16"} <= learned(world), 15, 0.2)
+    peer.close()
+
+
+def test_gwd_was_never_started_anew(world):
+    assert world.gateway.gwd.starts == 1
+    assert "ERROR: AddressSanitizer" not in world.gateway.gwd.log.read_text()
