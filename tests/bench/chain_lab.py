@@ -189,6 +189,31 @@ class WireguardGo:
             self.chain.end(process)
 
 
+class UserSpaceCopy:
+    """socat carries packets between a TUN device and UDP, unencrypted: what two wake-ups of a process cost by themselves."""
+    name = "socat, no encryption"
+    PORT = 7070
+
+    def __init__(self, chain):
+        self.chain, self.processes = chain, []
+
+    def __enter__(self):
+        for namespace, other in (("cgA", "cgB"), ("cgB", "cgA")):
+            device = f"copy{SIDE[namespace]}"
+            self.processes.append(self.chain.start(
+                namespace, "socat", f"TUN,tun-name={device},tun-type=tun,iff-no-pi,iff-up",
+                f"UDP-DATAGRAM:{WAN[other]}:{self.PORT},bind={WAN[namespace]}:{self.PORT}"))
+            until("socat makes its device", lambda: device in run("ip", "-n", namespace, "-br", "link"))
+            run("ip", "-n", namespace, "link", "set", device, "up", "mtu", "1400")
+            run("ip", "-n", namespace, "route", "add", f"{NET[namespace][1]}/24", "dev", device)
+        self.chain.wait_connected()
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            self.chain.end(process)
+
+
 class Gateways:
     """Two gw-fastpath processes, fed over the RPC as charon and gwd would."""
     name = "gw-fastpath"

@@ -1,5 +1,6 @@
 """latency-p50, latency-p99: how much later a packet arrives through two gateways than through plain forwarding, at
-10 % of the packets that the gateways carry, ports chosen automatically (chain_lab.py). Systems take turns.
+10 % of the packets that the gateways carry, ports chosen automatically (chain_lab.py). Systems take turns; a third one
+shows what two processes cost that only copy.
 """
 import functools
 import pathlib
@@ -7,7 +8,7 @@ import statistics
 import subprocess
 import sys
 
-from chain_lab import HOST_B, Chain, ChainError, Gateways, Routing, inside, run, until
+from chain_lab import HOST_B, Chain, ChainError, Gateways, Routing, UserSpaceCopy, inside, run, until
 
 PROBE = pathlib.Path(__file__).with_name("latency_probe.py")
 PORT, RATE, SECONDS = 7007, 1000, 4
@@ -50,7 +51,7 @@ def measure():
     with Chain() as chain, Gateways(chain):
         load = LOAD * chain.udp_packets(PAYLOAD, CAPACITY_OFFERED, streams=FLOWS)
     for _ in range(REPEATS):
-        for system in (Routing, Gateways):
+        for system in (Routing, UserSpaceCopy, Gateways):
             with Chain() as chain, system(chain):
                 times = one_way(chain, load)
             for q in (0.5, 0.99):
@@ -62,11 +63,13 @@ def added(q):
     found, load = measure()
     ours, plain = found[q, Gateways.name], found[q, Routing.name]
     differences = sorted(a - b for a, b in zip(ours, plain))
+    copied = statistics.median(a - b for a, b in zip(found[q, UserSpaceCopy.name], plain))
     middle = statistics.median(differences)
     return {"value": middle, "unit": "us", "reference": "plain forwarding, the same packets",
             "reference_value": statistics.median(plain), "ratio": 0.0, "runs": REPEATS,
             "spread": (differences[-1] - differences[0]) / max(abs(middle), 1.0),
-            "note": f"through both gateways, with {load:,.0f} packets of {PAYLOAD} B a second in {FLOWS} flows."}
+            "note": f"through both gateways, with {load:,.0f} packets of {PAYLOAD} B a second in {FLOWS} flows. Two "
+                    f"processes that only copy between TUN and UDP ({UserSpaceCopy.name}) add {copied:.1f} us."}
 
 
 BENCHMARKS = {
