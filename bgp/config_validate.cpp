@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <format>
 #include <iterator>
+#include <map>
 #include <set>
 
 #include "bgp/config_model.hpp"
+#include "bgp/policy_maps.hpp"
+#include "bgp/policy_render.hpp"
 
 namespace gw::bgp {
 namespace {
@@ -80,6 +83,41 @@ Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view
   return check_timers(p, field);
 }
 
+constexpr unsigned kMaxPrepends = 10;  // of bgpd's "prepend last-as"
+
+Status check_rules(const std::vector<routes::Rule>& rules, std::string_view field) {
+  if (rules.size() > kMaxRules) return fail_field(std::string(field), std::format("at most {} rules", kMaxRules));
+  for (std::size_t i = 0; i < rules.size(); ++i) {
+    const auto fault = [&](std::string_view part, std::string what) {
+      return fail_field(std::format("{}[{}].{}", field, i, part), std::move(what));
+    };
+    const routes::Set& set = rules[i].set;
+    const auto ours = [](std::uint32_t community) { return routes::is_internal_community(community); };
+    constexpr std::string_view kOurs = "65515:1200 to 65515:1219 are the gateway's own";
+    if (rules[i].match.community && ours(*rules[i].match.community)) {
+      return fault("match.community", std::string(kOurs));
+    }
+    if (std::ranges::any_of(set.add_communities, ours)) return fault("set.add_communities", std::string(kOurs));
+    if (set.prepend > kMaxPrepends) return fault("set.prepend", std::format("at most {}", kMaxPrepends));
+  }
+  return {};
+}
+
+/// bgpd keeps a site's routes from its other sessions by a number that is made of its name.
+Status check_sites(const BgpIntent& intent) {
+  std::map<std::string, std::string_view> names;
+  for (std::size_t i = 0; i < intent.peers.size(); ++i) {
+    const std::string& site = intent.peers[i].site;
+    if (site.empty()) continue;
+    const auto [it, fresh] = names.try_emplace(site_of_origin(site), site);
+    if (!fresh && it->second != site) {
+      return fail_field(std::format("peers[{}].site", i),
+                        std::format("'{}' and '{}' cannot be told apart in BGP: rename one of them", it->second, site));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status validate(const BgpIntent& intent) {
@@ -96,6 +134,9 @@ Status validate(const BgpIntent& intent) {
   if (const std::uint32_t asn = intent.policy->safe.gateway_asn; asn != intent.asn) {
     return fail_field("policy.safe.gateway_asn", std::format("{} is not the gateway's {}", asn, intent.asn));
   }
+  GW_TRY(check_rules(intent.policy->import_rules, "policy.import_rules"));
+  GW_TRY(check_rules(intent.policy->export_rules, "policy.export_rules"));
+  GW_TRY(check_sites(intent));
   std::set<IpAddress> seen;
   for (std::size_t i = 0; i < intent.peers.size(); ++i) {
     const std::string field = std::format("peers[{}]", i);

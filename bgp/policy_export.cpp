@@ -75,11 +75,12 @@ std::vector<std::string> set_lines(const routes::Set& set, const routes::Policy&
 }
 
 void add_rules(RouteMap& map, const routes::Policy& policy, const Subject& to, Family family, PolicyObjects& objects) {
+  unsigned sequence = kFirstRule;
   for (const std::size_t index : to.export_rules) {
     const routes::Rule& rule = policy.export_rules[index];
     auto lines = rule_conditions(rule, family, objects);
     if (!lines) continue;
-    const auto sequence = static_cast<unsigned>(kFirstRule + index * kRuleStep);
+    sequence += kRuleStep;
     if (rule.action == routes::Action::kRefuse) {
       map.add(Entry::kDeny, sequence, std::move(*lines));
       continue;

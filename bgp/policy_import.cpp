@@ -108,11 +108,12 @@ RouteMap import_map(const routes::Policy& policy, const Subject& subject, Family
   else
     add_class(map, policy, subject, objects);
   // [5]
+  unsigned sequence = kFirstRule;
   for (const std::size_t index : subject.import_rules) {
     const routes::Rule& rule = policy.import_rules[index];
     auto lines = rule_conditions(rule, family, objects);
     if (!lines) continue;
-    const auto sequence = static_cast<unsigned>(kFirstRule + index * kRuleStep);
+    sequence += kRuleStep;
     if (rule.action == routes::Action::kRefuse) {
       map.add(Entry::kDeny, sequence, std::move(*lines));
       continue;

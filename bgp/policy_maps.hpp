@@ -25,12 +25,13 @@ struct Subject {
 RouteMap import_map(const routes::Policy& policy, const Subject& subject, Family family, PolicyObjects& objects);
 RouteMap export_map(const routes::Policy& policy, const Subject& subject, Family family, PolicyObjects& objects);
 
-// What both have.
+// What both have. Rules are numbered in each route-map from the beginning: one that is none of a session's business
+// does not change that session's route-map.
 inline constexpr unsigned kFirstRule = 1000;
 inline constexpr unsigned kRuleStep = 10;
 inline constexpr unsigned kAfterRules = 60000;
 /// Rules of one direction for which there are numbers.
-inline constexpr std::size_t kMaxRules = (kAfterRules - kFirstRule) / kRuleStep;
+inline constexpr std::size_t kMaxRules = (kAfterRules - kFirstRule) / kRuleStep - 1;
 
 std::string community_text(std::uint32_t community);
 std::string match_prefixes(Family family, std::string_view list);

@@ -149,13 +149,15 @@ bool Sender::send_singly(std::size_t message) {
   for (std::size_t i = first; i < first + count; ++i) {
     m.msg_iov = &parts_[i];
     m.msg_iovlen = 1;
-    if (::sendmsg(fds_[message], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) packets_[i].lost = net::drop_for_send_error(errno);
+    if (::sendmsg(fds_[message], &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+      packets_[i].lost = net::drop_for_send_error(errno);
   }
   return true;
 }
 
 void Sender::lose(std::size_t message, int error) {
-  for (std::size_t i = first_[message]; i < first_[message + 1]; ++i) packets_[i].lost = net::drop_for_send_error(error);
+  for (std::size_t i = first_[message]; i < first_[message + 1]; ++i)
+    packets_[i].lost = net::drop_for_send_error(error);
 }
 
 }  // namespace gw::gso

@@ -22,9 +22,14 @@ void check_reference(Rules& rules, const Path& path, const std::string& value, c
 }
 
 void check_community(Rules& rules, const Path& path, const std::string& text) {
-  if (!rules.faulty(path) && !parse_community(text))
+  if (rules.faulty(path)) return;
+  const auto community = parse_community(text);
+  if (!community)
     rules.error(path, std::format("'{}' is not a community", text.substr(0, 40)),
                 "two numbers up to 65535, e.g. 65010:77, or graceful-shutdown, no-export, no-advertise, blackhole");
+  else if (routes::is_internal_community(*community))
+    rules.error(path, std::format("{} is the gateway's own: it tells its other instance where a route came from", text),
+                "any other; 65515:1200 to 65515:1219 are taken");
 }
 
 void check_match(Rules& rules, const Path& path, const v1::PolicyMatch& match) {

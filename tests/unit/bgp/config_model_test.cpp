@@ -370,6 +370,29 @@ TEST(Validate, RefusalsNameTheField) {
       {"peers[0].hold", [](BgpIntent& g) { g.peers[0].keepalive = 180s; }},
       {"peers[0].md5", [](BgpIntent& g) { g.peers[0].md5 = Secret("a\nb"); }},
       {"peers[0].md5", [](BgpIntent& g) { g.peers[0].md5 = Secret("two words"); }},
+      {"policy.import_rules[0].set.prepend",
+       [](BgpIntent& g) {
+         test::change_policy(g, [](routes::Policy& p) { p.import_rules = {{.name = "r", .set = {.prepend = 11}}}; });
+       }},
+      {"policy.export_rules[1].match.community",
+       [](BgpIntent& g) {
+         test::change_policy(g, [](routes::Policy& p) {
+           p.export_rules = {{.name = "r"}, {.name = "s", .match = {.community = routes::kIsolatedCommunity}}};
+         });
+       }},
+      {"policy.import_rules[0].set.add_communities",
+       [](BgpIntent& g) {
+         test::change_policy(g, [](routes::Policy& p) {
+           p.import_rules = {
+               {.name = "r", .set = {.add_communities = {routes::class_community(routes::SourceKind::kVnet)}}}};
+         });
+       }},
+      {"peers[1].site",  // two names with one FNV-1a
+       [](BgpIntent& g) {
+         g.peers.push_back(berlin());
+         g.peers[0].site = "costarring";
+         g.peers[1].site = "liquid";
+       }},
       {"peers[1].peer", [](BgpIntent& g) { g.peers.push_back(paris()); }},
   };
   for (const Row& row : rows) {

@@ -245,6 +245,9 @@ INSTANTIATE_TEST_SUITE_P(
         Edit{"community: 65021:7", "community: 70000:7",
              "policy[0].match.community: '70000:7' is not a community (two numbers up to 65535, e.g. 65010:77, or "
              "graceful-shutdown, no-export, no-advertise, blackhole)"},
+        Edit{"community: 65021:7", "community: 65515:1203",
+             "policy[0].match.community: 65515:1203 is the gateway's own: it tells its other instance where a route "
+             "came from (any other; 65515:1200 to 65515:1219 are taken)"},
         Edit{"set: { prepend: 2 }", "set: { prepend: 11 }", "policy[1].set.prepend: 11 is out of range (1 to 10)"},
         Edit{"set: { prepend: 2 }", "set: { local_preference: 200 }",
              "policy[1].set.local_preference: is not advertised (`prepend`, `med` or `communities`, or direction "
