@@ -26,7 +26,8 @@ RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwa
       bmp_(io.get_executor(), {.connected = [this](const bgp::BmpConnected& event) { handle(event); },
                                .disconnected = [this](const bgp::BmpDisconnected& event) { handle(event); },
                                .event = [this](const bgp::BmpEvent& event) { handle(event); }}),
-      learning_(io) {}
+      learning_(io),
+      hand_over_(io, [this](const Prefix& prefix) { publish(prefix, rib_.published(prefix)); }) {}
 
 Status RouteController::listen(std::uint16_t bmp_port) {
   learning_.expires_after(kLearningTime);
@@ -42,6 +43,7 @@ Status RouteController::listen(std::uint16_t bmp_port) {
 void RouteController::stop() {
   bmp_.close();
   learning_.cancel();
+  hand_over_.stop();
   for (auto& [address, peer] : peers_) peer.sweep->cancel();
 }
 
@@ -243,7 +245,13 @@ void RouteController::update_limit(Peer& peer) {
 }
 
 void RouteController::publish() {
-  for (const routes::Change& change : rib_.drain()) publish(change.prefix, change.after);
+  for (const routes::Change& change : rib_.drain()) {
+    if (!is_hand_over(change.after))
+      hand_over_.forget(change.prefix);
+    else if (!is_hand_over(change.before) && is_lost(change))
+      hand_over_.hold(change.prefix);
+    publish(change.prefix, change.after);
+  }
 }
 
 void RouteController::publish_all() {
@@ -269,10 +277,42 @@ void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
     const bool own = paths.empty() || rib_.source(paths.front().source).type == routes::PeerType::kLocal;
     decided_(prefix, entry && !own ? &*entry : nullptr);
   }
+  if (hand_over_.holds(prefix)) {
+    if (auto own_way = own_entry(prefix)) entry = std::move(own_way);
+  }
   if (entry)
     forwarding_.set_route(prefix, std::move(*entry));
   else
     forwarding_.remove_route(prefix);
+}
+
+bool RouteController::is_hand_over(routes::PathSetId best) const {
+  const auto paths = rib_.paths(best);
+  return !paths.empty() && rib_.source(paths.front().source).kind == routes::SourceKind::kPartner;
+}
+
+bool RouteController::is_lost(const routes::Change& change) const {
+  const auto before = rib_.paths(change.before);
+  const auto still_there = [&](const routes::Explanation& route) {
+    return route.action == routes::Action::kAccept && std::ranges::any_of(before, [&](const routes::Path& path) {
+             return rib_.source(path.source).name == route.candidate.source->name;
+           });
+  };
+  return !before.empty() && std::ranges::none_of(rib_.explain(change.prefix), still_there);
+}
+
+std::optional<ForwardingEntry> RouteController::own_entry(const Prefix& prefix) const {
+  for (const routes::Explanation& route : rib_.explain(prefix)) {
+    const routes::Source& source = *route.candidate.source;
+    if (route.action != routes::Action::kAccept || route.stale || source.kind == routes::SourceKind::kPartner ||
+        !ways_.has_carrier(source.name))
+      continue;
+    const auto id = rib_.find_source(source.name);
+    if (!id) continue;
+    const routes::Path path{*id, route.candidate.attributes->next_hop};
+    return ways_.entry(prefix, {&path, 1}, rib_);
+  }
+  return std::nullopt;
 }
 
 // bgpd's BMP says End-of-RIB at the end of a dump only; what a peer that came up later has said is in the status.

@@ -24,6 +24,7 @@
 #include "gwd/config/model.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/forwarding.hpp"
+#include "gwd/control/hand_over_delay.hpp"
 #include "gwd/control/route_forwarding.hpp"
 #include "routes/import.hpp"
 #include "routes/rib.hpp"
@@ -108,6 +109,11 @@ class RouteController {
   void publish();
   void publish_all();
   void publish(const Prefix& prefix, routes::PathSetId best);
+  bool is_hand_over(routes::PathSetId best) const;
+  /// What it was forwarded by is no candidate any more.
+  bool is_lost(const routes::Change& change) const;
+  /// The best way of this instance itself; none: no candidate is its own.
+  std::optional<ForwardingEntry> own_entry(const Prefix& prefix) const;
   void check_complete();
 
   boost::asio::io_context& io_;
@@ -117,6 +123,7 @@ class RouteController {
   boost::asio::steady_timer learning_;
   routes::Rib rib_;
   RouteForwarding ways_;
+  HandOverDelay hand_over_;
   std::map<IpAddress, Peer> peers_;                             // by session address
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
   bool bmp_connected_ = false;

@@ -308,6 +308,35 @@ TEST_F(CoexistenceTest, TheOtherInstanceIsTheWayWhenItsOwnAreGone) {
   EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 circuit");
 }
 
+// It may have lost its circuit as well, and not have been able to say so.
+TEST_F(CoexistenceTest, ATunnelOfOursComesBeforeTheOtherInstanceForAMoment) {
+  const std::uint32_t circuit = routes::class_community(routes::SourceKind::kCircuit);
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.5", {12076, 65021}, {circuit});
+  announce_via("192.168.30.18", "10.21.0.0/16", "192.168.30.18", {12076, 65021});
+  EXPECT_EQ(way("10.21.0.0/16"), "CIRCUIT 192.168.30.18");
+  withdraw("192.168.30.18", "10.21.0.0/16");
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
+  io.run_for(2 * HandOverDelay::kTick + 50ms);
+  EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 circuit") << "it still has its circuit";
+  // Back and lost again; then the other one says that it lost its circuit, too.
+  announce_via("192.168.30.18", "10.21.0.0/16", "192.168.30.18", {12076, 65021});
+  withdraw("192.168.30.18", "10.21.0.0/16");
+  withdraw("10.0.0.5", "10.21.0.0/16");
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
+  io.restart();
+  io.run_for(2 * HandOverDelay::kTick + 50ms);
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
+}
+
+TEST_F(CoexistenceTest, WithoutAWayOfOursTheOtherInstanceIsTheWayAtOnce) {
+  const std::uint32_t circuit = routes::class_community(routes::SourceKind::kCircuit);
+  announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.5", {12076, 65021}, {circuit});
+  announce_via("192.168.30.18", "10.21.0.0/16", "192.168.30.18", {12076, 65021});
+  withdraw("192.168.30.18", "10.21.0.0/16");
+  EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 circuit");
+}
+
 TEST_F(CoexistenceTest, ANextHopOfOursIsNoWay) {
   announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.4", {65021});
   EXPECT_EQ(way("10.21.0.0/16"), "none");
