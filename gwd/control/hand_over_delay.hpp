@@ -1,9 +1,9 @@
-// Which prefixes are not handed over to another instance yet. When this instance loses its circuit, the other one's
-// route over the same circuit is the best that is left; in most cases the other has lost it as well and has not been
-// able to say so: bgpd takes 50 ms for it, and a silent failure is noticed up to a BFD interval later. Until then, two
-// instances would send each other the same packets (which drop them as `hairpin`), though each has a way of its own:
-// its tunnels. So a way of our own, even of a lesser class, is used first, for a moment. Owner: RouteController;
-// thread: control.
+// Which prefixes are not handed over to another instance yet. When this instance loses its circuit (or hears that work
+// on it is planned), the other one's route over the same circuit is the best that is left; in most cases the other has
+// lost it as well and has not been able to say so: bgpd takes 50 ms for it, and a silent failure is noticed up to a BFD
+// interval later. Until then, two instances would send each other the same packets (which drop them as `hairpin`),
+// though each has a way of its own: its tunnels. So the best way of our own, even of a lesser class, is used first, for
+// a moment. Owner: RouteController; thread: control.
 #pragma once
 
 #include <boost/asio/io_context.hpp>

@@ -248,7 +248,7 @@ void RouteController::publish() {
   for (const routes::Change& change : rib_.drain()) {
     if (!is_hand_over(change.after))
       hand_over_.forget(change.prefix);
-    else if (!is_hand_over(change.before) && is_lost(change))
+    else if (change.before != routes::kNoPaths && !is_hand_over(change.before))
       hand_over_.hold(change.prefix);
     publish(change.prefix, change.after);
   }
@@ -289,16 +289,6 @@ void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
 bool RouteController::is_hand_over(routes::PathSetId best) const {
   const auto paths = rib_.paths(best);
   return !paths.empty() && rib_.source(paths.front().source).kind == routes::SourceKind::kPartner;
-}
-
-bool RouteController::is_lost(const routes::Change& change) const {
-  const auto before = rib_.paths(change.before);
-  const auto still_there = [&](const routes::Explanation& route) {
-    return route.action == routes::Action::kAccept && std::ranges::any_of(before, [&](const routes::Path& path) {
-             return rib_.source(path.source).name == route.candidate.source->name;
-           });
-  };
-  return !before.empty() && std::ranges::none_of(rib_.explain(change.prefix), still_there);
 }
 
 std::optional<ForwardingEntry> RouteController::own_entry(const Prefix& prefix) const {

@@ -110,8 +110,6 @@ class RouteController {
   void publish_all();
   void publish(const Prefix& prefix, routes::PathSetId best);
   bool is_hand_over(routes::PathSetId best) const;
-  /// What it was forwarded by is no candidate any more.
-  bool is_lost(const routes::Change& change) const;
   /// The best way of this instance itself; none: no candidate is its own.
   std::optional<ForwardingEntry> own_entry(const Prefix& prefix) const;
   void check_complete();

@@ -92,18 +92,31 @@ class Watches:
     def are(self, prefix, kinds):
         return all(self.forwarding[name].kind(prefix) == kind for name, kind in kinds.items())
 
+    def note(self, world, event, start):
+        """For whoever wants to know why a step was slow."""
+        from reaction import kind_of
+        with open(world.lab.logs / "steps.log", "a") as log:
+            for name, watch in self.forwarding.items():
+                ways = [f"{(c.at - start) * 1000:.0f} {kind_of(c.entry)}" for c in list(watch.changes)
+                        if c.prefix == event.site.prefixes[0] and c.at >= start]
+                heard = {peer: round((at - start) * 1000) for peer, at in self.updates[name].first_since(start).items()}
+                log.write(f"{event.name} {name}: ms after the event {', '.join(ways)}; first UPDATE of {heard}\n")
+
     def reaction_ms(self, event, kinds, before, start):
-        """Of the last instance whose forwarding is another than before."""
+        """Of the slowest instance whose forwarding is another than before. Who was told has reacted when its forwarding is first
+        another; who finds out by itself, when it stays so."""
         worst = 0.0
         for name, kind in kinds.items():
-            if before[name] == kind:
+            changes = self.forwarding[name].changes_to(kind, event.site.prefixes[0], start)
+            if before[name] == kind or not changes:
                 continue
-            changed = self.forwarding[name].last_change_to(kind, event.site.prefixes[0], start)
-            since = start
             if event.told_by:
                 heard = self.updates[name].first_since(start)
-                since = max((t for peer, t in heard.items() if peer in self.told_by[name] and t <= changed), default=start)
-            worst = max(worst, changed - since)
+                told = [t for peer, t in heard.items() if peer in self.told_by[name]]
+                changed = next((t for t in changes if t >= max(told, default=start)), changes[-1])
+                worst = max(worst, changed - max((t for t in told if t <= changed), default=start))
+            else:
+                worst = max(worst, changes[-1] - start)
         return worst * 1000
 
 
@@ -118,6 +131,7 @@ def step(world, watches, event, action, kinds):
         action(world)
         poll(f"{event.name}: forwarding is {kinds}", lambda: watches.are(prefix, kinds), SLOWEST, 0.02)
         time.sleep(AFTER)
+    watches.note(world, event, start)
     # Flows take turns: one from the VNet, one from the site. A request that was lost has no answer that could be.
     there, back = (sum(r.lost_there for r in load.results[way::2]) for way in (0, 1))
     return Step(watches.reaction_ms(event, kinds, before, start), there, back, sum(r.lost for r in load.results))

@@ -187,14 +187,18 @@ class Circuit:
 
     def config(self, router: CircuitRouter) -> str:
         gateways = [router.local(i) for i in self.instances()]
-        lines = [f"router bgp {CIRCUIT_ASN}", f" bgp router-id {router.address}", COMMON]
+        lines = ["bgp route-map delay-timer 0", *self.telling(True), f"router bgp {CIRCUIT_ASN}", f" bgp router-id {router.address}", COMMON]
         for peer, asn in [(g, GW_ASN) for g in gateways] + [(router.site_end, s.asn) for s in self.sites]:
             lines += [f" neighbor {peer} remote-as {asn}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
                       f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
         lines += [" address-family ipv4 unicast", "  maximum-paths 4"]
         for peer in gateways + [router.site_end for _ in self.sites]:
-            lines += [f"  neighbor {peer} activate"]
+            lines += [f"  neighbor {peer} activate"] + [f"  neighbor {peer} route-map TO-GW out"] * (peer in gateways)
         return "\n".join([*lines, " exit-address-family", "exit"])
+
+    @staticmethod
+    def telling(asked: bool) -> list[str]:
+        return [f"no route-map TO-GW {'deny' if asked else 'permit'} 10", f"route-map TO-GW {'permit' if asked else 'deny'} 10", "exit"]
 
     def routes(self, router: str = "primary") -> dict[str, set[str]]:
         return frr_routes(self.frr[router])
@@ -205,8 +209,17 @@ class Circuit:
 
     def links_to_sites(self, state: str):
         """"down": the provider's side fails; routers and sites see it at once."""
+        if state == "up":  # bgpd tells of a route before zebra has it (10 ms), and would lose what comes meanwhile
+            for frr in self.frr.values():
+                frr.vtysh("conf t", *self.telling(False))
         for router in CIRCUIT_ROUTERS:
             self.lab.ns[router.name].ip(f"link set eth1 {state}")
+        if state == "up":
+            for name, frr in self.frr.items():
+                ns, prefix = self.lab.ns[name], self.sites[0].prefixes[0]
+                poll(f"{name} forwards to the site", lambda ns=ns, p=prefix: ns.run("ip", "route", "show", p), 15)
+                frr.vtysh("conf t", *self.telling(True))
+                frr.vtysh("clear bgp ipv4 unicast * soft out")
 
     def graceful_shutdown(self, asked: bool):
         """Planned work (RFC 8326): what the routers say has the community from now on."""

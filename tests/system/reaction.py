@@ -139,15 +139,15 @@ class ForwardingWatch(Watch):
         """"tunnels", "vnet", "circuit" or "": where packets for the prefix go now."""
         return kind_of(self.table.get(prefix, ()))
 
-    def last_change_to(self, kind: str, prefix: str, start: float) -> float:
-        """When packets for the prefix began to go to `kind` for the last time since `start`."""
-        found, before = start, ""
+    def changes_to(self, kind: str, prefix: str, start: float) -> list[float]:
+        """When packets for the prefix began to go to `kind`, since `start`."""
+        found, before = [], ""
         for change in list(self.changes):
             if change.prefix != prefix:
                 continue
             now = kind_of(change.entry)
             if change.at >= start and now == kind != before:
-                found = change.at
+                found.append(change.at)
             before = now
         return found
 

@@ -75,10 +75,10 @@ def test_the_site_with_both_hears_the_other_tunnels_in_its_tunnels_only(world):
 def test_each_instance_has_its_own_paths_and_the_others_as_well(world):
     for name, gateway in world.gateways.items():
         other = next(n for n in world.gateways if n != name)
-        assert gateway.best(P) == {f"er1-primary/{name}", f"er1-secondary/{name}"}
-        assert gateway.best(L) == {f"site2-ce1/{name}"}
+        eventually("both circuit routers", lambda g=gateway, n=name: g.best(P) == {f"er1-primary/{n}", f"er1-secondary/{n}"})
+        eventually("its own tunnel to lyon", lambda g=gateway, n=name: g.best(L) == {f"site2-ce1/{n}"})
         for prefix in (P, L, B):
-            assert f"instance:{other}" in gateway.candidates(prefix), (name, prefix)
+            eventually(f"{prefix} of {other}", lambda g=gateway, o=other, p=prefix: f"instance:{o}" in g.candidates(p))
         assert f"site1-ce1/{name}" in gateway.candidates(P)
 
 

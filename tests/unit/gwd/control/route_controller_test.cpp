@@ -305,6 +305,7 @@ TEST_F(CoexistenceTest, TheOtherInstanceIsTheWayWhenItsOwnAreGone) {
   announce("169.254.21.2", "10.21.0.0/16");
   announce_via("10.0.0.5", "10.21.0.0/16", "10.0.0.5", {12076, 65021},
                {routes::class_community(routes::SourceKind::kCircuit)});
+  io.run_for(2 * HandOverDelay::kTick + 50ms);
   EXPECT_EQ(way("10.21.0.0/16"), "VNET 10.0.0.5 circuit");
 }
 
