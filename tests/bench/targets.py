@@ -74,6 +74,7 @@ TARGETS = {
     "routes-memory": Target("value", 200, 110, LOWER),
     "routes-policy": Target("value", 1.0, 0.8, LOWER),
     "bgp-delta": Target("value", 10, 5, LOWER),
+    "bgp-to-fastpath": Target("value", 5, 2, LOWER),
     "failover-circuit-withdrawn": Reaction(10, 30),
     "failover-circuit-silent": Reaction(320, 350),
     "failover-tunnel-silent": Reaction(320, 350),
