@@ -330,7 +330,7 @@ ParsedUpdate assemble(ParsedUpdate u, Attrs a) {
 
 }  // namespace
 
-Result<ParsedUpdate> parse_update(Bytes message, AsnWidth width) {
+Result<ParsedUpdate> parse_update(Bytes message, AsnWidth width, const std::optional<IpAddress>& next_hop) {
   if (message.size() < kHeaderBytes || load_be<std::uint16_t>(message.data() + 16) != message.size()) {
     return bad("UPDATE with a wrong length");
   }
@@ -345,6 +345,10 @@ Result<ParsedUpdate> parse_update(Bytes message, AsnWidth width) {
   GW_TRY_ASSIGN(update.withdrawn, parse_prefixes(withdrawn, Family::kV4));
   GW_TRY_ASSIGN(update.announced, parse_prefixes(nlri, Family::kV4));
   GW_TRY_ASSIGN(Attrs attrs, AttributeParser(width).parse(attributes));
+  if (next_hop && !attrs.has_next_hop && !update.announced.empty()) {
+    attrs.values.next_hop = *next_hop;
+    attrs.has_next_hop = true;
+  }
   return assemble(std::move(update), std::move(attrs));
 }
 

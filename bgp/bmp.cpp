@@ -215,7 +215,8 @@ std::optional<BmpEvent> to_event(const BmpPeer& peer, ParsedUpdate update) {
 }
 
 std::optional<BmpEvent> parse_route_monitoring(const PeerHeader& header, Bytes body) {
-  auto update = parse_update(body, header.width());
+  const auto& session = header.peer.address;
+  auto update = parse_update(body, header.width(), session.is_v6() ? std::optional(session) : std::nullopt);
   if (update) return to_event(header.peer, std::move(*update));
   // The frame of BMP is whole: one UPDATE is lost, not the stream.
   return BmpRoutes{header.peer, nullptr, {}, {}, update.error().describe()};

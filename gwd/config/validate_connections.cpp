@@ -160,11 +160,9 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
     rules.error(own, std::format("site {} has no `asn`", remote->site->name()),
                 "an `asn` in the site, or no `bgp` here");
   check_session(rules, own, bgp);
-  if (bgp.unnumbered() && !bgp.addresses().empty())
-    rules.error(own + ".unnumbered", "`addresses` are given", "either `unnumbered` or `addresses`");
-  if (bgp.unnumbered() && remote && !remote->device->loopback().empty())
-    rules.error(own + ".unnumbered", std::format("the session is with the loopback {}", remote->device->loopback()),
-                "no `unnumbered`, or no `loopback` in the device");
+  if (bgp.unnumbered())
+    rules.error(own + ".unnumbered", "sessions over link-local addresses are not built yet",
+                "`addresses`, or nothing: they are allocated");
 }
 
 // Two keys for one thing; `udp_encapsulation` is the older one.

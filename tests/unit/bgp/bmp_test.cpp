@@ -71,6 +71,17 @@ ParsedUpdate parsed(const Bytes& message, AsnWidth width = AsnWidth::kFour) {
   return u ? std::move(*u) : ParsedUpdate{};
 }
 
+// bgpd 10.3's BMP: an IPv4 route with an IPv6 next hop (RFC 8950) comes without any; it is the session's address.
+TEST(BgpUpdate, Ipv4WithoutNextHopOverIpv6) {
+  const IpAddress session = ip("fd00:21::2");
+  const auto u = parse_update(update({}, kOriginIgp + kPath, nlri("10.20.0.0/16")), AsnWidth::kFour, session);
+  ASSERT_TRUE(u);
+  EXPECT_EQ(u->malformed, "");
+  ASSERT_EQ(u->announced, std::vector{net("10.20.0.0/16")});
+  EXPECT_EQ(u->attributes->next_hop, session);
+  EXPECT_EQ(parsed(update({}, kOriginIgp + kPath, nlri("10.20.0.0/16"))).malformed, "NEXT_HOP is missing");
+}
+
 TEST(BgpUpdate, Ipv4) {
   const Bytes attributes = kOriginIgp + kPath + kHop + attribute(4, u32(50)) + attribute(5, u32(200)) +
                            attribute(8, u32(0xffff0000) + u32(0xfde80001)) + attribute(200, {1, 2, 3});

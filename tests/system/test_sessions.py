@@ -1,0 +1,122 @@
+"""BGP sessions of every shape through real tunnels, BIRD at the other end: over a loopback of the site's router with several hops,
+with a TCP MD5 password, over IPv6 addresses with IPv4 routes (RFC 8950); and a session that ends with its tunnel's SA."""
+import time
+
+import pytest
+
+from gateway import INSTANCE
+from lab import Site, poll
+from world import World
+
+LOOPBACK, MD5, SIX = SITES = [Site(1), Site(2), Site(3)]
+LOOPBACK_PEER = "10.10.30.254"
+SIX_GW, SIX_SITE = "fd00:21::1", "fd00:21::2"
+PASSWORD, WRONG = "correct-horse-battery", "staple"
+TIMERS = {"keepalive": "3s", "hold": "9s"}
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World("test_sessions", SITES, wait=False, connections={MD5.name: {"bgp": {
+            **TIMERS, "addresses": {INSTANCE: {"local": MD5.inner_gw, "peer": MD5.inner_site}}}}}) as ready:
+        shape(ready)
+        yield ready
+
+
+def shape(world):
+    gateway = world.gateway
+    secret = gateway.etc / "secrets" / "md5"
+    secret.touch(mode=0o600)
+    secret.write_text(PASSWORD + "\n")
+    doc = gateway.doc
+    doc["sites"][0]["devices"][0].update(loopback=LOOPBACK_PEER, multihop=5)
+    doc["connections"][1]["bgp"]["md5_file"] = "secrets/md5"
+    doc["connections"][2]["bgp"]["addresses"] = {INSTANCE: {"local": SIX_GW, "peer": SIX_SITE}}
+    gateway.ctl("apply", gateway.write(doc))
+    world.lab.ns[LOOPBACK.name].ip(f"addr add {LOOPBACK_PEER}/32 dev lo")
+    world.lab.ns[SIX.name].ip(f"addr add {SIX_SITE}/64 dev ipsec0 nodad")
+    # Several hops away: BIRD looks the next hop up, among the connected routes.
+    rewrite(world, LOOPBACK, lambda text: text.replace(
+        f"local {LOOPBACK.inner_site} as", f"local {LOOPBACK_PEER} as").replace("hold time 30;", "multihop 5; hold time 30;")
+        + 'protocol direct { ipv4; ipv6; interface "ipsec0"; }\n')
+    rewrite(world, MD5, lambda text: text.replace("hold time 30;", f'password "{PASSWORD}"; hold time 30;'))
+    rewrite(world, SIX, lambda text: text.replace(SIX.inner_site + " as", SIX_SITE + " as").replace(
+        SIX.inner_gw + " as", SIX_GW + " as").replace("ipv4 { import all;", "ipv4 { import all; extended next hop on;"))
+
+
+def rewrite(world, site, change):
+    """The site's operator edits BIRD's configuration."""
+    bird = world.offices[site.name].router
+    path = bird.dir / "bird.conf"
+    path.write_text(change(path.read_text()))
+    assert "Reconfigur" in bird.birdc("configure")
+
+
+def row(world, neighbor):
+    return next(p for p in world.gateway.json("show", "bgp")["peers"] if p["neighbor"] == neighbor)
+
+
+def wait_established(world, neighbor, seconds=30):
+    poll(f"session with {neighbor} (now: {row(world, neighbor)})",
+         lambda: row(world, neighbor)["state"] == "Established", seconds, 0.2)
+
+
+def wait_carries(world, site, neighbor):
+    """IPv4 only where BIRD is several hops away: it would look an IPv6 next hop up that is at the other end of its device."""
+    wait_established(world, neighbor)
+    for family in (4,) if site is LOOPBACK else (4, 6):
+        poll(f"{site.name} answers, IPv{family}", lambda family=family: world.probes.reachable(site, family), 20, 0.2)
+
+
+def test_a_loopback_behind_several_hops(world):
+    wait_carries(world, LOOPBACK, LOOPBACK_PEER)
+    route = world.gateway.ns.run("ip", "route", "get", LOOPBACK_PEER)
+    assert f"dev {world.gateway.tunnel(LOOPBACK)['device']}" in route, route
+    running = world.gateway.frr.vtysh("show running-config")
+    assert f"neighbor {LOOPBACK_PEER} ebgp-multihop 5" in running
+    assert f"neighbor {LOOPBACK_PEER} update-source {LOOPBACK.inner_gw}" in running
+
+
+def test_a_password(world):
+    wait_carries(world, MD5, MD5.inner_site)
+
+
+def test_ipv4_routes_over_an_ipv6_session(world):
+    wait_carries(world, SIX, SIX_SITE)
+    kernel = world.gateway.ns.run("ip", "route", "show", SIX.prefixes[0])
+    assert "via inet6" in kernel or f"dev {world.gateway.tunnel(SIX)['device']}" in kernel, kernel
+
+
+def test_frr_forwards_as_gwd_does(world):
+    for site, neighbor in ((LOOPBACK, LOOPBACK_PEER), (MD5, MD5.inner_site), (SIX, SIX_SITE)):
+        wait_carries(world, site, neighbor)
+
+    def zebra():
+        return next(c for c in world.gateway.json("status")["components"] if c["name"] == "zebra")
+    poll(f"no difference (now: {zebra()})", lambda: zebra()["connected"] and not zebra().get("problem"), 10, 0.2)
+
+
+def test_a_wrong_password_is_not_let_in(world):
+    """Nothing is answered to a segment whose digest is wrong (RFC 2385 2): the sentence says where to look."""
+    wait_established(world, MD5.inner_site)
+    rewrite(world, MD5, lambda text: text.replace(PASSWORD, WRONG))
+    poll("the session is down", lambda: row(world, MD5.inner_site)["state"] != "Established", 15, 0.2)
+    time.sleep(3)
+    peer = row(world, MD5.inner_site)
+    assert peer["state"] != "Established"
+    assert "md5" in peer["last_error"].lower(), peer
+    assert PASSWORD not in world.gateway.gwd.log.read_text() and WRONG not in world.gateway.gwd.log.read_text()
+    rewrite(world, MD5, lambda text: text.replace(WRONG, PASSWORD))
+    wait_carries(world, MD5, MD5.inner_site)
+
+
+def test_the_session_ends_with_the_sa(world):
+    """The carrier follows the SA: nobody waits for the hold time."""
+    wait_established(world, MD5.inner_site)
+    world.offices[MD5.name].vpn.charon.swanctl("--terminate", "--ike", "gw")
+    start = time.monotonic()
+    poll("the session is down", lambda: row(world, MD5.inner_site)["state"] != "Established", 6, 0.02)
+    print(f"session down after {(time.monotonic() - start) * 1000:.0f} ms")
+    assert time.monotonic() - start < 3
+    world.offices[MD5.name].vpn.charon.swanctl("--initiate", "--child", "net", check=False)  # or the gateway was first
+    wait_carries(world, MD5, MD5.inner_site)
