@@ -211,20 +211,32 @@ class Program {
     });
     CLI::App& what_if = command(routes, "what-if", "What would move, on the live routes; nothing is touched",
                                 "  gwctl routes what-if --peer-down paris-ce1/gw-a\n"
-                                "  gwctl routes what-if --circuit-down");
-    what_if.add_option("--peer-down", peers_down_, "this tunnel's session is gone; more than once for more")
-        ->type_name("TUNNEL");
+                                "  gwctl routes what-if --circuit-down\n"
+                                "  gwctl routes what-if -f new.yaml\n"
+                                "  gwctl routes what-if -f new.yaml --circuit-down");
+    what_if.add_option("-f,--file", file_, "this document runs")->type_name("FILE");
+    what_if.add_option("--peer-down", peers_down_, "this source's session is gone; more than once for more")
+        ->type_name("SOURCE");
     what_if.add_flag("--circuit-down", circuit_down_, "all sessions of the circuit are gone");
-    does(what_if, [this] { return show<api::WhatIfReply>(what_if_target()); });
+    does(what_if, [this] { return what_if_routes(); });
   }
 
-  std::string what_if_target() const {
-    std::string names;
-    for (const std::string& name : peers_down_) names += (names.empty() ? "" : ",") + percent_encode(name);
-    std::string target = "/v1/routes/what-if";
-    if (!names.empty()) target += "?peer_down=" + names;
-    if (circuit_down_) target += std::string(names.empty() ? "?" : "&") + "circuit_down=1";
-    return target;
+  int what_if_routes() {
+    api::WhatIfRequest request;
+    if (!file_.empty()) {
+      api::ConfigRequest document;
+      if (const Exit read = session_->read_document(file_, document); read != kOk) return read;
+      request.set_document(document.document());
+      request.set_file(document.file());
+    }
+    for (const std::string& name : peers_down_) request.add_peers_down(name);
+    request.set_circuit_down(circuit_down_);
+    api::WhatIfReply reply;
+    if (const Exit asked = session_->ask(post("/v1/routes/what-if", request), reply); asked != kOk) return asked;
+    if (json_) return session_->print_json(reply), kOk;
+    for (const api::Finding& finding : reply.warnings()) surroundings_.err << render(finding) << "\n";
+    surroundings_.out << render(reply, view());
+    return kOk;
   }
 
   // --- doctor -----------------------------------------------------------------------------------

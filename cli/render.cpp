@@ -78,11 +78,34 @@ std::string render(const api::StatusReply& reply, const View& view) {
 
 namespace {
 
+/// "echo: 20 of 20 answered, the last in 31.2 ms; of 1400 bytes 5 of 5"
+std::string proof_text(const api::PathProof& proof) {
+  std::string out = std::format("proven by {}; echoes: {} of {} answered", proof.method(), proof.small_answered(),
+                                proof.small_sent());
+  if (proof.small_answered() > 0) out += std::format(", the last in {:.1f} ms", proof.round_trip_us() / 1000.0);
+  if (proof.full_sent() > 0)
+    out += std::format("; of {} bytes {} of {}", proof.full_bytes(), proof.full_answered(), proof.full_sent());
+  if (proof.largest_answered_bytes() > 0) out += std::format(", of {} bytes yes", proof.largest_answered_bytes());
+  return out;
+}
+
+/// What a tunnel last carried both ways: long ago is a warning.
+Cell proven_of(const api::Tunnel& tunnel, const View& view) {
+  constexpr std::uint64_t kOldMs = 60'000;
+  const api::PathProof& proof = tunnel.proof();
+  if (proof.method().empty() || tunnel.state() == "disabled") return {""};
+  if (proof.proven_unix_ms() == 0) return {"never", Colour::kWarning};
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(view.now.time_since_epoch()).count();
+  const bool old = proof.proven_unix_ms() + kOldMs < static_cast<std::uint64_t>(now);
+  return {since(proof.proven_unix_ms(), view), old ? Colour::kWarning : Colour::kNone};
+}
+
 /// What is decided once, when the tunnel comes up.
 void note_details(const api::Tunnel& tunnel, Table& table) {
   table.note(std::format("from {}{}{}", tunnel.local_address(), tunnel.ike_proposal().empty() ? "" : ", IKE ",
                          tunnel.ike_proposal()));
   if (!tunnel.encapsulation_reason().empty()) table.note("ESP " + tunnel.encapsulation_reason());
+  if (!tunnel.proof().method().empty()) table.note(proof_text(tunnel.proof()));
 }
 
 }  // namespace
@@ -91,6 +114,7 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
   Table table({{"Tunnel"},
                {"State"},
                {"Up", Align::kRight},
+               {"Proven", Align::kRight},
                {"Remote"},
                {"Device"},
                {"ESP"},
@@ -101,8 +125,8 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                {"Bgp"},
                {"Routes", Align::kRight}});
   for (const api::Tunnel& tunnel : reply.tunnels()) {
-    table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), tunnel.remote_address(),
-               tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()),
+    table.row({tunnel.name(), state(tunnel.state()), since(tunnel.up_since_unix_ms(), view), proven_of(tunnel, view),
+               tunnel.remote_address(), tunnel.device(), esp_of(tunnel), tunnel.mtu(), human_bytes(tunnel.in_bytes()),
                human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(), state(tunnel.bgp_state()),
                tunnel.routes_received()});
     if (view.detail == Detail::kLong) note_details(tunnel, table);
@@ -216,6 +240,12 @@ std::string names_of(const google::protobuf::RepeatedPtrField<std::string>& name
 std::string render(const api::WhatIfReply& reply, const View& view) {
   std::string out = std::format("of {} prefixes {} would move, {} would be lost, {} would appear\n", reply.prefixes(),
                                 reply.moved(), reply.lost(), reply.appeared());
+  const auto list = [&out](std::string_view what, const auto& names) {
+    if (!names.empty()) out += std::format("{}: {}\n", what, printable(names_of(names)));
+  };
+  list("sessions that would end", reply.sessions_gone());
+  list("sessions that would begin anew (taken to bring the same routes)", reply.sessions_restarted());
+  list("new sessions (nobody knows what they will bring)", reply.sessions_new());
   for (const api::WhatIfCutOff& cut : reply.cut_off())
     out += cut.lost() == cut.prefixes() ? std::format("site {} would be cut off: all of its {} prefixes\n",
                                                       printable(cut.site()), cut.prefixes())

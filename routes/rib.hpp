@@ -110,10 +110,13 @@ class Rib {
   std::size_t size() const { return index_.size(); }
   std::size_t attribute_sets() const { return attributes_.size(); }
 
-  /// What would be if. Touches nothing; costs a look at every route.
+  /// What would be if. Touches nothing; costs a look at every route, which WhatIfWalk takes in slices.
   WhatIf what_if(const Scenario& scenario) const;
 
  private:
+  friend class WhatIfWalk;
+  friend class SurveyWalk;
+
   struct SourceState {
     SourcePtr source;  // stays until the number is free
     bool gone = false;

@@ -1,4 +1,4 @@
-// Walks all prefixes once with the decision that would be, beside the one that is.
+// Looks at all prefixes once, with the decision that would be beside the one that is.
 #include "routes/what_if.hpp"
 
 #include <algorithm>
@@ -12,11 +12,6 @@
 
 namespace gw::routes {
 namespace {
-
-struct SiteCount {
-  std::size_t before = 0;
-  std::size_t lost = 0;
-};
 
 bool announces_its_own(SourceKind kind) {
   return kind == SourceKind::kVpnTunnel || kind == SourceKind::kBranchVnet || kind == SourceKind::kStaticSite;
@@ -36,99 +31,146 @@ void add_move(WhatIf& out, const Prefix& prefix, const std::vector<Path>& from, 
 
 }  // namespace
 
-WhatIf Rib::what_if(const Scenario& scenario) const {
-  const std::optional<Importer> other = scenario.policy ? std::optional<Importer>(scenario.policy) : std::nullopt;
-  const Importer& importer = other ? *other : importer_;
+WhatIfWalk::WhatIfWalk(const Rib& rib, Scenario scenario) : rib_(rib), scenario_(std::move(scenario)) {
+  if (scenario_.policy) other_.emplace(scenario_.policy);
+  for (const SourceId id : scenario_.down) names_down_.push_back(rib.source(id).name);
+}
 
-  std::vector<bool> down(sources_.size());
-  std::vector<bool> prefix_rules(sources_.size());
-  for (std::size_t i = 0; i < sources_.size(); ++i) {
-    const Source& s = *sources_[i].source;
-    down[i] = std::ranges::contains(scenario.down, i) || std::ranges::contains(scenario.kinds_down, s.kind);
-    prefix_rules[i] = importer.depends_on_prefix(s);
+void WhatIfWalk::know_sources() {
+  const Importer& importer = other_ ? *other_ : rib_.importer_;
+  const std::size_t count = rib_.sources_.size();
+  down_.assign(count, false);
+  prefix_rules_.assign(count, false);
+  after_count_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const Source& s = *rib_.sources_[i].source;
+    down_[i] = std::ranges::contains(names_down_, s.name) || std::ranges::contains(scenario_.kinds_down, s.kind);
+    prefix_rules_[i] = importer.depends_on_prefix(s);
   }
+  known_.clear();
+}
 
+bool WhatIfWalk::is_gone(const Prefix& prefix, const Slot& slot) const {
+  if (down_[slot.source]) return true;
+  const Source& source = rib_.source(slot.source);
   // A circuit that is down is down for the other instance, too: what it tells of it goes as well.
-  const auto is_down = [&](const Slot& slot) {
-    const Source& source = *sources_[slot.source].source;
-    return down[slot.source] ||
-           (source.kind == SourceKind::kPartner && !scenario.kinds_down.empty() &&
-            std::ranges::contains(scenario.kinds_down, original_kind(source, *attributes_[slot.raw].attributes)));
-  };
+  if (source.kind == SourceKind::kPartner && !scenario_.kinds_down.empty() &&
+      std::ranges::contains(scenario_.kinds_down, original_kind(source, *rib_.attributes_[slot.raw].attributes)))
+    return true;
+  if (scenario_.withdrawn.empty()) return false;
+  const auto it = scenario_.withdrawn.find(source.name);
+  return it != scenario_.withdrawn.end() && it->second.contains(prefix);
+}
 
-  // Verdicts of the other policy for attributes, as set_policy() would keep them: by (attributes, source).
-  std::map<std::pair<std::uint32_t, SourceId>, PathVerdict> known;
-  const auto judge_anew = [&](const Prefix& prefix, Slot& slot) {
-    const Source& source = *sources_[slot.source].source;
-    std::optional<LineId> unsafe;
-    if (source.type != PeerType::kLocal) unsafe = importer.check_safe(importer.policy().peer(source.name), prefix);
-    PathVerdict v{{}, unsafe.value_or(kLineAccept), Action::kRefuse};
-    if (!unsafe) {
-      const auto at = prefix_rules[slot.source] ? known.end() : known.find({slot.raw, slot.source});
-      if (at != known.end()) {
-        v = at->second;
-      } else {
-        Attributes attributes = *attributes_[slot.raw].attributes;
-        const ImportVerdict iv = prefix_rules[slot.source] ? importer.apply(source, prefix, attributes)
-                                                           : importer.apply_to_path(source, attributes);
-        v = {iv.action == Action::kAccept ? merit_of(attributes, source.type) : Merit{}, iv.line, iv.action};
-        if (!prefix_rules[slot.source]) known.emplace(std::pair{slot.raw, slot.source}, v);
-      }
+// As set_policy() would; what is the same for all prefixes of the attributes is judged once.
+void WhatIfWalk::judge_anew(const Prefix& prefix, Slot& slot) {
+  const Importer& importer = *other_;
+  const Source& source = rib_.source(slot.source);
+  std::optional<LineId> unsafe;
+  if (source.type != PeerType::kLocal) unsafe = importer.check_safe(importer.policy().peer(source.name), prefix);
+  PathVerdict v{{}, unsafe.value_or(kLineAccept), Action::kRefuse};
+  if (!unsafe) {
+    const bool by_prefix = prefix_rules_[slot.source];
+    const auto at = by_prefix ? known_.end() : known_.find({slot.raw, slot.source});
+    if (at != known_.end()) {
+      v = at->second;
+    } else {
+      Attributes attributes = *rib_.attributes_[slot.raw].attributes;
+      const ImportVerdict iv =
+          by_prefix ? importer.apply(source, prefix, attributes) : importer.apply_to_path(source, attributes);
+      v = {iv.action == Action::kAccept ? merit_of(attributes, source.type) : Merit{}, iv.line, iv.action};
+      if (!by_prefix) known_.emplace(std::pair{slot.raw, slot.source}, v);
     }
-    slot.set_merit(v.merit);
-    v.action == Action::kRefuse ? slot.set_flag(Slot::kRefused) : slot.clear_flag(Slot::kRefused);
-  };
+  }
+  slot.set_merit(v.merit);
+  v.action == Action::kRefuse ? slot.set_flag(Slot::kRefused) : slot.clear_flag(Slot::kRefused);
+}
 
-  WhatIf out;
-  std::vector<std::array<std::size_t, 2>> after_count(sources_.size());
-  std::map<std::string, SiteCount> sites;
-  std::vector<Slot> slots;
-  std::vector<Path> before;
-  std::vector<Path> after;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    const RibEntry& entry = entries_[i];
-    if (entry.count == 0) continue;
-    ++out.prefixes;
-    const auto family = static_cast<std::size_t>(std::to_underlying(entry.prefix.family()));
-    slots.clear();
+bool WhatIfWalk::step(std::size_t prefixes) {
+  know_sources();
+  for (; prefixes > 0 && next_ < rib_.entries_.size(); --prefixes, ++next_)
+    if (const RibEntry& entry = rib_.entries_[next_]; entry.count > 0) look_at(entry);
+  return next_ < rib_.entries_.size();
+}
+
+void WhatIfWalk::look_at(const RibEntry& entry) {
+  ++out_.prefixes;
+  const auto family = static_cast<std::size_t>(std::to_underlying(entry.prefix.family()));
+  slots_.clear();
+  for (Slot slot : entry.all()) {
+    if (is_gone(entry.prefix, slot)) continue;
+    if (other_) judge_anew(entry.prefix, slot);
+    if (!slot.refused()) ++after_count_[slot.source][family];
+    slots_.push_back(slot);
+  }
+  rib_.choose(entry.all(), before_);
+  rib_.choose(slots_, after_);
+  if (before_ != after_) add_move(out_, entry.prefix, before_, after_, scenario_.most_moves);
+  if (!before_.empty()) count_sites(entry);
+}
+
+void WhatIfWalk::count_sites(const RibEntry& entry) {
+  std::set<std::string_view> here;
+  for (const Slot& slot : entry.all()) {
+    const Source& s = rib_.source(slot.source);
+    if (slot.refused() || s.site.empty() || !announces_its_own(s.kind)) continue;
+    if (!here.insert(s.site).second) continue;
+    SiteCount& count = sites_[s.site];
+    ++count.before;
+    if (after_.empty()) ++count.lost;
+  }
+}
+
+// As good as the best one is in use with it.
+void WhatIfWalk::look_at_addition(const Addition& addition) {
+  Attributes attributes;
+  const ImportVerdict verdict = (other_ ? *other_ : rib_.importer_).apply(addition.source, addition.prefix, attributes);
+  if (verdict.action == Action::kRefuse) return;
+  const Merit merit = merit_of(attributes, addition.source.type);
+  const std::uint32_t id = rib_.find_entry(addition.prefix);
+  before_.clear();
+  if (id != kNoId) {
+    const RibEntry& entry = rib_.entries_[id];
+    rib_.choose(entry.all(), before_);
     for (Slot slot : entry.all()) {
-      if (is_down(slot)) continue;
-      if (other) judge_anew(entry.prefix, slot);
-      if (!slot.refused()) ++after_count[slot.source][family];
-      slots.push_back(slot);
-    }
-    choose(entry.all(), before);
-    choose(slots, after);
-    if (before != after) add_move(out, entry.prefix, before, after, scenario.most_moves);
-    if (before.empty()) continue;
-    std::set<std::string_view> here;
-    for (const Slot& slot : entry.all()) {
-      const Source& s = *sources_[slot.source].source;
-      if (slot.refused() || s.site.empty() || !announces_its_own(s.kind)) continue;
-      if (!here.insert(s.site).second) continue;
-      SiteCount& count = sites[s.site];
-      ++count.before;
-      if (after.empty()) ++count.lost;
+      if (is_gone(entry.prefix, slot)) continue;
+      if (other_) judge_anew(entry.prefix, slot);
+      if (!slot.refused() && slot.merit() < merit) return;
     }
   }
+  ++(before_.empty() ? out_.appeared : out_.moved);
+  out_.arrivals.push_back({addition.prefix, addition.source.name, before_});
+}
 
-  std::ranges::sort(out.moves, {}, &Move::prefix);
-  for (const auto& [site, count] : sites) {
-    if (count.lost > 0) out.cut_off.push_back({site, count.before, count.lost});
+WhatIf WhatIfWalk::finish() {
+  know_sources();
+  for (const Addition& addition : scenario_.added) look_at_addition(addition);
+  std::ranges::sort(out_.moves, {}, &Move::prefix);
+  for (const auto& [site, count] : sites_) {
+    if (count.lost > 0) out_.cut_off.push_back({site, count.before, count.lost});
   }
-  for (std::size_t i = 0; i < sources_.size(); ++i) {
-    if (sources_[i].gone || sources_[i].source->type == PeerType::kLocal) continue;
-    const std::uint32_t limit = importer.policy().peer(sources_[i].source->name).max_routes;
-    const std::uint32_t limit_now = importer_.policy().peer(sources_[i].source->name).max_routes;
+  const Policy& policy = other_ ? other_->policy() : rib_.importer_.policy();
+  for (std::size_t i = 0; i < rib_.sources_.size(); ++i) {
+    const Rib::SourceState& state = rib_.sources_[i];
+    if (state.gone || state.source->type == PeerType::kLocal) continue;
+    const std::uint32_t limit = policy.peer(state.source->name).max_routes;
+    const std::uint32_t limit_now = rib_.importer_.policy().peer(state.source->name).max_routes;
     for (const Family family : {Family::kV4, Family::kV6}) {
       const auto f = static_cast<std::size_t>(std::to_underlying(family));
-      const std::size_t was = sources_[i].count.of_family[f].accepted;
-      const LimitState state = check_limit(after_count[i][f], limit);
-      if (state <= check_limit(was, limit_now)) continue;
-      out.limits.push_back({static_cast<SourceId>(i), family, was, after_count[i][f], limit, state});
+      const std::size_t was = state.count.of_family[f].accepted;
+      const LimitState would_be = check_limit(after_count_[i][f], limit);
+      if (would_be <= check_limit(was, limit_now)) continue;
+      out_.limits.push_back({static_cast<SourceId>(i), family, was, after_count_[i][f], limit, would_be});
     }
   }
-  return out;
+  return std::move(out_);
+}
+
+WhatIf Rib::what_if(const Scenario& scenario) const {
+  WhatIfWalk walk(*this, scenario);
+  while (walk.step(entries_.size())) {
+  }
+  return walk.finish();
 }
 
 }  // namespace gw::routes

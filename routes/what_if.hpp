@@ -1,10 +1,15 @@
-// What would move if policy were another, a peer or the circuit were down: computed on the live routes, which stay as
-// they are. Data of Rib::what_if(). Pure, the Rib's thread.
+// What would move if policy were another, a peer or the circuit were down, a source had fewer prefixes: computed on the
+// live routes, which stay as they are. Pure, the Rib's thread.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/ip.hpp"
@@ -14,11 +19,19 @@
 
 namespace gw::routes {
 
+/// A prefix that a source of the gateway's own would have.
+struct Addition {
+  Source source;
+  Prefix prefix;
+};
+
 struct Scenario {
-  PolicyPtr policy{};                    // null: the present one
-  std::vector<SourceId> down{};          // these sessions are gone
-  std::vector<SourceKind> kinds_down{};  // kCircuit: the circuit is down, here and at the other instance
-  std::size_t most_moves = 1000;         // moves are counted all, but listed only so many
+  PolicyPtr policy{};                                   // null: the present one
+  std::vector<SourceId> down{};                         // these sessions are gone
+  std::vector<SourceKind> kinds_down{};                 // kCircuit: the circuit is down, here and at the other instance
+  std::map<std::string, std::set<Prefix>> withdrawn{};  // by source: of the gateway's own, what a document leaves out
+  std::vector<Addition> added{};
+  std::size_t most_moves = 1000;  // moves are counted all, but listed only so many
 };
 
 enum class MoveKind : std::uint8_t { kMoves, kLost, kAppears };
@@ -28,6 +41,13 @@ struct Move {
   MoveKind kind = MoveKind::kMoves;
   std::vector<Path> from;
   std::vector<Path> to;
+};
+
+/// An addition that would be used, alone or with others.
+struct Arrival {
+  Prefix prefix;
+  std::string source;
+  std::vector<Path> from;  // empty: nobody has a route to it now
 };
 
 /// A session that comes near its limit, or over it, and was not before.
@@ -53,9 +73,55 @@ struct WhatIf {
   std::size_t moved = 0;
   std::size_t lost = 0;
   std::size_t appeared = 0;
-  std::vector<Move> moves;  // sorted by prefix
+  std::vector<Move> moves;        // sorted by prefix
+  std::vector<Arrival> arrivals;  // counted in moved or appeared; in no `moves`
   std::vector<LimitBreak> limits;
   std::vector<CutOff> cut_off;  // sorted by site
+};
+
+class Rib;
+
+/// A look at every route, in slices: a full table takes about a second, and whoever owns the Rib has other work. Routes
+/// that change in between are seen as they are when their turn comes.
+class WhatIfWalk {
+ public:
+  /// `rib` must live as long.
+  WhatIfWalk(const Rib& rib, Scenario scenario);
+  WhatIfWalk(const WhatIfWalk&) = delete;
+  WhatIfWalk& operator=(const WhatIfWalk&) = delete;
+
+  /// Looks at the next `prefixes`. False: there are no more.
+  bool step(std::size_t prefixes);
+  /// When all have been looked at.
+  WhatIf finish();
+
+ private:
+  struct SiteCount {
+    std::size_t before = 0;
+    std::size_t lost = 0;
+  };
+  void know_sources();
+  bool is_gone(const Prefix& prefix, const Slot& slot) const;
+  void judge_anew(const Prefix& prefix, Slot& slot);
+  void look_at(const RibEntry& entry);
+  void count_sites(const RibEntry& entry);
+  void look_at_addition(const Addition& addition);
+
+  const Rib& rib_;
+  Scenario scenario_;
+  std::optional<Importer> other_;
+  std::vector<std::string> names_down_;
+  std::size_t next_ = 0;
+  WhatIf out_;
+  std::vector<std::array<std::size_t, 2>> after_count_;
+  std::map<std::string, SiteCount> sites_;
+  // Of this slice: numbers of sources and of attributes are given out anew when they are free.
+  std::vector<bool> down_;
+  std::vector<bool> prefix_rules_;
+  std::map<std::pair<std::uint32_t, SourceId>, PathVerdict> known_;
+  std::vector<Slot> slots_;
+  std::vector<Path> before_;
+  std::vector<Path> after_;
 };
 
 }  // namespace gw::routes

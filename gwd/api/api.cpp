@@ -10,6 +10,7 @@
 
 #include "gwd/api/replies.hpp"
 #include "gwd/api/support.hpp"
+#include "gwd/api/what_if.hpp"
 #include "gwd/doctor/doctor.hpp"
 #include "gwd/version.hpp"
 
@@ -33,16 +34,6 @@ unsigned http_status(Errc code) {
 
 Error make_error(Errc code, std::string message) {
   return Error{code, std::move(message), {}, std::source_location::current()};
-}
-
-void fill_finding(api::Finding& out, const config::Finding& finding) {
-  out.set_file(finding.file);
-  out.set_line(finding.at.line);
-  out.set_column(finding.at.column);
-  out.set_field(finding.field);
-  out.set_message(finding.message);
-  out.set_expected(finding.expected);
-  out.set_severity(finding.severity == config::Severity::kWarning ? "warning" : "error");
 }
 
 HttpResponse config_response(const ConfigResult<ConfigOutcome>& result) {
@@ -73,27 +64,6 @@ Result<std::uint32_t> number_query(const HttpRequest& request, const std::string
   if (const auto [rest, ec] = std::from_chars(it->second.data(), end, value); ec != std::errc() || rest != end)
     return fail_field(key, std::format("'{}' is not a revision number", it->second));
   return value;
-}
-
-void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explained) {
-  const routes::Candidate& candidate = explained.candidate;
-  const routes::Attributes& attributes = *candidate.attributes;
-  out.set_source(candidate.source->name);
-  if (candidate.source->type != routes::PeerType::kLocal) out.set_next_hop(attributes.next_hop.to_string());
-  for (const auto& segment : attributes.as_path.segments())
-    for (const std::uint32_t asn : segment.asns) out.add_as_path(asn);
-  out.set_local_preference(attributes.local_preference.value_or(routes::kDefaultLocalPreference));
-  out.set_med(attributes.med.value_or(0));
-  out.set_weight(attributes.weight);
-  out.set_origin(std::string(routes::to_string(attributes.origin)));
-  out.set_best(explained.ranked.place != routes::Place::kNotUsed);
-  const bool refused = explained.action == routes::Action::kRefuse;
-  out.set_place(refused ? "refused" : std::string(routes::to_string(explained.ranked.place)));
-  out.set_stale(explained.stale);
-  out.set_decided_by(refused ? explained.line : std::string(routes::to_string(explained.ranked.step)));
-  out.set_policy(explained.line);
-  if (candidate.source->type != routes::PeerType::kLocal) out.set_peer(candidate.source->peer_address.to_string());
-  out.set_site(candidate.source->site);
 }
 
 }  // namespace
@@ -131,7 +101,8 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/bgp/learned", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kReceived); }},
       {"GET", "/v1/bgp/advertised", [this](const auto& r) { return bgp_routes(r, bgp::Direction::kAdvertised); }},
       {"GET", "/v1/routes", [this](const auto& r) { return routes(r); }},
-      {"GET", "/v1/routes/what-if", now([this](const auto& r) { return what_if(r); })},
+      {"GET", "/v1/routes/what-if", [this](const auto& r) { return what_if(gateway_, config_, r); }},
+      {"POST", "/v1/routes/what-if", [this](const auto& r) { return what_if(gateway_, config_, r); }},
       {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
       {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
       {"GET", "/v1/snapshot", [this](const auto& r) { return snapshot(r); }},
@@ -253,85 +224,8 @@ asio::awaitable<HttpResponse> Api::routes(const HttpRequest& request) {
     if (const auto match = rib.longest_match(*address)) prefixes.push_back(*match);
   }
   api::RoutesReply reply;
-  const auto now = clock_.now();
-  for (const Prefix& prefix : prefixes) {
-    const auto explained = rib.explain(prefix);
-    if (explained.empty()) continue;
-    auto& out = *reply.add_routes();
-    out.set_prefix(prefix.to_string());
-    out.set_in_fastpath(gateway_.forwarding().has_route(prefix));
-    for (const auto& one : explained) {
-      auto& candidate = *out.add_candidates();
-      fill_candidate(candidate, one);
-      const auto age = std::chrono::duration_cast<WallTime::duration>(now - one.since);
-      candidate.set_since_unix_ms(unix_ms(clock_.wall() - age));
-    }
-  }
+  for (const Prefix& prefix : prefixes) add_effective_route(gateway_, clock_, prefix, *reply.mutable_routes());
   co_return json_response(reply);
-}
-
-namespace {
-
-std::string_view word_of(routes::MoveKind kind) {
-  switch (kind) {
-    case routes::MoveKind::kMoves: return "moves";
-    case routes::MoveKind::kLost: return "lost";
-    case routes::MoveKind::kAppears: return "appears";
-  }
-  return "moves";
-}
-
-void fill_what_if(api::WhatIfReply& out, const routes::WhatIf& what, const routes::Rib& rib) {
-  out.set_prefixes(what.prefixes);
-  out.set_moved(what.moved);
-  out.set_lost(what.lost);
-  out.set_appeared(what.appeared);
-  for (const routes::Move& move : what.moves) {
-    auto& m = *out.add_moves();
-    m.set_prefix(move.prefix.to_string());
-    m.set_kind(std::string(word_of(move.kind)));
-    for (const routes::Path& path : move.from) m.add_from(rib.source(path.source).name);
-    for (const routes::Path& path : move.to) m.add_to(rib.source(path.source).name);
-  }
-  for (const routes::LimitBreak& limit : what.limits) {
-    auto& l = *out.add_limits();
-    l.set_source(rib.source(limit.source).name);
-    l.set_family(limit.family == Family::kV4 ? "ipv4" : "ipv6");
-    l.set_before(limit.before);
-    l.set_after(limit.after);
-    l.set_limit(limit.limit);
-    l.set_state(limit.state == routes::LimitState::kReached ? "reached" : "near");
-  }
-  for (const routes::CutOff& cut : what.cut_off) {
-    auto& c = *out.add_cut_off();
-    c.set_site(cut.site);
-    c.set_prefixes(cut.prefixes);
-    c.set_lost(cut.lost);
-  }
-}
-
-}  // namespace
-
-// peer_down: names of tunnels, with commas; circuit_down: there or not.
-HttpResponse Api::what_if(const HttpRequest& request) {
-  const routes::Rib& rib = gateway_.routes().rib();
-  routes::Scenario scenario;
-  if (const auto names = request.query.find("peer_down"); names != request.query.end()) {
-    for (const auto part : std::views::split(names->second, ',')) {
-      const std::string_view name(part);
-      const auto source = rib.find_source(name);
-      if (!source)
-        return error_response(
-            make_error(Errc::kNotFound, std::format("no source of routes is named '{}'; gwctl show bgp peers", name)));
-      scenario.down.push_back(*source);
-    }
-  }
-  if (request.query.contains("circuit_down")) scenario.kinds_down.push_back(routes::SourceKind::kCircuit);
-  if (scenario.down.empty() && scenario.kinds_down.empty())
-    return error_response(make_error(Errc::kInvalidArgument, "what if what? peer_down or circuit_down is needed"));
-  api::WhatIfReply reply;
-  fill_what_if(reply, rib.what_if(scenario), rib);
-  return json_response(reply);
 }
 
 asio::awaitable<HttpResponse> Api::counters(const HttpRequest&) {

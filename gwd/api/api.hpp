@@ -40,7 +40,6 @@ class Api {
   boost::asio::awaitable<HttpResponse> bgp_peers(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> bgp_routes(const HttpRequest& request, bgp::Direction direction);
   boost::asio::awaitable<HttpResponse> routes(const HttpRequest& request);
-  HttpResponse what_if(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> counters(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> interfaces(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> snapshot(const HttpRequest& request);

@@ -37,6 +37,7 @@ std::string without_secrets(std::string text, const config::GatewayModel& model)
     replace_all(text, tunnel.psk.text());
     if (tunnel.bgp) replace_all(text, tunnel.bgp->md5.text());
   }
+  for (const auto& session : model.sessions) replace_all(text, session.bgp.md5.text());
   return text;
 }
 

@@ -130,6 +130,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
                                    session->second.state, bgp_trouble(session->second, model.bgp->peer, Way::kTunnel)));
       out.set_routes_received(routes_received(gateway, model.name));
     }
+    if (const PathProof* proof = gateway.paths().proof(model.tunnel_id)) fill_proof(*proof, *out.mutable_proof());
     const auto info = std::ranges::find(tunnels.tunnels(), model.tunnel_id, &fp::TunnelInfo::tunnel_id);
     if (info == tunnels.tunnels().end()) continue;
     explain_orphan(out, *info, model);
@@ -222,6 +223,69 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
     }
   }
   return reply;
+}
+
+namespace {
+
+void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explained) {
+  const routes::Candidate& candidate = explained.candidate;
+  const routes::Attributes& attributes = *candidate.attributes;
+  out.set_source(candidate.source->name);
+  if (candidate.source->type != routes::PeerType::kLocal) out.set_next_hop(attributes.next_hop.to_string());
+  for (const auto& segment : attributes.as_path.segments())
+    for (const std::uint32_t asn : segment.asns) out.add_as_path(asn);
+  out.set_local_preference(attributes.local_preference.value_or(routes::kDefaultLocalPreference));
+  out.set_med(attributes.med.value_or(0));
+  out.set_weight(attributes.weight);
+  out.set_origin(std::string(routes::to_string(attributes.origin)));
+  out.set_best(explained.ranked.place != routes::Place::kNotUsed);
+  const bool refused = explained.action == routes::Action::kRefuse;
+  out.set_place(refused ? "refused" : std::string(routes::to_string(explained.ranked.place)));
+  out.set_stale(explained.stale);
+  out.set_decided_by(refused ? explained.line : std::string(routes::to_string(explained.ranked.step)));
+  out.set_policy(explained.line);
+  if (candidate.source->type != routes::PeerType::kLocal) out.set_peer(candidate.source->peer_address.to_string());
+  out.set_site(candidate.source->site);
+}
+
+}  // namespace
+
+void add_effective_route(const Gateway& gateway, const Clock& clock, const Prefix& prefix,
+                         google::protobuf::RepeatedPtrField<api::EffectiveRoute>& out) {
+  const auto explained = gateway.routes().rib().explain(prefix);
+  if (explained.empty()) return;
+  auto& route = *out.Add();
+  route.set_prefix(prefix.to_string());
+  route.set_in_fastpath(gateway.forwarding().has_route(prefix));
+  for (const auto& one : explained) {
+    auto& candidate = *route.add_candidates();
+    fill_candidate(candidate, one);
+    const auto age = std::chrono::duration_cast<WallTime::duration>(clock.now() - one.since);
+    candidate.set_since_unix_ms(unix_ms(clock.wall() - age));
+  }
+}
+
+void fill_proof(const PathProof& proof, api::PathProof& out) {
+  out.set_method(std::string(to_string(proof.method)));
+  if (proof.proven) out.set_proven_unix_ms(unix_ms(*proof.proven));
+  if (proof.watched_since) out.set_watched_since_unix_ms(unix_ms(*proof.watched_since));
+  out.set_small_sent(proof.small.sent);
+  out.set_small_answered(proof.small.answered);
+  out.set_round_trip_us(static_cast<std::uint32_t>(proof.round_trip.count()));
+  out.set_full_bytes(proof.full_bytes);
+  out.set_full_sent(proof.full.sent);
+  out.set_full_answered(proof.full.answered);
+  out.set_largest_answered_bytes(proof.largest_answered);
+}
+
+void fill_finding(api::Finding& out, const config::Finding& finding) {
+  out.set_file(finding.file);
+  out.set_line(finding.at.line);
+  out.set_column(finding.at.column);
+  out.set_field(finding.field);
+  out.set_message(finding.message);
+  out.set_expected(finding.expected);
+  out.set_severity(finding.severity == config::Severity::kWarning ? "warning" : "error");
 }
 
 void fill_drop(const fp::DropCount& drop, api::DropCounter& out) {

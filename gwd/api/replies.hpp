@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gw/api/v1/api.pb.h"
+#include "gwd/config/finding.hpp"
 #include "gwd/control/gateway.hpp"
 
 namespace gw::gwd {
@@ -17,6 +18,12 @@ api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas);
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
 api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters);
 api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);
+/// Every candidate of exactly this prefix, best first; nothing when there is none.
+void add_effective_route(const Gateway& gateway, const Clock& clock, const Prefix& prefix,
+                         google::protobuf::RepeatedPtrField<api::EffectiveRoute>& out);
+/// With what a tunnel last carried both ways.
+void fill_proof(const PathProof& proof, api::PathProof& out);
+void fill_finding(api::Finding& out, const config::Finding& finding);
 /// With what the reason means.
 void fill_drop(const fp::DropCount& drop, api::DropCounter& out);
 

@@ -3,10 +3,14 @@
 #include <sys/timex.h>
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 
 #include "gwd/api/redact.hpp"
 #include "gwd/api/replies.hpp"
+#include "gwd/api/slices.hpp"
+#include "gwd/control/sources.hpp"
+#include "routes/survey.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -23,6 +27,16 @@ asio::awaitable<fp::Response> ask(Gateway& gateway, fp::ClientFrame frame) {
   co_return reply ? std::move(*reply) : fp::Response{};
 }
 
+void fill_window(const TrafficWindow& window, api::TrafficWindow& out) {
+  out.set_seconds(static_cast<std::uint32_t>(window.length.count()));
+  out.set_in_packets(window.in_packets);
+  out.set_out_packets(window.out_packets);
+  out.set_slow_path_packets(window.slow_path_packets);
+  out.set_too_big(window.too_big);
+  out.set_out_since_in(window.out_since_in);
+  out.set_silent_seconds(static_cast<std::uint32_t>(window.silent.count()));
+}
+
 void add_tunnels(const Gateway& gateway, const fp::TunnelList& listed, api::Snapshot& out) {
   const api::TunnelsReply tunnels = make_tunnels_reply(gateway, listed);
   for (const api::Tunnel& shown : tunnels.tunnels()) {
@@ -32,6 +46,8 @@ void add_tunnels(const Gateway& gateway, const fp::TunnelList& listed, api::Snap
     *t.mutable_tunnel() = shown;
     t.set_site(model->site);
     t.set_configured_mtu(model->mtu);
+    fill_window(gateway.paths().traffic(model->tunnel_id), *t.mutable_window());
+    if (const PathProof* proof = gateway.paths().proof(model->tunnel_id)) fill_proof(*proof, *t.mutable_proof());
     const auto info = std::ranges::find(listed.tunnels(), model->tunnel_id, &fp::TunnelInfo::tunnel_id);
     if (info == listed.tunnels().end()) continue;
     t.set_last_in_unix_ms(info->last_in_unix_ms());
@@ -41,23 +57,10 @@ void add_tunnels(const Gateway& gateway, const fp::TunnelList& listed, api::Snap
   }
 }
 
-void add_differences(const Gateway& gateway, api::SnapshotRoutes& out) {
-  const auto& all = gateway.reconcile().differences();
-  out.set_differences_count(all.size());
-  for (const auto& [prefix, difference] : all) {
-    api::RouteDifference& d = *out.add_differences();
-    d.set_prefix(prefix.to_string());
-    d.set_where("frr");
-    d.set_what(bgp::to_string(difference.kind));
-    d.set_detail(ReconcileController::describe(difference));
-  }
-}
-
 void fill_settings(const config::BgpSettings& bgp, api::SnapshotSession& out) {
   out.set_bfd_wanted(bgp.bfd.has_value());
   out.set_keepalive_seconds(static_cast<std::uint32_t>(bgp.keepalive.count()));
   out.set_hold_seconds(static_cast<std::uint32_t>(bgp.hold.count()));
-  out.set_max_routes(bgp.max_routes);
 }
 
 void fill_status(const bgp::PeerStatus& status, api::SnapshotSession& out) {
@@ -67,30 +70,112 @@ void fill_status(const bgp::PeerStatus& status, api::SnapshotSession& out) {
   out.set_last_reset(status.last_reset);
 }
 
-void add_sessions(const Gateway& gateway, api::Snapshot& out) {
-  const api::BgpPeersReply peers = make_bgp_peers_reply(gateway);
-  const auto& sessions = gateway.bgp().sessions();
+// The circuit takes so many routes from a gateway (azure-conventions).
+constexpr std::uint32_t kToldToCircuit = 1000;
+
+void fill_routes(const Gateway& gateway, const std::string& name, const routes::Survey& survey,
+                 api::SnapshotSession& out) {
   const routes::Rib& rib = gateway.routes().rib();
-  for (const auto& tunnel : gateway.model()->tunnels) {
-    if (!tunnel.bgp) continue;
-    const auto shown = std::ranges::find(peers.peers(), tunnel.name, &api::BgpPeer::tunnel);
+  const routes::PeerPolicy& policy = rib.importer().policy().peer(name);
+  out.set_max_routes(policy.max_routes);
+  out.set_drops_at_limit(policy.at_limit == routes::LimitAction::kDropSession);
+  if (const auto source = rib.find_source(name)) {
+    const routes::SourceCount count = rib.count(*source);
+    out.set_routes_v4(count.of_family[0].accepted);
+    out.set_routes_v6(count.of_family[1].accepted);
+  }
+  if (const auto found = survey.sources.find(name); found != survey.sources.end()) {
+    out.set_routes_best(found->second.best);
+    out.set_routes_behind_circuit(found->second.behind_circuit);
+    out.set_routes_over_circuit(found->second.over_circuit);
+  }
+}
+
+void add_sessions(const Gateway& gateway, const routes::Survey& survey, api::Snapshot& out) {
+  const api::BgpPeersReply peers = make_bgp_peers_reply(gateway);
+  const auto& statuses = gateway.bgp().sessions();
+  for (const SessionSource& source : session_sources(*gateway.model())) {
+    const std::string& name = source.source.name;
+    const auto shown = std::ranges::find(peers.peers(), name, &api::BgpPeer::source);
     if (shown == peers.peers().end()) continue;
     api::SnapshotSession& session = *out.add_sessions();
     *session.mutable_peer() = *shown;
-    session.set_name(tunnel.name);
-    session.set_site(tunnel.site);
-    session.set_disabled(tunnel.disabled);
-    session.set_drops_at_limit(true);
-    fill_settings(*tunnel.bgp, session);
-    if (const auto status = sessions.find(tunnel.bgp->peer); status != sessions.end())
+    session.set_name(name);
+    session.set_kind(std::string(routes::to_string(source.source.kind)));
+    session.set_site(source.source.site);
+    session.set_disabled(source.disabled);
+    if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(kToldToCircuit);
+    fill_settings(*source.bgp, session);
+    if (const auto status = statuses.find(source.bgp->peer); status != statuses.end())
       fill_status(status->second, session);
-    const auto source = rib.find_source(tunnel.name);
-    if (!source) continue;
-    session.set_kind(std::string(routes::to_string(rib.source(*source).kind)));
-    const routes::SourceCount count = rib.count(*source);
-    session.set_routes_v4(count.of_family[0].accepted);
-    session.set_routes_v6(count.of_family[1].accepted);
+    fill_routes(gateway, name, survey, session);
   }
+}
+
+void add_routes(const SnapshotSources& sources, const routes::Survey& survey, api::SnapshotRoutes& out) {
+  const Gateway& gateway = sources.gateway;
+  out.set_prefixes(survey.prefixes);
+  out.set_forwarded(gateway.forwarding().route_count());
+  for (const Prefix& prefix : survey.sample) add_effective_route(gateway, sources.clock, prefix, *out.mutable_sample());
+  out.set_more_specific_count(survey.more_specific_count);
+  for (const routes::MoreSpecific& more : survey.more_specific) {
+    api::MoreSpecificRoute& m = *out.add_more_specific();
+    m.set_prefix(more.prefix.to_string());
+    m.set_source(more.source);
+    m.set_covering_prefix(more.covering.to_string());
+    m.set_covering_source(more.covering_source);
+  }
+  for (const routes::RefusedGroup& group : survey.refused) {
+    api::RefusedRoute& r = *out.add_refused();
+    r.set_source(group.source);
+    r.set_reason(group.reason == routes::RefusedFor::kOwnAsn ? "own-asn" : "vnet-prefix");
+    r.set_count(group.count);
+    r.set_example(group.routes.front().prefix.to_string());
+    r.set_as_path(group.routes.front().as_path);
+  }
+}
+
+constexpr int kDifferences = 100;
+
+void add_differences(const Gateway& gateway, api::SnapshotRoutes& out) {
+  const auto& refused = gateway.forwarding().refused_routes();
+  const auto& of_frr = gateway.reconcile().differences();
+  out.set_differences_count(refused.size() + of_frr.size());
+  for (const Prefix& prefix : refused | std::views::take(kDifferences)) {
+    api::RouteDifference& d = *out.add_differences();
+    d.set_prefix(prefix.to_string());
+    d.set_where("fast path");
+    d.set_what("missing");
+    d.set_detail("gw-fastpath did not take it");
+  }
+  for (const auto& [prefix, difference] : of_frr | std::views::take(kDifferences)) {
+    api::RouteDifference& d = *out.add_differences();
+    d.set_prefix(prefix.to_string());
+    d.set_where("frr");
+    d.set_what(bgp::to_string(difference.kind));
+    d.set_detail(ReconcileController::describe(difference));
+  }
+}
+
+// bgpd 10.3 does not say by BMP that a route is gone which its own policy had refused (a withdrawal is told only of
+// what is in its table), so the Rib may still have such routes. bgpd's Adj-RIB-In knows.
+asio::awaitable<void> leave_out_ghosts(Gateway& gateway, std::vector<routes::RefusedGroup>& groups) {
+  const routes::Rib& rib = gateway.routes().rib();
+  for (routes::RefusedGroup& group : groups) {
+    const auto source = rib.find_source(group.source);
+    if (!source) continue;
+    const auto rows = co_await gateway.bgp().routes(rib.source(*source).peer_address, bgp::Direction::kReceived);
+    if (!rows) continue;
+    group.count -= std::erase_if(group.routes, [&](const routes::RefusedRoute& route) {
+      return !std::ranges::contains(*rows, route.prefix, &bgp::RouteRow::network);
+    });
+  }
+  std::erase_if(groups, [](const routes::RefusedGroup& group) { return group.routes.empty(); });
+}
+
+std::string_view preferred(const routes::Policy& policy) {
+  const auto weight = [&](routes::SourceKind kind) { return policy.weights[std::to_underlying(kind)]; };
+  return weight(routes::SourceKind::kVpnTunnel) > weight(routes::SourceKind::kCircuit) ? "vpn" : "circuit";
 }
 
 }  // namespace
@@ -100,6 +185,10 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   api::Snapshot out;
   out.set_version(1);
   fp::ClientFrame frame;
+  routes::SurveyWalk walk(gateway.routes().rib());
+  co_await in_slices(walk);
+  routes::Survey routes = walk.finish();
+  co_await leave_out_ghosts(gateway, routes.refused);
   frame.mutable_list_tunnels();
   const fp::Response tunnels = co_await ask(gateway, frame);
   frame.mutable_list_sas();
@@ -119,9 +208,9 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   if (const auto running = sources.config.running(); running && *running)
     out.set_configuration(without_secrets((*running)->document, *gateway.model()));
   add_tunnels(gateway, tunnels.tunnels(), out);
-  add_sessions(gateway, out);
-  out.mutable_routes()->set_prefixes(gateway.routes().rib().size());
-  out.mutable_routes()->set_forwarded(gateway.forwarding().route_count());
+  out.set_prefers(std::string(preferred(gateway.routes().rib().importer().policy())));
+  add_sessions(gateway, routes, out);
+  add_routes(sources, routes, *out.mutable_routes());
   add_differences(gateway, *out.mutable_routes());
   co_return out;
 }

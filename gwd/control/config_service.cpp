@@ -151,6 +151,13 @@ ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& docume
   return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->warnings};
 }
 
+ConfigResult<ConfigService::Candidate> ConfigService::candidate(const ConfigDocument& document) const {
+  auto compiled = compile(document);
+  if (!compiled) return std::unexpected(compiled.error());
+  if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
+  return Candidate{std::move(compiled->model), std::move(compiled->warnings)};
+}
+
 ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document, const ApplyOptions& options) {
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());

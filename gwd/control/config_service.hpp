@@ -72,6 +72,12 @@ class ConfigService {
   ConfigResult<ConfigOutcome> reload(const std::string& file);
 
   ConfigResult<ConfigOutcome> validate(const ConfigDocument& document) const;
+  /// A document as it would run, for questions about it.
+  struct Candidate {
+    ModelPtr model;
+    config::Findings warnings;
+  };
+  ConfigResult<Candidate> candidate(const ConfigDocument& document) const;
   ConfigResult<ConfigOutcome> apply(const ConfigDocument& document, const ApplyOptions& options);
   ConfigResult<ConfigOutcome> confirm();
   /// `number` 0: the revision before the running one.

@@ -63,6 +63,8 @@ class Forwarding {
   bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
   std::size_t route_count() const { return wanted_routes_.size(); }
+  /// Prefixes that gw-fastpath did not take.
+  const std::set<Prefix>& refused_routes() const { return refused_routes_; }
   /// Tunnels and routes that gw-fastpath did not take.
   std::size_t refused_count() const { return refused_tunnels_.size() + refused_routes_.size(); }
 

@@ -38,6 +38,19 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   return put;
 }
 
+// Whom to ask in each tunnel: the BGP peer. A static site has no address of its own there.
+std::vector<ProbeTarget> probe_targets(const config::GatewayModel& model) {
+  std::vector<ProbeTarget> targets;
+  for (const auto& tunnel : model.tunnels) {
+    if (tunnel.disabled) continue;
+    ProbeTarget& target = targets.emplace_back(tunnel.tunnel_id, tunnel.name, tunnel.device);
+    if (!tunnel.bgp || tunnel.bgp->unnumbered) continue;
+    target.local = tunnel.bgp->local;
+    target.peer = tunnel.bgp->peer;
+  }
+  return targets;
+}
+
 GuardPorts guard_ports(const config::GatewayModel& model) {
   const bool open = model.policy.transit == routes::Transit::kOpen;
   return {model.wan_interface, model.vnet_interface, model.circuit_interface,
@@ -57,7 +70,11 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       bfd_(io, clock, paths_.bgp.vty_dir),
       bgp_(io, clock, paths_.bgp, bfd_),
       routes_(io, clock, forwarding_),
-      reconcile_(io, clock, paths_.bgp.vty_dir, bgp_, routes_) {
+      reconcile_(io, clock, paths_.bgp.vty_dir, bgp_, routes_),
+      prober_(io, clock, fastpath_, [this](const std::string& tunnel) {
+        const IkeStatus* status = ike_.status(tunnel);
+        return status != nullptr && status->state == TunnelState::kUp;
+      }) {
   forwarding_.on_tunnel_ready([this](std::uint32_t id) {
     reconcile_.forget_device(id);
     configure_device(id);
@@ -65,7 +82,10 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   routes_.on_route([this](const Prefix& prefix, const ForwardingEntry* entry) { reconcile_.set_route(prefix, entry); });
   bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
-  bgp_.on_sessions([this] { routes_.set_sessions(bgp_.sessions()); });
+  bgp_.on_sessions([this] {
+    routes_.set_sessions(bgp_.sessions());
+    note_bfd();
+  });
 }
 
 Status Gateway::start() {
@@ -78,11 +98,13 @@ Status Gateway::start() {
   bfd_.start();
   bgp_.start();
   reconcile_.start();
+  prober_.start();
   return {};
 }
 
 void Gateway::stop() {
   reconcile_.stop();
+  prober_.stop();
   routes_.stop();
   bgp_.stop();
   bfd_.stop();
@@ -131,6 +153,7 @@ void Gateway::apply(ModelPtr next) {
   const auto intent = std::make_shared<const bgp::BgpIntent>(bgp_intent(model, routes_.bmp_port()));
   bfd_.set_intent(bgp::bfd_sessions(*intent));
   bgp_.set_intent(intent);
+  prober_.set_targets(probe_targets(model));
   model_ = std::move(next);
   compare_ports();
 }
@@ -169,6 +192,16 @@ void Gateway::apply_vnet(const config::GatewayModel& model) {
   for (const DeviceRoute& route : wanted)
     if (const auto done = kernel_.add_route(route); !done) log::error("kernel", "{}", done.error().describe());
   vnet_routes_ = std::move(wanted);
+}
+
+// BFD's packets take the way of all others: up is a proof.
+void Gateway::note_bfd() {
+  if (!model_) return;
+  for (const auto& tunnel : model_->tunnels) {
+    if (!tunnel.bgp) continue;
+    const auto state = bfd_.states().find(tunnel.bgp->peer);
+    if (state != bfd_.states().end() && state->second.up) prober_.bfd_up(tunnel.tunnel_id);
+  }
 }
 
 void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelState& after) {

@@ -22,6 +22,7 @@
 #include "gwd/control/kernel_net.hpp"
 #include "gwd/control/model_ptr.hpp"
 #include "gwd/control/reconcile_controller.hpp"
+#include "gwd/control/path_prober.hpp"
 #include "gwd/control/route_controller.hpp"
 
 namespace gw::gwd {
@@ -69,6 +70,7 @@ class Gateway final : private FastpathListener {
   const RouteController& routes() const { return routes_; }
   const ReconcileController& reconcile() const { return reconcile_; }
   const Forwarding& forwarding() const { return forwarding_; }
+  const PathProber& paths() const { return prober_; }
   const std::string& crypto_backend() const { return crypto_backend_; }
   std::vector<ComponentStatus> components() const;
 
@@ -88,6 +90,7 @@ class Gateway final : private FastpathListener {
   void configure_device(std::uint32_t tunnel_id);
   boost::asio::awaitable<void> learn_ports();
   void compare_ports();
+  void note_bfd();
   void remove_stale_kernel_state(const KernelState& before, const KernelState& after);
 
   boost::asio::io_context& io_;
@@ -101,6 +104,7 @@ class Gateway final : private FastpathListener {
   BgpController bgp_;
   RouteController routes_;
   ReconcileController reconcile_;
+  PathProber prober_;
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
   std::vector<DeviceAddress> circuit_addresses_;

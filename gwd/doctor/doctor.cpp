@@ -34,6 +34,7 @@ void add_blind_spots(const api::Snapshot& snapshot, api::DoctorReply& reply) {
     if (component.connected()) continue;
     const std::string_view unseen = component.name() == "gw-fastpath" ? "tunnels' packets, drops and probes"
                                     : component.name() == "charon"    ? "the state of IKE"
+                                    : component.name() == "bfdd"      ? "who answers BFD"
                                                                       : "BGP sessions";
     reply.add_blind(component.name() + " is away: " + std::string(unseen) + " are not known");
   }

@@ -41,9 +41,10 @@ void add_differences(const api::Snapshot& snapshot, std::string_view where, cons
   for (const api::RouteDifference& d : snapshot.routes().differences()) {
     if (d.where() != where) continue;
     if (++count <= kExamples)
-      examples.push_back(std::format("{}: {} for {}{}", d.prefix(), d.what(),
-                                     duration_text(age_seconds(snapshot, d.since_unix_ms())),
-                                     d.detail().empty() ? "" : "; " + d.detail()));
+      examples.push_back(
+          std::format("{}: {}{}{}", d.prefix(), d.what(),
+                      d.since_unix_ms() == 0 ? "" : " for " + duration_text(age_seconds(snapshot, d.since_unix_ms())),
+                      d.detail().empty() ? "" : "; " + d.detail()));
   }
   if (count == 0) return;
   if (count > kExamples) examples.push_back(std::format("and {} more", count - kExamples));

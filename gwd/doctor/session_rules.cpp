@@ -123,27 +123,22 @@ void bgp_session_down(const api::Snapshot& snapshot, Findings& findings) {
   }
 }
 
+// A peer that answers nothing has no BFD problem.
 void bfd_not_answered(const api::Snapshot& snapshot, Findings& findings) {
+  if (!component_connected(snapshot, "bfdd")) return;
   for (const api::SnapshotSession& session : snapshot.sessions()) {
-    if (session.disabled() || !session.bfd_wanted() || !session.peer().bfd().contains("not answered")) continue;
-    if (!is_established(session)) {
-      // A peer that answers nothing has no BFD problem.
-      const api::SnapshotTunnel* tunnel = tunnel_of(snapshot, session);
-      if (tunnel == nullptr || !is_up(*tunnel) || tunnel->proof().small_answered() == 0) continue;
-    }
+    if (session.disabled() || !session.bfd_wanted() || !is_established(session)) continue;
+    if (session.peer().bfd() != "not answered" || session.peer().connected_seconds() < kSessionGraceSeconds) continue;
     findings.push_back(
         {.name = "BfdNotAnswered",
          .severity = Severity::kWarning,
          .subject = session.name(),
-         .evidence = {std::format("{} is there (BGP {}) and does not answer BFD", session.peer().neighbor(),
-                                  session.peer().state())},
-         .consequence = is_established(session)
-                            ? std::format("a dead path is noticed after BGP's hold time of {} s, not within a second",
-                                          session.hold_seconds())
-                            : "bgpd waits for BFD and does not start the session",
-         .remedy = {
-             "switch BFD on at the device (single hop, asynchronous, UDP 3784 both ways), or no_bfd: true in the "
-             "session's bgp: of gateway.yaml"}});
+         .evidence = {std::format("{} does not answer BFD; BGP with it is up for {}", session.peer().neighbor(),
+                                  duration_text(session.peer().connected_seconds()))},
+         .consequence = std::format("a dead path is noticed after BGP's hold time of {} s, not within a second",
+                                    session.hold_seconds()),
+         .remedy = {"switch BFD on at the device (asynchronous; UDP 3784, over several hops 4784, both ways)",
+                    "or say that it has none: no_bfd: true in the session's bgp: of gateway.yaml"}});
   }
 }
 

@@ -24,6 +24,7 @@ std::string_view without(std::string_view program) {
   if (program == "gw-fastpath") return "no packet passes any tunnel";
   if (program == "charon") return "tunnels go on until their SAs are due for rekeying, and none can be set up";
   if (program == "bgpd") return "routes stay as they were for 120 s, then those learned by BGP are gone";
+  if (program == "bfdd") return "dead paths are noticed after BGP's hold time only, not within a second";
   return "what it does is not done";
 }
 

@@ -57,6 +57,9 @@ void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::Tu
   out.gauge({"mmsa_count", "IKE SAs (main mode, in the cloud's words)"}, labels, up ? 1 : 0);
   out.gauge({"qmsa_count", "CHILD SAs (quick mode, in the cloud's words)"}, labels, up ? 1 : 0);
   out.counter({"gw_tunnel_rekeys", "CHILD_SA rekeys since gwd started"}, labels, tunnel.rekeys());
+  if (!tunnel.proof().method().empty())
+    out.gauge({"gw_tunnel_proven_timestamp_seconds", "When the tunnel last carried a packet both ways; 0: never"},
+              labels, static_cast<double>(tunnel.proof().proven_unix_ms()) / 1000);
   out.gauge({"tunnel_average_bandwidth", "Bits per second both ways since the previous scrape"}, labels, bandwidth);
   out.counter({"tunnel_egress_bytes", "Inner bytes sent into the tunnel"}, labels, tunnel.out_bytes());
   out.counter({"tunnel_ingress_bytes", "Inner bytes received from the tunnel"}, labels, tunnel.in_bytes());

@@ -46,8 +46,17 @@ def policy():
                   f"{r[0]['moved']:,} of {r[0]['prefixes']:,} prefixes move.")
 
 
+def what_if():
+    r = runs("routes-policy")
+    whole = statistics.median(x["what_if_s"] for x in r)
+    survey = statistics.median(x["survey_s"] for x in r)
+    return result(r, "slice_ms", "ms", "the whole table at once", whole * 1000,
+                  f"Nothing else in gwd waits longer for `gwctl routes what-if` ({whole:.1f} s) and `gwctl doctor` ({survey:.1f} s).")
+
+
 BENCHMARKS = {
     "routes-merge": ("updates of a full table from four sources, merged, one core", merge),
     "routes-memory": ("memory a route, full table from four sources, attributes included", memory),
     "routes-policy": ("policy change: every route of a full table from four sources judged anew", policy),
+    "routes-what-if": ("what-if and doctor on a full table: the longest slice of their look at it", what_if),
 }

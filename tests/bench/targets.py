@@ -73,6 +73,7 @@ TARGETS = {
     "routes-merge": Target("value", 1e6, 1.5e6),
     "routes-memory": Target("value", 200, 110, LOWER),
     "routes-policy": Target("value", 1.0, 0.8, LOWER),
+    "routes-what-if": Target("value", 50, 20, LOWER),
     "bgp-delta": Target("value", 10, 5, LOWER),
     "bgp-to-fastpath": Target("value", 5, 2, LOWER),
     "failover-circuit-withdrawn": Reaction(10, 30),

@@ -128,6 +128,26 @@ TEST_F(Commands, WatchAsksAgain) {
   EXPECT_THAT(pauses_, testing::Each(std::chrono::seconds(2)));
 }
 
+TEST_F(Commands, WhatIfTakesADocumentAndWhatIsDown) {
+  const std::string path = file("version: 1\n");
+  replies_["/v1/routes/what-if"] = {200,
+                                    R"({"prefixes": 3, "moved": 1, "moves": [{"prefix": "10.20.0.0/16", "kind": "moves",
+    "from": ["er1-primary/gw-a"], "to": ["paris-ce1/gw-a"]}], "sessions_gone": ["er1-primary/gw-a"],
+    "sessions_new": ["rome-ce1/gw-a"], "warnings": [{"file": "g.yaml", "message": "m", "severity": "warning"}]})"};
+  EXPECT_EQ(run({"routes", "what-if", "-f", path, "--peer-down", "a/gw-a", "--peer-down", "b/gw-a", "--circuit-down"}),
+            kOk)
+      << err();
+  ASSERT_EQ(requests_.size(), 1U);
+  EXPECT_THAT(requests_[0], StartsWith("POST /v1/routes/what-if "));
+  EXPECT_THAT(requests_[0], HasSubstr(R"("document":"version: 1\n")"));
+  EXPECT_THAT(requests_[0], HasSubstr(R"("peers_down":["a/gw-a","b/gw-a"],"circuit_down":true)"));
+  EXPECT_THAT(out(), HasSubstr("sessions that would end: er1-primary/gw-a\n"));
+  EXPECT_THAT(out(), HasSubstr("new sessions (nobody knows what they will bring): rome-ce1/gw-a\n"));
+  EXPECT_THAT(out(), HasSubstr("10.20.0.0/16"));
+  EXPECT_THAT(err(), HasSubstr("warning: m"));
+  EXPECT_EQ(run({"routes", "what-if", "-f", "/no/such.yaml"}), kUsage);
+}
+
 TEST_F(Commands, ApplySendsTheTextAndItsPath) {
   const std::string path = file("version: 1\n");
   replies_["/v1/config/apply"] = {200, R"({"revision": 7, "changes": ["+ sites[lyon]"], "confirm_seconds": 300,

@@ -20,17 +20,20 @@ Message from_json(const std::string& json) {
 TEST(Render, Tunnels) {
   const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
     {"name": "paris-ce1/gw-a", "state": "up", "remote_address": "198.51.100.1", "device": "tun7", "esp_proposal": "AES_GCM_16-256",
-     "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "mtu": 1326, "path_mtu": 1380, "bgp_state": "Established", "routes_received": 4},
+     "up_since_unix_ms": 1699999808000, "in_bytes": 1288490189, "out_bytes": 12, "dropped_packets": 3, "mtu": 1326, "path_mtu": 1380, "bgp_state": "Established", "routes_received": 4,
+     "proof": {"method": "echo", "proven_unix_ms": 1699999997000}},
     {"name": "lyon/gw-a", "state": "connecting", "remote_address": "198.51.100.77", "device": "tun9", "udp_encapsulation": true,
      "reason": "authentication failed: the pre-shared keys differ", "fault": "Authentication"}]})");
   EXPECT_EQ(
       render(reply, kView),
-      "Tunnel          State          Up  Remote         Device  ESP              Mtu       In   Out  Dropped  Bgp     "
+      "Tunnel          State          Up  Proven  Remote         Device  ESP              Mtu       In   Out  Dropped  "
+      "Bgp     "
       "     Routes\n"
-      "paris-ce1/gw-a  up          3m12s  198.51.100.1   tun7    AES_GCM_16-256  1326  1.2 GiB  12 B        3  "
+      "paris-ce1/gw-a  up          3m12s      3s  198.51.100.1   tun7    AES_GCM_16-256  1326  1.2 GiB  12 B        3  "
       "Established       4\n"
       "    the path to 198.51.100.1 takes packets of 1380 bytes: 1326 inside\n"
-      "lyon/gw-a       connecting      -  198.51.100.77  tun9    -                  0      0 B   0 B        0  -      "
+      "lyon/gw-a       connecting      -       -  198.51.100.77  tun9    -                  0      0 B   0 B        0  "
+      "-      "
       "           0\n"
       "    authentication failed: the pre-shared keys differ (Authentication)\n");
   EXPECT_FALSE(all_up(reply));
@@ -48,6 +51,22 @@ TEST(Render, TunnelsInDetail) {
       std::string::npos)
       << text;
   EXPECT_TRUE(text.ends_with("\n    from 192.0.2.1\n    no answer\n")) << text;
+}
+
+TEST(Render, WhenABackupWasProven) {
+  const auto reply = from_json<api::TunnelsReply>(R"({"tunnels": [
+    {"name": "a", "state": "up", "proof": {"method": "echo", "small_sent": 20, "full_bytes": 1400, "full_sent": 3}},
+    {"name": "b", "state": "up", "proof": {"method": "bfd", "proven_unix_ms": 1699999700000, "small_sent": 20,
+     "small_answered": 19, "round_trip_us": 31240, "full_bytes": 1400, "full_sent": 4, "largest_answered_bytes": 1240}},
+    {"name": "c", "state": "disabled", "proof": {"method": "echo"}}]})");
+  const std::string text = render(reply, {kView.now, Style::kPlain, Detail::kLong});
+  EXPECT_NE(text.find(" never "), std::string::npos) << text;
+  EXPECT_NE(text.find(" 5m00s "), std::string::npos) << text;
+  EXPECT_NE(
+      text.find("\n    proven by bfd; echoes: 19 of 20 answered, the last in 31.2 ms; of 1400 bytes 0 of 4, of 1240 "
+                "bytes yes\n"),
+      std::string::npos)
+      << text;
 }
 
 TEST(Render, ATunnelThatIsUpAndCarriesNoRoutesSaysWhyADisabledOneSaysNothing) {

@@ -137,5 +137,68 @@ TEST_F(WhatIfTest, MovesAreCountedBeyondWhatIsListed) {
   EXPECT_EQ(what.moved, 2U);
 }
 
+TEST_F(WhatIfTest, SlicesSayTheSameAsTheWhole) {
+  auto policy = std::make_shared<Policy>();
+  policy->weights = class_weights(Prefer::kVpn);
+  const Scenario scenario{.policy = policy, .down = {paris1}, .withdrawn = {{"static:lyon", {net("10.40.0.0/16")}}}};
+  const WhatIf whole = rib.what_if(scenario);
+  WhatIfWalk walk(rib, scenario);
+  std::size_t slices = 1;
+  for (; walk.step(1); ++slices) {
+  }
+  const WhatIf sliced = walk.finish();
+  EXPECT_GE(slices, whole.prefixes);
+  EXPECT_EQ(sliced.prefixes, whole.prefixes);
+  EXPECT_EQ(sliced.moved, whole.moved);
+  EXPECT_EQ(sliced.lost, whole.lost);
+  ASSERT_EQ(sliced.moves.size(), whole.moves.size());
+  for (std::size_t i = 0; i < whole.moves.size(); ++i) {
+    EXPECT_EQ(sliced.moves[i].prefix, whole.moves[i].prefix);
+    EXPECT_EQ(sliced.moves[i].from, whole.moves[i].from);
+    EXPECT_EQ(sliced.moves[i].to, whole.moves[i].to);
+  }
+  EXPECT_EQ(whole.lost, 1U);  // Lyon's, which is withdrawn
+}
+
+TEST_F(WhatIfTest, WhatADocumentAddsIsUsedIfItWouldWin) {
+  const Source vnet{
+      .kind = SourceKind::kVnet, .name = "vnet", .type = PeerType::kLocal, .router_id = {}, .peer_address = {}};
+  const Source madrid{.kind = SourceKind::kStaticSite,
+                      .name = "static:madrid",
+                      .type = PeerType::kLocal,
+                      .router_id = {},
+                      .peer_address = {}};
+  const WhatIf what = rib.what_if({.added = {{madrid, net("10.60.0.0/16")},   // nobody has it
+                                             {madrid, net("10.21.0.0/16")},   // paris has it by tunnels: local wins
+                                             {madrid, net("10.31.0.0/16")},   // the circuit has it, a better class
+                                             {vnet, net("10.31.0.0/16")}}});  // the VNet's own is better than all
+  ASSERT_EQ(what.arrivals.size(), 3U);
+  EXPECT_EQ(what.arrivals[0].source, "static:madrid");
+  EXPECT_TRUE(what.arrivals[0].from.empty());
+  EXPECT_EQ(sources(what.arrivals[1].from), (Ids{paris1, paris2}));
+  EXPECT_EQ(what.arrivals[2].source, "vnet");
+  EXPECT_EQ(sources(what.arrivals[2].from), Ids{circuit});
+  EXPECT_EQ(what.appeared, 1U);
+  EXPECT_EQ(what.moved, 2U);
+}
+
+TEST_F(WhatIfTest, ARibThatChangesBetweenSlicesIsNoTrouble) {
+  auto policy = std::make_shared<Policy>();
+  WhatIfWalk walk(rib, {.policy = policy, .down = {berlin}});
+  walk.step(1);
+  rib.remove_source(paris2);
+  rib.drain();
+  rib.drain();
+  const SourceId fresh = add(SourceKind::kVpnTunnel, "madrid", "madrid", "169.254.21.14");  // has the number of paris-2
+  for (int i = 0; i < 200; ++i) announce(fresh, std::format("10.50.{}.0/24", i));
+  rib.drain();
+  rib.set_policy(policy);
+  while (walk.step(7)) {
+  }
+  const WhatIf what = walk.finish();
+  for (const Move& move : what.moves) EXPECT_NE(sources(move.from), Ids{fresh}) << move.prefix.to_string();
+  EXPECT_GE(what.prefixes, 200U);
+}
+
 }  // namespace
 }  // namespace gw::routes

@@ -61,6 +61,7 @@ api::SnapshotSession session(const std::string& name, const std::string& kind, s
   s.mutable_peer()->set_local_address("169.254.21.1");
   s.mutable_peer()->set_asn(asn);
   s.mutable_peer()->set_state("Established");
+  s.mutable_peer()->set_connected_seconds(3600);
   return s;
 }
 
@@ -69,7 +70,7 @@ api::Snapshot healthy() {
   s.set_version(1);
   s.set_taken_unix_ms(kNow);
   s.set_prefers("circuit");
-  for (const char* name : {"gw-fastpath", "charon", "bgpd"}) {
+  for (const char* name : {"gw-fastpath", "charon", "bgpd", "bfdd"}) {
     auto& c = *s.mutable_status()->add_components();
     c.set_name(name);
     c.set_connected(true);
@@ -287,12 +288,18 @@ const std::vector<Case>& cases() {
          s.mutable_sessions(kParis)->set_bfd_wanted(false);
        },
        {}},
-      {"the device answers echoes, not BFD, and bgpd waits for it",
+      {"the session has just come up, BFD has not yet",
        [](auto& s) {
          peer(s, kParis).set_bfd("not answered");
-         peer(s, kParis).set_state("Idle");
+         peer(s, kParis).set_connected_seconds(3);
        },
-       {"BgpSessionDown paris-ce1/gw-a critical", "BfdNotAnswered paris-ce1/gw-a warning"}},
+       {}},
+      {"bfdd is away: nobody knows who answers",
+       [](auto& s) {
+         s.mutable_status()->mutable_components(3)->set_connected(false);
+         peer(s, kParis).set_bfd("not answered");
+       },
+       {"ServiceNotRunning bfdd error"}},
       // RouteLimitNear
       {"80 % of the limit",
        [](auto& s) { s.mutable_sessions(kBerlin)->set_routes_v4(3200); },

@@ -1,0 +1,292 @@
+"""gwctl doctor: a healthy gateway has no finding; each failure is made for real, and found by its name with its evidence."""
+
+import json
+import tarfile
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from gateway import GWCTL, INSTANCE, connection_name, tunnel_name
+from lab import LabError, Site, command, poll
+from peers import psk
+from world import World
+
+BIRD, OTHER = SITES = [Site(1), Site(2)]
+MD5 = "md5-of-the-lab-42"
+MAX_ROUTES = 10
+
+
+def bgp(site, **more):
+    return {"bgp": {"addresses": {INSTANCE: {"local": site.inner_gw, "peer": site.inner_site}}, "keepalive": "3s", "hold": "90s",
+                    "no_bfd": True, "max_routes": MAX_ROUTES, **more}}
+
+
+@pytest.fixture(scope="module")
+def world():
+    with World("test_doctor", SITES, connections={s.name: bgp(s) for s in SITES}) as ready:
+        yield ready
+
+
+def report(world) -> dict:
+    return json.loads(world.gateway.ctl("--json", "doctor", check=False) or "{}")
+
+
+def findings(world) -> dict[tuple[str, str], dict]:
+    return {(f["name"], f["subject"]): f for f in report(world).get("findings", [])}
+
+
+def wait_healthy(world, seconds: float = 60):
+    poll(f"no findings (now: {list(findings(world))})", lambda: report(world).get("rules") and not findings(world), seconds, 0.5)
+
+
+def wait_found(world, name: str, subject: str, seconds: float) -> dict:
+    poll(f"{name} {subject} (now: {list(findings(world))})", lambda: (name, subject) in findings(world), seconds, 0.5)
+    return findings(world)[name, subject]
+
+
+@pytest.fixture(autouse=True)
+def healthy_before(world):
+    wait_healthy(world)
+
+
+@contextmanager
+def bird_with(world, *changes: tuple[str, str]):
+    """The site's router with something else in its configuration: (before, after)."""
+    router = world.offices[BIRD.name].router
+    conf = router.dir / "bird.conf"
+    before = text = conf.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    conf.write_text(text)
+    router.birdc("configure")
+    try:
+        yield router
+    finally:
+        conf.write_text(before)
+        router.birdc("configure")
+
+
+def announcing(*prefixes: str) -> tuple[str, str]:
+    first = f'ipv4; route {BIRD.prefixes[0]} via "eth1";'
+    return first, first + "".join(f' route {prefix} via "eth1";' for prefix in prefixes)
+
+
+@contextmanager
+def wan_rule(world, rule: str):
+    """Something in the internet that drops packets and says nothing."""
+    wan = world.lab.ns["wan"]
+    wan.run("nft", "-f", "-", stdin=f"table ip doctor {{\nchain hop {{ type filter hook forward priority 0;\n{rule}\n}}\n}}\n")
+    try:
+        yield
+    finally:
+        wan.run("nft", "delete", "table", "ip", "doctor")
+
+
+def test_a_healthy_gateway_has_no_findings(world):
+    said = world.gateway.ctl("doctor")  # exit code 0
+    assert "no findings" in said, said
+    rules = report(world)["rules"]
+    assert {"MtuBlackHole", "VpnErSessionDown", "AsnMismatch", "RouteNotInFrr"} <= set(rules), rules
+
+
+def test_tunnels_are_proven_while_nobody_uses_them(world):
+    for site in SITES:
+        proof = poll("a proof", lambda site=site: (p := world.gateway.tunnel(site)["proof"])["proven_unix_ms"] != "0" and p, 15)
+        assert proof["method"] == "echo" and proof["full_bytes"] == 1400, proof
+    poll("several answers", lambda: world.gateway.tunnel(BIRD)["proof"]["small_answered"] >= 3, 30)
+    proof = world.gateway.tunnel(BIRD)["proof"]
+    assert proof["full_answered"] >= 1 and proof["small_answered"] == proof["small_sent"], proof
+    assert time.time() * 1000 - int(proof["proven_unix_ms"]) < 12_000, proof
+    assert "gw_tunnel_proven_timestamp_seconds" in world.gateway.metrics()
+
+
+def test_a_program_that_hangs(world):
+    """charon answers nothing: named as not running, and no tunnel is blamed for it."""
+    command(["kill", "-STOP", world.gateway.charon.process.pid])
+    try:
+        found = wait_found(world, "ServiceNotRunning", "charon", 40)
+        assert "rekeying" in found["consequence"], found
+        assert "ConnectionsNotConnected" not in {name for name, _ in findings(world)}
+    finally:
+        command(["kill", "-CONT", world.gateway.charon.process.pid])
+
+
+def test_a_site_that_is_gone(world):
+    office = world.offices[BIRD.name]
+    office.vpn.stop()
+    try:
+        found = wait_found(world, "ConnectionsNotConnected", tunnel_name(BIRD), 30)
+        assert found["severity"] == "critical" and BIRD.public4 in found["evidence"][0], found
+        error = world.gateway.fails("doctor")  # exit code 1
+        assert "status 1" in error, error
+    finally:
+        office.vpn.start()
+
+
+def test_esp_is_dropped_and_ike_is_not(world):
+    """IKE and its dead peer detection see nothing wrong; ESP from the site does not arrive."""
+    with wan_rule(world, f"ip saddr {BIRD.public4} ip protocol esp drop"):
+        found = wait_found(world, "TunnelBlackHole", tunnel_name(BIRD), 60)
+    assert "none came in" in found["evidence"][0], found
+    assert any("encapsulation: udp" in line for line in found["remedy"]), found
+
+
+@pytest.mark.timeout(200)
+def test_large_packets_vanish(world):
+    """A hop with a smaller MTU that reports nothing; the size that passes is measured."""
+    limit = 1320  # of the outer packet
+    with wan_rule(world, f"ip daddr {BIRD.public4} ip protocol esp ip length > {limit} drop"):
+        found = wait_found(world, "MtuBlackHole", tunnel_name(BIRD), 60)
+        assert any("of 1400 bytes: 0 of" in line for line in found["evidence"]), found
+        line = f"connections[{connection_name(BIRD)}].mtu: "
+
+        def measured():
+            now = findings(world).get(("MtuBlackHole", tunnel_name(BIRD)), {"remedy": [""]})
+            return now["remedy"][0].startswith(line) and int(now["remedy"][0].removeprefix(line))
+        poll("a size that passes", measured, 20, 0.5)
+        time.sleep(30)  # until the search is over
+        mtu = measured()
+        # ESP adds between 56 and 80 bytes to a packet, depending on its padding.
+        assert limit - 96 <= mtu <= limit - 52, mtu
+
+
+def test_another_as_number(world):
+    with bird_with(world, (f"as {BIRD.asn};", "as 65099;")):
+        found = wait_found(world, "AsnMismatch", tunnel_name(BIRD), 30)
+    assert str(BIRD.asn) in " ".join(found["evidence"] + found["remedy"]), found
+    assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world)
+
+
+def test_the_device_expects_another_as_number_of_ours(world):
+    with bird_with(world, (f"neighbor {BIRD.inner_gw} as 65515;", f"neighbor {BIRD.inner_gw} as 65001;")):
+        found = wait_found(world, "AsnMismatch", tunnel_name(BIRD), 30)
+    assert "gateway.asn" in found["remedy"][0], found
+
+
+def test_a_tunnel_without_its_session(world):
+    router = world.offices[BIRD.name].router
+    router.birdc("disable", "gw")
+    try:
+        found = wait_found(world, "BgpSessionDown", tunnel_name(BIRD), 30)
+        assert any("answered" in line for line in found["evidence"]), found
+    finally:
+        router.birdc("enable", "gw")
+
+
+def test_a_route_limit_comes_near(world):
+    with bird_with(world, announcing(*(f"10.150.{n}.0/24" for n in range(MAX_ROUTES - 2)))):
+        found = wait_found(world, "RouteLimitNear", tunnel_name(BIRD), 20)
+    assert f"{MAX_ROUTES - 1} IPv4 routes" in found["evidence"][0] and found["severity"] == "warning", found
+
+
+def test_a_loop(world):
+    """A network that is reached only through another one with our AS number."""
+    export = 'export where proto = "lan4"; next hop self;'
+    looped = ('export filter { if proto != "lan4" then reject; if net = 10.160.0.0/24 then bgp_path.prepend(65515); accept; }; '
+              "next hop self;")
+    with bird_with(world, (export, looped), announcing("10.160.0.0/24")):
+        found = wait_found(world, "AsnLoop", tunnel_name(BIRD), 20)
+    assert "10.160.0.0/24" in found["evidence"][0], found
+
+
+def test_a_site_that_claims_the_vnet(world):
+    with bird_with(world, announcing("10.0.7.0/24")):
+        found = wait_found(world, "GatewaySubnetRouteLoop", tunnel_name(BIRD), 20)
+    assert "10.0.7.0/24" in found["evidence"][0], found
+
+
+def test_a_bundle_has_it_all_and_no_secret(world):
+    office = world.offices[OTHER.name]
+    path = world.lab.run / "bundle.tar.gz"
+    office.vpn.stop()
+    try:
+        wait_found(world, "ConnectionsNotConnected", tunnel_name(OTHER), 30)
+        # Secrets where operators leave them: in comments of the document.
+        text = world.gateway.config.read_text()
+        world.gateway.config.write_text(text + f"# the key of {OTHER.name} is {psk(OTHER)}\n")
+        world.gateway.ctl("apply", world.gateway.config)
+        said = world.gateway.ctl("support-bundle", path)
+        assert "without secrets" in said, said
+        here = sorted(findings(world))
+    finally:
+        office.vpn.start()
+        world.gateway.write(world.gateway.doc)
+        world.gateway.ctl("apply", world.gateway.config)
+    with tarfile.open(path) as bundle:
+        members = {m.name.split("/")[1]: bundle.extractfile(m).read() for m in bundle.getmembers()}
+    assert {"snapshot.json", "doctor.txt", "gateway.yaml", "bgpd-running.conf", "gwd.log", "ip-link.txt", "versions.txt"} <= set(members)
+    assert b"router bgp 65515" in members["bgpd-running.conf"], members["bgpd-running.conf"]
+    assert b"gwd" in members["gwd.log"] and b"sites:" in members["gateway.yaml"]
+    for name, content in members.items():
+        for site in SITES:
+            assert psk(site).encode() not in content, f"{name} holds a PSK"
+    # Examined elsewhere, without gwd: nobody listens on this socket.
+    elsewhere = world.lab.ns["vnet"].run(GWCTL, "--socket", "/nonexistent", "--json", "doctor", "--bundle", path, check=False)
+    assert sorted((f["name"], f["subject"]) for f in json.loads(elsewhere)["findings"]) == here
+
+
+@pytest.mark.timeout(120)
+def test_a_password_of_bgp_is_in_no_bundle(world):
+    """An MD5 password at both ends, and the bundle while it is in use."""
+    secret = world.gateway.etc / "secrets" / "md5"
+    secret.touch(mode=0o600)
+    secret.write_text(MD5 + "\n")
+    doc = json.loads(json.dumps(world.gateway.doc))
+    doc["connections"][0]["bgp"]["md5_file"] = "secrets/md5"
+    path = world.lab.run / "bundle-md5.tar.gz"
+    with bird_with(world, (f"local {BIRD.inner_site} as {BIRD.asn};", f'local {BIRD.inner_site} as {BIRD.asn}; password "{MD5}";')):
+        world.gateway.ctl("apply", world.gateway.write(doc))
+        try:
+            poll("the session with a password", lambda: world.gateway.bgp_established(BIRD), 40, 0.5)
+            world.gateway.ctl("support-bundle", path)
+        finally:
+            world.gateway.ctl("apply", world.gateway.write(world.gateway.doc))
+    with tarfile.open(path) as bundle:
+        for member in bundle.getmembers():
+            assert MD5.encode() not in bundle.extractfile(member).read(), f"{member.name} holds the password"
+        running = bundle.extractfile(next(m for m in bundle.getmembers() if m.name.endswith("bgpd-running.conf"))).read()
+    assert b"password <secret>" in running, running
+
+
+def test_the_snapshot_is_whole(world):
+    snapshot = json.loads(world.gateway.ns.run("curl", "-sf", "--unix-socket", world.gateway.socket, "http://gwd/v1/snapshot"))
+    assert snapshot["version"] == 1 and snapshot["prefers"] == "circuit"
+    assert {t["tunnel"]["name"] for t in snapshot["tunnels"]} == {tunnel_name(s) for s in SITES}
+    sessions = {s["name"]: s for s in snapshot["sessions"]}
+    for site in SITES:
+        session = sessions[tunnel_name(site)]
+        assert session["kind"] == "vpn tunnel" and session["max_routes"] == MAX_ROUTES and session["site"] == site.name, session
+        assert int(session["routes_best"]) == len(site.prefixes), session
+    assert {r["prefix"] for r in snapshot["routes"]["sample"]} >= set(BIRD.prefixes)
+    assert len(snapshot["sas"]["sas"]) >= 4 and snapshot["interfaces"]["interfaces"]
+    assert "psk_file" in snapshot["configuration"]
+
+
+def test_what_if_a_document_ran(world):
+    """Without the other site; nothing is touched."""
+    before = world.gateway.json("routes", "effective")["routes"]
+    doc = json.loads(json.dumps(world.gateway.doc))
+    doc["sites"] = [s for s in doc["sites"] if s["name"] != OTHER.name]
+    doc["connections"] = [c for c in doc["connections"] if c["name"] != connection_name(OTHER)]
+    doc["vnet"]["prefixes"].append("10.70.0.0/16")
+    doc["policy"] = [{"name": "no-lan", "direction": "import", "match": {"site": BIRD.name, "prefixes": [{"prefix": BIRD.prefixes[0]}]},
+                      "action": "refuse"}]
+    doc["connections"][0]["bgp"]["max_routes"] = 1
+    path = world.gateway.etc / "new.yaml"
+    path.write_text(json.dumps(doc))  # JSON is YAML
+    what = world.gateway.json("routes", "what-if", "-f", path)
+    assert what["sessions_gone"] == [tunnel_name(OTHER)] and what["sessions_new"] == [], what
+    moves = {(m["prefix"], m["kind"], tuple(m["to"])) for m in what["moves"]}
+    assert moves == {*((p, "lost", ()) for p in OTHER.prefixes), (BIRD.prefixes[0], "lost", ()), ("10.70.0.0/16", "appears", ("vnet",))}
+    assert {(c["site"], c["lost"], c["prefixes"]) for c in what["cut_off"]} == {(OTHER.name, "2", "2"), (BIRD.name, "1", "2")}
+    assert [(x["source"], x["family"], x["state"]) for x in what["limits"]] == [(tunnel_name(BIRD), "ipv6", "reached")], what["limits"]
+    path.write_text("version: 2")
+    assert "version" in world.gateway.fails("routes", "what-if", "-f", path)
+    assert [r["prefix"] for r in world.gateway.json("routes", "effective")["routes"]] == [r["prefix"] for r in before]
+
+
+def test_nothing_is_asked_of_a_bundle_that_is_none(world):
+    with pytest.raises(LabError, match="neither a support bundle nor a snapshot"):
+        world.gateway.ctl("doctor", "--bundle", world.gateway.config)
