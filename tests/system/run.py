@@ -22,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 LOGS = HERE.parents[1] / "build" / "logs"
 
 # The long ones first, or the last of them runs alone in the end.
-LONG = ("test_doctor_coexistence", "test_doctor", "test_failures", "test_plugin", "test_esp_replay", "test_rekey", "test_esp_inbound",
-        "test_tunnel", "test_config", "test_fastpath_control", "test_interop_kernel")
+LONG = ("test_doctor_coexistence", "test_doctor", "test_coexistence", "test_failures", "test_plugin", "test_esp_replay", "test_rekey",
+        "test_esp_inbound", "test_tunnel", "test_config", "test_fastpath_control", "test_interop_kernel")
 
 OWN_NAMESPACE = """
 set -e

@@ -127,8 +127,10 @@ def test_closed_transit_does_not_trust_the_sites(world):
     """A site that sends to the other's prefix all the same, with a route of its own."""
     lyon = world.lab.ns[LYON.name]
     lyon.ip(f"route add {P} dev tun-a")
+    before = world.drops().get("gw-a transit_closed", 0)
     try:
         assert not world.pings("host2", PARIS.host4)
+        assert world.drops().get("gw-a transit_closed", 0) > before, world.drops()
     finally:
         lyon.ip(f"route del {P} dev tun-a")
 

@@ -49,13 +49,14 @@ def test_the_vnet_sends_each_packet_to_the_pair_that_has_the_path(world):
 
 
 def test_each_pair_is_told_by_the_other(world):
-    for name in (VPN_A.name, VPN_B.name):
-        told = {s for s in world.gateways[name].best(P)}
-        assert told and all(s.startswith("partner:") for s in told), told  # the circuit is preferred here, too
+    def by_partner(name, prefix):
+        used = world.gateways[name].best(prefix)
+        return used and all(source.startswith("partner:") for source in used)
+    for name in (VPN_A.name, VPN_B.name):  # the circuit is preferred here, too
+        eventually(f"{name} sends to paris by the ER pair", lambda n=name: by_partner(n, P))
         assert f"site1-ce1/{name}" in world.gateways[name].candidates(P)
     for name in (ER_A.name, ER_B.name):
-        told = world.gateways[name].best(L)
-        assert told and all(s.startswith("partner:") for s in told), told
+        eventually(f"{name} sends to lyon by the VPN pair", lambda n=name: by_partner(n, L))
 
 
 def test_the_export_table_holds_across_pairs(world):
