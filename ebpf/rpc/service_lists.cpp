@@ -202,13 +202,15 @@ void Service::counters(fp::Counters& out) const {
   }
   const Traffic wan = traffic_of("wan");
   const Traffic vnet = traffic_of("vnet");
-  const Traffic circuit = traffic_of("circuit");
   out.set_wan_rx_packets(wan.rx);
   out.set_wan_tx_packets(wan.tx);
   out.set_vnet_rx_packets(vnet.rx);
   out.set_vnet_tx_packets(vnet.tx);
-  out.set_circuit_rx_packets(circuit.rx);
-  out.set_circuit_tx_packets(circuit.tx);
+  if (parts_.circuit == CircuitPort::kThere) {
+    const Traffic circuit = traffic_of("circuit");
+    out.set_circuit_rx_packets(circuit.rx);
+    out.set_circuit_tx_packets(circuit.tx);
+  }
   out.set_uptime_ms(milliseconds(parts_.clock.now() - started_));
 }
 

@@ -9,8 +9,10 @@
 Other gateways on either link have no machine: the kernel is told their MACs, and their frames are seen by our packet
 socket all the same.
 """
+import socket
+
 import esp_peer
-from fastpath_lab import HOST_MAC, VNET_MAC, FastpathLab, Link, packed, pb, poll, run
+from fastpath_lab import HOST_MAC, SO_RCVBUFFORCE, VNET_MAC, FastpathLab, Link, packed, pb, poll, run
 from packet_station import is_upkeep, mac
 
 CIRCUIT_MAC, ROUTER_MAC = "02:00:00:00:03:01", "02:00:00:00:03:02"
@@ -43,6 +45,8 @@ class CircuitLab(FastpathLab):
         super().__init__(directory, options=["--wan-port", wan, "--vnet-port", kinds[0], "--circuit", "circuit", "--circuit-port", kinds[1],
                                              *options], ports=kinds[0], **more)
         self.circuit = Link("fpc", "circuit0")
+        for link in (self.vnet, self.circuit):
+            link.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
         self.control = self.rpc(pb.ROLE_CONTROL)
 
     def _make_network(self):
@@ -69,10 +73,14 @@ class CircuitLab(FastpathLab):
         """What gwd sends: the VNet on link, the circuit's prefixes by its router; and the kernel's table, as FRR keeps it."""
         self.route("10.1.0.0", 24, pb.NEXT_HOP_VNET)
         self.route("fd00:1::", 64, pb.NEXT_HOP_VNET)
+        self.circuit_routes_only()
         for version, (prefix, length) in FAR_NETS.items():
-            self.route(prefix, length, pb.NEXT_HOP_CIRCUIT, [ROUTER[version]])
             run("ip", "-n", "fpg", "route", "add", f"{prefix}/{length}", "via", ROUTER[version])
         self.knows_neighbours()
+
+    def circuit_routes_only(self):
+        for version, (prefix, length) in FAR_NETS.items():
+            self.route(prefix, length, pb.NEXT_HOP_CIRCUIT, [ROUTER[version]])
 
     def knows_neighbours(self):
         for version in (4, 6):

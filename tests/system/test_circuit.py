@@ -1,18 +1,21 @@
 """The circuit port of gw-fastpath, black box: plain forwarding between VNet and circuit on every pair of kinds of port,
 what is refused and counted, and transit between circuit and tunnels. The topology is drawn in circuit_lab.py."""
+import functools
 import itertools
 import os
-import socket
+import random
 import subprocess
 import sys
 import textwrap
+import time
+from collections import Counter
 
 import pytest
-from scapy.all import ICMP, IP, TCP, ARP, Ether, IPv6, Raw
+from scapy.all import ARP, ICMP, IP, TCP, Ether, IPv6, Raw
 
-from circuit_lab import CIRCUIT_MAC, FAR, HOST, OURS, ROUTER, ROUTER_MAC, CircuitLab, datagram, frame
-from fastpath_lab import HOST_MAC, PORT_KINDS, VNET_MAC, packed, pb, poll, run
-from packet_station import routed
+from circuit_lab import CIRCUIT_MAC, FAR, HOST, OURS, ROUTER, ROUTER_MAC, CircuitLab, datagram
+from fastpath_lab import HOST_MAC, PORT_KINDS, VNET_MAC, pb, poll, run
+from packet_station import is_upkeep, routed
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -242,3 +245,68 @@ def test_tcp_with_all_offloads(lab, version):
     for counter in ("vnet_rx_packets", "circuit_rx_packets"):  # one way of it is 8 MiB: none of it went by the kernel
         assert getattr(after, counter) - getattr(before, counter) > (8 << 20) // 1500, counter
     assert list(after.drops) == list(before.drops)
+
+
+# --- the ledger -------------------------------------------------------------------------------------------
+
+def mixture(lab, count, seed):
+    """Random packets from both sides: what must arrive where, and what is dropped for which reason."""
+    chance = random.Random(seed)
+    wanted = {"at_circuit": [], "at_vnet": [], "drops": Counter(), "vnet_in": 0, "circuit_in": 0}
+    other = "02:00:00:00:02:44"
+    for number in range(count):
+        version = chance.choice((4, 6))
+        text = number.to_bytes(4, "big") + chance.randbytes(chance.choice((0, 1, 40, 500, 1300)))
+        ports = (1000 + chance.randrange(50), 2000)
+        kind = chance.choice(("out", "out", "out", "in", "in", "in", "spoke", "hairpin", "spoofed_source", "transit_closed", "no_neighbour",
+                              "multicast"))
+        outward, inward = datagram(version, text, ports=ports), datagram(version, text, to_circuit=False, ports=ports)
+        v4 = functools.partial(datagram, 4, text, ports=ports)
+        if kind == "out":
+            lab.from_vnet(outward)
+            wanted["at_circuit"].append(routed(outward))
+            wanted["vnet_in"] += 1
+        elif kind == "in":
+            lab.from_circuit(inward)
+            wanted["at_vnet"].append(routed(inward))
+            wanted["circuit_in"] += 1
+        elif kind == "spoke":
+            lab.from_vnet(packet := v4(dst="10.60.1.1"))
+            wanted["at_vnet"].append(routed(packet))
+            wanted["vnet_in"] += 1
+        else:
+            wanted["drops"][kind] += 1
+            if kind == "hairpin":
+                lab.from_vnet(v4(dst="10.60.1.1"), source=other)
+            elif kind == "no_neighbour":
+                lab.from_vnet(v4(dst="10.43.1.1"))
+            else:
+                lab.from_circuit(v4(to_circuit=False, **{"spoofed_source": dict(src="10.1.0.7"), "transit_closed": dict(dst="10.60.1.1"),
+                                                         "multicast": dict(dst="10.1.0.255")}[kind]))
+    return wanted
+
+
+def test_every_packet_is_delivered_or_counted(lab):
+    for ns, prefix in (("fpv", "10.40.0.0/16"), ("fpv", "fd00:40::/32"), ("fpc", "10.1.0.0/24"), ("fpc", "fd00:1::/64")):
+        run("ip", "-n", ns, "route", "del", prefix, check=False)  # the hosts have no way to say what they think of it
+    lab.neighbour("10.1.0.44", "02:00:00:00:02:44", "vnet")
+    lab.route("10.60.0.0", 16, pb.NEXT_HOP_VNET, ["10.1.0.44"], behind=pb.BEHIND_TUNNELS)
+    lab.route("10.43.0.0", 16, pb.NEXT_HOP_VNET, ["10.1.0.99"])
+    before = lab.counters().get("no_neighbour", 0)
+    poll("the neighbour has failed", lambda: [lab.from_vnet(datagram(4, dst="10.43.1.1")), time.sleep(0.1)] and
+         lab.counters().get("no_neighbour", 0) > before, 15)
+    lab.vnet.drain()
+    lab.circuit.drain()
+    before, drops = lab.all_counters(), Counter(lab.counters())
+    wanted = mixture(lab, 1500, seed=22)
+    poll("all is counted", lambda: sum((Counter(lab.counters()) - drops).values()) >= sum(wanted["drops"].values()))
+    time.sleep(0.1)
+    after = lab.all_counters()
+    assert Counter(lab.counters()) - drops == wanted["drops"]
+    assert {name: getattr(after, name) - getattr(before, name) for name in
+            ("vnet_rx_packets", "circuit_rx_packets", "vnet_tx_packets", "circuit_tx_packets")} == {
+        "vnet_rx_packets": wanted["vnet_in"], "circuit_rx_packets": wanted["circuit_in"],
+        "vnet_tx_packets": len(wanted["at_vnet"]), "circuit_tx_packets": len(wanted["at_circuit"])}
+    for link, source, packets in ((lab.circuit, CIRCUIT_MAC, wanted["at_circuit"]), (lab.vnet, VNET_MAC, wanted["at_vnet"])):
+        got = [payload(f) for f in link.all(lambda f: f.src == source and f.type in (0x800, 0x86dd) and not is_upkeep(payload(f)))]
+        assert sorted(got) == sorted(packets), "each arrives once, and nothing else does"
