@@ -271,8 +271,7 @@ std::string render(const api::CountersReply& reply, const View& view) {
   Table ports({{"Side"}, {"Received", Align::kRight}, {"Sent", Align::kRight}});
   ports.row({"wan", reply.wan_rx_packets(), reply.wan_tx_packets()});
   ports.row({"vnet", reply.vnet_rx_packets(), reply.vnet_tx_packets()});
-  if (reply.has_circuit_rx_packets())
-    ports.row({"circuit", reply.circuit_rx_packets(), reply.circuit_tx_packets()});
+  if (reply.has_circuit_rx_packets()) ports.row({"circuit", reply.circuit_rx_packets(), reply.circuit_tx_packets()});
   out += ports.render(view.style) + "\n";
   Table workers({{"Worker", Align::kRight},
                  {"Tunnels", Align::kRight},

@@ -174,6 +174,7 @@ class Fastpath {
     std::optional<gso::DataTun> circuit_tun;
     std::optional<xdp::VnetTcProgram> circuit_tc;
     std::vector<xdp::DecryptedTcProgram> decrypted_tc;
+    std::optional<xdp::DevmapDrops> devmap_drops;
     std::unique_ptr<worker::Workers> workers;
     net::Netlink netlink;
     net::Netlink adjacency_netlink;
@@ -266,6 +267,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(ports.circuit_tun),
               std::move(ports.circuit_tc),
               std::move(ports.decrypted_tc),
+              std::move(ports.devmap_drops),
               std::move(workers),
               std::move(netlink),
               std::move(adjacency_netlink),

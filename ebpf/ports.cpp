@@ -201,6 +201,17 @@ Result<OpenPort> open_circuit(const PortPlan& plan, const PortPrograms& programs
   return port;
 }
 
+/// What drivers do not take from XDP would be lost without a word; without the count it still is forwarded.
+std::optional<xdp::DevmapDrops> count_devmap_drops(const PortPlan& plan, const xdp::Maps& maps) {
+  const bool circuit_xsk = plan.circuit && plan.circuit->choice.kind == PortKind::kXsk;
+  if (plan.vnet.choice.kind != PortKind::kXsk && !circuit_xsk) return std::nullopt;
+  auto counting =
+      xdp::DevmapDrops::start(maps, {plan.vnet.link.ifindex, plan.circuit ? plan.circuit->link.ifindex : 0});
+  if (counting) return std::move(*counting);
+  log::warning("port", "frames that a driver does not take are not counted: {}", counting.error().describe());
+  return std::nullopt;
+}
+
 Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
   Ports ports;
   GW_TRY_ASSIGN(ports.buffers, make_buffers(plan));
@@ -212,6 +223,7 @@ Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, 
   if (plan.circuit) {
     GW_TRY_ASSIGN(ports.circuit, open_circuit(plan, programs, ports));
   }
+  ports.devmap_drops = count_devmap_drops(plan, programs.maps);
   return ports;
 }
 

@@ -73,6 +73,7 @@ struct Ports {
   std::optional<gso::DataTun> circuit_tun;  // to and from tunnels, whatever the port's kind
   std::optional<xdp::VnetTcProgram> circuit_tc;
   std::vector<xdp::DecryptedTcProgram> decrypted_tc;  // on the data TUNs
+  std::optional<xdp::DevmapDrops> devmap_drops;       // of XDP on clear ports
 };
 
 struct PortPrograms {

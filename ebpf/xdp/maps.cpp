@@ -76,6 +76,7 @@ std::string_view drop_name(gw_xdp_counter counter) {
     case GW_XDP_DROP_NO_NEIGHBOUR: return "no_neighbour";
     case GW_XDP_DROP_SPOOFED_SOURCE: return "spoofed_source";
     case GW_XDP_DROP_MULTICAST: return "multicast";
+    case GW_XDP_DROP_TX_FULL: return "tx_full";
     case GW_XDP_REDIRECTED:
     case GW_XDP_PASSED:
     case GW_XDP_FORWARDED_VNET:

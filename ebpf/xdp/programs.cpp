@@ -4,6 +4,8 @@
 #include <bpf/libbpf.h>
 #include <linux/if_link.h>
 
+#include <devmap_drops.skel.h>
+#include <sys/stat.h>
 #include <vnet.skel.h>
 #include <wan.skel.h>
 #include <algorithm>
@@ -104,6 +106,33 @@ void VnetProgram::set_tcx_behind() { impl_->skeleton->bss->tcx_behind = 1; }
 
 Status VnetProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);
+}
+
+// --- devmap_drops ----------------------------------------------------------------------------------------
+
+struct DevmapDrops::Impl {
+  ~Impl() { gw_devmap_drops__destroy(skeleton); }  // and its links
+  gw_devmap_drops* skeleton = nullptr;
+};
+
+DevmapDrops::DevmapDrops(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DevmapDrops::DevmapDrops(DevmapDrops&&) noexcept = default;
+DevmapDrops& DevmapDrops::operator=(DevmapDrops&&) noexcept = default;
+DevmapDrops::~DevmapDrops() = default;
+
+Result<DevmapDrops> DevmapDrops::start(const Maps& maps, const Ports& ports) {
+  auto impl = std::make_unique<Impl>();
+  impl->skeleton = gw_devmap_drops__open();
+  if (!impl->skeleton) return fail_errno("opening the program 'devmap_drops'");
+  struct stat network{};
+  if (::stat("/proc/self/ns/net", &network) != 0) return fail_errno("looking at our network namespace");
+  impl->skeleton->rodata->network = static_cast<std::uint32_t>(network.st_ino);
+  for (std::size_t side = 0; side < ports.size(); ++side)
+    impl->skeleton->rodata->ports[side] = static_cast<std::uint32_t>(ports[side]);
+  GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (gw_devmap_drops__load(impl->skeleton) != 0) return fail_errno("loading the program 'devmap_drops'");
+  if (gw_devmap_drops__attach(impl->skeleton) != 0) return fail_errno("attaching to the tracepoints of XDP");
+  return DevmapDrops(std::move(impl));
 }
 
 }  // namespace gw::xdp

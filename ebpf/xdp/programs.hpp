@@ -60,4 +60,21 @@ class VnetProgram {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Counts frames that the drivers of the clear ports did not take from XDP.
+class DevmapDrops {
+ public:
+  /// By interface index; 0: there is no such port.
+  using Ports = std::array<int, GW_SIDES>;
+  /// Begins to count. Needs the kernel's BTF.
+  static Result<DevmapDrops> start(const Maps& maps, const Ports& ports);
+  DevmapDrops(DevmapDrops&&) noexcept;
+  DevmapDrops& operator=(DevmapDrops&&) noexcept;
+  ~DevmapDrops();
+
+ private:
+  struct Impl;
+  explicit DevmapDrops(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 }  // namespace gw::xdp

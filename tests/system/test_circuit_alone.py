@@ -2,12 +2,13 @@
 circuit_lab.py."""
 import itertools
 import os
+import time
 
 import pytest
 from scapy.all import ICMP, IP, IPv6
 
 from circuit_lab import CircuitLab, datagram
-from fastpath_lab import PORT_KINDS, FastpathLab, pb
+from fastpath_lab import PORT_KINDS, FastpathLab, pb, poll, run
 from packet_station import routed
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -40,6 +41,33 @@ def test_too_big_for_the_circuit(kinds, tmp_path):
         lab.from_vnet(datagram(4, bytes(1400), flags=0))
         pieces = [lab.at_circuit(lambda f: IP in f)[IP] for _ in range(2)]
         assert [(p.frag * 8, bool(p.flags.MF)) for p in pieces] == [(0, True), (1376, False)]
+    finally:
+        assert lab.close() == 0
+
+
+def test_what_the_driver_does_not_take_is_counted(tmp_path):
+    """The other end of a veth that stops taking XDP frames: known a second later, and until then counted."""
+    lab = CircuitLab(tmp_path, ("xsk", "xsk"))
+    try:
+        lab.circuit_routes()
+        packet = datagram(4)
+
+        def sent_by_xdp():
+            lab.circuit.drain()
+            run("ip", "netns", "exec", "fpc", "ethtool", "-K", "circuit0", "gro", "off")
+            before = lab.counters().get("redirect_failed", 0)
+            lab.from_vnet(packet)
+            lost = not lab.at_circuit(lambda f: payload(f) == routed(packet), 0.2)
+            counted = lab.counters().get("redirect_failed", 0) - before
+            assert counted == lost
+            run("ip", "netns", "exec", "fpc", "ethtool", "-K", "circuit0", "gro", "on")
+            time.sleep(1.2)
+            return lost
+        poll("XDP sends the frame", sent_by_xdp, 20)
+        run("ip", "netns", "exec", "fpc", "ethtool", "-K", "circuit0", "gro", "off")
+        time.sleep(1.5)
+        lab.from_vnet(packet)
+        assert lab.at_circuit(lambda f: payload(f) == routed(packet)), "as a socket buffer, then"
     finally:
         assert lab.close() == 0
 

@@ -189,8 +189,8 @@ TEST(Render, CountersShowOnlyWhatWasDropped) {
 }
 
 TEST(Render, CountersOfACircuitPortWhereThereIsOne) {
-  const auto reply = from_json<api::CountersReply>(
-      R"({"crypto_backend": "x", "circuit_rx_packets": "7", "circuit_tx_packets": "0"})");
+  const auto reply =
+      from_json<api::CountersReply>(R"({"crypto_backend": "x", "circuit_rx_packets": "7", "circuit_tx_packets": "0"})");
   EXPECT_EQ(render(reply, kView),
             "crypto x, up 0s\n\nSide     Received  Sent\nwan             0     0\nvnet            0     0\n"
             "circuit         7     0\n\nno packet was dropped\n");
