@@ -95,15 +95,17 @@ void SurveyWalk::look_for_cover(const RibEntry& entry, const Slot& route) {
     if (!lengths.test(length)) continue;
     const std::uint32_t id = rib_.find_entry(*Prefix::make(entry.prefix.address(), length));
     if (id == kNoId) continue;
-    for (const Slot& cover : rib_.entries_[id].all()) {
-      if (cover.refused() || !is_circuit(cover)) continue;
-      if (!same_origin(route, cover)) continue;
-      ++out_.more_specific_count;
-      if (out_.more_specific.size() < limits_.more_specific)
-        out_.more_specific.push_back(
-            {entry.prefix, rib_.source(route.source).name, rib_.entries_[id].prefix, rib_.source(cover.source).name});
-      return;
+    const Slot* cover = nullptr;  // our own session's rather than the partner's word
+    for (const Slot& slot : rib_.entries_[id].all()) {
+      if (slot.refused() || !is_circuit(slot) || !same_origin(route, slot)) continue;
+      if (cover == nullptr || rib_.source(slot.source).kind == SourceKind::kCircuit) cover = &slot;
     }
+    if (cover == nullptr) continue;
+    ++out_.more_specific_count;
+    if (out_.more_specific.size() < limits_.more_specific)
+      out_.more_specific.push_back(
+          {entry.prefix, rib_.source(route.source).name, rib_.entries_[id].prefix, rib_.source(cover->source).name});
+    return;
   }
 }
 

@@ -9,8 +9,8 @@
 
 namespace gw::gwd {
 
-/// About 5 ms on a slow core (docs/benchmarks.md, routes-policy: a million prefixes in a second or two).
-inline constexpr std::size_t kSlicePrefixes = 4096;
+/// About 3 ms on a slow core (benchmark routes-what-if: a million prefixes in one to three seconds).
+inline constexpr std::size_t kSlicePrefixes = 1024;
 
 /// `walk` has step(prefixes), as routes::WhatIfWalk and SurveyWalk.
 template <class Walk>

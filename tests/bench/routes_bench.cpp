@@ -130,7 +130,7 @@ Status memory(const std::string&) {
 /// The longest time that gwd's loop is held up: gwd/api/slices.hpp goes through the table like this.
 template <class Walk>
 double slowest_slice(Walk& walk) {
-  constexpr std::size_t kSlicePrefixes = 4096;
+  constexpr std::size_t kSlicePrefixes = 1024;
   double slowest = 0;
   for (bool more = true; more;) {
     const auto start = Clock::now();
