@@ -173,7 +173,7 @@ class Circuit:
     """Two circuit routers, each with a session to every instance that has the circuit, and to the sites."""
 
     def __init__(self, lab: CoexistenceLab):
-        self.lab = lab
+        self.lab, self.links = lab, "up"
         self.frr: dict[str, Frr] = {}
         self.sites = [s for s in lab.sites if s.circuit]
         for router in CIRCUIT_ROUTERS:
@@ -208,7 +208,10 @@ class Circuit:
         return [f"{router.name}-er" for router in CIRCUIT_ROUTERS]
 
     def links_to_sites(self, state: str):
-        """"down": the provider's side fails; routers and sites see it at once."""
+        """"down": the provider's side fails; routers and sites see it at once. The same as before: nothing happens."""
+        if state == self.links:
+            return
+        self.links = state
         if state == "up":  # bgpd tells of a route before zebra has it (10 ms), and would lose what comes meanwhile
             for frr in self.frr.values():
                 frr.vtysh("conf t", *self.telling(False))
