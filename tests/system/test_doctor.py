@@ -197,6 +197,17 @@ def test_a_site_that_claims_the_vnet(world):
     assert "10.0.7.0/24" in found["evidence"][0], found
 
 
+@pytest.mark.timeout(150)
+def test_a_table_that_is_full():
+    """gw-fastpath has room for 16 /24 networks with longer prefixes in them; the site announces 20."""
+    with World("test_doctor_full", [BIRD], connections={BIRD.name: bgp(BIRD, max_routes=100)}, fastpath=("--fib-v4-groups", "16")) as small:
+        wait_healthy(small)
+        with bird_with(small, announcing(*(f"10.170.{n}.0/25" for n in range(20)))):
+            poll("a finding", lambda: any(n == "RouteNotInFastPath" for n, _ in findings(small)), 30, 0.5)
+            found = next(f for (n, _), f in findings(small).items() if n == "RouteNotInFastPath")
+            assert found["severity"] == "critical" and "10.170." in found["evidence"][0] and "--fib-v4-groups" in found["remedy"][0], found
+
+
 def test_a_bundle_has_it_all_and_no_secret(world):
     office = world.offices[OTHER.name]
     path = world.lab.run / "bundle.tar.gz"
