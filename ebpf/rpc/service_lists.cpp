@@ -208,6 +208,7 @@ void Service::counters(fp::Counters& out) const {
   out.set_vnet_tx_packets(vnet.tx);
   if (parts_.circuit == CircuitPort::kThere) {
     const Traffic circuit = traffic_of("circuit");
+    out.set_circuit_port(true);
     out.set_circuit_rx_packets(circuit.rx);
     out.set_circuit_tx_packets(circuit.tx);
   }

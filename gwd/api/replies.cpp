@@ -301,7 +301,7 @@ api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counter
   reply.set_wan_tx_packets(counters.wan_tx_packets());
   reply.set_vnet_rx_packets(counters.vnet_rx_packets());
   reply.set_vnet_tx_packets(counters.vnet_tx_packets());
-  if (counters.has_circuit_rx_packets()) {
+  if (counters.circuit_port()) {
     reply.set_circuit_rx_packets(counters.circuit_rx_packets());
     reply.set_circuit_tx_packets(counters.circuit_tx_packets());
   }
