@@ -102,8 +102,8 @@ struct ParsedUpdate {
   std::optional<Family> end_of_rib;
   std::string malformed;
 };
-/// `next_hop`: of IPv4 routes whose NEXT_HOP is left out; without it they are malformed. bgpd's BMP (10.3) leaves it out
-/// where the next hop is an IPv6 address (RFC 8950).
+/// `next_hop`: of IPv4 routes whose NEXT_HOP is left out; without it they are malformed. bgpd's BMP (10.3) leaves it
+/// out where the next hop is an IPv6 address (RFC 8950).
 Result<ParsedUpdate> parse_update(std::span<const std::uint8_t> message, AsnWidth width,
                                   const std::optional<IpAddress>& next_hop = {});
 

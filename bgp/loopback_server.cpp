@@ -20,7 +20,6 @@
 
 #include "base/log.hpp"
 #include "base/spawn.hpp"
-#include "base/spawn.hpp"
 
 namespace gw::bgp {
 

@@ -79,6 +79,7 @@ std::string show_routes(const IpAddress& peer, Family family, std::string_view w
 
 }  // namespace
 
+std::string show_neighbor(const IpAddress& peer) { return std::format("show bgp neighbors {} json", peer); }
 std::string show_advertised(const IpAddress& peer, Family family) {
   return show_routes(peer, family, "advertised-routes");
 }

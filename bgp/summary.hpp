@@ -43,6 +43,7 @@ struct PeerStatus {
 // The commands whose output the parsers below take.
 inline constexpr const char* kShowSummary = "show bgp summary json";
 inline constexpr const char* kShowNeighbors = "show bgp neighbors json";
+std::string show_neighbor(const IpAddress& peer);
 std::string show_advertised(const IpAddress& peer, Family family);
 std::string show_received(const IpAddress& peer, Family family);
 

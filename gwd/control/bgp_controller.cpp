@@ -180,16 +180,25 @@ asio::awaitable<Status> BgpController::read_sessions() {
   if (!summary) co_return std::unexpected(summary.error());
   auto sessions = bgp::parse_summary(*summary);
   if (!sessions) co_return std::unexpected(sessions.error());
-  const bool same = std::ranges::equal(*sessions, sessions_, [](const auto& a, const auto& b) {
-    return a.first == b.first && a.second.state == b.second.state;
-  });
-  if (same && clock_.now() < next_details_) {
-    for (auto& [address, session] : *sessions) keep_details(sessions_.at(address), session);
-  } else {
-    const auto neighbours = co_await vty_.show(bgp::kShowNeighbors, kShowTimeout);
-    if (!neighbours) co_return std::unexpected(neighbours.error());
-    if (const auto added = bgp::add_neighbors(*neighbours, *sessions); !added) co_return added;
+  std::vector<IpAddress> changed;
+  for (auto& [address, session] : *sessions) {
+    const auto before = sessions_.find(address);
+    if (before != sessions_.end() && before->second.state == session.state)
+      keep_details(before->second, session);
+    else
+      changed.push_back(address);
+  }
+  std::vector<std::string> questions;
+  if (clock_.now() >= next_details_ || changed.size() > kFewChanges) {
+    questions.emplace_back(bgp::kShowNeighbors);
     next_details_ = clock_.now() + kDetails;
+  } else {
+    for (const IpAddress& address : changed) questions.push_back(bgp::show_neighbor(address));
+  }
+  for (std::string& question : questions) {
+    const auto answer = co_await vty_.show(std::move(question), kShowTimeout);
+    if (!answer) co_return std::unexpected(answer.error());
+    if (const auto added = bgp::add_neighbors(*answer, *sessions); !added) co_return added;
   }
   sessions_ = std::move(*sessions);
   co_return Status{};

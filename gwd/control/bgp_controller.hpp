@@ -42,8 +42,10 @@ class BgpController {
       {std::chrono::milliseconds(500), std::chrono::milliseconds(5000), std::chrono::milliseconds(30'000)}};
   static constexpr std::chrono::milliseconds kPollBusy{500};  // a session is not established
   static constexpr std::chrono::milliseconds kPollQuiet{5000};
-  /// The details (5 kB a neighbour) are read when a session changed its state, and this often.
+  /// The details (5 kB a neighbour) are read of all this often, and of a session that changed its state at once: what
+  /// ended it decides whether its routes are kept. When more than a few changed, of all.
   static constexpr std::chrono::seconds kDetails{5};
+  static constexpr std::size_t kFewChanges = 8;
 
   BgpController(boost::asio::io_context& io, const Clock& clock, BgpPaths paths, const BfdController& bfd);
 

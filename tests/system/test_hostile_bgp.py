@@ -208,10 +208,19 @@ def test_bgpd_aborts_in_the_middle(world):
     again.close()
 
 
-def bmp_port(world):
-    out = world.gateway.ns.run("ss", "-Hltnp")
-    return next(int(line.split()[3].rsplit(":", 1)[1]) for line in out.splitlines()
-                if '"gwd"' in line and line.split()[3].startswith("127.0.0.1:") and ":9620 " not in line)
+def port_of(world, stream):
+    """Where gwd told FRR to send it."""
+    if stream == "BMP":
+        line = next(line for line in world.gateway.frr.vtysh("show running-config").splitlines() if "bmp connect" in line)
+        return int(line.split("port ")[1].split()[0])
+    log = world.gateway.ns.run("ss", "-Htn", "state", "established", "src", "127.0.0.1")
+    ports = {int(row.split()[2].rsplit(":", 1)[1]) for row in log.splitlines()} & listening(world)
+    return (ports - {port_of(world, "BMP"), 9620}).pop()
+
+
+def listening(world):
+    rows = world.gateway.ns.run("ss", "-Hltn").splitlines()
+    return {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if row.split()[3].startswith("127.0.0.1:")}
 
 
 CLIENT = """
@@ -231,16 +240,22 @@ NOBODY, ROOT = 65534, 0
 WITHDRAWAL = bytes.fromhex("03000000060403000000ff00")  # an initiation, then a message that ends in the middle
 
 
-def say(world, user, data):
-    return world.gateway.ns.run("python3", "-c", CLIENT, user, bmp_port(world), data.hex()).strip()
+def say(world, user, data, stream):
+    return world.gateway.ns.run("python3", "-c", CLIENT, user, port_of(world, stream), data.hex()).strip()
+
+
+def ends(world, stream):
+    words = {"BMP": "BMP stream ended", "FPM": "zebra's routes are not there any more"}[stream]
+    return world.gateway.gwd.log.read_text().count(words)
 
 
 @pytest.mark.parametrize("data", [b"", WITHDRAWAL, bytes(range(256)) * 40], ids=["nothing", "half-a-message", "noise"])
-def test_other_users_cannot_speak_bmp(world, data):
-    """They would tell gwd routes, or push bgpd's stream aside."""
-    before = world.gateway.gwd.log.read_text().count("BMP stream ended")
-    assert say(world, NOBODY, data) == "closed"
-    assert world.gateway.gwd.log.read_text().count("BMP stream ended") == before
+@pytest.mark.parametrize("stream", ["BMP", "FPM"])
+def test_other_users_cannot_speak_to_gwd(world, stream, data):
+    """They would tell gwd routes, or push FRR's stream aside."""
+    before = ends(world, stream)
+    assert say(world, NOBODY, data, stream) == "closed"
+    assert ends(world, stream) == before
 
 
 @pytest.mark.parametrize("data", [WITHDRAWAL, bytes(range(256)) * 40, bytes.fromhex("03ffffffff00")],
@@ -250,12 +265,27 @@ def test_a_malformed_stream_is_ended_and_bgpd_comes_back(world, data):
     peer = speaker(world)
     announce(peer, [PREFIX])
     poll(f"{PREFIX} is learned", lambda: PREFIX in learned(world), 10, 0.1)
-    say(world, ROOT, data)
-    poll("bgpd's stream is back", lambda: "bgpd's BMP stream is there" in world.gateway.gwd.log.read_text().splitlines()[-1]
-         or world.gateway.bgp_established(GOOD), 10, 0.2)
+    before = ends(world, "BMP")
+    say(world, ROOT, data, "BMP")
+    assert ends(world, "BMP") > before
     announce(peer, ["10.79.0.0/16"])
     poll("a new route is learned", lambda: {PREFIX, "10.79.0.0/16"} <= learned(world), 15, 0.2)
     peer.close()
+
+
+@pytest.mark.parametrize("data", [bytes.fromhex("010100200000"), bytes(range(256)) * 40, bytes.fromhex("01010014100000001800000000")],
+                         ids=["half-a-frame", "noise", "half-a-message"])
+def test_a_malformed_fpm_stream_is_ended_and_zebra_comes_back(world, data):
+    before = ends(world, "FPM")
+    say(world, ROOT, data, "FPM")
+    assert ends(world, "FPM") > before
+
+    def zebra():
+        return next(c for c in world.gateway.json("status")["components"] if c["name"] == "zebra")
+    poll(f"zebra is back, and no route differs (now: {zebra()})",
+         lambda: zebra()["connected"] and not zebra().get("problem"), 20, 0.2)
+    time.sleep(1.5)
+    assert not zebra().get("problem"), zebra()
 
 
 def test_gwd_was_never_started_anew(world):

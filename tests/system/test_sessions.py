@@ -113,10 +113,11 @@ def test_a_wrong_password_is_not_let_in(world):
 def test_the_session_ends_with_the_sa(world):
     """The carrier follows the SA: nobody waits for the hold time."""
     wait_established(world, MD5.inner_site)
-    world.offices[MD5.name].vpn.charon.swanctl("--terminate", "--ike", "gw")
+    vpn = world.offices[MD5.name].vpn
+    vpn.stop()  # it says goodbye, and does not come back at once
     start = time.monotonic()
-    poll("the session is down", lambda: row(world, MD5.inner_site)["state"] != "Established", 6, 0.02)
+    poll("the session is down", lambda: row(world, MD5.inner_site)["state"] != "Established", 3, 0.02)
     print(f"session down after {(time.monotonic() - start) * 1000:.0f} ms")
-    assert time.monotonic() - start < 3
-    world.offices[MD5.name].vpn.charon.swanctl("--initiate", "--child", "net", check=False)  # or the gateway was first
+    vpn.start()
+    wait_established(world, MD5.inner_site, 40)
     wait_carries(world, MD5, MD5.inner_site)
