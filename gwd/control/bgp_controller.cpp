@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
+#include <iterator>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -141,14 +142,20 @@ asio::awaitable<Status> BgpController::apply() {
   // The AS number is the one thing that bgpd cannot change in place.
   const bool whole = !applied_ || applied_->asn != target->asn;
   bgp::Commands commands;
+  bgp::Leftovers left;
   if (applied_ && whole) commands.push_back(std::format("no router bgp {}", applied_->asn));
+  if (!applied_) {
+    auto found = co_await read_leftovers(*target);
+    if (!found) co_return std::unexpected(found.error());
+    left = std::move(*found);
+    std::ranges::move(left.before, std::back_inserter(commands));
+  }
   for (auto& command : whole ? bgp::render(*target) : bgp::diff(*applied_, *target))
     commands.push_back(std::move(command));
+  std::ranges::move(left.after, std::back_inserter(commands));
   const std::size_t count = commands.size();
   const bool judges_anew = bgp::changes_import(commands);
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
-  if (whole)
-    if (const auto done = co_await remove_strangers(); !done) co_return done;
   if (judges_anew) {
     choose_at_.clear();
     for (const auto after : kChooseAfter) choose_at_.push_back(clock_.now() + after);
@@ -158,21 +165,13 @@ asio::awaitable<Status> BgpController::apply() {
   co_return Status{};
 }
 
-// Neighbours that bgpd still has from a configuration that gwd never saw (it was down when it changed).
-asio::awaitable<Status> BgpController::remove_strangers() {
-  const auto text = co_await vty_.show(bgp::kShowSummary, kShowTimeout);
-  if (!text) co_return std::unexpected(text.error());
-  const auto sessions = bgp::parse_summary(*text);
-  if (!sessions) co_return std::unexpected(sessions.error());
-  bgp::Commands commands;
-  for (const auto& [address, session] : *sessions)
-    if (std::ranges::none_of(wanted_->peers, [&](const auto& peer) { return peer.peer == address; }))
-      commands.push_back(std::format("no neighbor {}", address));
-  if (commands.empty()) co_return Status{};
-  log::info("bgp", "removing {} neighbours of an earlier configuration", commands.size());
-  commands.insert(commands.begin(), std::format("router bgp {}", wanted_->asn));
-  commands.push_back("exit");
-  co_return co_await vty_.configure(std::move(commands), kConfigureTimeout);
+// What bgpd still has from a configuration that gwd never saw (it was down when it changed).
+asio::awaitable<Result<bgp::Leftovers>> BgpController::read_leftovers(const bgp::BgpIntent& target) {
+  const auto configured = co_await vty_.show(bgp::kShowConfigured, kShowTimeout);
+  if (!configured) co_return std::unexpected(configured.error());
+  auto left = bgp::leftovers(*configured, target);
+  if (left.found > 0) log::info("bgp", "{} lines of an earlier configuration are removed", left.found);
+  co_return left;
 }
 
 asio::awaitable<Status> BgpController::read_sessions() {

@@ -17,6 +17,7 @@
 
 #include "base/clock.hpp"
 #include "bgp/config_model.hpp"
+#include "bgp/leftovers.hpp"
 #include "bgp/summary.hpp"
 #include "bgp/vty_client.hpp"
 #include "gwd/control/bfd_controller.hpp"
@@ -81,7 +82,7 @@ class BgpController {
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Status> open_session();
   boost::asio::awaitable<Status> apply();
-  boost::asio::awaitable<Status> remove_strangers();
+  boost::asio::awaitable<Result<bgp::Leftovers>> read_leftovers(const bgp::BgpIntent& target);
   /// Some time after routes were judged anew.
   boost::asio::awaitable<Status> choose_again();
   boost::asio::awaitable<Status> read_sessions();

@@ -13,6 +13,7 @@
 
 #include "bgp/bmp_server.hpp"
 #include "bgp/config_model.hpp"
+#include "bgp/leftovers.hpp"
 #include "bgp/summary.hpp"
 #include "bgp/vty_client.hpp"
 #include "routes/policy.hpp"
@@ -344,6 +345,48 @@ TEST_F(FrrTest, PolicyThatChangesIsAppliedAtOnce) {
   configure(diff(wider, intent_));
   EXPECT_TRUE(wait([&] { return kernel_has("10.20.0.0/16"); }));
   EXPECT_TRUE(established(2));
+}
+
+// gwd was away while its configuration changed: bgpd ends as if it had been started with the new one.
+TEST_F(FrrTest, WhatIsLeftOfAnEarlierConfigurationGoes) {
+  BgpIntent old = intent_for(bmp_.port());
+  PeerIntent lyon = berlin();
+  lyon.name = lyon.site = "lyon";
+  lyon.local = ip("169.254.21.9");
+  lyon.peer = ip("169.254.21.10");
+  old.peers.push_back(std::move(lyon));
+  old.peers[1].md5 = Secret("gone");
+  old.peers[1].disabled = true;
+  old.peers[1].multihop = 5;
+  test::set_vnet(old, {net("10.0.0.0/16"), net("10.9.0.0/16"), net("2001:db8:10::/48")});
+  test::change_policy(old, [](routes::Policy& p) {
+    routes::PeerPolicy& berlin = p.peers["berlin-ce1/gw-a"];
+    berlin.as_override = routes::AsOverride::kYes;
+    berlin.private_asns = routes::PrivateAsns::kRemove;
+    p.peers["paris-ce1/gw-a"].max_routes = 7;
+    p.import_rules = {{.name = "berlin-lp", .match = {.site = "berlin"}, .set = {.local_preference = 150}}};
+  });
+  test::change_policy(intent_, [](routes::Policy& p) { p.peers["paris-ce1/gw-a"].max_routes = 0; });
+  intent_.peers[0].kind = routes::SourceKind::kBranchVnet;  // another group
+  start_bgpd(render_file(old));
+  const auto configured = await(io_, vty_.show(kShowConfigured, 5s));
+  ASSERT_TRUE(configured);
+  EXPECT_FALSE(configured->contains("password") || configured->contains("gone"));
+  Leftovers left = leftovers(*configured, intent_);
+  configure(std::move(left.before));
+  configure(render(intent_));
+  configure(std::move(left.after));
+  const auto changed = await(io_, vty_.show("show running-config", 5s));
+  ASSERT_TRUE(changed);
+  const auto again = await(io_, vty_.show(kShowConfigured, 5s));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(leftovers(*again, intent_).found, 0U);
+  vty_.close();
+  bgpd_.end(SIGKILL);
+  start_bgpd(render_file(intent_));
+  const auto fresh = await(io_, vty_.show("show running-config", 5s));
+  ASSERT_TRUE(fresh);
+  EXPECT_EQ(*changed, *fresh);
 }
 
 TEST_F(FrrTest, AWrongMd5KeepsTheSessionDown) {
