@@ -8,6 +8,7 @@
 
 #include "base/log.hpp"
 #include "gwd/config/diff.hpp"
+#include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -45,6 +46,12 @@ ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& 
     return refuse(make_error(Errc::kInvalidArgument,
                              std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
                   std::move(compiled.findings));
+  }
+  // What only shows once everything is together; a revision that runs goes on as it is.
+  if (const Status fits = bgp::validate(bgp_intent(*compiled.model, 0));
+      !fits && secrets == config::UnreadableSecrets::kRefuse) {
+    Error error = fits.error();
+    return refuse(std::move(error).with_context(std::format("{}: BGP", document.file)), std::move(compiled.findings));
   }
   return Valid{std::move(compiled.config), std::move(compiled.findings),
                std::make_shared<const config::GatewayModel>(std::move(*compiled.model))};

@@ -123,6 +123,18 @@ TEST_F(ConfigServiceTest, OneFaultChangesNothing) {
   EXPECT_EQ(activated.size(), 1U);
 }
 
+TEST_F(ConfigServiceTest, WhatBgpdCouldNotTellApartIsRefused) {
+  std::string text = document(1400) +
+                     "    bgp: { addresses: { gw-a: { local: 192.168.30.17, peer: 192.168.30.18 } } }\n"
+                     "circuits:\n"
+                     "  - { name: er1, peers: [ { name: primary, address: 192.168.30.18, local: { gw-a: { address: "
+                     "192.168.30.17/29 } } } ] }\n";
+  text.insert(text.find("vnet:\n  prefixes"), "      circuit: { interface: eth2 }\n");
+  const auto result = service->validate({text, file()});
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().error.describe(), testing::HasSubstr("192.168.30.18 is the peer of two sessions"));
+}
+
 TEST_F(ConfigServiceTest, TheSameDocumentIsNoNewRevisionButANewSecretIs) {
   ASSERT_TRUE(apply(1400));
   EXPECT_EQ(apply(1400)->revision, 1U);
