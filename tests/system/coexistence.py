@@ -73,6 +73,16 @@ def connection_of(site: Site, instances) -> dict:
             "bgp": {"addresses": ends} | session()}
 
 
+SOON = 10  # s: BGP and BFD have said it all by then
+
+
+def eventually(what, condition, seconds=SOON):
+    try:
+        poll(what, condition, seconds, 0.1)
+    except LabError as late:
+        raise AssertionError(str(late)) from late
+
+
 class CoexistenceGateway(Gateway):
     """An instance of the lab, with a circuit port where it has one."""
 

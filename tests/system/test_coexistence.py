@@ -5,14 +5,13 @@ import time
 
 import pytest
 
-from coexistence import Coexistence
+from coexistence import SOON, Coexistence, eventually
 from coexistence_lab import BRANCH, CONVERGED, LYON, PARIS, SPOKE_PREFIX, VNET_PREFIX
 from gateway import PORT_KINDS
 from lab import LabError, poll
 
 P, L, B = (site.prefixes[0] for site in (PARIS, LYON, BRANCH))
 HUB = {VNET_PREFIX, SPOKE_PREFIX}
-SOON = 10  # s: BGP and BFD have said it all by then
 GW_A, GW_B = CONVERGED
 
 
@@ -27,13 +26,6 @@ def healthy(world):
     world.settle()
     yield
     world.restore_all()
-
-
-def eventually(what, condition, seconds=SOON):
-    try:
-        poll(what, condition, seconds, 0.1)
-    except LabError as late:
-        raise AssertionError(str(late)) from late
 
 
 def has_exactly(who, routes, prefixes):

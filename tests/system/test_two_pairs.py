@@ -4,14 +4,12 @@ import time
 
 import pytest
 
-from coexistence import Coexistence
+from coexistence import Coexistence, eventually
 from coexistence_lab import LYON, PARIS, SPOKE_PREFIX, TWO_PAIRS, VNET_PREFIX
-from lab import LabError, poll
 
 SITES = (PARIS, LYON)
 P, L = (site.prefixes[0] for site in SITES)
 HUB = {VNET_PREFIX, SPOKE_PREFIX}
-SOON = 10  # s
 VPN_A, VPN_B, ER_A, ER_B = TWO_PAIRS
 VPN_PAIR, ER_PAIR = {VPN_A.vnet4, VPN_B.vnet4}, {ER_A.vnet4, ER_B.vnet4}
 
@@ -27,13 +25,6 @@ def healthy(world):
     world.settle()
     yield
     world.restore_all()
-
-
-def eventually(what, condition, seconds=SOON):
-    try:
-        poll(what, condition, seconds, 0.1)
-    except LabError as late:
-        raise AssertionError(str(late)) from late
 
 
 def test_only_the_er_pair_tells_the_vnet(world):

@@ -8,6 +8,9 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
+
+#include "gwd/config/validate.hpp"
 
 namespace gw::config {
 
@@ -70,6 +73,13 @@ inline std::string with(std::string text, const std::string& from, const std::st
   else
     text.replace(at, from.size(), to);
   return text;
+}
+
+inline std::vector<std::string> findings_of(const std::string& text, const std::string& base_dir) {
+  std::vector<std::string> out;
+  for (const Finding& finding : validate(load_document(text, "g.yaml"), {.base_dir = base_dir}))
+    out.push_back(finding.describe());
+  return out;
 }
 
 }  // namespace gw::config
