@@ -21,6 +21,16 @@ TOOL = BIN / "gw-bgp-delta"
 THRESHOLDS = {"gc_thresh1": 4096, "gc_thresh2": 8192, "gc_thresh3": 16384}
 
 
+def seconds_of_day(text: str) -> float:
+    hours, minutes, seconds = text.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    """Peers whose session is another one; BIRD's clock wavers by a millisecond."""
+    return {name for name, (state, since) in before.items() if after[name][0] != state or abs(after[name][1] - since) > 0.2}
+
+
 class ManyNeighbours(Lab):
     def __init__(self, name: str, count: int):
         self.count = count
@@ -81,16 +91,16 @@ class ManyNeighbours(Lab):
         mode, *rest = words
         return command([TOOL, self.frr.dir / "bgpd.vty", mode, self.count, *rest], timeout=timeout)
 
-    def sessions(self) -> dict[str, str]:
-        """Peer -> state and since when, in BIRD's words."""
+    def sessions(self) -> dict[str, tuple[str, float]]:
+        """Peer -> its state, and since when (s of the day)."""
         out = command(["birdc", "-r", "-s", self.ctl, "show", "protocols"])
         rows = [line.split() for line in out.splitlines()]
-        return {row[0]: " ".join(row[3:6]) for row in rows if len(row) > 5 and row[1] == "BGP"}
+        return {row[0]: (row[5], seconds_of_day(row[4])) for row in rows if len(row) > 5 and row[1] == "BGP"}
 
     def established(self) -> int:
         if not hasattr(self, "ctl"):
             return 0
-        return sum("Established" in text for text in self.sessions().values())
+        return sum(state == "Established" for state, _ in self.sessions().values())
 
     def measure(self, runs: int) -> dict:
         """One neighbour after the other is taken away and given back: {"remove_ms": [...], "add_ms": [...]}."""

@@ -4,7 +4,7 @@ import statistics
 import pytest
 
 from lab import poll
-from many_neighbours import ManyNeighbours
+from many_neighbours import ManyNeighbours, changed
 
 COUNT, RUNS = 500, 10
 LIMIT = 10.0  # ms, on a machine that is left alone
@@ -33,8 +33,9 @@ def test_one_of_many_comes_and_goes(lab):
     poll(f"all sessions are back (now: {lab.established()})", lambda: lab.established() == COUNT, 60, 0.5)
     touched = {f"p{n}" for n in range(1, RUNS + 1)}
     after = lab.sessions()
-    flapped = {name for name in before if after[name] != before[name]}
-    assert flapped == touched, "exactly those that were taken away have a new session"
+    flapped = changed(before, after)
+    others = {name: (before[name], after[name]) for name in flapped - touched}
+    assert flapped == touched, f"exactly those that were taken away have a new session, and not {others}"
 
 
 @pytest.mark.timeout(180)

@@ -143,30 +143,32 @@ def test_applying_everything_again_changes_nothing(bench):
     assert bench.established() == connections
 
 
-def test_why_best_paths_are_chosen_again(bench):
-    """What changes while bgpd judges its routes anew is forgotten, until best paths are chosen again.
-
-    Should this fail at `forgotten`, bgpd has become better: bgp::choose_again() can go.
+def test_what_bgpd_forgot_is_gone_when_best_paths_are_chosen_again(bench):
+    """A change while bgpd judges its routes anew may be forgotten. It is a race inside bgpd, lost on busy machines (seen
+    at load 15): tried a few times, and whether it was lost or not, the change is there after bgp::choose_again().
     """
-    bench.set_policy(plain_policy())
     prefix = OWN["static"]
     for peer in (PARIS, BERLIN):  # bgpd marks what it has heard from a neighbour, whatever neighbour is judged anew
         bench.tell(peer, prefix, Route((peer.asn,)))
+    for attempt in range(3):
+        take_own_route_away_while_judging(bench, prefix, local_preference=120 + attempt)
+        bench.vty.configure(bench.reference.ask("again"))
+        poll("it is gone", lambda: len(paths(bench, prefix)) == 2 and best(bench, prefix) is not None, 5)
+    for peer in (PARIS, BERLIN):
+        bench.tell(peer, prefix, None)
+
+
+def take_own_route_away_while_judging(bench: Bench, prefix: str, local_preference: int):
+    """Behind the circuit's new route-map, where gwd does not put it."""
+    bench.set_policy(plain_policy())
     poll("two paths and ours", lambda: len(paths(bench, prefix)) == 3, 5)
     commands = bench.reference.policy([*plain_policy(), "rule in none refuse kind=static",
-                                       "rule in lp accept kind=circuit lp=120"])
+                                       f"rule in lp accept kind=circuit lp={local_preference}"])
     gone = f"no network {prefix}"
     commands.remove(gone)
-    # Behind the circuit's new route-map, where gwd does not put it.
     commands.insert(commands.index("exit-address-family"), gone)
     bench.vty.configure(commands)
     time.sleep(1.5)
-    forgotten = [p for p in paths(bench, prefix) if p.get("removed")]
-    assert forgotten, "bgpd did not forget"
-    bench.vty.configure(bench.reference.ask("again"))
-    poll("it is gone", lambda: len(paths(bench, prefix)) == 2 and best(bench, prefix) is not None, 5)
-    for peer in (PARIS, BERLIN):
-        bench.tell(peer, prefix, None)
 
 
 def paths(bench: Bench, prefix: str) -> list[dict]:

@@ -160,7 +160,9 @@ REFUSED = [
     ("17 tunnels", CONTROL, lambda w: route(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[w.number] * 17), INVALID, "add[1].tunnel_ids"),
     ("a tunnel twice", CONTROL, lambda w: route(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[w.number] * 2), INVALID, "add[1].tunnel_ids"),
     ("a tunnel that is not there", CONTROL, lambda w: route(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[w.number, 901]), MISSING, "add[1].tunnel_ids"),
-    ("a gateway of 5 bytes", CONTROL, lambda w: route(kind=pb.NEXT_HOP_VNET, gateway=bytes(5)), INVALID, "add[1].gateway"),
+    ("a gateway of 5 bytes", CONTROL, lambda w: route(kind=pb.NEXT_HOP_VNET, gateways=[bytes(5)]), INVALID, "add[1].gateways[0]"),
+    ("gateways of two families", CONTROL, lambda w: route(kind=pb.NEXT_HOP_VNET, gateways=[packed("10.0.0.9"), packed("fd00::9")]), INVALID, "add[1].gateways[1]"),
+    ("17 gateways", CONTROL, lambda w: route(kind=pb.NEXT_HOP_VNET, gateways=[packed(f"10.0.0.{n}") for n in range(1, 18)]), INVALID, "add[1].gateways"),
     ("a prefix twice", CONTROL, lambda w: route("10.66.0.0"), INVALID, "add"),
     ("a prefix added and removed", CONTROL, lambda w: {"update_routes": pb.UpdateRoutes(
         add=[pb.Route(prefix=packed("10.66.0.0"), prefix_length=16, kind=pb.NEXT_HOP_KERNEL)],
