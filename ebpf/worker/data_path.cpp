@@ -89,10 +89,16 @@ void DataPath::flush_clear() {
 
 void DataPath::flush_clear(Port& port) {
   for (const Outgoing& o : port.flush()) {
-    if (o.lost == GW_DROP_NONE)
+    if (o.tunnel == kNoTunnel) [[unlikely]] {  // moved.cpp
+      if (o.lost == GW_DROP_NONE)
+        parts_.counters.moved.add();
+      else
+        drop(o.lost, o.frame, parts_.counters.drops);
+    } else if (o.lost == GW_DROP_NONE) {
       count_in(o.tunnel, o.inner_bytes);
-    else
+    } else {
       drop(o.lost, o.frame, parts_.tunnels[o.tunnel].in_drops);
+    }
   }
 }
 

@@ -1,8 +1,8 @@
 // The packet path of one worker: what happens to a burst between two ports, of whatever kind. wan -> decapsulate
 // -> vnet port, circuit port, another tunnel, or tunnel device; vnet or circuit port or tunnel device -> encapsulate
-// -> wan. Works for the tunnels that this
-// worker owns; packets of others' tunnels are handed over. Every packet ends in a port, a device, the kernel,
-// another worker or a drop counter. Worker thread; the control thread changes it through Worker::call().
+// -> wan. Works for the tunnels that this worker owns; packets of others' tunnels are handed over. Every packet ends in
+// a port, a device, the kernel, another worker or a drop counter. Worker thread; the control thread changes it through
+// Worker::call().
 #pragma once
 
 #include <array>
@@ -16,6 +16,7 @@
 #include "base/clock.hpp"
 #include "base/ip.hpp"
 #include "base/spsc_queue.hpp"
+#include "ebpf/abi/xdp.h"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/fib/view.hpp"
 #include "ebpf/ip/reassembly.hpp"
@@ -116,7 +117,8 @@ class DataPath {
   // --- packets (worker thread) ---
   /// The burst is worked off in place.
   void from_wan(Burst& burst);
-  void from_vnet(Burst& burst);
+  void from_vnet(Burst& burst) { from_clear(burst, GW_SIDE_VNET); }
+  void from_circuit(Burst& burst) { from_clear(burst, GW_SIDE_CIRCUIT); }
   /// ESP in UDP that came in fragments; its SA is ours, or was a moment ago.
   void from_kernel(const RejoinedEsp& packet);
   /// Reads up to a burst from the tunnel's device; the number read.
@@ -143,6 +145,7 @@ class DataPath {
   struct Slot {
     FrameAddress frame = kBorrowed;
     TunnelSlot tunnel = kNoTunnel;
+    std::uint8_t link_bytes = 0;  // of the link header that is still in front of it; 0: none
     Inbound* in = nullptr;
     std::uint32_t inner_bytes = 0;
   };
@@ -187,12 +190,15 @@ class DataPath {
   Neighbour* next_hop_of(gw_next_hop& hop, const esp::Packet& p) const;
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
+  void from_clear(Burst& burst, gw_side side);
   std::size_t check_burst(Burst& burst);
   struct Choice {
     gw_drop refused = GW_DROP_NONE;
     TunnelSlot tunnel = kNoTunnel;
   };
   Choice choose_tunnel(const esp::Packet& p, gw_next_hop& hop) const;
+  void forward_moved(esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side);
+  gw_drop check_moved(const esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side) const;
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
   gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
   void send_to_tunnels(std::span<esp::Packet> packets);

@@ -60,6 +60,8 @@ void move_up(auto& items, std::size_t from, std::size_t to) {
     items[to] = items[from];
 }
 
+bool is_plain(const gw_next_hop& hop) { return hop.kind == GW_NEXT_HOP_VNET || hop.kind == GW_NEXT_HOP_CIRCUIT; }
+
 bool is_broadcast(const IpAddress& a) { return a.is_v4() && a.v4() == 0xffffffff; }
 
 /// Router solicitations and multicast reports of the tunnel device itself: ICMPv6, after a hop-by-hop header or
@@ -92,7 +94,7 @@ bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
 }  // namespace
 
 // As in from_wan(), the burst goes through these steps together.
-void DataPath::from_vnet(Burst& burst) {
+void DataPath::from_clear(Burst& burst, gw_side side) {
   read_clock();
   const std::size_t sound = check_burst(burst);
   auto& packets = burst.packets;
@@ -101,14 +103,24 @@ void DataPath::from_vnet(Burst& burst) {
     if (!burst.meta[i].same_flow) routes.add(i, destination_of(packets[i]), family_of(packets[i]));
   routes.find(parts_.fib);
   std::size_t n = 0;
+  bool moved = false;
   Choice choice;
+  gw_next_hop* hop = nullptr;
   for (std::size_t i = 0; i < sound; ++i) {
     esp::Packet& p = packets[i];
     Slot& s = slots_[i];
-    if (!burst.meta[i].same_flow) choice = choose_tunnel(p, hop_of(routes, i));
+    if (!burst.meta[i].same_flow) {
+      hop = &hop_of(routes, i);
+      choice = choose_tunnel(p, *hop);
+    }
     s.tunnel = choice.tunnel;
-    if (choice.refused != GW_DROP_NONE) {
-      refuse(choice.refused, p, s);
+    if (choice.refused != GW_DROP_NONE) [[unlikely]] {
+      if (is_plain(*hop)) {
+        forward_moved(p, s, *hop, side);
+        moved = true;
+      } else {
+        refuse(choice.refused, p, s);
+      }
     } else if (const WorkerIndex owner = parts_.shared.owner(s.tunnel); owner != parts_.index) {
       hand_over(owner, p, burst.meta[i], {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
     } else {
@@ -119,6 +131,8 @@ void DataPath::from_vnet(Burst& burst) {
   }
   send_to_tunnels(std::span(packets).first(n));
   flush_handovers();
+  if (moved) [[unlikely]]
+    flush_clear();
 }
 
 /// Moves packets whose headers are sound to the front, with their slots, at their IP headers; how many. XDP asked the
@@ -129,6 +143,7 @@ std::size_t DataPath::check_burst(Burst& burst) {
   for (std::size_t i = 0; i < burst.count; ++i) {
     esp::Packet& p = burst.packets[i];
     PacketMeta& meta = burst.meta[i];
+    const std::uint32_t start = p.offset;
     if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) {
       drop(GW_DROP_TRUNCATED, {.frame = meta.frame});
       continue;
@@ -144,7 +159,7 @@ std::size_t DataPath::check_burst(Burst& burst) {
     // The packet before it is not there to take the lookup from.
     if (after_sound != i) meta.same_flow = false;
     after_sound = i + 1;
-    slots_[n] = {.frame = meta.frame};
+    slots_[n] = {.frame = meta.frame, .link_bytes = static_cast<std::uint8_t>(p.offset - start)};
     move_up(burst.packets, i, n);
     move_up(burst.meta, i, n++);
   }

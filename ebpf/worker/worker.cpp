@@ -195,7 +195,7 @@ void Worker::run() {
     packets += data_path_.from_peers();
     packets += poll_port(*wan_, &DataPath::from_wan);
     packets += poll_port(*vnet_, &DataPath::from_vnet);
-    if (circuit_) packets += poll_port(*circuit_, &DataPath::from_vnet);
+    if (circuit_) packets += poll_port(*circuit_, &DataPath::from_circuit);
     frames_->exchange([this](WorkerIndex home) { exchange_.wake(home); });
     const bool wan_unsent = wan_->maintain();
     const bool vnet_unsent = vnet_->maintain();

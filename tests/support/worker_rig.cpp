@@ -151,7 +151,7 @@ void MemoryPort::send(std::span<worker::Outgoing> packets) {
 
 WorkerRig::WorkerRig(const Options& options)
     : options_(options),
-      fib_({.v4_groups = 1, .v6_lines = 32, .next_hops = options.tunnels + 8}),
+      fib_({.v4_groups = 1, .v6_lines = 1024, .next_hops = options.tunnels + 8}),
       table_(fib_.view(), [this] { workers_->quiesce(); }),
       crypto_(must(esp::make_backend(esp::BackendChoice::kAuto))),
       codec_(*crypto_),
@@ -171,9 +171,10 @@ WorkerRig::WorkerRig(const Options& options)
     };
     auto wan = make(options.make_wan, wan_);
     auto vnet = make(options.make_vnet, vnet_);
+    auto circuit = options.make_circuit ? options.make_circuit(*pool, index) : nullptr;
     parts.push_back({std::move(pool), std::move(wan), std::move(vnet), net::RawSender::none(),
                      must(esp::make_backend(esp::BackendChoice::kAuto)),
-                     options.cpus.empty() ? std::nullopt : std::optional(options.cpus.at(index))});
+                     options.cpus.empty() ? std::nullopt : std::optional(options.cpus.at(index)), std::move(circuit)});
   }
   workers_ = must(worker::Workers::start(std::move(parts), {.tunnels = options.tunnels, .sas = options.tunnels * 2},
                                          fib_.view(), clock_));
@@ -216,6 +217,8 @@ void WorkerRig::install(std::size_t tunnel) {
     d.activate(slot(tunnel), {ours.out.get(), {kOutSpi + static_cast<std::uint32_t>(tunnel), kPeer}, 0});
   });
 }
+
+void WorkerRig::route(const fib::Route& route) { must(table_.update({&route, 1}, {})); }
 
 void WorkerRig::remove(std::size_t tunnel) {
   workers_->shared().inbound.erase(inbound_key(tunnel));

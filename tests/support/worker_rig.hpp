@@ -74,6 +74,7 @@ class WorkerRig {
     using PortMaker = std::function<std::unique_ptr<worker::Port>(worker::FramePool&, worker::WorkerIndex)>;
     PortMaker make_wan;
     PortMaker make_vnet;
+    PortMaker make_circuit;  // empty: there is none
     /// Where the workers run, one each; empty: wherever the scheduler likes.
     std::vector<int> cpus;
   };
@@ -81,6 +82,8 @@ class WorkerRig {
   ~WorkerRig();
 
   worker::Workers& workers() { return *workers_; }
+  /// As the control side changes it; packets are already on their way.
+  void route(const fib::Route& route);
   MemoryPort& wan(std::size_t worker) { return *wan_[worker]; }
   MemoryPort& vnet(std::size_t worker) { return *vnet_[worker]; }
   worker::WorkerIndex owner(std::size_t tunnel) { return workers_->shared().owner(slot(tunnel)); }

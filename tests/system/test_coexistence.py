@@ -234,14 +234,6 @@ def test_routes_of_a_site_without_any_path_are_withdrawn_everywhere(world):
     has_exactly("rs1", world.vnet.routes, {P, L, B})
 
 
-def lost_nothing(load):
-    """But what XDP had given to a worker for a tunnel when the route moved to the circuit: the worker finds no tunnel (no_route).
-    A known gap of xsk ports, of microseconds on an idle machine."""
-    in_between = sum(count for name, count in load.grown.items() if name.endswith(" no_route"))
-    lost = sum(r.lost for r in load.results)
-    assert lost <= min(in_between, 2), "\n".join([*(str(r) for r in load.results if r.lost), f"drop counters that grew: {load.grown}"])
-
-
 def test_planned_work_on_the_circuit_loses_nothing(world):
     gateway = world.gateways[GW_A.name]
     with world.load(PARIS) as load:
@@ -251,7 +243,7 @@ def test_planned_work_on_the_circuit_loses_nothing(world):
         world.circuit.graceful_shutdown(False)
         eventually("and by the circuit again", lambda: "er1-primary/gw-a" in gateway.best(P))
         time.sleep(0.5)
-    lost_nothing(load)
+    load.assert_no_loss()
 
 
 def test_preferring_the_vpn_loses_nothing(world):
@@ -263,5 +255,4 @@ def test_preferring_the_vpn_loses_nothing(world):
         world.restore()
         eventually("and by the circuit again", lambda: "er1-primary/gw-a" in gateway.best(P))
         time.sleep(0.5)
-    lost_nothing(load)
-
+    load.assert_no_loss()
