@@ -17,9 +17,16 @@ namespace gw::bgp {
 namespace {
 
 /// What a neighbour may have that can be taken from it.
-constexpr std::array<std::string_view, 10> kRemovable{
-    "shutdown",   "ebgp-multihop",         "graceful-restart-disable", "bfd", "sender-as-path-loop-detection", "soo",
-    "as-override", "remove-private-AS all", "maximum-prefix",           "route-map"};
+constexpr std::array<std::string_view, 10> kRemovable{"shutdown",
+                                                      "ebgp-multihop",
+                                                      "graceful-restart-disable",
+                                                      "bfd",
+                                                      "sender-as-path-loop-detection",
+                                                      "soo",
+                                                      "as-override",
+                                                      "remove-private-AS all",
+                                                      "maximum-prefix",
+                                                      "route-map"};
 
 constexpr std::array<std::string_view, 5> kObjects{"route-map ", "ip prefix-list ", "ipv6 prefix-list ",
                                                    "bgp community-list standard ", "bgp as-path access-list "};

@@ -1,5 +1,5 @@
-// What a running bgpd has that the intent has not: of a configuration that changed while gwd was away. render() only sets.
-// Pure, any thread.
+// What a running bgpd has that the intent has not: of a configuration that changed while gwd was away. render() only
+// sets. Pure, any thread.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,8 @@ namespace gw::bgp {
 
 /// Prints what leftovers() reads, and no password.
 inline constexpr const char* kShowConfigured =
-    "show running-config | include ^(router bgp |exit| address-family | exit-address-family|  network |  ?neighbor [^ ]+ "
+    "show running-config | include ^(router bgp |exit| address-family | exit-address-family|  network |  ?neighbor [^ "
+    "]+ "
     "(peer-group|shutdown|ebgp-multihop|graceful-restart-disable|bfd|sender-as-path|soo|as-override|remove-private-AS|"
     "maximum-prefix|route-map)|route-map GW-|ip prefix-list GW-|ipv6 prefix-list GW-|bgp community-list standard GW-|"
     "bgp as-path access-list GW-)";

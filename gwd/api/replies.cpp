@@ -68,7 +68,10 @@ std::string bgp_trouble(const bgp::PeerStatus& status, const IpAddress& peer, Wa
   // Connect and Active: no TCP connection. What bgpd calls the last error is then of an earlier time, or its own wait.
   if (status.state == "Connect" || status.state == "Active")
     return way == Way::kTunnel
-               ? std::format("{} does not answer in the tunnel: compare `local`, `peer` and the MD5 password with the device's own", peer)
+               ? std::format(
+                     "{} does not answer in the tunnel: compare `local`, `peer` and the MD5 password with the device's "
+                     "own",
+                     peer)
                : std::format("{} does not answer: is it on the link, and does it have this side as a neighbour?", peer);
   const std::string& last_error = status.last_error;
   return last_error.empty() ? "no answer yet" : last_error;

@@ -21,8 +21,8 @@
 #include "gwd/control/ike_controller.hpp"
 #include "gwd/control/kernel_net.hpp"
 #include "gwd/control/model_ptr.hpp"
-#include "gwd/control/reconcile_controller.hpp"
 #include "gwd/control/path_prober.hpp"
+#include "gwd/control/reconcile_controller.hpp"
 #include "gwd/control/route_controller.hpp"
 
 namespace gw::gwd {
