@@ -85,6 +85,13 @@ std::string show_advertised(const IpAddress& peer, Family family) {
 }
 std::string show_received(const IpAddress& peer, Family family) { return show_routes(peer, family, "received-routes"); }
 
+std::string show_received(const IpAddress& peer, const Prefix& prefix) {
+  return show_routes(peer, prefix.family(), std::format("received-routes {}", prefix));
+}
+std::string clear_soft_in(const IpAddress& peer, Family family) {
+  return std::format("clear bgp {} unicast {} soft in", family == Family::kV4 ? "ipv4" : "ipv6", peer);
+}
+
 Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view text) {
   GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP summary"));
   std::map<IpAddress, PeerStatus> out;

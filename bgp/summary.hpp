@@ -46,6 +46,10 @@ inline constexpr const char* kShowNeighbors = "show bgp neighbors json";
 std::string show_neighbor(const IpAddress& peer);
 std::string show_advertised(const IpAddress& peer, Family family);
 std::string show_received(const IpAddress& peer, Family family);
+/// Whether its Adj-RIB-In has this prefix: rows as of show_received().
+std::string show_received(const IpAddress& peer, const Prefix& prefix);
+/// bgpd judges its Adj-RIB-In again, and tells all of it by BMP (pre-policy, 10.3).
+std::string clear_soft_in(const IpAddress& peer, Family family);
 
 Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view json);
 /// Adds local address, message counts and the last error to what parse_summary gave; unknown peers are added.

@@ -114,7 +114,8 @@ Importer::Importer(PolicyPtr policy) : policy_(std::move(policy)) {
             "AS numbers: a reserved AS is in the path",
             "filter: no line of the peer's import filter matches",
             "graceful shutdown: the peer asked to use it last (RFC 8326)",
-            "local: the gateway's own configuration"};
+            "local: the gateway's own configuration",
+            "held back: the policy was another, and bgpd has not told this route again since"};
   for (const Rule& rule : policy_->import_rules) {
     rules_.push_back({&rule, static_cast<LineId>(lines_.size())});
     lines_.push_back(std::format("policy {}", rule.name));

@@ -145,7 +145,8 @@ inline constexpr LineId kLineReservedAsn = 6;
 inline constexpr LineId kLineNoFilterMatch = 7;
 inline constexpr LineId kLineGracefulShutdown = 8;
 inline constexpr LineId kLineLocal = 9;
-inline constexpr LineId kFirstOwnLine = 10;
+inline constexpr LineId kLineHeldBack = 10;  // the Rib's, see Rib::set_policy
+inline constexpr LineId kFirstOwnLine = 11;
 
 struct ImportVerdict {
   LineId line = kLineAccept;

@@ -8,8 +8,6 @@
 namespace gw::routes {
 namespace {
 
-using Tick = std::chrono::duration<std::uint64_t, std::deci>;
-
 std::uint32_t to_ticks(MonoTime t) {
   return static_cast<std::uint32_t>(std::chrono::duration_cast<Tick>(t.time_since_epoch()).count());
 }
@@ -20,7 +18,8 @@ bool is_local(const Source& source) { return source.type == PeerType::kLocal; }
 
 }  // namespace
 
-Rib::Rib(PolicyPtr policy, DecisionOptions options) : options_(options), importer_(std::move(policy)) {}
+Rib::Rib(PolicyPtr policy, DecisionOptions options, Withdrawals withdrawals)
+    : options_(options), withdrawals_(withdrawals), importer_(std::move(policy)) {}
 
 Rib::~Rib() {
   for (std::size_t i = 0; i < entries_.size(); ++i) entries_[i].free_slots();
@@ -151,7 +150,7 @@ void Rib::announce_one(SourceId source, std::uint32_t raw, const Prefix& prefix,
       slot->clear_flag(Slot::kStale);
       --state.count.stale;
     }
-    if (slot->raw == raw) return;
+    if (slot->raw == raw && !slot->held_back()) return;
     attributes_.release(slot->raw);
   } else {
     slot = &entry.add();
@@ -165,7 +164,7 @@ void Rib::announce_one(SourceId source, std::uint32_t raw, const Prefix& prefix,
   ++attributes_[raw].users;
   slot->raw = raw;
   slot->since = now;
-  judge(prefix, *slot);
+  judge(prefix, *slot, Heard::kNow);
   mark_dirty(id);
 }
 
@@ -185,6 +184,7 @@ void Rib::erase_slot(std::uint32_t id, Slot* slot) {
   --count.received;
   if (!slot->refused()) --count.accepted;
   if (slot->stale()) --state.count.stale;
+  if (slot->held_back()) --state.count.held_back;
   attributes_.release(slot->raw);
   leave_list(state, slot->position);
   entry.remove(slot);
@@ -213,23 +213,29 @@ void Rib::mark_stale(SourceId source) {
   state.count.stale = state.entries.size();
 }
 
-std::size_t Rib::sweep_if(SourceId source, std::optional<Family> family) {
+template <class Condition>
+std::size_t Rib::erase_if(SourceId source, Condition condition) {
   SourceState& state = sources_[source];
   std::size_t gone = 0;
   // From the end: what takes the place of an erased one has been looked at.
   for (std::size_t i = state.entries.size(); i-- > 0;) {
     const std::uint32_t id = state.entries[i];
-    if (family && entries_[id].prefix.family() != *family) continue;
     Slot* slot = entries_[id].find(source);
-    if (!slot->stale()) continue;
+    if (!condition(entries_[id].prefix, *slot)) continue;
     erase_slot(id, slot);
     ++gone;
   }
   return gone;
 }
 
-std::size_t Rib::sweep(SourceId source, Family family) { return sweep_if(source, family); }
-std::size_t Rib::sweep(SourceId source) { return sweep_if(source, std::nullopt); }
+std::size_t Rib::sweep(SourceId source, Family family) {
+  return erase_if(
+      source, [family](const Prefix& prefix, const Slot& slot) { return prefix.family() == family && slot.stale(); });
+}
+
+std::size_t Rib::sweep(SourceId source) {
+  return erase_if(source, [](const Prefix&, const Slot& slot) { return slot.stale(); });
+}
 
 // --- policy -------------------------------------------------------------------------------------------
 
@@ -253,8 +259,30 @@ PathVerdict Rib::verdict(const Prefix& prefix, const Slot& slot) {
   return out;
 }
 
-bool Rib::judge(const Prefix& prefix, Slot& slot) {
-  const PathVerdict v = verdict(prefix, slot);
+bool Rib::former_policy_refuses(const Prefix& prefix, const Slot& slot) const {
+  return std::ranges::any_of(former_, [&](const Importer& former) {
+    Attributes attributes = *attributes_[slot.raw].attributes;
+    return former.apply(*sources_[slot.source].source, prefix, attributes).action == Action::kRefuse;
+  });
+}
+
+bool Rib::is_to_be_held_back(const Prefix& prefix, const Slot& slot, Heard heard) const {
+  if (withdrawals_ == Withdrawals::kAllTold || is_local(*sources_[slot.source].source)) return false;
+  return heard == Heard::kBefore ? slot.refused() : former_policy_refuses(prefix, slot);
+}
+
+void Rib::set_held_back(Slot& slot, bool held) {
+  if (held == slot.held_back()) return;
+  std::size_t& count = sources_[slot.source].count.held_back;
+  held ? ++count : --count;
+  held ? slot.set_flag(Slot::kHeldBack) : slot.clear_flag(Slot::kHeldBack);
+}
+
+bool Rib::judge(const Prefix& prefix, Slot& slot, Heard heard) {
+  PathVerdict v = verdict(prefix, slot);
+  const bool hold_back = v.action == Action::kAccept && is_to_be_held_back(prefix, slot, heard);
+  if (hold_back) v = {{}, kLineHeldBack, Action::kRefuse};
+  set_held_back(slot, hold_back);
   const bool refuse = v.action == Action::kRefuse;
   const bool changed = refuse != slot.refused() || v.merit != slot.merit();
   if (refuse != slot.refused()) {
@@ -269,12 +297,16 @@ bool Rib::judge(const Prefix& prefix, Slot& slot) {
 
 void Rib::judge_entries(SourceId source) {
   for (const std::uint32_t id : sources_[source].entries) {
-    judge(entries_[id].prefix, *entries_[id].find(source));
+    judge(entries_[id].prefix, *entries_[id].find(source), Heard::kBefore);
     mark_dirty(id);  // its router id may decide
   }
 }
 
 void Rib::set_policy(PolicyPtr policy) {
+  const bool knows_routes = std::ranges::any_of(
+      sources_, [](const SourceState& s) { return !s.gone && !is_local(*s.source) && !s.entries.empty(); });
+  if (withdrawals_ == Withdrawals::kOfRefusedNotTold && knows_routes && importer_.policy() != *policy)
+    former_.push_back(std::move(importer_));
   importer_ = Importer(std::move(policy));
   ++generation_;
   for (SourceState& state : sources_) {
@@ -289,9 +321,13 @@ void Rib::set_policy(PolicyPtr policy) {
     }
     RibEntry& entry = entries_[i];
     bool changed = false;
-    for (Slot& slot : entry.all()) changed |= judge(entry.prefix, slot);
+    for (Slot& slot : entry.all()) changed |= judge(entry.prefix, slot, Heard::kBefore);
     if (changed) mark_dirty(static_cast<std::uint32_t>(i));
   }
+}
+
+std::size_t Rib::drop_held_back(SourceId source) {
+  return erase_if(source, [](const Prefix&, const Slot& slot) { return slot.held_back(); });
 }
 
 // --- decision -----------------------------------------------------------------------------------------
@@ -345,73 +381,6 @@ std::vector<Change> Rib::drain() {
   }
   dirty_.clear();
   return changes;
-}
-
-// --- for people ---------------------------------------------------------------------------------------
-
-PathSetId Rib::published(const Prefix& prefix) const {
-  const std::uint32_t id = find_entry(prefix);
-  return id == kNoId ? kNoPaths : entries_[id].published;
-}
-
-std::vector<Explanation> Rib::explain(const Prefix& prefix) const {
-  const std::uint32_t id = find_entry(prefix);
-  if (id == kNoId) return {};
-  std::vector<Explanation> out;
-  std::vector<Candidate> accepted;
-  for (const Slot& slot : entries_[id].all()) {
-    Explanation e;
-    const SourceState& state = sources_[slot.source];
-    Attributes attributes = *attributes_[slot.raw].attributes;
-    const ImportVerdict v = importer_.apply(*state.source, prefix, attributes);
-    const bool refused = v.action == Action::kRefuse;
-    e.candidate = {state.source, refused ? attributes_[slot.raw].attributes
-                                         : std::make_shared<const Attributes>(std::move(attributes))};
-    e.line = importer_.line(v.line);
-    e.action = v.action;
-    e.stale = slot.stale();
-    e.since = MonoTime(std::chrono::duration_cast<MonoTime::duration>(Tick(slot.since)));
-    if (!refused) accepted.push_back(e.candidate);
-    out.push_back(std::move(e));
-  }
-  const Decision d = decide(accepted, options_);
-  std::size_t next = 0;
-  for (Explanation& e : out) e.ranked = e.action == Action::kAccept ? d.ranked[next++] : Ranked{};
-  // A route that lost at a later step came closer.
-  std::ranges::stable_sort(out, [](const Explanation& a, const Explanation& b) {
-    if (a.action != b.action) return a.action < b.action;
-    if (a.ranked.place != b.ranked.place) return a.ranked.place < b.ranked.place;
-    if (a.ranked.step != b.ranked.step) return a.ranked.step > b.ranked.step;
-    return compare(a.candidate, b.candidate).order < 0;
-  });
-  return out;
-}
-
-std::optional<Prefix> Rib::longest_match(const IpAddress& address) const {
-  for (int length = static_cast<int>(address_bits(address.family())); length >= 0; --length) {
-    const auto prefix = Prefix::make(address, static_cast<unsigned>(length));
-    if (!prefix) return std::nullopt;
-    const std::uint32_t id = find_entry(*prefix);
-    if (id == kNoId) continue;
-    if (std::ranges::any_of(entries_[id].all(), [](const Slot& s) { return !s.refused(); })) return *prefix;
-  }
-  return std::nullopt;
-}
-
-std::vector<Prefix> Rib::prefixes() const {
-  std::vector<Prefix> out;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    if (entries_[i].count > 0) out.push_back(entries_[i].prefix);
-  }
-  std::ranges::sort(out);
-  return out;
-}
-
-std::vector<Prefix> Rib::prefixes(SourceId source) const {
-  std::vector<Prefix> out;
-  out.reserve(sources_[source].entries.size());
-  for (const std::uint32_t id : sources_[source].entries) out.push_back(entries_[id].prefix);
-  return out;
 }
 
 }  // namespace gw::routes

@@ -4,6 +4,7 @@
 // Sources are sessions and the gateway's own configuration; each has at most one route to a prefix (paths of one
 // session, RFC 7911, are a source each). Routes that policy refuses are kept: they can be explained, and are there
 // when policy changes. About 100 bytes a route with its attributes (docs/benchmarks.md).
+// Who tells the Rib may not tell all (Withdrawals): then what was refused comes into use only when it is told again.
 // Owned by gwd's routes loop, one thread. Pure: no I/O, no clock.
 #pragma once
 
@@ -52,13 +53,21 @@ struct FamilyCount {
 struct SourceCount {
   std::array<FamilyCount, 2> of_family{};  // by Family
   std::size_t stale = 0;
+  std::size_t held_back = 0;  // refused, because they were not announced again since policy would let them in
   std::size_t accepted() const { return of_family[0].accepted + of_family[1].accepted; }
   std::size_t received() const { return of_family[0].received + of_family[1].received; }
 };
 
+/// What the Rib is told of the end of a route that its source's side refused, by the same policy as the Rib's.
+enum class Withdrawals : std::uint8_t {
+  kAllTold,
+  kOfRefusedNotTold,  // bgpd 10.3's BMP
+};
+
 class Rib {
  public:
-  explicit Rib(PolicyPtr policy = std::make_shared<const Policy>(), DecisionOptions options = {});
+  explicit Rib(PolicyPtr policy = std::make_shared<const Policy>(), DecisionOptions options = {},
+               Withdrawals withdrawals = Withdrawals::kAllTold);
   ~Rib();
   Rib(const Rib&) = delete;
   Rib& operator=(const Rib&) = delete;
@@ -84,8 +93,14 @@ class Rib {
   /// The restart timer ran out: both families.
   std::size_t sweep(SourceId source);
 
-  /// Judges every route anew.
+  /// Judges every route anew. With kOfRefusedNotTold, what was refused may have been withdrawn unheard: it is held
+  /// back, that is refused, until it is announced again. The same until policy_in_force() for what is announced and was
+  /// refused by the policy before: its withdrawal would not be told, either.
   void set_policy(PolicyPtr policy);
+  /// Whoever announces judges by this policy now, too.
+  void policy_in_force() { former_.clear(); }
+  /// Withdraws what is held back. Returns how many.
+  std::size_t drop_held_back(SourceId source);
   const Importer& importer() const { return importer_; }
 
   /// Prefixes that are forwarded otherwise than at the last drain, in the order of their first update. Not mentioned:
@@ -135,15 +150,23 @@ class Rib {
   void leave_list(SourceState& source, std::uint32_t position);
   void know_source(SourceState& state) const;
   void judge_entries(SourceId source);
+  enum class Heard : std::uint8_t { kNow, kBefore };
   /// Judges a slot; whether anything became different.
-  bool judge(const Prefix& prefix, Slot& slot);
+  bool judge(const Prefix& prefix, Slot& slot, Heard heard);
+  /// `slot` still is what it was before the judgement.
+  bool is_to_be_held_back(const Prefix& prefix, const Slot& slot, Heard heard) const;
+  bool former_policy_refuses(const Prefix& prefix, const Slot& slot) const;
+  void set_held_back(Slot& slot, bool held);
   PathVerdict verdict(const Prefix& prefix, const Slot& slot);
   void choose(std::span<const Slot> slots, std::vector<Path>& out) const;
-  std::size_t sweep_if(SourceId source, std::optional<Family> family);
+  template <class Condition>
+  std::size_t erase_if(SourceId source, Condition condition);
   FamilyCount& family_count(const Prefix& prefix, SourceId source);
 
   DecisionOptions options_;
+  Withdrawals withdrawals_;
   Importer importer_;
+  std::vector<Importer> former_;  // policies that whoever announces may still judge by
   std::uint32_t generation_ = 1;  // of the policy
   ChunkedVector<RibEntry> entries_;
   std::vector<std::uint32_t> free_entries_;

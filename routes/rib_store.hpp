@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +20,8 @@
 namespace gw::routes {
 
 inline constexpr std::uint32_t kNoId = 0xffffffff;
+
+using Tick = std::chrono::duration<std::uint64_t, std::deci>;  // of a Slot's age
 
 inline std::uint32_t fold_hash(std::uint64_t h) { return static_cast<std::uint32_t>(h ^ h >> 32); }
 
@@ -124,9 +127,11 @@ struct Slot {
   // The Merit leaves the last 29 bits of `low` free.
   static constexpr std::uint64_t kStale = 1;
   static constexpr std::uint64_t kRefused = 2;
-  static constexpr std::uint64_t kFlags = kStale | kRefused;
+  static constexpr std::uint64_t kHeldBack = 4;  // refused until it is announced again, see Rib::set_policy
+  static constexpr std::uint64_t kFlags = kStale | kRefused | kHeldBack;
   bool stale() const { return (low_and_flags & kStale) != 0; }
   bool refused() const { return (low_and_flags & kRefused) != 0; }
+  bool held_back() const { return (low_and_flags & kHeldBack) != 0; }
   Merit merit() const { return {high, low_and_flags & ~kFlags}; }
   void set_merit(const Merit& m) {
     high = m.high;

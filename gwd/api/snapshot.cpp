@@ -157,18 +157,19 @@ void add_differences(const Gateway& gateway, api::SnapshotRoutes& out) {
   }
 }
 
-// bgpd 10.3 does not say by BMP that a route is gone which its own policy had refused (a withdrawal is told only of
-// what is in its table), so the Rib may still have such routes. bgpd's Adj-RIB-In knows.
+// What bgpd refused the Rib may have although it is withdrawn (routes::Withdrawals). bgpd's Adj-RIB-In knows.
 asio::awaitable<void> leave_out_ghosts(Gateway& gateway, std::vector<routes::RefusedGroup>& groups) {
   const routes::Rib& rib = gateway.routes().rib();
   for (routes::RefusedGroup& group : groups) {
     const auto source = rib.find_source(group.source);
     if (!source) continue;
-    const auto rows = co_await gateway.bgp().routes(rib.source(*source).peer_address, bgp::Direction::kReceived);
-    if (!rows) continue;
-    group.count -= std::erase_if(group.routes, [&](const routes::RefusedRoute& route) {
-      return !std::ranges::contains(*rows, route.prefix, &bgp::RouteRow::network);
-    });
+    const IpAddress peer = rib.source(*source).peer_address;
+    for (const routes::RefusedRoute& route : std::vector(group.routes)) {
+      const auto received = co_await gateway.bgp().has_received(peer, route.prefix);
+      if (!received || *received) continue;
+      std::erase_if(group.routes, [&](const routes::RefusedRoute& other) { return other.prefix == route.prefix; });
+      --group.count;
+    }
   }
   std::erase_if(groups, [](const routes::RefusedGroup& group) { return group.routes.empty(); });
 }

@@ -96,6 +96,7 @@ asio::awaitable<void> BgpController::run() {
     Status done;
     if (!connected_) done = co_await open_session();
     if (done && applied_ != wanted_) done = co_await apply();
+    if (done) done = co_await ask_for_routes();
     if (done) done = co_await choose_again();
     if (done) done = co_await read_sessions();
     if (done && sessions_read_) sessions_read_();
@@ -118,6 +119,28 @@ asio::awaitable<void> BgpController::run() {
                          std::chrono::milliseconds(1), pause);
     co_await wake_.sleep(pause);
   }
+}
+
+void BgpController::tell_again(const std::vector<IpAddress>& peers) {
+  ask_again_.insert(peers.begin(), peers.end());
+  if (!peers.empty()) wake_.wake();
+}
+
+asio::awaitable<Status> BgpController::ask_for_routes() {
+  const auto peers = std::exchange(ask_again_, {});
+  for (const IpAddress& peer : peers) {
+    for (const Family family : {Family::kV4, Family::kV6}) {
+      const auto done = co_await vty_.show(bgp::clear_soft_in(peer, family), kShowTimeout);
+      if (!done) co_return std::unexpected(done.error());
+    }
+  }
+  if (!peers.empty()) choose_again_later();
+  co_return Status{};
+}
+
+void BgpController::choose_again_later() {
+  choose_at_.clear();
+  for (const auto after : kChooseAfter) choose_at_.push_back(clock_.now() + after);
 }
 
 asio::awaitable<Status> BgpController::choose_again() {
@@ -156,12 +179,10 @@ asio::awaitable<Status> BgpController::apply() {
   const std::size_t count = commands.size();
   const bool judges_anew = bgp::changes_import(commands);
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
-  if (judges_anew) {
-    choose_at_.clear();
-    for (const auto after : kChooseAfter) choose_at_.push_back(clock_.now() + after);
-  }
+  if (judges_anew) choose_again_later();
   log::info("bgp", "{} commands applied, {} peers", count, target->peers.size());
   applied_ = target;
+  if (applied_ == wanted_ && has_applied_) has_applied_();
   co_return Status{};
 }
 
@@ -224,6 +245,16 @@ asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddr
     std::ranges::move(*part, std::back_inserter(rows));
   }
   co_return rows;
+}
+
+asio::awaitable<Result<bool>> BgpController::has_received(IpAddress peer, Prefix prefix) {
+  const auto session = sessions_.find(peer);
+  if (session == sessions_.end()) co_return fail(Errc::kNotFound, std::format("no BGP peer {}", peer));
+  const auto text = co_await vty_.show(bgp::show_received(peer, prefix), kShowTimeout);
+  if (!text) co_return std::unexpected(text.error());
+  const auto rows = bgp::parse_routes(*text, session->second, bgp::Direction::kReceived);
+  if (!rows) co_return std::unexpected(rows.error());
+  co_return std::ranges::contains(*rows, prefix, &bgp::RouteRow::network);
 }
 
 asio::awaitable<Result<std::string>> BgpController::running_config() {

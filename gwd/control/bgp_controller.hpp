@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,11 @@ class BgpController {
   /// Told after every read of the sessions.
   void on_sessions(std::function<void()> callback) { sessions_read_ = std::move(callback); }
 
+  /// Told when bgpd has taken the whole intent.
+  void on_applied(std::function<void()> callback) { has_applied_ = std::move(callback); }
+  /// bgpd looks at all that these peers have told it, and says it by BMP: also what it refuses.
+  void tell_again(const std::vector<IpAddress>& peers);
+
   /// A session changed: what is shown of it is read anew, now.
   void refresh() { wake_.wake(); }
 
@@ -73,6 +79,8 @@ class BgpController {
   }
   /// Rows of one session, read from bgpd now; both families.
   boost::asio::awaitable<Result<std::vector<bgp::RouteRow>>> routes(IpAddress peer, bgp::Direction direction);
+  /// The peer has told `prefix` and not taken it back, whatever policy made of it.
+  boost::asio::awaitable<Result<bool>> has_received(IpAddress peer, Prefix prefix);
   /// bgpd's own words, as it has them now: has passwords.
   boost::asio::awaitable<Result<std::string>> running_config();
 
@@ -83,6 +91,8 @@ class BgpController {
   boost::asio::awaitable<Status> open_session();
   boost::asio::awaitable<Status> apply();
   boost::asio::awaitable<Result<bgp::Leftovers>> read_leftovers(const bgp::BgpIntent& target);
+  void choose_again_later();
+  boost::asio::awaitable<Status> ask_for_routes();
   /// Some time after routes were judged anew.
   boost::asio::awaitable<Status> choose_again();
   boost::asio::awaitable<Status> read_sessions();
@@ -100,6 +110,8 @@ class BgpController {
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   MonoTime next_details_{};
   std::vector<MonoTime> choose_at_;  // sorted
+  std::set<IpAddress> ask_again_;
+  std::function<void()> has_applied_;
   std::function<void()> sessions_read_;
   std::string version_;
   std::optional<WallTime> since_;

@@ -82,6 +82,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   routes_.on_route([this](const Prefix& prefix, const ForwardingEntry* entry) { reconcile_.set_route(prefix, entry); });
   bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
+  bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
     note_bfd();

@@ -27,6 +27,7 @@ RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwa
                                .disconnected = [this](const bgp::BmpDisconnected& event) { handle(event); },
                                .event = [this](const bgp::BmpEvent& event) { handle(event); }}),
       learning_(io),
+      rib_(std::make_shared<const routes::Policy>(), {}, routes::Withdrawals::kOfRefusedNotTold),
       hand_over_(io, [this](const Prefix& prefix) { publish(prefix, rib_.published(prefix)); }) {}
 
 Status RouteController::listen(std::uint16_t bmp_port) {
@@ -51,10 +52,30 @@ void RouteController::set_model(const config::GatewayModel& model) {
   ways_.set_model(model);
   set_peers(model);
   rib_.set_policy(std::make_shared<const routes::Policy>(model.policy));
+  for (auto& [address, peer] : peers_) peer.told_again.reset();
   set_local_routes(model);
   publish();
   publish_all();  // the VNet's next hop and tunnel ids are not the Rib's
   check_complete();
+}
+
+std::vector<IpAddress> RouteController::policy_in_force() {
+  rib_.policy_in_force();
+  std::vector<IpAddress> ask;
+  for (auto& [address, peer] : peers_) {
+    if (rib_.count(peer.source).held_back == 0) continue;
+    peer.told_again = clock_.now();
+    ask.push_back(address);
+  }
+  return ask;
+}
+
+void RouteController::drop_held_back(Peer& peer) {
+  if (!peer.told_again || clock_.now() - *peer.told_again < kTellAgain) return;
+  peer.told_again.reset();
+  if (const std::size_t gone = rib_.drop_held_back(peer.source); gone > 0)
+    log::info("routes", "{}: {} refused routes were withdrawn unheard", name_of(peer), gone);
+  publish();
 }
 
 void RouteController::set_peers(const config::GatewayModel& model) {
@@ -205,6 +226,7 @@ void RouteController::on_routes(const bgp::BmpRoutes& event) {
   Peer& peer = it->second;
   if (!event.malformed.empty())
     log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name_of(peer), event.malformed);
+  if (peer.told_again) peer.told_again = clock_.now();
   rib_.withdraw(peer.source, event.withdrawn);
   if (!event.announced.empty()) rib_.announce(peer.source, event.attributes, event.announced, clock_.now());
   update_limit(peer);
@@ -317,6 +339,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
       withdraw(peer);
       publish();
     }
+    drop_held_back(peer);
     const bool told = session != sessions.end() && session->second.established() && peer.up &&
                       (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
     learned = learned && told;

@@ -44,6 +44,8 @@ class RouteController {
   static constexpr std::chrono::seconds kSettle{5};
   /// After bgpd died: it announces this restart time for us (RFC 4724 3), so by then its sessions are back.
   static constexpr std::chrono::seconds kRestartTime{120};
+  /// After bgpd was asked to tell a session's routes again, and of its silence: what is still held back is gone.
+  static constexpr std::chrono::seconds kTellAgain{10};
   /// After a start of gwd: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
 
@@ -59,6 +61,10 @@ class RouteController {
   void handle(const bgp::BmpConnected&);
   void handle(const bgp::BmpDisconnected&);
   void handle(const bgp::BmpEvent& event);
+
+  /// bgpd judges by the policy of the last set_model(), too. Returns the peers some of whose routes are held back
+  /// (routes::Rib::set_policy): bgpd is to be asked for them again.
+  std::vector<IpAddress> policy_in_force();
 
   /// Told when a session came or went.
   void on_session_change(std::function<void()> callback) { session_changed_ = std::move(callback); }
@@ -87,9 +93,10 @@ class RouteController {
     bool graceful_restart = true;  // configured
     bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
-    std::set<Family> end_of_rib;  // of the present session
-    bool up = false;              // as BMP says
-    bool sweeping = false;        // what is still stale goes when `sweep` runs out
+    std::set<Family> end_of_rib;         // of the present session
+    bool up = false;                     // as BMP says
+    std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
+    bool sweeping = false;               // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
   };
 
@@ -99,6 +106,7 @@ class RouteController {
   void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
+  void drop_held_back(Peer& peer);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
   bool has_carrier(const Peer& peer) const;
   void sweep_later(Peer& peer, std::chrono::seconds after);

@@ -6,6 +6,7 @@ was made for.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import socket
@@ -235,4 +236,6 @@ class Speaker:
             self.updates += 1
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # the reader waits in it: closing alone ends nothing
         self.socket.close()

@@ -216,6 +216,100 @@ TEST_F(RibTest, APolicyChangeMovesOnlyWhatItTouches) {
   EXPECT_EQ(rib.count(b).received(), 3U);
 }
 
+class HeldBackTest : public RibTest {
+ protected:
+  HeldBackTest() : a(tunnel("a")) {}
+  SourceId tunnel(std::string name) {
+    Build b;
+    b.source.name = std::move(name);
+    b.source.peer_address = ip("169.254.21.2");
+    return rib.put_source(b.source);
+  }
+  void announce(std::string_view prefix) {
+    const Prefix p = net(prefix);
+    rib.announce(a, Build{}.shared(), {&p, 1}, now);
+  }
+  static PolicyPtr open() { return std::make_shared<const Policy>(); }
+  static PolicyPtr closed() {
+    auto policy = std::make_shared<Policy>();
+    policy->import_rules = {{.name = "closed", .match = {.source = "a"}, .action = Action::kRefuse}};
+    return policy;
+  }
+  bool accepted(std::string_view prefix) const {
+    const auto why = rib.explain(net(prefix));
+    return why.size() == 1 && why[0].action == Action::kAccept && rib.published(net(prefix)) != kNoPaths;
+  }
+
+  Rib rib{closed(), {}, Withdrawals::kOfRefusedNotTold};
+  SourceId a = tunnel("a");
+};
+
+TEST_F(HeldBackTest, WhatWasRefusedIsAcceptedWhenItIsToldAgain) {
+  for (const char* p : {"10.1.0.0/16", "10.2.0.0/16"}) announce(p);
+  rib.set_policy(open());
+  rib.policy_in_force();
+  EXPECT_TRUE(rib.drain().empty());
+  EXPECT_EQ(rib.count(a).held_back, 2U);
+  EXPECT_EQ(rib.count(a).accepted(), 0U);
+  EXPECT_TRUE(rib.explain(net("10.1.0.0/16"))[0].line.starts_with("held back"));
+  announce("10.2.0.0/16");
+  EXPECT_EQ(rib.drain().size(), 1U);
+  EXPECT_TRUE(accepted("10.2.0.0/16"));
+  EXPECT_EQ(rib.drop_held_back(a), 1U);
+  EXPECT_EQ(rib.count(a).held_back, 0U);
+  EXPECT_EQ(rib.count(a).received(), 1U);
+}
+
+TEST_F(HeldBackTest, WhatWasAcceptedStays) {
+  rib.set_policy(open());
+  rib.policy_in_force();
+  announce("10.1.0.0/16");
+  rib.drain();
+  auto longer = std::make_shared<Policy>();
+  longer->import_rules = {{.name = "longer", .match = {.source = "a"}, .set = {.prepend = 1}}};
+  rib.set_policy(longer);
+  rib.drain();
+  EXPECT_TRUE(accepted("10.1.0.0/16"));
+}
+
+TEST_F(HeldBackTest, WhoAnnouncesMayStillJudgeByThePolicyBefore) {
+  announce("10.9.0.0/16");
+  rib.set_policy(open());
+  announce("10.1.0.0/16");
+  rib.drain();
+  EXPECT_FALSE(accepted("10.1.0.0/16")) << "bgpd refuses it: its withdrawal would not be told";
+  rib.set_policy(open());
+  rib.policy_in_force();
+  announce("10.1.0.0/16");
+  rib.drain();
+  EXPECT_TRUE(accepted("10.1.0.0/16"));
+}
+
+TEST_F(HeldBackTest, WithdrawnOrRefusedAgainItIsNotHeldBack) {
+  for (const char* p : {"10.1.0.0/16", "10.2.0.0/16"}) announce(p);
+  rib.set_policy(open());
+  const Prefix gone = net("10.1.0.0/16");
+  rib.withdraw(a, {&gone, 1});
+  EXPECT_EQ(rib.count(a).held_back, 1U);
+  rib.set_policy(closed());
+  EXPECT_EQ(rib.count(a).held_back, 0U);
+  EXPECT_EQ(rib.explain(net("10.2.0.0/16"))[0].line, "policy closed");
+}
+
+TEST_F(HeldBackTest, TheGatewaysOwnIsNobodysToTell) {
+  Source own;
+  own.name = "vnet";
+  own.type = PeerType::kLocal;
+  const SourceId vnet = rib.put_source(own);
+  auto refuse = std::make_shared<Policy>();
+  refuse->import_rules = {{.name = "no-vnet", .match = {.source = "vnet"}, .action = Action::kRefuse}};
+  rib.set_policy(refuse);
+  const Prefix p = net("10.5.0.0/16");
+  rib.announce(vnet, std::make_shared<const Attributes>(), {&p, 1}, now);
+  rib.set_policy(open());
+  EXPECT_EQ(rib.count(vnet).held_back, 0U);
+}
+
 TEST_F(RibTest, ASourceThatBecomesAnotherIsJudgedAnew) {
   const SourceId a = tunnel("a");
   const SourceId b = tunnel("b", "169.254.21.6");
