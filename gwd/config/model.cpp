@@ -221,6 +221,7 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
   GW_TRY(resolve_tunnels(config, options, model));
   GW_TRY(resolve_sessions(config, options, model));
   GW_TRY_ASSIGN(model.policy, resolve_policy(config, model));
+  GW_TRY_ASSIGN(model.ha, resolve_ha(config.gateway(), {model.instance, options.base_dir}));
   return model;
 }
 

@@ -13,6 +13,7 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "gw/config/v1/config.pb.h"
+#include "gwd/config/ha_model.hpp"
 #include "gwd/config/outer.hpp"
 #include "routes/import.hpp"
 
@@ -144,6 +145,7 @@ struct GatewayModel {
   std::string metrics_address;  // "127.0.0.1"
   std::uint16_t metrics_port = 0;
   std::vector<TunnelModel> tunnels;  // by connection, in the document's order; disabled ones included
+  std::optional<HaModel> ha;         // there is another instance that takes over from this one
 
   const TunnelModel* find_tunnel(std::string_view name) const;
   friend bool operator==(const GatewayModel&, const GatewayModel&) = default;

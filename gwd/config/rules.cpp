@@ -1,6 +1,7 @@
 #include "gwd/config/rules.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <format>
 
 #include "base/duration.hpp"
@@ -153,6 +154,14 @@ void Rules::secret_file(const Path& path, const std::string& file, std::size_t m
   if (secret->size() > max_bytes)
     error(path, std::format("the secret in {} has {} bytes", resolve_path(file, options_.base_dir), secret->size()),
           std::format("at most {}", max_bytes));
+}
+
+void Rules::existing_file(const Path& path, const std::string& file) {
+  if (file.empty() || faulty(path) || options_.secret_files == ValidateOptions::SecretFiles::kIgnore) return;
+  const std::string full = resolve_path(file, options_.base_dir);
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(full, ignored))
+    error(path, std::format("{} does not exist, or is no regular file", full), "a file");
 }
 
 // FRR's command line takes a word.

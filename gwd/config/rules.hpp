@@ -72,6 +72,8 @@ class Rules {
   void transform(const Path& path, const std::string& value, std::span<const Transform> known);
   /// The file of a secret of at most `max_bytes`; nothing is done for an empty name.
   void secret_file(const Path& path, const std::string& file, std::size_t max_bytes);
+  /// A file that is there; nothing is done for an empty name, or where secret files are ignored.
+  void existing_file(const Path& path, const std::string& file);
   /// The secret in `file` has no blanks.
   void one_word(const Path& path, const std::string& file);
 
@@ -91,6 +93,7 @@ void check_connections(Rules& rules);  // profiles, connections
 void check_tunnels(Rules& rules);      // what only shows once connections meet instances
 void check_coexistence(Rules& rules);  // circuits, vnet.routers, vnet.peerings, coexistence
 void check_policy(Rules& rules);
+void check_ha(Rules& rules);  // what makes two instances one gateway: sync, move, mode, lease, ha
 
 // Parts that stand in several places.
 /// A `bgp` block.

@@ -51,7 +51,8 @@ INSTANTIATE_TEST_SUITE_P(
              "characters, beginning with a letter "
              "or digit)"},
         Edit{"name: hub-east", "nmae: hub-east",
-             "g.yaml:3:3: gateway: unknown key 'nmae', did you mean 'name'? (expected one of name, asn, instances)"},
+             "g.yaml:3:3: gateway: unknown key 'nmae', did you mean 'name'? (expected one of name, asn, instances, "
+             "mode, preferred, lease, ha)"},
         Edit{"asn: 65515", "asn: 23456",
              "g.yaml:4:8: gateway.asn: 23456 is AS_TRANS (RFC 6793) (expected e.g. 65515, or 64512 to 65534)"},
         Edit{"asn: 65515", "asn: 0",
