@@ -43,4 +43,19 @@ class Secret {
   std::size_t size_ = 0;
 };
 
+/// A Secret that several values have: copies share one memory, which is wiped with the last of them.
+class SharedSecret {
+ public:
+  SharedSecret() : secret_(std::make_shared<const Secret>()) {}
+  SharedSecret(Secret secret) : secret_(std::make_shared<const Secret>(std::move(secret))) {}
+
+  Secret clone() const { return secret_->clone(); }
+  std::string_view text() const { return secret_->text(); }
+  bool empty() const { return secret_->empty(); }
+  friend bool operator==(const SharedSecret& a, const SharedSecret& b) { return *a.secret_ == *b.secret_; }
+
+ private:
+  std::shared_ptr<const Secret> secret_;  // never null
+};
+
 }  // namespace gw

@@ -240,6 +240,12 @@ ViciMessage render_terminate(std::string_view tunnel) {
   return m;
 }
 
+ViciMessage render_rekey(std::string_view tunnel) {
+  ViciMessage m;
+  m.add("child", std::string(tunnel));
+  return m;
+}
+
 const std::vector<std::pair<std::string_view, std::string_view>>& charon_settings() {
   static const std::vector<std::pair<std::string_view, std::string_view>> kSettings{
       {"retransmit_timeout", "2.0"},  // charon's 4 s, 1.8 and 5 give up after 165 s

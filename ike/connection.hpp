@@ -73,6 +73,8 @@ Result<ViciMessage> render_secret(const TunnelIntent& intent);
 ViciMessage render_initiate(std::string_view tunnel);
 /// For `terminate` of the IKE_SA with its CHILD_SAs; returns at once.
 ViciMessage render_terminate(std::string_view tunnel);
+/// For `rekey` of the CHILD_SA: a new key at once.
+ViciMessage render_rekey(std::string_view tunnel);
 
 /// strongSwan's keyword ("aes256gcm16-prfsha384-ecp384"), or which name is unknown and what is known.
 Result<std::string> ike_keyword(const IkeProposal& proposal);

@@ -99,6 +99,8 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   TunnelModel tunnel;
   tunnel.name = slot.name;
   tunnel.connection = connection.name();
+  tunnel.home = slot.instance->name();
+  tunnel.carrier = tunnel.home;
   tunnel.site = slot.remote.site->name();
   tunnel.site_device = slot.remote.device->name();
   if (slot.remote.site->kind() == v1::SITE_KIND_VNET) tunnel.kind = routes::SourceKind::kBranchVnet;
@@ -138,7 +140,8 @@ Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, 
   const auto pairs = inner_pairs(config, slots);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const TunnelSlot& slot = slots[i];
-    if (slot.instance->name() != model.instance) continue;
+    const bool own = slot.instance->name() == model.instance;
+    if (!own && !model.ha) continue;
     auto tunnel = resolve_tunnel(config, slot, ids[i], options);
     if (!tunnel) return std::unexpected(std::move(tunnel).error().with_context(slot.name));
     if (slot.remote.site->asn() != 0) {
@@ -148,7 +151,7 @@ Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, 
       if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
       tunnel->bgp = std::move(*bgp);
     }
-    model.tunnels.push_back(std::move(*tunnel));
+    (own ? model.tunnels : model.elsewhere).push_back(std::move(*tunnel));
   }
   return {};
 }
@@ -198,6 +201,20 @@ const TunnelModel* GatewayModel::find_tunnel(std::string_view name) const {
   return found == tunnels.end() ? nullptr : &*found;
 }
 
+GatewayModel carried_model(const GatewayModel& model, const Carriers& carriers) {
+  GatewayModel out = model;
+  out.tunnels.clear();
+  out.elsewhere.clear();
+  for (const auto* list : {&model.tunnels, &model.elsewhere}) {
+    for (const TunnelModel& tunnel : *list) {
+      const auto carrier = carriers.find(tunnel.local);
+      const std::string name = carrier == carriers.end() ? "" : carrier->second;
+      (name == model.instance ? out.tunnels : out.elsewhere).emplace_back(tunnel).carrier = name;
+    }
+  }
+  return out;
+}
+
 Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& options) {
   GW_TRY_ASSIGN(const v1::Instance* instance, find_instance(config, options.instance));
   GatewayModel model;
@@ -218,10 +235,10 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
                 parse_metrics_address(metrics.empty() ? kDefaultMetrics : std::string_view(metrics)));
   model.metrics_address = listen.address.to_string();
   model.metrics_port = listen.port;
+  GW_TRY_ASSIGN(model.ha, resolve_ha(config.gateway(), {model.instance, options.base_dir}));
   GW_TRY(resolve_tunnels(config, options, model));
   GW_TRY(resolve_sessions(config, options, model));
   GW_TRY_ASSIGN(model.policy, resolve_policy(config, model));
-  GW_TRY_ASSIGN(model.ha, resolve_ha(config.gateway(), {model.instance, options.base_dir}));
   return model;
 }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -62,7 +63,7 @@ struct BgpSettings {
   std::uint32_t peer_asn = 0;
   std::chrono::seconds keepalive{};
   std::chrono::seconds hold{};
-  Secret md5;                   // empty: none
+  SharedSecret md5;             // empty: none
   bool md5_unreadable = false;  // see TunnelModel::fault
   bool graceful_restart = true;
   std::uint32_t max_routes = 0;
@@ -77,6 +78,8 @@ enum class Initiate : std::uint8_t { kDefault, kInitiatorOnly, kResponderOnly };
 struct TunnelModel {
   std::string name;                                          // "paris-ce1/gw-a"
   std::string connection;                                    // "paris-ce1"
+  std::string home;                                          // the instance that its endpoint belongs to: "gw-a"
+  std::string carrier;                                       // the instance that has the endpoint now; empty: none
   std::string site;                                          // "paris"
   std::string site_device;                                   // "ce1"
   routes::SourceKind kind = routes::SourceKind::kVpnTunnel;  // or kBranchVnet
@@ -86,7 +89,7 @@ struct TunnelModel {
   IpAddress remote;
   std::string local_identity;  // the public address where a 1:1 NAT is in front
   std::string remote_identity;
-  Secret psk;
+  SharedSecret psk;
   IkeSettings ike;
   EspSettings esp;
   std::chrono::seconds dpd_delay{};
@@ -146,10 +149,18 @@ struct GatewayModel {
   std::uint16_t metrics_port = 0;
   std::vector<TunnelModel> tunnels;  // by connection, in the document's order; disabled ones included
   std::optional<HaModel> ha;         // there is another instance that takes over from this one
+  // With `ha`: the tunnels of endpoints that are with it now. They are prepared
+  // here (in gw-fastpath and charon), and nothing is sent by them.
+  std::vector<TunnelModel> elsewhere;
 
   const TunnelModel* find_tunnel(std::string_view name) const;
   friend bool operator==(const GatewayModel&, const GatewayModel&) = default;
 };
+
+/// Which instance (by name) carries an endpoint now; an absent one has nobody.
+using Carriers = std::map<IpAddress, std::string>;
+/// The same document with the endpoints there: tunnels are carried where their endpoint is.
+GatewayModel carried_model(const GatewayModel& model, const Carriers& carriers);
 
 /// kFaultTunnel is for going on with what was running: one lost file must not take the other tunnels down.
 enum class UnreadableSecrets : std::uint8_t { kRefuse, kFaultTunnel };

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <format>
+#include <functional>
 #include <span>
 
 #include "gwd/config/sessions.hpp"
@@ -71,8 +72,15 @@ bool is_isolated(const v1::Config& config, const std::string& site) {
   return std::ranges::any_of(config.sites(), [&](const v1::Site& s) { return s.name() == site && s.isolate(); });
 }
 
+/// Whichever instance carries them: the policy stays when an endpoint moves.
+std::vector<std::reference_wrapper<const TunnelModel>> known_tunnels(const GatewayModel& model) {
+  std::vector<std::reference_wrapper<const TunnelModel>> all(model.tunnels.begin(), model.tunnels.end());
+  all.insert(all.end(), model.elsewhere.begin(), model.elsewhere.end());
+  return all;
+}
+
 Status resolve_peers(const v1::Config& config, const GatewayModel& model, routes::Policy& policy) {
-  for (const TunnelModel& tunnel : model.tunnels) {
+  for (const TunnelModel& tunnel : known_tunnels(model)) {
     const v1::Connection* connection = find_connection(config, tunnel.connection);
     const std::string source = tunnel.bgp ? tunnel.name : "static:" + tunnel.name;
     GW_TRY_ASSIGN(routes::PeerPolicy peer, peer_policy(connection->bgp(), connection->name()));
@@ -119,7 +127,7 @@ std::optional<routes::SourceKind> kind_of(v1::PolicySource source) {
 std::vector<std::string> sources_of(const v1::PolicyMatch& match, const GatewayModel& model) {
   std::vector<std::string> out;
   if (match.connection().empty() && match.circuit().empty()) return {""};
-  for (const TunnelModel& tunnel : model.tunnels) {
+  for (const TunnelModel& tunnel : known_tunnels(model)) {
     if (tunnel.connection != match.connection()) continue;
     out.push_back(tunnel.bgp ? tunnel.name : "static:" + tunnel.name);
   }

@@ -132,9 +132,10 @@ ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& 
   };
   check("wan", next.model->wan_interface);
   check("vnet", next.model->vnet_interface);
-  // Addresses may come later, from the other instance or a cloud: a warning.
+  // Addresses may come later, from a cloud: a warning. With another instance gwd sets them itself.
   std::set<IpAddress> endpoints;
-  for (const auto& tunnel : next.model->tunnels) endpoints.insert(tunnel.local);
+  if (!next.model->ha)
+    for (const auto& tunnel : next.model->tunnels) endpoints.insert(tunnel.local);
   for (const IpAddress& address : endpoints)
     if (machine_.has_address && !machine_.has_address(address))
       next.warnings.push_back(

@@ -1,5 +1,7 @@
 #include "gwd/control/forwarding.hpp"
 
+#include <google/protobuf/util/message_differencer.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <utility>
 
@@ -33,13 +35,21 @@ void Forwarding::stop() {
 }
 
 void Forwarding::set_tunnel(const fp::PutTunnel& tunnel) {
-  wanted_tunnels_[tunnel.tunnel_id()] = tunnel;
-  dirty_tunnels_.insert(tunnel.tunnel_id());
+  const std::uint32_t id = tunnel.tunnel_id();
+  const auto [it, inserted] = wanted_tunnels_.try_emplace(id, tunnel);
+  if (!inserted) {
+    const bool same = google::protobuf::util::MessageDifferencer::Equals(it->second, tunnel);
+    if (same && (ready_tunnels_.contains(id) || dirty_tunnels_.contains(id))) return;
+    it->second = tunnel;
+  }
+  ready_tunnels_.erase(id);
+  dirty_tunnels_.insert(id);
   wake_.wake();
 }
 
 void Forwarding::remove_tunnel(std::uint32_t tunnel_id) {
   if (wanted_tunnels_.erase(tunnel_id) == 0) return;
+  ready_tunnels_.erase(tunnel_id);
   dirty_tunnels_.insert(tunnel_id);
   wake_.wake();
 }
@@ -72,6 +82,7 @@ void Forwarding::set_complete() {
 
 void Forwarding::resync() {
   acknowledged_routes_.clear();
+  ready_tunnels_.clear();
   refused_tunnels_.clear();
   refused_routes_.clear();
   settings_dirty_ = true;
@@ -147,6 +158,7 @@ asio::awaitable<Status> Forwarding::push_tunnel(std::uint32_t id) {
   if (!put) co_return Status{};  // refused means that it is not there
   if (reply) {
     refused_tunnels_.erase(id);
+    if (!dirty_tunnels_.contains(id)) ready_tunnels_.insert(id);
     if (tunnel_ready_) tunnel_ready_(id);
   } else if (refused_tunnels_.insert(id).second) {
     log::error("fastpath", "tunnel {} was refused: {}", id, reply.error().describe());

@@ -41,6 +41,7 @@ class Forwarding {
   void start();
   void stop();
 
+  /// What is so already is not sent again.
   void set_tunnel(const fp::PutTunnel& tunnel);
   void remove_tunnel(std::uint32_t tunnel_id);
   /// Packets between the circuit and tunnels; sent with the next change.
@@ -59,6 +60,8 @@ class Forwarding {
     const auto it = wanted_routes_.find(prefix);
     return it == wanted_routes_.end() ? nullptr : &it->second;
   }
+  /// gw-fastpath has the tunnel as it is wanted: its TUN device exists.
+  bool is_ready(std::uint32_t tunnel_id) const { return ready_tunnels_.contains(tunnel_id); }
   bool complete() const { return complete_; }
   bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
@@ -87,6 +90,7 @@ class Forwarding {
   fp::PutSettings wanted_settings_;
   bool settings_dirty_ = false;
   std::set<std::uint32_t> dirty_tunnels_;
+  std::set<std::uint32_t> ready_tunnels_;
   std::map<Prefix, ForwardingEntry> wanted_routes_;
   std::set<Prefix> acknowledged_routes_;
   std::set<Prefix> dirty_routes_;

@@ -133,19 +133,7 @@ void Gateway::apply(ModelPtr next) {
     else
       log::error("kernel", "{}", done.error().describe());
   }
-  std::map<std::uint32_t, KernelState> kernel_states;
-  for (const auto& tunnel : model.tunnels) {
-    const auto* before = model_ ? model_->find_tunnel(tunnel.name) : nullptr;
-    if (before != nullptr && before->tunnel_id != tunnel.tunnel_id) forwarding_.remove_tunnel(before->tunnel_id);
-    kernel_states[tunnel.tunnel_id] = kernel_state(tunnel);
-    if (const auto old = kernel_states_.find(tunnel.tunnel_id); old != kernel_states_.end())
-      remove_stale_kernel_state(old->second, kernel_states[tunnel.tunnel_id]);
-  }
-  kernel_states_ = std::move(kernel_states);
-  if (model_)
-    for (const auto& tunnel : model_->tunnels)
-      if (!kernel_states_.contains(tunnel.tunnel_id)) forwarding_.remove_tunnel(tunnel.tunnel_id);
-  for (const auto& tunnel : model.tunnels) forwarding_.set_tunnel(to_put_tunnel(tunnel));
+  apply_tunnels(model);
   apply_circuit(model);
   apply_vnet(model);
   reconcile_.set_model(model);
@@ -157,6 +145,27 @@ void Gateway::apply(ModelPtr next) {
   prober_.set_targets(probe_targets(model));
   model_ = std::move(next);
   compare_ports();
+}
+
+void Gateway::apply_tunnels(const config::GatewayModel& model) {
+  std::map<std::uint32_t, KernelState> kernel_states;
+  for (const auto& tunnel : model.tunnels) kernel_states[tunnel.tunnel_id] = kernel_state(tunnel);
+  // gw-fastpath has their SAs and devices; the kernel has no address or route there until they are carried here.
+  for (const auto& tunnel : model.elsewhere) kernel_states[tunnel.tunnel_id] = {};
+  for (const auto& [id, old] : kernel_states_) {
+    const auto now = kernel_states.find(id);
+    if (now == kernel_states.end())
+      forwarding_.remove_tunnel(id);
+    else
+      remove_stale_kernel_state(old, now->second);
+  }
+  kernel_states_ = std::move(kernel_states);
+  for (const auto* list : {&model.tunnels, &model.elsewhere}) {
+    for (const auto& tunnel : *list) {
+      forwarding_.set_tunnel(to_put_tunnel(tunnel));
+      if (forwarding_.is_ready(tunnel.tunnel_id)) configure_device(tunnel.tunnel_id);
+    }
+  }
 }
 
 // The circuit's interface is the machine's own: it is there before gw-fastpath is.

@@ -85,6 +85,7 @@ class Gateway final : private FastpathListener {
     std::set<DeviceRoute> routes;
   };
   static KernelState kernel_state(const config::TunnelModel& tunnel);
+  void apply_tunnels(const config::GatewayModel& model);
   void apply_circuit(const config::GatewayModel& model);
   void apply_vnet(const config::GatewayModel& model);
   void configure_device(std::uint32_t tunnel_id);

@@ -72,6 +72,7 @@ bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.
 std::string_view to_string(TunnelState state) {
   switch (state) {
     case TunnelState::kDisabled: return "disabled";
+    case TunnelState::kStandby: return "standby";
     case TunnelState::kDown: return "down";
     case TunnelState::kConnecting: return "connecting";
     case TunnelState::kUp: return "up";
@@ -103,9 +104,8 @@ void IkeController::stop() {
 }
 
 void IkeController::set_model(const ModelPtr& whole) {
-  instance_ = whole->instance;
   Tunnels next;
-  for (const auto& model : whole->tunnels) {
+  const auto add = [&](const config::TunnelModel& model, Carried carried) {
     const auto before = tunnels_.find(model.name);
     Tunnel& tunnel = next[model.name];
     if (before != tunnels_.end()) {
@@ -115,14 +115,23 @@ void IkeController::set_model(const ModelPtr& whole) {
       tunnel.reestablish =
           tunnel.reestablish || !same_sas(*tunnel.model, model) || (model.disabled && !tunnel.model->disabled);
       tunnel.model = TunnelPtr(whole, &model);
-      if (unchanged) continue;
+      if (tunnel.carried != carried) {
+        tunnel.carried = carried;
+        tunnel.next_attempt = {};
+      }
+      if (unchanged) return;
       tunnel.loaded = false;
       tunnel.retry = kFirstRetry;
       tunnel.next_attempt = {};
     }
     tunnel.model = TunnelPtr(whole, &model);
+    tunnel.carried = carried;
     retired_.erase(model.name);
-  }
+  };
+  instances_ = {whole->instance};
+  for (const auto& model : whole->tunnels) add(model, Carried::kHere);
+  for (const auto& model : whole->elsewhere) add(model, Carried::kElsewhere);
+  for (const auto& [name, tunnel] : next) instances_.insert(tunnel.model->home);
   for (const auto& [name, tunnel] : tunnels_) retired_.insert(name);
   tunnels_ = std::move(next);
   wake_.wake();
@@ -183,14 +192,17 @@ asio::awaitable<Status> IkeController::open_session() {
   co_return Status{};
 }
 
-// Connections of this instance that charon still has from an earlier configuration.
+// Connections of the document's instances that charon still has from an earlier configuration.
 asio::awaitable<Status> IkeController::unload_strangers() {
   auto conns = co_await vici_.stream("list-conns", "list-conn", {}, kCommandTimeout);
   if (!conns) co_return std::unexpected(conns.error());
-  const std::string suffix = "/" + instance_;
+  const auto is_ours = [&](const std::string& name) {
+    const std::size_t slash = name.rfind('/');
+    return slash != std::string::npos && instances_.contains(name.substr(slash + 1));
+  };
   for (const auto& message : *conns)
     for (const auto& item : message.items())
-      if (item.key.ends_with(suffix) && !tunnels_.contains(item.key)) retired_.insert(item.key);
+      if (is_ours(item.key) && !tunnels_.contains(item.key)) retired_.insert(item.key);
   co_return Status{};
 }
 
@@ -205,6 +217,7 @@ asio::awaitable<Status> IkeController::reconcile() {
   for (const auto& [name, tunnel] : tunnels_) names.push_back(name);
   for (const auto& name : names)
     if (const auto done = co_await load(name); !done && is_fatal(done.error())) co_return done;
+  if (const auto done = co_await rekey_due(); !done && is_fatal(done.error())) co_return done;
   const auto sas = co_await read_sas();
   if (!sas) co_return std::unexpected(sas.error());
   static const std::vector<ike::IkeSa> kNone;
@@ -252,10 +265,32 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
                                    {}};
     co_return done;
   }
-  if (std::exchange(it->second.reestablish, false)) {
+  // Elsewhere: it is the other instance that ends its SAs.
+  if (std::exchange(it->second.reestablish, false) && it->second.carried == Carried::kHere) {
     log::info("ike", "{}: settings changed, establishing it again", name);
     const auto ended = co_await vici_.command("terminate", ike::render_terminate(name), kCommandTimeout);
     if (!ended && is_fatal(ended.error())) co_return std::unexpected(ended.error());  // nothing to terminate is fine
+  }
+  co_return Status{};
+}
+
+void IkeController::rekey(std::vector<std::string> tunnels) {
+  rekeys_.insert(std::make_move_iterator(tunnels.begin()), std::make_move_iterator(tunnels.end()));
+  wake_.wake();
+}
+
+asio::awaitable<Status> IkeController::rekey_due() {
+  while (!rekeys_.empty()) {
+    const std::string name = rekeys_.extract(rekeys_.begin()).value();
+    if (!tunnels_.contains(name)) continue;
+    log::info("ike", "{}: asking for a new key", name);
+    const auto reply = co_await vici_.command("rekey", ike::render_rekey(name), kCommandTimeout);
+    if (reply) continue;
+    if (is_fatal(reply.error())) {
+      rekeys_.insert(name);
+      co_return std::unexpected(reply.error());
+    }
+    log::warning("ike", "{}: rekeying: {}", name, reply.error().message);
   }
   co_return Status{};
 }
@@ -305,6 +340,9 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
   if (tunnel.model->disabled) {
     status.state = TunnelState::kDisabled;
     status.diagnosis = {};
+  } else if (tunnel.carried == Carried::kElsewhere) {
+    status.state = TunnelState::kStandby;
+    status.diagnosis = {};
   } else if (up != sas.end()) {
     const auto child = std::ranges::find_if(up->children, is_installed);
     status.state = TunnelState::kUp;
@@ -336,7 +374,10 @@ void IkeController::update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>&
     }
   }
   if (before == TunnelState::kUp && status.state != TunnelState::kUp) {
-    log::warning("ike", "{}: down", tunnel.model->name);
+    if (status.state == TunnelState::kStandby)
+      log::info("ike", "{}: with the other instance", tunnel.model->name);
+    else
+      log::warning("ike", "{}: down", tunnel.model->name);
     status.up_since.reset();
     tunnel.next_attempt = {};
   }
@@ -348,7 +389,8 @@ asio::awaitable<Status> IkeController::drive(const std::string& name, const std:
   Tunnel& tunnel = it->second;
   update_status(tunnel, sas);
   if (tunnel.status.state == TunnelState::kUp) co_return co_await end_duplicate(tunnel, sas);
-  const bool ours = !tunnel.model->disabled && tunnel.model->initiate != config::Initiate::kResponderOnly;
+  const bool ours = !tunnel.model->disabled && tunnel.carried == Carried::kHere &&
+                    tunnel.model->initiate != config::Initiate::kResponderOnly;
   // An IKE_SA without a CHILD_SA is not enough; charon drops one that stays CONNECTING by itself.
   const bool attempt_running = std::ranges::any_of(sas, [](const auto& sa) { return sa.state == "CONNECTING"; });
   if (!ours || !tunnel.loaded || attempt_running || clock_.now() < tunnel.next_attempt) co_return Status{};

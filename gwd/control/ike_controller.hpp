@@ -26,8 +26,8 @@
 
 namespace gw::gwd {
 
-enum class TunnelState : std::uint8_t { kDisabled, kDown, kConnecting, kUp };
-std::string_view to_string(TunnelState state);  // "disabled", "down", "connecting", "up"
+enum class TunnelState : std::uint8_t { kDisabled, kStandby, kDown, kConnecting, kUp };
+std::string_view to_string(TunnelState state);  // "disabled", "standby", "down", "connecting", "up"
 
 /// What is known of one tunnel's IKE and CHILD_SA.
 struct IkeStatus {
@@ -69,6 +69,8 @@ class IkeController {
   void set_default_encapsulation(ike::Encapsulation by_default);
   ike::Encapsulation default_encapsulation() const { return default_encapsulation_; }
   void set_model(const ModelPtr& model);
+  /// These tunnels' CHILD_SAs get new keys at once: an endpoint came with keys that may not be used here.
+  void rekey(std::vector<std::string> tunnels);
 
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
@@ -79,9 +81,14 @@ class IkeController {
 
  private:
   enum class Connected : std::uint8_t { kNo, kYes };
+  enum class Carried : std::uint8_t {
+    kHere,
+    kElsewhere,  // its endpoint is with another instance: charon knows the connection, and is asked for nothing
+  };
   void set_connected(Connected now);
   struct Tunnel {
     TunnelPtr model;  // never null
+    Carried carried = Carried::kHere;
     IkeStatus status;
     bool loaded = false;       // charon has this very model
     bool reestablish = false;  // its SAs are of an earlier model
@@ -101,6 +108,7 @@ class IkeController {
   boost::asio::awaitable<Status> unload_strangers();
   boost::asio::awaitable<Status> reconcile();
   boost::asio::awaitable<Status> load(const std::string& name);
+  boost::asio::awaitable<Status> rekey_due();
   boost::asio::awaitable<Status> retire(const std::string& name);
   boost::asio::awaitable<Result<SasByTunnel>> read_sas();
   boost::asio::awaitable<Status> drive(const std::string& name, const std::vector<ike::IkeSa>& sas);
@@ -118,7 +126,8 @@ class IkeController {
   Tunnels tunnels_;
   std::set<std::string, std::less<>> retired_;  // no longer intended, still in charon
   ike::RecentLog recent_log_;
-  std::string instance_;
+  std::set<std::string, std::less<>> rekeys_;     // names
+  std::set<std::string, std::less<>> instances_;  // of the document, whose connections are in this charon
   std::string version_;
   std::optional<WallTime> since_;
   bool connected_ = false;

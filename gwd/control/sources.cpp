@@ -54,6 +54,7 @@ std::vector<SessionSource> session_sources(const config::GatewayModel& model) {
     session.source.kind = tunnel.kind;
     session.source.name = tunnel.name;
     session.source.site = tunnel.site;
+    session.source.instance = tunnel.home;  // rules are about the tunnel, wherever its endpoint is now
     out.push_back(std::move(session));
   }
   for (const config::SessionModel& model_session : model.sessions) {
@@ -77,6 +78,7 @@ std::vector<LocalSource> local_sources(const config::GatewayModel& model) {
     LocalSource site{local_source(model, routes::SourceKind::kStaticSite, std::string(kStaticPrefix) + tunnel.name),
                      tunnel.static_prefixes, &tunnel};
     site.source.site = tunnel.site;
+    site.source.instance = tunnel.home;
     out.push_back(std::move(site));
   }
   return out;

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <format>
+
 #include "gwd/config/compile.hpp"
 #include "tests/unit/gwd/config/fixture.hpp"
 
@@ -11,6 +13,17 @@ namespace {
 
 using testing::ElementsAre;
 using namespace std::chrono_literals;
+
+// Two instances that take over from each other.
+std::string shared_document() {
+  std::string text = kDocument;
+  for (const std::string n : {"0", "1"})
+    text = with(text, std::format("203.0.113.1{} }} ] }}\n      vnet: {{ interface: eth1 }}\n", n),
+                std::format("203.0.113.1{} }} ] }}\n      vnet: {{ interface: eth1, address: 10.0.0.{} }}\n"
+                            "      sync: [ 10.255.0.{} ]\n",
+                            n, n == "0" ? "4" : "5", n == "0" ? "1" : "2"));
+  return text;
+}
 
 class Model : public testing::Test {
  protected:
@@ -161,6 +174,37 @@ TEST_F(Model, FindTunnel) {
   const GatewayModel gateway = model(kDocument);
   EXPECT_EQ(gateway.find_tunnel("paris-ce1/gw-a"), &gateway.tunnels[0]);
   EXPECT_EQ(gateway.find_tunnel("paris-ce1/gw-b"), nullptr);
+}
+
+TEST_F(Model, TheOtherInstancesTunnelsAreKnownWhereStateIsShared) {
+  EXPECT_TRUE(model(kDocument).elsewhere.empty());
+  const GatewayModel here = model(shared_document());
+  ASSERT_EQ(here.tunnels.size(), 1U);
+  ASSERT_EQ(here.elsewhere.size(), 1U);
+  EXPECT_EQ(here.elsewhere[0].name, "paris-ce1/gw-b");
+  EXPECT_EQ(here.elsewhere[0].home, "gw-b");
+  EXPECT_EQ(here.elsewhere[0].carrier, "gw-b");
+  // The same tunnel as the other instance sees it: what an endpoint takes along when it moves.
+  EXPECT_EQ(here.elsewhere[0], model(shared_document(), "gw-b").tunnels.at(0));
+  // Its policy is there before it comes.
+  EXPECT_TRUE(here.policy.peers.contains("paris-ce1/gw-b"));
+}
+
+TEST_F(Model, TunnelsAreCarriedWhereTheirEndpointIs) {
+  const GatewayModel home = model(shared_document());
+  const auto a = *IpAddress::parse("203.0.113.10");
+  const auto b = *IpAddress::parse("203.0.113.11");
+  EXPECT_EQ(carried_model(home, {{a, "gw-a"}, {b, "gw-b"}}), home);
+  const GatewayModel both = carried_model(home, {{a, "gw-a"}, {b, "gw-a"}});
+  EXPECT_EQ(both.tunnels.size(), 2U);
+  EXPECT_TRUE(both.elsewhere.empty());
+  EXPECT_EQ(both.find_tunnel("paris-ce1/gw-b")->carrier, "gw-a");
+  const GatewayModel none = carried_model(both, {{a, "gw-b"}});
+  EXPECT_TRUE(none.tunnels.empty());
+  ASSERT_EQ(none.elsewhere.size(), 2U);
+  EXPECT_EQ(none.elsewhere[0].carrier, "gw-b");
+  EXPECT_EQ(none.elsewhere[1].carrier, "") << "nobody has it";
+  EXPECT_EQ(carried_model(none, {{a, "gw-a"}, {b, "gw-b"}}), home);
 }
 
 TEST_F(Model, AnUnknownInstanceIsAFinding) {
