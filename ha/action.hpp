@@ -38,7 +38,9 @@ enum class ReleaseCause : std::uint8_t {
 };
 std::string_view to_string(ReleaseCause cause);
 /// Stop: fast path first, then IKE (no DELETE to the site), BGP, the address. Answered by ReleaseDone once the fast
-/// path has stopped and its last positions are in the sync channel. With gw-fastpath away, that is at once.
+/// path has said that it has stopped and its last positions are in the sync channel; at once when gw-fastpath is gone
+/// (its socket is closed, so all its threads have ended). One that is there and does not answer may still send: no
+/// ReleaseDone.
 struct Release {
   IpAddress address;
   Epoch epoch = 0;  // the highest known: what the fast path is to hold from now on

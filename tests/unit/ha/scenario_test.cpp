@@ -1,0 +1,66 @@
+// What happens to a pair, one thing at a time, and how long it takes.
+#include <gtest/gtest.h>
+
+#include "tests/unit/ha/world.hpp"
+
+namespace gw::ha::sim {
+namespace {
+
+constexpr unsigned kA = 0;
+constexpr unsigned kB = 1;
+
+class Pair : public ::testing::Test {
+ protected:
+  World w{2, LeaseKind::kEmbedded, 1, World::Record::kYes};
+  IpAddress a = w.endpoint(kA);
+  IpAddress b = w.endpoint(kB);
+
+  bool owns(unsigned node, const IpAddress& e) {
+    return w.senders(e) == std::vector{node} && w.state(node, e) == State::kOwned;
+  }
+  void begin() {
+    w.start(kA);
+    w.start(kB);
+    ASSERT_TRUE(w.run_until([&] { return owns(kA, a) && owns(kB, b); }, ms(3000))) << w.history();
+    w.run(ms(1000));
+  }
+  void TearDown() override { EXPECT_TRUE(w.violations().empty()) << w.violations().front() << "\n" << w.history(); }
+};
+
+TEST_F(Pair, EachOwnsItsOwnAfterAStart) {
+  begin();
+  const auto moves = w.moves();
+  w.run(ms(10'000));
+  EXPECT_EQ(w.moves(), moves) << w.history();
+}
+
+TEST_F(Pair, ADeadInstanceIsReplacedWithin200ms) {
+  begin();
+  w.kill(kA);
+  const auto took = w.run_until([&] { return w.may_send(kB, a); }, ms(2000));
+  ASSERT_TRUE(took) << w.history();
+  EXPECT_LT(*took, ms(220)) << w.history();
+  EXPECT_GT(*took, ms(90)) << "before a frozen fast path has stopped";
+}
+
+TEST_F(Pair, AfterItsReturnItGetsItsEndpointBack) {
+  begin();
+  w.kill(kA);
+  w.run(ms(3000));
+  w.start(kA);
+  ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
+  EXPECT_TRUE(owns(kB, b));
+}
+
+TEST_F(Pair, DrainMovesEverythingAndUndrainBringsItBack) {
+  begin();
+  ASSERT_TRUE(w.command(kA, Drain{}));
+  ASSERT_TRUE(w.run_until([&] { return owns(kB, a); }, ms(4000))) << w.history();
+  w.run(ms(5000));
+  EXPECT_TRUE(owns(kB, a)) << "a drained instance gets nothing back";
+  ASSERT_TRUE(w.command(kA, Undrain{}));
+  ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(4000))) << w.history();
+}
+
+}  // namespace
+}  // namespace gw::ha::sim
