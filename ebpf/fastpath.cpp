@@ -67,6 +67,7 @@ struct WorkerNeeds {
   const FastpathOptions& options;
   const fib::Memory& fib;
   const Clock& clock;
+  gw_gates& gates;
 };
 
 Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worker::Placement& placement,
@@ -80,8 +81,9 @@ Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worke
                      std::move(raw), std::move(crypto), placement.cpus[i],
                      ports.circuit ? std::move(ports.circuit->ports[i]) : nullptr});
   }
-  return worker::Workers::start(std::move(parts), {.tunnels = needs.options.max_tunnels, .sas = needs.options.max_sas},
-                                needs.fib, needs.clock);
+  const worker::Shared::Size size{
+      .tunnels = needs.options.max_tunnels, .sas = needs.options.max_sas, .gates = &needs.gates};
+  return worker::Workers::start(std::move(parts), size, needs.fib, needs.clock);
 }
 
 /// Keys and clear packets stay out of core files and of other processes of this user. What systemd-coredump
@@ -202,6 +204,7 @@ class Fastpath {
   control::Forwarding forwarding_;
   control::Adjacencies adjacencies_;
   control::Paths paths_;
+  control::Endpoints endpoints_;
   control::SaManager sas_;
   control::PathMtus path_mtus_;
   rpc::Service service_;
@@ -247,7 +250,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(auto esp_takers, relay::open_esp_takers(fds));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
   GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, circuit ? &*circuit : nullptr, maps}));
-  GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock}));
+  GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock, maps.gates()}));
   std::vector<rpc::PortFacts> facts = {ports.wan.facts, ports.vnet.facts};
   if (ports.circuit) facts.push_back(ports.circuit->facts);
   return Base{std::move(fds),
@@ -308,7 +311,8 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
               std::move(base_.monitor),
               {o.wan, o.vnet, base_.data_tun ? base_.data_tun->name() : "", o.circuit,
                base_.circuit_tun ? base_.circuit_tun->name() : ""}}),
-      sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, clock_, o.instance, o.max_sas}),
+      endpoints_(base_.workers->shared().gates, base_.maps, clock_),
+      sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, endpoints_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
                 o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),

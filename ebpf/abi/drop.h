@@ -81,6 +81,9 @@ enum gw_drop {
   GW_DROP_TRANSIT_CLOSED,
   GW_DROP_HAIRPIN,
 
+  /* two instances */
+  GW_DROP_STANDBY,
+
   GW_DROP_COUNT
 };
 

@@ -59,6 +59,7 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"tun_down", "The tunnel's device is down: somebody set it so."},
     {"transit_closed", "The packet came by the circuit and wanted into a tunnel, or the reverse: transit is closed."},
     {"hairpin", "The way forward leads back to the neighbour or tunnel that the packet came from."},
+    {"standby", "This instance does not own the tunnel's endpoint at this moment; the other one does."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

@@ -110,7 +110,8 @@ enum gw_xdp_counter {
   GW_XDP_DROP_SPOOFED_SOURCE = 12,
   GW_XDP_DROP_MULTICAST = 13,
   GW_XDP_DROP_TX_FULL = 14,  // the driver did not take the frame; it was counted as forwarded before
-  GW_XDP_COUNTERS = 15,
+  GW_XDP_DROP_STANDBY = 15,  // asked for the MAC of an endpoint that another instance owns
+  GW_XDP_COUNTERS = 16,
 };
 
 // New IKE SAs that one source may ask for (an IPv6 source is a /64): so many at once, and then one every interval.

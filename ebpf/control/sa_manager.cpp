@@ -160,7 +160,10 @@ Status SaManager::install_inbound(const SaEntry& entry, std::unique_ptr<esp::Inb
   worker::Shared& shared = parts_.workers.shared();
   if (shared.inbound.full()) parts_.workers.reclaim();
   const worker::WorkerIndex owner = shared.owner(entry.slot);
-  if (!shared.inbound.insert(entry.key, {.sa = std::move(sa), .tunnel = entry.slot, .owner = owner}))
+  if (!shared.inbound.insert(entry.key, {.sa = std::move(sa),
+                                         .tunnel = entry.slot,
+                                         .owner = owner,
+                                         .gate = parts_.endpoints.gate_of(entry.dst.address)}))
     return fail(Errc::kLimit, "the workers' SA table is full");
   auto known = parts_.maps.add_spi(entry.key.spi, entry.key.dst, {.tunnel_id = entry.tunnel_id, .worker = owner});
   if (!known) {
@@ -211,9 +214,10 @@ Status SaManager::move(const SaMove& m) {
   entry->encapsulation = m.encapsulation;
   log::info("sa", "{} is now {} to {}", describe(m.key), m.src.address, m.dst.address);
   const std::uint32_t tunnel = entry->tunnel_id;
-  const bool sends = entry->active;
+  const bool active = entry->active;
   table_.move(SaKey(m.key), to);
-  if (sends && on_active_) on_active_(tunnel);
+  if (active) follow_ownership(*table_.find(to));
+  if (active && on_active_) on_active_(tunnel);
   return {};
 }
 
@@ -225,7 +229,9 @@ Status SaManager::move_in_worker(const SaEntry& entry, const SaMove& m, worker::
       return;
     }
     moved = entry.out->set_endpoints(m.src, m.dst, m.encapsulation);
-    if (moved && entry.active) d.activate(entry.slot, {entry.out.get(), {entry.key.spi, m.dst.address}, path});
+    if (moved && entry.active)
+      d.activate(entry.slot,
+                 {entry.out.get(), {entry.key.spi, m.dst.address}, path, parts_.endpoints.gate_of(m.src.address)});
   });
   return moved;
 }
@@ -237,7 +243,7 @@ Status SaManager::move_inbound(const SaEntry& entry, const SaKey& to) {
   worker::Inbound& before = *shared.inbound.find(entry.key);
   GW_TRY(parts_.maps.add_spi(to.spi, to.dst, {.tunnel_id = entry.tunnel_id, .worker = before.owner}));
   // Both lead to the same SA for as long as a worker may be at the old one.
-  worker::Inbound after{.tunnel = before.tunnel, .owner = before.owner};
+  worker::Inbound after{.tunnel = before.tunnel, .owner = before.owner, .gate = parts_.endpoints.gate_of(to.dst)};
   parts_.workers.call(entry.slot, [&](worker::DataPath&) {
     after.confirmed = before.confirmed;
     after.next_mapping = before.next_mapping;
@@ -304,10 +310,14 @@ Status SaManager::activate(const SaKey& key) {
   if (entry->direction != esp::Direction::kOutbound)
     return fail_field("id", std::format("{} is inbound", describe(key)));
   if (entry->active) return {};
-  parts_.workers.call(
-      entry->slot, [&](worker::DataPath& d) { d.activate(entry->slot, {entry->out.get(), entry->key, entry->path}); });
+  parts_.workers.call(entry->slot, [&](worker::DataPath& d) {
+    d.activate(entry->slot, {entry->out.get(), entry->key, entry->path, parts_.endpoints.gate_of(entry->src.address)});
+  });
   table_.activate(*entry);
-  parts_.tunnels.start_sending(entry->tunnel_id);
+  if (sends(*entry))
+    parts_.tunnels.start_sending(entry->tunnel_id);
+  else
+    parts_.tunnels.stop_sending(entry->tunnel_id);
   log::info("sa", "tunnel {} sends with {}", entry->tunnel_id, describe(key));
   if (on_active_) on_active_(entry->tunnel_id);
   return {};

@@ -13,6 +13,7 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "ebpf/control/endpoints.hpp"
 #include "ebpf/control/paths.hpp"
 #include "ebpf/control/sa_table.hpp"
 #include "ebpf/control/tunnels.hpp"
@@ -49,6 +50,7 @@ class SaManager {
     esp::RuntimeStore& store;
     Tunnels& tunnels;
     Paths& paths;
+    Endpoints& endpoints;
     const Clock& clock;
     std::uint32_t instance = 0;
     std::size_t max_sas = 0;
@@ -69,6 +71,9 @@ class SaManager {
   Status activate(const SaKey& key);
   /// The tunnel's settings changed: its outbound SAs follow.
   void apply_outer_policy(std::uint32_t tunnel_id);
+  /// The whole list of endpoints, as gwd claims them. Returns the outbound SAs of endpoints that became owned that
+  /// cannot send: only a new key helps.
+  Result<std::vector<SaKey>> put_endpoints(std::span<const EndpointClaim> claims);
   /// Inner packets of that size are the largest that the path of this outbound SA has room for.
   void limit_padding(const SaEntry& entry, std::uint32_t inner_bytes);
 
@@ -102,6 +107,15 @@ class SaManager {
   Status install_inbound(const SaEntry& entry, std::unique_ptr<esp::InboundSa> sa);
   Status move_in_worker(const SaEntry& entry, const SaMove& move, worker::PathIndex path);
   Status move_inbound(const SaEntry& entry, const SaKey& to);
+  /// The address of ours that it belongs to.
+  static const IpAddress& our_address(const SaEntry& entry) {
+    return entry.direction == esp::Direction::kInbound ? entry.dst.address : entry.src.address;
+  }
+  void apply_gates(const IpAddress& address);
+  void release_endpoints(std::span<const EndpointClaim> claims);
+  std::vector<SaKey> take_endpoint(const EndpointClaim& claim);
+  void follow_ownership(const SaEntry& entry);
+  bool sends(const SaEntry& entry) const { return entry.active && parts_.endpoints.owned(entry.src.address); }
   void withdraw(const SaEntry& entry);
   void forget(const SaKey& key);
   void remove_all(std::span<const SaKey> keys);

@@ -283,6 +283,27 @@ Result<control::SaMove> parse_update_sa(const fp::UpdateSa& m) {
   return move;
 }
 
+Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEndpoints& m) {
+  std::vector<control::EndpointClaim> claims;
+  for (int i = 0; i < m.endpoints_size(); ++i) {
+    const fp::EndpointClaim& e = m.endpoints(i);
+    const std::string field = std::format("endpoints[{}]", i);
+    GW_TRY_ASSIGN(const IpAddress address, parse_address(e.address(), field + ".address"));
+    if (e.ownership() != fp::OWNERSHIP_STANDBY && e.ownership() != fp::OWNERSHIP_OWNED)
+      return fail_field(field + ".ownership", std::format("{} is unknown", static_cast<int>(e.ownership())));
+    if (e.handover() != fp::HANDOVER_TAKEOVER && e.handover() != fp::HANDOVER_PLANNED)
+      return fail_field(field + ".handover", std::format("{} is unknown", static_cast<int>(e.handover())));
+    claims.push_back({
+        .address = address,
+        .ownership = e.ownership() == fp::OWNERSHIP_OWNED ? control::Ownership::kOwned : control::Ownership::kStandby,
+        .lease_epoch = e.lease_epoch(),
+        .deadline_ns = e.deadline_ns(),
+        .handover = e.handover() == fp::HANDOVER_PLANNED ? control::Handover::kPlanned : control::Handover::kTakeover,
+    });
+  }
+  return claims;
+}
+
 Status check_name(std::string_view name) {
   if (name.size() <= kMaxNameBytes) return {};
   return fail_field("name", std::format("has {} bytes; at most {}", name.size(), kMaxNameBytes));

@@ -18,6 +18,7 @@ Status check_name(std::string_view name);
 Result<control::SaKey> parse_sa_id(const fp::SaId& id);
 Result<control::SaRequest> parse_add_sa(const fp::AddSa& message, const esp::TransformPermissions& allowed);
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);
+Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEndpoints& message);
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 
 /// Finds a configured tunnel for the forwarding table.

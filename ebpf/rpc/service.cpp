@@ -36,6 +36,7 @@ fp::Role owner_of(fp::ClientFrame::BodyCase body) {
     case fp::ClientFrame::kPutTunnel:
     case fp::ClientFrame::kDelTunnel:
     case fp::ClientFrame::kPutSettings:
+    case fp::ClientFrame::kPutEndpoints:
     case fp::ClientFrame::kUpdateRoutes: return fp::ROLE_CONTROL;
     default: return fp::ROLE_UNSPECIFIED;
   }
@@ -99,6 +100,7 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
     case fp::ClientFrame::kDelTunnel: return del_tunnel(request.del_tunnel().tunnel_id());
     case fp::ClientFrame::kUpdateRoutes: return update_routes(client, request.update_routes());
     case fp::ClientFrame::kPutSettings: return put_settings(client, request.put_settings());
+    case fp::ClientFrame::kPutEndpoints: return put_endpoints(request.put_endpoints(), out);
     default: return fail(Errc::kUnsupported, "this version does not know the request");
   }
 }
@@ -176,6 +178,14 @@ void Service::set_transit(xdp::Transit transit) {
   parts_.maps.set_transit(transit);
   parts_.workers.shared().circuit_transit = transit == xdp::Transit::kOpen;
   log::info("rpc", "transit between circuit and tunnels is {}", transit == xdp::Transit::kOpen ? "open" : "closed");
+}
+
+Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
+  GW_TRY_ASSIGN(const auto claims, parse_put_endpoints(m));
+  GW_TRY_ASSIGN(const auto needs_rekey, parts_.sas.put_endpoints(claims));
+  fp::PutEndpointsReply& reply = *out.mutable_put_endpoints();
+  for (const control::SaKey& key : needs_rekey) fill(key, *reply.add_needs_rekey());
+  return {};
 }
 
 Status Service::sync_done(const Client& client) {

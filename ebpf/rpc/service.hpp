@@ -57,6 +57,7 @@ class Service final : public Handler {
   Status del_tunnel(std::uint32_t id);
   Status update_routes(const Client& client, const fp::UpdateRoutes& m);
   Status put_settings(const Client& client, const fp::PutSettings& m);
+  Status put_endpoints(const fp::PutEndpoints& m, fp::Response& out);
   void set_transit(xdp::Transit transit);
   Status sync_done(const Client& client);
   void list_sas(fp::SaList& out) const;

@@ -71,7 +71,19 @@ void DataPath::count_in(TunnelSlot tunnel, std::uint32_t inner_bytes) {
   counters.in_bytes.add(inner_bytes);
 }
 
+/// Packets that were encrypted when their endpoint was ours, and it is not any more: we did not run meanwhile.
+void DataPath::drop_gated() {
+  const OpenGates before = open_;
+  open_ = parts_.shared.gates.open_at(parts_.clock.now());
+  if ((before.send & ~open_.send) == 0) [[likely]]
+    return;
+  const auto closed = [this](const Outgoing& o) { return !open_.may_send(tunnels_[o.tunnel].active.gate); };
+  parts_.wan.withdraw_if(
+      closed, [this](const Outgoing& o) { drop(GW_DROP_STANDBY, o.frame, parts_.tunnels[o.tunnel].out_drops); });
+}
+
 void DataPath::flush_wan() {
+  if (parts_.shared.gates.any()) drop_gated();
   for (const Outgoing& o : parts_.wan.flush()) {
     if (o.lost == GW_DROP_NONE)
       count_out(o.tunnel, o.inner_bytes);
@@ -105,6 +117,7 @@ void DataPath::flush_clear(Port& port) {
 /// Once a burst.
 void DataPath::read_clock() {
   now_ = parts_.clock.now();
+  open_ = parts_.shared.gates.open_at(now_);
   const auto wall = parts_.clock.wall().time_since_epoch();
   now_ms_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wall).count());
 }

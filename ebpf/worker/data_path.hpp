@@ -52,6 +52,7 @@ struct ActiveSa {
   esp::OutboundSa* sa = nullptr;
   SaKey key;
   PathIndex path = 0;
+  GateIndex gate = kNoGate;  // of the address it sends from
 };
 
 // --- what the worker tells the control thread -----------------------------------------------------
@@ -108,6 +109,7 @@ class DataPath {
   void set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels_[slot].config = config; }
   const TunnelConfig& tunnel(TunnelSlot slot) const { return tunnels_[slot].config; }
   void activate(TunnelSlot slot, const ActiveSa& active) { tunnels_[slot].active = active; }
+  const ActiveSa& active(TunnelSlot slot) const { return tunnels_[slot].active; }
   /// The tunnel sends no more with this SA, if it did: no packet uses it when this returns.
   void deactivate(TunnelSlot slot, const esp::OutboundSa& sa);
   void set_links(const net::Link& wan, const net::Link& vnet);
@@ -220,6 +222,7 @@ class DataPath {
   void number_for_fragments(esp::Packet& p);
   void transmit_in_fragments(esp::Packet& p, const Slot& s);
   void flush_wan();
+  void drop_gated();
   void flush_clear();
   void flush_clear(Port& port);
   void count_out(TunnelSlot tunnel, std::uint32_t inner_bytes);
@@ -250,6 +253,7 @@ class DataPath {
   bool checked_is_broadcast_ = false;
   MonoTime looked_for_late_{};
   MonoTime now_{};            // for intervals
+  OpenGates open_;            // at that time
   std::uint64_t now_ms_ = 0;  // since 1970, for people
   bool notified_ = false;
 };

@@ -126,6 +126,10 @@ std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size
       hand_over(in->owner, p, meta, {.key = meta.key, .tunnel = in->tunnel, .way = Handover::Way::kInbound});
       continue;
     }
+    if (!open_.may_receive(in->gate)) [[unlikely]] {
+      drop(GW_DROP_STANDBY, {.frame = meta.frame, .tunnel = in->tunnel, .in = in});
+      continue;
+    }
     p.in = in->sa.get();
     __builtin_prefetch(p.in);
     __builtin_prefetch(reinterpret_cast<const char*>(p.in) + 64);

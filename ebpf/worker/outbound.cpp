@@ -232,6 +232,8 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
     acquire(s.tunnel, p);
     return GW_DROP_NO_OUTBOUND_SA;
   }
+  if (!open_.may_send(tunnel.active.gate)) [[unlikely]]
+    return GW_DROP_STANDBY;
   p.out = tunnel.active.sa;
   __builtin_prefetch(&p.out->record().next_sequence, 1);
   if (source == Source::kTun && is_output_of(*p.out, p)) return GW_DROP_RECURSION;
@@ -303,6 +305,8 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
 
 /// Where the next hop's MAC is not known: the kernel asks for it.
 void DataPath::transmit_by_kernel(const esp::Packet& p, const Slot& s) {
+  if (!parts_.shared.gates.may_send(tunnels_[s.tunnel].active.gate, parts_.clock.now()))
+    return drop(GW_DROP_STANDBY, s);
   switch (const gw_drop lost = parts_.raw.send(p.bytes())) {
     case GW_DROP_NONE: break;
     case GW_DROP_UNREACHABLE: return drop(GW_DROP_NO_NEIGHBOUR, s);

@@ -112,6 +112,18 @@ class Port {
   /// The next entry of the queue, which the caller fills, in place: copying what was just written in pieces costs more
   /// than writing it. A frame is the port's from now on; borrowed bytes stay valid until flush(). Not when full().
   Outgoing& queue_one() { return queued_[count_++]; }
+  /// Takes out of the queue what `predicate` says; each is given to `taken`, and its frame with it.
+  template <class Predicate, class Taken>
+  void withdraw_if(Predicate predicate, Taken taken) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (predicate(queued_[i]))
+        taken(queued_[i]);
+      else
+        queued_[kept++] = queued_[i];
+    }
+    count_ = kept;
+  }
   /// Sends what was queued. Frames of those that were lost (Outgoing::lost) are the caller's again. The result
   /// is valid until the next queue().
   std::span<const Outgoing> flush();

@@ -18,6 +18,7 @@
 #include "base/wire.hpp"
 #include "ebpf/esp/sa.hpp"
 #include "ebpf/net/netlink.hpp"
+#include "ebpf/worker/endpoint_gates.hpp"
 #include "ebpf/worker/fragment_ids.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/worker/random_seed.hpp"
@@ -50,8 +51,9 @@ struct Inbound {
   std::unique_ptr<esp::InboundSa> sa;  // its owner's alone
   TunnelSlot tunnel = kNoTunnel;
   WorkerIndex owner = 0;
-  bool confirmed = false;   // owner: the first authenticated packet was reported
-  MonoTime next_mapping{};  // owner: when it may be told again that the peer has moved
+  GateIndex gate = kNoGate;  // of the address it receives at; the control thread's, through Worker::call()
+  bool confirmed = false;    // owner: the first authenticated packet was reported
+  MonoTime next_mapping{};   // owner: when it may be told again that the peer has moved
 };
 static_assert(sizeof(SharedTable<SaKey, Inbound>::Node) == 64, "one cache line a lookup");
 
@@ -137,6 +139,8 @@ class Shared {
     // Several times the kernel's own limit (net.ipv4.neigh.default.gc_thresh3 = 1024). Hosts beyond it are
     // reached through the kernel.
     std::size_t neighbours = 16384;
+    // The BPF programs' array, which outlives this; null: memory of our own, for workers without BPF.
+    gw_gates* gates = nullptr;
   };
   /// SPIs that charon may have on offer at a time.
   static constexpr std::size_t kReservations = 4096;
@@ -149,6 +153,8 @@ class Shared {
         neighbours(size.neighbours),
         paths(size.sas + 1),
         fragment_ids(random_seed()),
+        own_gates_(size.gates ? nullptr : std::make_unique<gw_gates>()),
+        gates(size.gates ? *size.gates : *own_gates_),
         owners_(size.tunnels) {}
 
   std::size_t tunnels() const { return owners_.size(); }
@@ -172,6 +178,12 @@ class Shared {
   SharedTable<IpAddress, Neighbour> neighbours;
   PathTable paths;
   FragmentIds fragment_ids;
+
+ private:
+  std::unique_ptr<gw_gates> own_gates_;
+
+ public:
+  EndpointGates gates;
   /// Packets between circuit and tunnels are forwarded.
   std::atomic<bool> circuit_transit{false};
 

@@ -5,6 +5,7 @@
 // ICMP, traffic that is not for us. A source that asks for new IKE SAs faster than any site has to wait.
 #pragma once
 
+#include "ebpf/xdp/arp_gate.bpf.h"
 #include "ebpf/xdp/maps.bpf.h"
 #include "ebpf/xdp/parse.bpf.h"
 
@@ -157,6 +158,7 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* curso
     // RFC 8200 4.5: the next header of the first fragment counts; later ones nearly always have it, too.
     return gw_guard_fragment(&flow, fragment->next_header);
   }
+  if (ip->nexthdr == IPPROTO_ICMPV6) return gw_guard_solicitation(cursor);
   return GW_XDP_PASSED;  // other extension headers
 }
 
@@ -165,5 +167,6 @@ static __always_inline enum gw_xdp_counter gw_guard_ipv6(struct gw_cursor* curso
 static __always_inline enum gw_xdp_counter gw_guard(struct gw_cursor* cursor, __be16 type_be, __u32 packets) {
   if (type_be == bpf_htons(ETH_P_IP)) return gw_guard_ipv4(cursor, packets);
   if (type_be == bpf_htons(ETH_P_IPV6)) return gw_guard_ipv6(cursor, packets);
+  if (type_be == bpf_htons(ETH_P_ARP)) return gw_guard_arp(cursor);
   return GW_XDP_PASSED;
 }

@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "ebpf/abi/fib.h"
+#include "ebpf/abi/gates.h"
 #include "ebpf/abi/xdp.h"
 
 struct {
@@ -85,6 +86,23 @@ struct {
   __type(key, __u32);
   __type(value, struct gw_settings);
 } settings SEC(".maps");
+
+// Public addresses that one of several instances owns, and the place of their gate.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, GW_GATES);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct gw_address_key);
+  __type(value, __u32);
+} endpoints SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, __u32);
+  __type(value, struct gw_gates);
+} gates SEC(".maps");
 
 // Without preallocation: an entry that a program has found stays as it is until the program ends.
 struct {

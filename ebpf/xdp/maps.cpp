@@ -17,6 +17,7 @@
 #include "base/log.hpp"
 #include "base/wire.hpp"
 #include "ebpf/abi/fib.h"
+#include "ebpf/abi/gates.h"
 
 namespace gw::xdp {
 namespace {
@@ -77,6 +78,7 @@ std::string_view drop_name(gw_xdp_counter counter) {
     case GW_XDP_DROP_SPOOFED_SOURCE: return "spoofed_source";
     case GW_XDP_DROP_MULTICAST: return "multicast";
     case GW_XDP_DROP_TX_FULL: return "tx_full";
+    case GW_XDP_DROP_STANDBY: return "standby";
     case GW_XDP_REDIRECTED:
     case GW_XDP_PASSED:
     case GW_XDP_FORWARDED_VNET:
@@ -136,6 +138,7 @@ struct Maps::Impl {
     GW_TRY_ASSIGN(arrays.v6_lines, map<gw_fib_line>(maps.fib_v6_lines, size.v6_lines));
     GW_TRY_ASSIGN(arrays.next_hops, map<gw_next_hop>(maps.next_hops, size.next_hops));
     GW_TRY_ASSIGN(settings, map<gw_settings>(maps.settings, 1));
+    GW_TRY_ASSIGN(gates, map<gw_gates>(maps.gates, 1));
     GW_TRY_ASSIGN(used, map<std::uint64_t>(maps.neighbours_used, GW_MAX_NEIGHBOURS));
     for (std::uint32_t place = GW_MAX_NEIGHBOURS; place-- > 0;) free_places.push_back(place);
     return {};
@@ -147,6 +150,7 @@ struct Maps::Impl {
   std::set<IpAddress> local;
   FibArrays arrays;
   std::span<gw_settings> settings;
+  std::span<gw_gates> gates;
   std::span<std::uint64_t> used;
   std::map<NeighbourAt, std::uint32_t> places;  // in `used`
   std::vector<std::uint32_t> free_places;
@@ -231,6 +235,20 @@ Counters Maps::wan_counters() const { return read_counters(impl_->skeleton->maps
 Counters Maps::vnet_counters() const { return read_counters(impl_->skeleton->maps.vnet_counters); }
 Counters Maps::circuit_counters() const { return read_counters(impl_->skeleton->maps.circuit_counters); }
 Counters Maps::decrypted_counters() const { return read_counters(impl_->skeleton->maps.decrypted_counters); }
+
+gw_gates& Maps::gates() const { return impl_->gates[0]; }
+
+Status Maps::add_endpoint(const IpAddress& address, std::uint32_t gate) {
+  const gw_address_key key = address_key(address);
+  if (bpf_map__update_elem(impl_->skeleton->maps.endpoints, &key, sizeof key, &gate, sizeof gate, BPF_ANY) != 0)
+    return fail_errno(std::format("adding the endpoint {} to the wan port's map", address));
+  return {};
+}
+
+void Maps::remove_endpoint(const IpAddress& address) {
+  const gw_address_key key = address_key(address);
+  (void)bpf_map__delete_elem(impl_->skeleton->maps.endpoints, &key, sizeof key, 0);
+}
 
 void Maps::set_transit(Transit transit) {
   std::atomic_ref(impl_->settings[0].circuit_transit).store(transit == Transit::kOpen ? 1 : 0);

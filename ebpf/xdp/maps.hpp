@@ -16,6 +16,7 @@
 #include "ebpf/abi/xdp.h"
 
 struct gw_fib_line;
+struct gw_gates;
 struct gw_next_hop;
 struct bpf_object;
 
@@ -83,6 +84,12 @@ class Maps {
   Status set_local(std::span<const IpAddress> addresses);
   /// Packets for the tunnel of this slot go to this worker. 0 before the first call.
   Status set_slot_owner(std::uint16_t slot, std::uint32_t worker);
+
+  /// Requests for the MAC of this address are judged by that gate.
+  Status add_endpoint(const IpAddress& address, std::uint32_t gate);
+  void remove_endpoint(const IpAddress& address);
+  /// worker::EndpointGates' memory.
+  gw_gates& gates() const;
 
   FibArrays fib() const;
   Counters wan_counters() const;

@@ -3,6 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.hpp"
+#include "ebpf/worker/endpoint_gates.hpp"
 #include "wan_table.hpp"
 
 namespace gw::xdp {
@@ -72,6 +74,62 @@ TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
   const Counters before = maps_->wan_counters();
   EXPECT_EQ(run(other->program_fd(), wan_v4(esp(kKnown), 50)), XDP_DROP);
   EXPECT_EQ(counted_since(before), only(GW_XDP_DROP_NO_SOCKET));
+}
+
+/// Who-has `target`, from `sender`.
+Bytes arp(const char* sender, const char* target) {
+  Bytes packet = Bytes{0, 1, 8, 0, 6, 4, 0, 1} + Bytes(kPeerMac.begin(), kPeerMac.end());
+  for (const auto byte : ip(sender).bytes()) packet.push_back(byte);
+  packet = packet + Bytes(6, 0);
+  for (const auto byte : ip(target).bytes()) packet.push_back(byte);
+  return ethernet(0x0806) + packet;
+}
+
+Bytes solicitation(const char* target) {
+  Bytes packet = Bytes{135, 0, 0, 0, 0, 0, 0, 0};
+  for (const auto byte : ip(target).bytes()) packet.push_back(byte);
+  return wan_v6(packet, 58, {.hop_limit = 255});
+}
+
+// Whoever asks for the MAC of an endpoint gets an answer while its gate is open, and only then.
+TEST_F(WanTest, NobodyIsToldTheMacOfAStandbyEndpoint) {
+  worker::EndpointGates gates(maps_->gates());
+  const auto expect = [&](const Bytes& frame, bool dropped, const char* what) {
+    for (const auto& with : kTagStacks) {
+      const Counters before = maps_->wan_counters();
+      EXPECT_EQ(run(program_->program_fd(), tag(frame, with)), dropped ? XDP_DROP : XDP_PASS) << what;
+      EXPECT_EQ(counted_since(before), only(dropped ? GW_XDP_DROP_STANDBY : GW_XDP_PASSED)) << what;
+    }
+  };
+  const auto expect_both = [&](bool dropped, const char* what) {
+    expect(arp("203.0.113.9", "192.0.2.1"), dropped, what);
+    expect(solicitation("2001:db8::1"), dropped, what);
+  };
+  expect_both(false, "no endpoints");
+  const worker::GateIndex gate = gates.take();
+  ASSERT_TRUE(maps_->add_endpoint(ip("192.0.2.1"), gate));
+  ASSERT_TRUE(maps_->add_endpoint(ip("2001:db8::1"), gate));
+  expect_both(true, "standby");
+  expect(arp("0.0.0.0", "192.0.2.1"), true, "a probe (RFC 5227)");
+  expect(arp("192.0.2.1", "192.0.2.1"), false, "the owner's announcement");
+  expect(arp("203.0.113.9", "192.0.2.2"), false, "another address of ours");
+  expect(solicitation("2001:db8::2"), false, "another address of ours");
+  const MonoTime now = SystemClock().now();
+  gates.set(gate, {worker::boot_ns(now + std::chrono::hours(1)), 4});
+  expect_both(false, "owned");
+  gates.set(gate, {worker::boot_ns(now), 4});
+  expect_both(true, "its deadline is past");
+  gates.set(gate, {GW_GATE_FOREVER, 4});
+  gates.set_lease_until(worker::boot_ns(now));
+  expect_both(true, "the embedded lease has ended");
+  gates.set_lease_until(GW_GATE_FOREVER);
+  gates.note_other_claim(gate, 5);
+  expect_both(true, "the other instance has it");
+  gates.set(gate, {GW_GATE_FOREVER, 6});
+  expect_both(false, "taken back");
+  maps_->remove_endpoint(ip("192.0.2.1"));
+  gates.set(gate, {0, 7});
+  expect(arp("203.0.113.9", "192.0.2.1"), false, "no endpoint any more");
 }
 
 // A jumbo frame is in pages: only its headers can be read in place.

@@ -1,0 +1,130 @@
+// The gates of endpoints: what is open when, and workers that stop at once.
+#include "ebpf/worker/endpoint_gates.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "ebpf/abi/drop.h"
+#include "tests/support/worker_rig.hpp"
+
+namespace gw::worker {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr MonoTime at(std::chrono::nanoseconds t) { return MonoTime(t); }
+
+class EndpointGatesTest : public testing::Test {
+ protected:
+  gw_gates memory_{};
+  EndpointGates gates_{memory_};
+};
+
+TEST_F(EndpointGatesTest, WithoutEndpointsEverythingIsOpen) {
+  EXPECT_FALSE(gates_.any());
+  EXPECT_EQ(gates_.open_at(at(1s)).send, ~std::uint64_t{0});
+  EXPECT_TRUE(gates_.may_send(kNoGate, at(1s)));
+}
+
+TEST_F(EndpointGatesTest, ANewPlaceIsClosedAndOthersAreNot) {
+  const GateIndex gate = gates_.take();
+  ASSERT_NE(gate, kNoGate);
+  EXPECT_FALSE(gates_.may_send(gate, at(1s)));
+  EXPECT_FALSE(gates_.open_at(at(1s)).may_send(gate));
+  EXPECT_FALSE(gates_.open_at(at(1s)).may_receive(gate));
+  EXPECT_TRUE(gates_.open_at(at(1s)).may_send(kNoGate));
+}
+
+TEST_F(EndpointGatesTest, ADeadlineIsTheFirstMomentThatIsClosed) {
+  const GateIndex gate = gates_.take();
+  gates_.set(gate, {boot_ns(at(10s)), 5});
+  EXPECT_TRUE(gates_.may_send(gate, at(10s - 1ns)));
+  EXPECT_FALSE(gates_.may_send(gate, at(10s)));
+  EXPECT_FALSE(gates_.open_at(at(10s)).may_send(gate));
+}
+
+TEST_F(EndpointGatesTest, TheEmbeddedLeaseClosesAllOfThem) {
+  const GateIndex one = gates_.take();
+  const GateIndex two = gates_.take();
+  for (const GateIndex gate : {one, two}) gates_.set(gate, {GW_GATE_FOREVER, 5});
+  gates_.set_lease_until(boot_ns(at(3s)));
+  EXPECT_TRUE(gates_.open_at(at(3s - 1ns)).may_send(one));
+  EXPECT_FALSE(gates_.open_at(at(3s)).may_send(one));
+  EXPECT_FALSE(gates_.open_at(at(3s)).may_send(two));
+  EXPECT_TRUE(gates_.open_at(at(3s)).may_send(kNoGate));
+}
+
+TEST_F(EndpointGatesTest, AHigherClaimOfTheOtherClosesAndOnlyAHigherOneOfOursOpens) {
+  const GateIndex gate = gates_.take();
+  gates_.set(gate, {GW_GATE_FOREVER, 5});
+  gates_.note_other_claim(gate, 4);
+  EXPECT_TRUE(gates_.may_send(gate, at(1s)));
+  gates_.note_other_claim(gate, 6);
+  EXPECT_FALSE(gates_.may_send(gate, at(1s)));
+  gates_.note_other_claim(gate, 3);  // heard late
+  EXPECT_FALSE(gates_.may_send(gate, at(1s)));
+  gates_.set(gate, {GW_GATE_FOREVER, 5});
+  EXPECT_FALSE(gates_.may_send(gate, at(1s)));
+  gates_.set(gate, {GW_GATE_FOREVER, 7});
+  EXPECT_TRUE(gates_.may_send(gate, at(1s)));
+}
+
+TEST_F(EndpointGatesTest, WhatWasHandedOverIsStillReceivedForAWhile) {
+  const GateIndex gate = gates_.take();
+  gates_.set_receive_until(gate, boot_ns(at(12s)));
+  EXPECT_FALSE(gates_.open_at(at(11s)).may_send(gate));
+  EXPECT_TRUE(gates_.open_at(at(11s)).may_receive(gate));
+  EXPECT_FALSE(gates_.open_at(at(12s)).may_receive(gate));
+}
+
+TEST_F(EndpointGatesTest, PlacesEndAndComeBack) {
+  for (int i = 1; i < GW_GATES; ++i) ASSERT_NE(gates_.take(), kNoGate) << i;
+  EXPECT_EQ(gates_.take(), kNoGate);
+  gates_.set(9, {GW_GATE_FOREVER, 1});
+  gates_.give(9);
+  EXPECT_EQ(gates_.take(), 9);
+  EXPECT_FALSE(gates_.may_send(9, at(1s))) << "as new";
+  for (int i = 1; i < GW_GATES; ++i) gates_.give(static_cast<GateIndex>(i));
+  EXPECT_FALSE(gates_.any());
+}
+
+/// Until `done` or a long time has gone.
+bool eventually(const auto& done) {
+  for (const auto end = std::chrono::steady_clock::now() + 20s; std::chrono::steady_clock::now() < end;) {
+    if (done()) return true;
+    std::this_thread::sleep_for(1ms);
+  }
+  return false;
+}
+
+TEST(Gate, AClosedOneStopsBothDirectionsAndUsesNoSequenceNumber) {
+  test::WorkerRig rig({.workers = 1});
+  auto& gates = rig.workers().shared().gates;
+  const GateIndex gate = gates.take();
+  gates.set(gate, {GW_GATE_FOREVER, 1});
+  rig.workers().call(rig.slot(0), [&](DataPath& d) {
+    ActiveSa active = d.active(rig.slot(0));
+    active.gate = gate;
+    d.activate(rig.slot(0), active);
+  });
+  const auto totals = [&] { return rig.workers().totals(rig.slot(0)); };
+  rig.vnet(0).inject(std::vector{rig.to_site(0, 1), rig.to_site(1, 1)});
+  ASSERT_TRUE(eventually([&] { return totals().out_packets == 1; }));
+  gates.note_other_claim(gate, 2);
+  rig.vnet(0).inject(std::vector{rig.to_site(0, 2), rig.to_site(1, 2)});
+  ASSERT_TRUE(eventually([&] { return totals().out_drops[GW_DROP_STANDBY] == 1; }));
+  EXPECT_EQ(totals().out_packets, 1U);
+  ASSERT_TRUE(eventually([&] { return rig.workers().totals(rig.slot(1)).out_packets == 2; })) << "has no gate";
+  gates.set(gate, {GW_GATE_FOREVER, 3});
+  rig.vnet(0).inject(std::vector<test::Bytes>{rig.to_site(0, 3)});
+  ASSERT_TRUE(eventually([&] { return totals().out_packets == 2; }));
+  std::uint64_t sequence = 0;
+  rig.workers().call(
+      rig.slot(0), [&](DataPath& d) { sequence = esp::load_field(d.active(rig.slot(0)).sa->record().next_sequence); });
+  EXPECT_EQ(sequence, 3U);
+}
+
+}  // namespace
+}  // namespace gw::worker
