@@ -46,6 +46,7 @@ void RouteController::stop() {
   learning_.cancel();
   hand_over_.stop();
   for (auto& [address, peer] : peers_) peer.sweep->cancel();
+  moved_static_.clear();
 }
 
 void RouteController::set_model(const config::GatewayModel& model) {
@@ -80,13 +81,14 @@ void RouteController::drop_held_back(Peer& peer) {
 
 void RouteController::set_peers(const config::GatewayModel& model) {
   const std::vector<SessionSource> sessions = session_sources(model);
-  std::map<IpAddress, Peer> peers;
+  std::map<IpAddress, Peer> peers = take_moved_peers(model);
   for (const SessionSource& session : sessions) {
     const auto before = peers_.find(session.bgp->peer);
     if (before == peers_.end() || name_of(before->second) != session.source.name ||
         rib_.source(before->second.source).peer_asn != session.source.peer_asn)
       continue;
     Peer& peer = peers[session.bgp->peer] = std::move(before->second);
+    peer.moved = false;  // what is still stale goes when its session is back, or by the timer
     routes::Source source = session.source;
     source.router_id = rib_.source(peer.source).router_id;
     rib_.put_source(std::move(source));
@@ -108,13 +110,50 @@ void RouteController::set_peers(const config::GatewayModel& model) {
   }
 }
 
+// bgpd lets go of their sessions; the routes stay a while, as another instance's.
+std::map<IpAddress, RouteController::Peer> RouteController::take_moved_peers(const config::GatewayModel& model) {
+  std::map<IpAddress, Peer> moved;
+  for (const config::TunnelModel& tunnel : model.elsewhere) {
+    if (!tunnel.bgp || tunnel.carrier.empty()) continue;
+    const auto before = peers_.find(tunnel.bgp->peer);
+    if (before == peers_.end() || name_of(before->second) != tunnel.name) continue;
+    Peer& peer = moved[tunnel.bgp->peer] = std::move(before->second);
+    peers_.erase(before);
+    if (std::exchange(peer.moved, true)) continue;
+    peer.up = false;
+    peer.end_of_rib.clear();
+    rib_.mark_stale(peer.source);
+    sweep_later(peer, kMovedTime);
+  }
+  return moved;
+}
+
+// A static site is no longer ours: at once, or if another instance carries its tunnel now, after a while.
+void RouteController::let_static_go(const std::string& source, const config::GatewayModel& model) {
+  const bool moved = std::ranges::any_of(model.elsewhere, [&](const config::TunnelModel& tunnel) {
+    return !tunnel.carrier.empty() && source == std::string(kStaticPrefix) + tunnel.name;
+  });
+  if (!moved) {
+    rib_.remove_source(*rib_.find_source(source));
+    return;
+  }
+  auto& timer = moved_static_[source] = std::make_unique<asio::steady_timer>(io_, kMovedTime);
+  timer->async_wait([this, source](const boost::system::error_code& error) {
+    if (error) return;
+    rib_.remove_source(*rib_.find_source(source));
+    moved_static_.erase(source);
+    publish();
+  });
+}
+
 void RouteController::set_local_routes(const config::GatewayModel& model) {
   std::map<std::string, std::set<Prefix>, std::less<>> wanted;
   const std::vector<LocalSource> sources = local_sources(model);
   for (const LocalSource& local : sources) wanted[local.source.name] = {local.prefixes.begin(), local.prefixes.end()};
-  for (const auto& [name, prefixes] : local_) {
-    if (!wanted.contains(name)) rib_.remove_source(*rib_.find_source(name));
-  }
+  for (const auto& [name, prefixes] : local_)
+    if (!wanted.contains(name)) let_static_go(name, model);
+  for (const auto& [name, prefixes] : wanted)  // back in time
+    if (moved_static_.erase(name) > 0) rib_.withdraw_all(*rib_.find_source(name));
   const auto attributes = std::make_shared<const routes::Attributes>();
   for (const LocalSource& local : sources) {
     const std::set<Prefix>& prefixes = wanted[local.source.name];
@@ -130,7 +169,7 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
   if (!ways_.set_carrier(tunnel_id, state.carrier() ? Carrier::kUp : Carrier::kDown)) return;
   for (auto& [address, peer] : peers_) {
-    if (peer.up || !bmp_connected_ || has_carrier(peer)) continue;
+    if (peer.up || peer.moved || !bmp_connected_ || has_carrier(peer)) continue;
     peer.sweep->cancel();
     rib_.withdraw_all(peer.source);
   }
@@ -158,6 +197,7 @@ void RouteController::handle(const bgp::BmpDisconnected&) {
   bmp_connected_ = false;
   log::warning("routes", "bgpd's BMP stream ended; its routes stay for {} s", kRestartTime.count());
   for (auto& [address, peer] : peers_) {
+    if (peer.moved) continue;
     peer.end_of_rib.clear();
     peer.up = false;
     rib_.mark_stale(peer.source);
@@ -194,7 +234,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
 
 void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   const auto it = peers_.find(event.peer.address);
-  if (it == peers_.end()) return;
+  if (it == peers_.end() || it->second.moved) return;
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = false;
@@ -222,7 +262,7 @@ void RouteController::withdraw(Peer& peer) {
 
 void RouteController::on_routes(const bgp::BmpRoutes& event) {
   const auto it = peers_.find(event.peer.address);
-  if (it == peers_.end()) return;
+  if (it == peers_.end() || it->second.moved) return;
   Peer& peer = it->second;
   if (!event.malformed.empty())
     log::warning("routes", "{}: malformed UPDATE, treated as withdrawal: {}", name_of(peer), event.malformed);
@@ -331,6 +371,7 @@ std::optional<ForwardingEntry> RouteController::own_entry(const Prefix& prefix) 
 void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions) {
   bool learned = bmp_connected_;
   for (auto& [address, peer] : peers_) {
+    if (peer.moved) continue;
     const auto session = sessions.find(address);
     // Graceful restart is for a peer that goes on forwarding: here nothing passes.
     if (session != sessions.end() && session->second.path_died && !peer.up && rib_.count(peer.source).stale > 0) {

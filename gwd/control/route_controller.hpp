@@ -49,6 +49,10 @@ class RouteController {
   /// After a start of gwd: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
 
+  /// The routes of a tunnel that another instance carries now lead there for this long. By then that instance has
+  /// heard the site itself (its session is back within 3 s) and told us over iBGP.
+  static constexpr std::chrono::seconds kMovedTime{30};
+
   RouteController(boost::asio::io_context& io, const Clock& clock, Forwarding& forwarding);
 
   Status listen(std::uint16_t bmp_port);
@@ -95,6 +99,7 @@ class RouteController {
     routes::LimitState limit = routes::LimitState::kOk;
     std::set<Family> end_of_rib;         // of the present session
     bool up = false;                     // as BMP says
+    bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
     bool sweeping = false;               // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
@@ -112,6 +117,8 @@ class RouteController {
   void sweep_later(Peer& peer, std::chrono::seconds after);
   void update_limit(Peer& peer);
   void set_peers(const config::GatewayModel& model);
+  std::map<IpAddress, Peer> take_moved_peers(const config::GatewayModel& model);
+  void let_static_go(const std::string& source, const config::GatewayModel& model);
   void set_local_routes(const config::GatewayModel& model);
   /// What changed.
   void publish();
@@ -132,6 +139,8 @@ class RouteController {
   HandOverDelay hand_over_;
   std::map<IpAddress, Peer> peers_;                             // by session address
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
+  // Static sites whose tunnels another instance carries now, until kMovedTime is over.
+  std::map<std::string, std::unique_ptr<boost::asio::steady_timer>, std::less<>> moved_static_;
   bool bmp_connected_ = false;
   std::function<void()> session_changed_;
   std::function<void(const Prefix&, const ForwardingEntry*)> decided_;

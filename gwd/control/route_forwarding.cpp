@@ -29,6 +29,13 @@ fp::Behind behind(routes::SourceKind original) {
   return original == routes::SourceKind::kCircuit ? fp::BEHIND_CIRCUIT : fp::BEHIND_VNET;
 }
 
+std::optional<IpAddress> address_of_instance(const config::GatewayModel& model, std::string_view name) {
+  if (!model.ha) return std::nullopt;
+  const auto& all = model.ha->instances;
+  const auto instance = std::ranges::find(all, name, &config::HaInstance::name);
+  return instance == all.end() ? std::nullopt : instance->vnet_address;
+}
+
 /// Next hops of one family, sorted, each once.
 std::vector<IpAddress> gateways_of(std::span<const routes::Path> paths, const routes::Rib& rib,
                                    const std::set<IpAddress>& own) {
@@ -57,7 +64,12 @@ std::vector<IpAddress> gateways_of(std::span<const routes::Path> paths, const ro
 void RouteForwarding::set_model(const config::GatewayModel& model) {
   vnet_next_hop_ = model.vnet_next_hop;
   ids_.clear();
+  away_.clear();
   for (const config::TunnelModel& tunnel : model.tunnels) ids_[tunnel.name] = tunnel.tunnel_id;
+  for (const config::TunnelModel& tunnel : model.elsewhere) {
+    ids_[tunnel.name] = tunnel.tunnel_id;
+    away_[tunnel.tunnel_id] = address_of_instance(model, tunnel.carrier);
+  }
   own_.clear();
   for (const InterfaceAddress& address : model.circuit_addresses) own_.insert(address.address);
   if (model.vnet_address) own_.insert(*model.vnet_address);
@@ -69,7 +81,7 @@ bool RouteForwarding::set_carrier(std::uint32_t tunnel_id, Carrier carrier) {
 
 bool RouteForwarding::has_carrier(std::string_view source) const {
   const auto id = ids_.find(source);
-  return id == ids_.end() || !without_carrier_.contains(id->second);
+  return id == ids_.end() || away_.contains(id->second) || !without_carrier_.contains(id->second);
 }
 
 std::vector<std::string> RouteForwarding::sources_of(std::uint32_t tunnel_id) const {
@@ -89,15 +101,28 @@ std::optional<std::uint32_t> RouteForwarding::tunnel_of(const routes::Source& so
 std::optional<ForwardingEntry> RouteForwarding::tunnels(std::span<const routes::Path> paths,
                                                         const routes::Rib& rib) const {
   std::vector<std::uint32_t> all;
+  std::vector<std::uint32_t> away;
   for (const routes::Path& path : paths)
-    if (const auto id = tunnel_of(rib.source(path.source))) all.push_back(*id);
+    if (const auto id = tunnel_of(rib.source(path.source))) (away_.contains(*id) ? away : all).push_back(*id);
+  if (all.empty()) return by_carriers(away);
   ForwardingEntry entry{.kind = fp::NEXT_HOP_TUNNELS};
   std::ranges::copy_if(all, std::back_inserter(entry.tunnel_ids),
                        [&](std::uint32_t id) { return !without_carrier_.contains(id); });
   if (entry.tunnel_ids.empty()) entry.tunnel_ids = std::move(all);
-  if (entry.tunnel_ids.empty()) return std::nullopt;
   std::ranges::sort(entry.tunnel_ids);
   return entry;
+}
+
+// The instances that carry the tunnels now.
+std::optional<ForwardingEntry> RouteForwarding::by_carriers(std::span<const std::uint32_t> ids) const {
+  std::set<IpAddress> carriers;
+  for (const std::uint32_t id : ids)
+    if (const auto& address = away_.at(id)) carriers.insert(*address);
+  if (carriers.empty()) return std::nullopt;
+  return ForwardingEntry{.kind = fp::NEXT_HOP_VNET,
+                         .tunnel_ids = {},
+                         .gateways = {carriers.begin(), carriers.end()},
+                         .behind = fp::BEHIND_TUNNELS};
 }
 
 // Paths of a set are equal in weight and session type, so they are of one way: the first one's.

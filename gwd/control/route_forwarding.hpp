@@ -31,15 +31,19 @@ class RouteForwarding {
   /// Names of the sources whose routes lead into a tunnel.
   std::vector<std::string> sources_of(std::uint32_t tunnel_id) const;
 
-  /// Absent: nothing leads there. Tunnels without carrier are left out of a set that has others.
+  /// Absent: nothing leads there. Tunnels without carrier are left out of a set that has others; so are tunnels that
+  /// another instance carries, and without others it is their way.
   std::optional<ForwardingEntry> entry(const Prefix& prefix, std::span<const routes::Path> paths,
                                        const routes::Rib& rib) const;
 
  private:
   std::optional<ForwardingEntry> tunnels(std::span<const routes::Path> paths, const routes::Rib& rib) const;
+  std::optional<ForwardingEntry> by_carriers(std::span<const std::uint32_t> ids) const;
   std::optional<std::uint32_t> tunnel_of(const routes::Source& source) const;
 
   std::map<std::string, std::uint32_t, std::less<>> ids_;  // tunnel name -> id
+  // Tunnels that another instance carries, by id: its address on the VNet; none: nobody does, or it has none.
+  std::map<std::uint32_t, std::optional<IpAddress>> away_;
   std::set<std::uint32_t> without_carrier_;
   std::set<IpAddress> own_;  // addresses of this instance
   std::optional<IpAddress> vnet_next_hop_;

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string_view>
+
 namespace gw::gwd {
 namespace {
 
@@ -219,6 +222,72 @@ TEST_F(RouteControllerTest, StaticSitesNeedNoBgp) {
   routes.set_model(model);
   EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr);
   EXPECT_EQ(tunnels("10.41.0.0/16"), (Ids{9}));
+}
+
+// Two instances, and tunnels that move to the other one and back.
+class MovedTunnelTest : public RouteControllerTest {
+ protected:
+  void SetUp() override {
+    model.ha.emplace();
+    model.ha->instances = {{.name = "gw-a", .sync = {}, .vnet_address = ip("10.0.0.4")},
+                           {.name = "gw-b", .sync = {}, .vnet_address = ip("10.0.0.5")}};
+    RouteControllerTest::SetUp();
+  }
+  void move(std::string_view carrier) {
+    for (auto* list : {&model.elsewhere, &model.tunnels}) {
+      const auto found = std::ranges::find(*list, "ce1/gw-a", &config::TunnelModel::name);
+      if (found == list->end()) continue;
+      config::TunnelModel tunnel = std::move(*found);
+      list->erase(found);
+      tunnel.carrier = carrier;
+      (carrier == "gw-a" ? model.tunnels : model.elsewhere).push_back(std::move(tunnel));
+      break;
+    }
+    routes.set_model(model);
+  }
+  std::vector<IpAddress> gateways(std::string_view prefix) const {
+    const auto* entry = forwarding.wanted(pfx(prefix));
+    if (entry == nullptr || entry->kind != fp::NEXT_HOP_VNET || entry->behind != fp::BEHIND_TUNNELS) return {};
+    return entry->gateways;
+  }
+};
+
+TEST_F(MovedTunnelTest, ItsRoutesLeadToTheInstanceThatCarriesIt) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  move("gw-b");
+  EXPECT_EQ(gateways("10.21.0.0/16"), std::vector{ip("10.0.0.5")});
+  down("169.254.21.2", 5);  // bgpd lets go of the session
+  withdraw("169.254.21.2", "10.21.0.0/16");
+  carrier(7, false);
+  EXPECT_EQ(gateways("10.21.0.0/16"), std::vector{ip("10.0.0.5")});
+  move("gw-a");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7})) << "until its session says otherwise";
+}
+
+TEST_F(MovedTunnelTest, AnotherTunnelOfOursComesFirst) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.6", "10.21.0.0/16");
+  move("gw-b");
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8}));
+}
+
+TEST_F(MovedTunnelTest, WhatNobodyCarriesIsNoWay) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  move("");
+  EXPECT_EQ(forwarding.wanted(pfx("10.21.0.0/16")), nullptr);
+}
+
+TEST_F(MovedTunnelTest, AStaticSiteMovesToo) {
+  model.tunnels.front().bgp.reset();
+  model.tunnels.front().static_prefixes = {pfx("10.40.0.0/16")};
+  routes.set_model(model);
+  ASSERT_EQ(tunnels("10.40.0.0/16"), (Ids{7}));
+  move("gw-b");
+  EXPECT_EQ(gateways("10.40.0.0/16"), std::vector{ip("10.0.0.5")});
+  model.elsewhere.front().static_prefixes = {pfx("10.41.0.0/16")};
+  move("gw-a");
+  EXPECT_EQ(tunnels("10.41.0.0/16"), (Ids{7}));
+  EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr);
 }
 
 TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
