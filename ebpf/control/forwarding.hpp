@@ -30,6 +30,8 @@ class Forwarding {
   Status tunnel_removed(std::uint32_t id);
 
   std::vector<fib::Route> routes() const { return table_.routes(); }
+  /// What packets to this address meet.
+  fib::Reading read(const IpAddress& destination) const { return table_.read(destination); }
 
   /// Called after every update that changed which gateways routes lead to.
   using Gateways = std::set<xdp::NeighbourAt>;

@@ -16,6 +16,7 @@
 #include "base/ip.hpp"
 #include "base/result.hpp"
 #include "ebpf/fib/next_hops.hpp"
+#include "ebpf/fib/reading.hpp"
 #include "ebpf/fib/v4_table.hpp"
 #include "ebpf/fib/v6_table.hpp"
 
@@ -51,6 +52,9 @@ class Table {
 
   /// In the order of family, address and length.
   std::vector<Route> routes() const;
+
+  /// What readers find.
+  Reading read(const IpAddress& destination) const { return fib::read(memory_, destination); }
 
   /// Of all routes: see NextHops.
   std::set<std::pair<gw_next_hop_kind, IpAddress>> gateways() const { return hops_.gateways(); }

@@ -389,6 +389,18 @@ fp::Code code_of(Errc code) {
   }
 }
 
+Result<std::vector<IpAddress>> parse_read_forwarding(const fp::ReadForwarding& m) {
+  constexpr int kMost = 8192;  // the answer fits a frame, and nothing waits for long
+  if (m.addresses_size() > kMost)
+    return fail_field("addresses", std::format("has {} entries; at most {}", m.addresses_size(), kMost));
+  std::vector<IpAddress> addresses;
+  for (int i = 0; i < m.addresses_size(); ++i) {
+    GW_TRY_ASSIGN(const IpAddress address, parse_address(m.addresses(i), std::format("addresses[{}]", i)));
+    addresses.push_back(address);
+  }
+  return addresses;
+}
+
 void fill(const Error& error, fp::Status& out) {
   out.set_code(code_of(error.code));
   out.set_message(error.message);
@@ -420,8 +432,8 @@ void fill(const fib::Route& route, fp::Route& out) {
     case GW_NEXT_HOP_VNET: out.set_kind(fp::NEXT_HOP_VNET); break;
     case GW_NEXT_HOP_KERNEL: out.set_kind(fp::NEXT_HOP_KERNEL); break;
     case GW_NEXT_HOP_CIRCUIT: out.set_kind(fp::NEXT_HOP_CIRCUIT); break;
-    case GW_NEXT_HOP_NONE:
-    case GW_NEXT_HOP_LOCAL: break;  // not routes of clients
+    case GW_NEXT_HOP_LOCAL: out.set_kind(fp::NEXT_HOP_LOCAL); break;  // no route of a client
+    case GW_NEXT_HOP_NONE: break;
   }
   for (const fib::TunnelRef& t : route.hop.tunnels) out.add_tunnel_ids(t.id);
   for (const IpAddress& gateway : route.hop.gateways) out.add_gateways(gateway.bytes_string());

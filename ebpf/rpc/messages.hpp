@@ -34,6 +34,7 @@ struct RouteUpdate {
   std::vector<fib::Route> add;
   std::vector<Prefix> remove;
 };
+Result<std::vector<IpAddress>> parse_read_forwarding(const fp::ReadForwarding& message);
 Result<RouteUpdate> parse_update_routes(const fp::UpdateRoutes& message, const Destinations& destinations);
 
 fp::Code code_of(Errc code);

@@ -71,6 +71,7 @@ Status Service::dispatch(Client& client, const fp::ClientFrame& request, fp::Res
       out.mutable_routes();
       for (const fib::Route& route : parts_.forwarding.routes()) fill(route, *out.mutable_routes()->add_routes());
       return {};
+    case fp::ClientFrame::kReadForwarding: return read_forwarding(request.read_forwarding(), *out.mutable_routes());
     case fp::ClientFrame::kGetCounters: counters(*out.mutable_counters()); return {};
     case fp::ClientFrame::kListPorts: list_ports(*out.mutable_ports()); return {};
     default: return write_request(client, request, out);

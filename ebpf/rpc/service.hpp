@@ -63,6 +63,7 @@ class Service final : public Handler {
   void list_sas(fp::SaList& out) const;
   void list_tunnels(fp::TunnelList& out) const;
   void list_ports(fp::PortList& out) const;
+  Status read_forwarding(const fp::ReadForwarding& m, fp::RouteList& out) const;
   struct Traffic {
     std::uint64_t rx = 0;
     std::uint64_t tx = 0;

@@ -151,6 +151,19 @@ void Service::list_ports(fp::PortList& out) const {
   }
 }
 
+Status Service::read_forwarding(const fp::ReadForwarding& m, fp::RouteList& out) const {
+  GW_TRY_ASSIGN(const auto addresses, parse_read_forwarding(m));
+  for (const IpAddress& address : addresses) {
+    const fib::Reading reading = parts_.forwarding.read(address);
+    fib::Route route{Prefix::host(address), {reading.kind, {}, reading.gateways, GW_ZONE_VNET}};
+    if (!reading.gateways.empty() && reading.kind == GW_NEXT_HOP_VNET) route.hop.behind = reading.behind;
+    fp::Route& answer = *out.add_routes();
+    fill(route, answer);
+    for (const std::uint16_t slot : reading.slots) answer.add_tunnel_ids(parts_.tunnels.id_of(slot).value_or(0));
+  }
+  return {};
+}
+
 const worker::Port* Service::port_of(const worker::Worker& worker, std::string_view side) const {
   if (side == "circuit") return worker.circuit();
   return side == "wan" ? &worker.wan() : &worker.vnet();

@@ -3,12 +3,14 @@
 #include <sys/timex.h>
 
 #include <algorithm>
+#include <format>
 #include <ranges>
 #include <utility>
 
 #include "gwd/api/redact.hpp"
 #include "gwd/api/replies.hpp"
 #include "gwd/api/slices.hpp"
+#include "gwd/control/forwarding_check.hpp"
 #include "gwd/control/sources.hpp"
 #include "routes/survey.hpp"
 
@@ -137,10 +139,47 @@ void add_routes(const SnapshotSources& sources, const routes::Survey& survey, ap
 
 constexpr int kDifferences = 100;
 
-void add_differences(const Gateway& gateway, api::SnapshotRoutes& out) {
+std::string way_text(const config::GatewayModel& model, const ForwardingEntry& entry) {
+  std::string ways;
+  for (const std::uint32_t id : entry.tunnel_ids) {
+    const auto tunnel = std::ranges::find(model.tunnels, id, &config::TunnelModel::tunnel_id);
+    ways += std::format("{}{}", ways.empty() ? "" : ", ",
+                        tunnel == model.tunnels.end() ? std::format("tunnel {}", id) : tunnel->name);
+  }
+  for (const IpAddress& gateway : entry.gateways) ways += std::format("{}{}", ways.empty() ? "" : ", ", gateway);
+  switch (entry.kind) {
+    case fp::NEXT_HOP_TUNNELS: return ways;
+    case fp::NEXT_HOP_VNET: return ways.empty() ? "the VNet" : std::format("the VNet by {}", ways);
+    case fp::NEXT_HOP_CIRCUIT: return std::format("the circuit by {}", ways);
+    case fp::NEXT_HOP_KERNEL: return "the kernel";
+    case fp::NEXT_HOP_LOCAL: return "this machine";
+    default: return "no route";
+  }
+}
+
+ForwardingEntry entry_of(const fp::Route& route) {
+  ForwardingEntry entry{.kind = route.kind(),
+                        .tunnel_ids = {route.tunnel_ids().begin(), route.tunnel_ids().end()},
+                        .gateways = {},
+                        .behind = route.behind()};
+  for (const std::string& gateway : route.gateways())
+    if (const auto address = IpAddress::from_bytes(gateway)) entry.gateways.push_back(*address);
+  return entry;
+}
+
+void add_differences(const Gateway& gateway, const ForwardingCheck& check, api::SnapshotRoutes& out) {
   const auto& refused = gateway.forwarding().refused_routes();
   const auto& of_frr = gateway.reconcile().differences();
-  out.set_differences_count(refused.size() + of_frr.size());
+  out.set_fastpath_checked(check.asked);
+  out.set_differences_count(refused.size() + check.differences.size() + of_frr.size());
+  for (const ForwardingDifference& difference : check.differences | std::views::take(kDifferences)) {
+    api::RouteDifference& d = *out.add_differences();
+    d.set_prefix(difference.prefix.to_string());
+    d.set_where("fast path");
+    d.set_what(difference.found.kind() == fp::NEXT_HOP_UNSPECIFIED ? "missing" : "different");
+    d.set_detail(std::format("gwd: {}; packets meet: {}", way_text(*gateway.model(), difference.decided),
+                             way_text(*gateway.model(), entry_of(difference.found))));
+  }
   for (const Prefix& prefix : refused | std::views::take(kDifferences)) {
     api::RouteDifference& d = *out.add_differences();
     d.set_prefix(prefix.to_string());
@@ -199,6 +238,8 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   frame.mutable_list_ports();
   const fp::Response ports = co_await ask(gateway, frame);
 
+  const ForwardingCheck check = co_await check_forwarding(gateway.forwarding(), gateway.fastpath());
+
   out.set_taken_unix_ms(unix_ms(sources.clock.wall()));
   out.set_clock_synchronized(clock_synchronized());
   *out.mutable_status() = sources.status();
@@ -212,7 +253,7 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   out.set_prefers(std::string(preferred(gateway.routes().rib().importer().policy())));
   add_sessions(gateway, routes, out);
   add_routes(sources, routes, *out.mutable_routes());
-  add_differences(gateway, *out.mutable_routes());
+  add_differences(gateway, check, *out.mutable_routes());
   co_return out;
 }
 

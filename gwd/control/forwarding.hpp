@@ -27,6 +27,8 @@ struct ForwardingEntry {
   friend bool operator==(const ForwardingEntry&, const ForwardingEntry&) = default;
 };
 
+using ForwardingTable = std::map<Prefix, ForwardingEntry>;
+
 class Forwarding {
  public:
   /// Routes in one frame: well below the frame limit, and small enough not to hold the worker up.
@@ -62,6 +64,9 @@ class Forwarding {
   }
   /// gw-fastpath has the tunnel as it is wanted: its TUN device exists.
   bool is_ready(std::uint32_t tunnel_id) const { return ready_tunnels_.contains(tunnel_id); }
+  const ForwardingTable& table() const { return wanted_routes_; }
+  /// Nothing about it is on its way.
+  bool is_settled(const Prefix& prefix) const { return has_route(prefix) && !dirty_routes_.contains(prefix); }
   bool complete() const { return complete_; }
   bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && dirty_routes_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
@@ -91,7 +96,7 @@ class Forwarding {
   bool settings_dirty_ = false;
   std::set<std::uint32_t> dirty_tunnels_;
   std::set<std::uint32_t> ready_tunnels_;
-  std::map<Prefix, ForwardingEntry> wanted_routes_;
+  ForwardingTable wanted_routes_;
   std::set<Prefix> acknowledged_routes_;
   std::set<Prefix> dirty_routes_;
   std::set<std::uint32_t> refused_tunnels_;

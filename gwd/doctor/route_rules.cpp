@@ -140,13 +140,15 @@ void asymmetric_path(const api::Snapshot& snapshot, Findings& findings) {
 }
 
 void route_not_in_fastpath(const api::Snapshot& snapshot, Findings& findings) {
-  add_differences(snapshot, "fast path",
-                  {.name = "RouteNotInFastPath",
-                   .severity = Severity::kCritical,
-                   .consequence = "packets to these prefixes do not go where the routes say",
-                   .remedy = {"if a table is full: gw-fastpath --fib-v4-groups, --fib-v6-lines, --fib-next-hops; "
-                              "journalctl -u gwd -u gw-fastpath"}},
-                  findings);
+  add_differences(
+      snapshot, "fast path",
+      {.name = "RouteNotInFastPath",
+       .severity = Severity::kCritical,
+       .consequence = "packets to these prefixes do not go where the routes say",
+       .remedy = {"if a table is full: gw-fastpath --fib-v4-groups, --fib-v6-lines, --fib-next-hops; "
+                  "journalctl -u gwd -u gw-fastpath",
+                  "if packets meet another way than gwd's: systemctl restart gw-fastpath makes the table anew"}},
+      findings);
 }
 
 void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings) {

@@ -1,13 +1,15 @@
-"""Writes results into docs/benchmarks.md, between its markers, and draws docs/benchmarks.svg."""
+"""The record: docs/benchmarks.json has the newest result of each benchmark and the run it is of. The table of docs/benchmarks.md,
+between its markers, and docs/benchmarks.svg are made from it; a run replaces its own rows and leaves the others."""
 import datetime
+import json
 import pathlib
 import subprocess
 import tempfile
 
-from targets import TARGETS
+from targets import TARGETS, place
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
-PAGE, PLOT = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
+PAGE, PLOT, DATA = DOCS / "benchmarks.md", DOCS / "benchmarks.svg", DOCS / "benchmarks.json"
 BEGIN, END = "<!-- results: written by ./dev bench --record -->", "<!-- end of results -->"
 
 
@@ -31,17 +33,28 @@ def row(r):
     if target and target.sense == "at most":
         least, aim = f"≤ {least}", f"≤ {aim}"
     verdict = r["verdict"] if r["verdict"] != "aim met" else "**aim met**"
-    return f"| `{r['name']}` | {measured} | {reference} | {ratio} | {least} | {aim} | {verdict} | {r['spread'] * 100:.1f} % |"
+    return (f"| `{r['name']}` | {measured} | {reference} | {ratio} | {least} | {aim} | {verdict} | {r['spread'] * 100:.1f} % | "
+            f"{r['run'].removesuffix(' UTC')} |")
 
 
-def page_part(results, machine, command):
-    date = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    lines = [BEGIN, "",
-             f"{date}, `{command}`, {machine['cpu']}, {machine['cpus']} CPUs ({machine['kind']}), "
-             f"{machine['memory']}, Linux {machine['kernel']}; {machine['busy'] * 100:.0f} % of the CPUs were busy "
-             "with something else at the start.", "",
-             "| name | measured | against | ratio | at least | aim | verdict | spread |",
-             "|---|---|---|---|---|---|---|---|"]
+def describe(machine, command):
+    return (f"`{command}`, {machine['cpu']}, {machine['cpus']} CPUs ({machine['kind']}), {machine['memory']}, Linux {machine['kernel']}; "
+            f"{machine['busy'] * 100:.0f} % of the CPUs were busy with something else at the start.")
+
+
+def merged(record, results, run, description):
+    """The record with these results in the place of older ones; runs that no row is of any more are gone."""
+    new = {r["name"]: {**r, "run": run} for r in results}
+    rows = sorted([r for r in record["results"] if r["name"] not in new] + list(new.values()), key=lambda r: place(r["name"]))
+    runs = {**record["runs"], run: description}
+    return {"runs": {name: runs[name] for name in sorted(runs) if any(r["run"] == name for r in rows)}, "results": rows}
+
+
+def page_part(record):
+    results = record["results"]
+    lines = [BEGIN, "", *(f"- {run}, {what}" for run, what in record["runs"].items()), "",
+             "| name | measured | against | ratio | at least | aim | verdict | spread | run (UTC) |",
+             "|---|---|---|---|---|---|---|---|---|"]
     lines += [row(r) for r in results]
     notes = [f"- `{r['name']}` is invalid: {r['invalid']}." for r in results if r.get("invalid")]
     notes += [f"- `{r['name']}`: {r['note']}" for r in results if r.get("note")]
@@ -77,8 +90,11 @@ plot '{data}' using (0):1:(0):2:($1-0.35):($1+0.35):ytic(4) with boxxyerror lc r
 
 def write(results, machine, command):
     """The page keeps everything outside its markers."""
+    run = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    record = merged(json.loads(DATA.read_text()), results, run, describe(machine, command))
     text = PAGE.read_text()
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    PAGE.write_text(before + page_part(results, machine, command) + after)
-    plot(results)
+    DATA.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(before + page_part(record) + after)
+    plot(record["results"])

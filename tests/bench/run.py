@@ -19,7 +19,7 @@ import sys
 
 import machine
 import record
-from targets import TARGETS, calibrate, why_invalid
+from targets import TARGETS, calibrate, place, why_invalid
 
 HERE = pathlib.Path(__file__).resolve().parent
 BINARY = HERE.parents[1] / "build" / "release" / "bin" / "gw-bench"
@@ -99,16 +99,10 @@ def parse_arguments():
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--list", action="store_true", help="only print the names")
-    parser.add_argument("--record", action="store_true", help="write the results into docs/benchmarks.md")
+    parser.add_argument("--record", action="store_true", help="write the results into docs/benchmarks.md; rows of other benchmarks stay")
     parser.add_argument("--calibrate", action="store_true",
                         help="make raw ipsec-mb's figures of this run the known ones of this CPU (quiet machine!)")
     return parser.parse_args()
-
-
-def place(name):
-    """In the order of the targets; what has none of its own, behind the one that its name begins with."""
-    listed = [i for i, target in enumerate(TARGETS) if name == target or name.startswith(target + "-")]
-    return (listed[-1] if listed else len(TARGETS), name)
 
 
 def family(asked, known):

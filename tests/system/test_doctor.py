@@ -4,6 +4,8 @@ import json
 import tarfile
 import time
 from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -206,6 +208,38 @@ def test_a_table_that_is_full():
             poll("a finding", lambda: any(n == "RouteNotInFastPath" for n, _ in findings(small)), 30, 0.5)
             found = next(f for (n, _), f in findings(small).items() if n == "RouteNotInFastPath")
             assert found["severity"] == "critical" and "10.170." in found["evidence"][0] and "--fib-v4-groups" in found["remedy"][0], found
+
+
+@contextmanager
+def forgotten_by_packets(world, network: str):
+    """The entry of an IPv4 /24 in the memory that packets are looked up in is empty. gw-fastpath does not know: in its books, and
+    for whoever asks it to list its routes, all is well."""
+    pid = world.gateway.fastpath_pid()
+    maps = {line.split()[1] for fd in Path(f"/proc/{pid}/fdinfo").iterdir() for line in fd.read_text().splitlines() if line.startswith("map_id:")}
+    info = [json.loads(command(["bpftool", "-j", "map", "show", "id", m])) for m in maps]
+    root = next(m for m in info if m["name"] == "fib_v4_root")
+    address = int(IPv4Network(network).network_address) >> 8
+    in_block = root["bytes_value"] // 2
+    key = [f"{b:#04x}" for b in (address // in_block).to_bytes(4, "little")]
+    where = ["bpftool", "-j", "map", "lookup", "id", root["id"], "key", *key]
+    before = json.loads(command(where))["value"]
+
+    def write(value):
+        command(["bpftool", "map", "update", "id", root["id"], "key", *key, "value", *value])
+    at = address % in_block * 2
+    assert int(before[at], 16) or int(before[at + 1], 16), "there is a route"
+    write([*before[:at], "0x00", "0x00", *before[at + 2:]])
+    try:
+        yield
+    finally:
+        write(before)
+
+
+def test_packets_meet_no_route_although_all_books_have_it(world):
+    with forgotten_by_packets(world, BIRD.prefixes[0]):
+        found = wait_found(world, "RouteNotInFastPath", "1 prefix", 20)
+    assert found["evidence"] == [f"{BIRD.prefixes[0]}: missing; gwd: {tunnel_name(BIRD)}; packets meet: no route"], found
+    assert any("restart gw-fastpath" in line for line in found["remedy"]), found
 
 
 def test_a_bundle_has_it_all_and_no_secret(world):

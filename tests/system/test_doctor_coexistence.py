@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from coexistence import Coexistence
-from coexistence_lab import CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, TWO_PAIRS, inner
+from coexistence_lab import CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, TWO_PAIRS, VNET_ROUTER, inner
 from lab import poll
 
 GW_A, GW_B = CONVERGED
@@ -136,6 +136,47 @@ def test_the_whole_circuit_is_gone(world):
             poll("both are down", lambda: all(f["severity"] == "critical" for (n, _), f in findings(gateway).items()
                                               if n == "CircuitSessionDown"), 20, 0.5)
             assert found["consequence"], found
+
+
+def test_a_router_of_the_vnet_is_gone(world):
+    gateway = world.gateways[GW_A.name]
+    with no_bgp_between(world, GW_A.name, VNET_ROUTER):
+        found = wait_found(gateway, "VnetSessionDown", f"vnet:rs1/{GW_A.name}")
+        assert found["severity"] == "error" and "not told" in found["consequence"], found
+        assert ("VnetSessionDown", f"vnet:rs1/{GW_B.name}") not in findings(world.gateways[GW_B.name])
+
+
+@pytest.mark.timeout(180)
+def test_a_firewall_that_lets_bgp_pass_and_not_bfd(world):
+    """BFD ends the session; it comes back on BGP's timers, and that is what the finding says. (BIRD: an FRR that watches BFD
+    itself keeps BGP down until BFD is up.)"""
+    gateway, lyon = world.gateways[GW_A.name], world.lab.ns[LYON.name]
+    lyon.run("nft", "-f", "-", stdin="table ip doctor {\nchain incoming { type filter hook input priority 0;\n"
+             'iifname "tun-a" udp dport { 3784, 4784 } drop\n}\n}\n')
+    try:
+        found = wait_found(gateway, "BfdNotAnswered", f"site2-ce1/{GW_A.name}", 90)
+        assert found["severity"] == "warning" and "hold time of 9 s" in found["consequence"], found
+        assert "BGP with it is up" in found["evidence"][0] and any("3784" in line for line in found["remedy"]), found
+        assert [name for name, _ in findings(gateway)] == ["BfdNotAnswered"], "of this one session, and nothing else is wrong"
+    finally:
+        lyon.run("nft", "delete", "table", "ip", "doctor")
+
+
+def test_a_route_that_somebody_set_by_hand(world):
+    """The kernel's routes come before BGP's: bgpd goes on telling a way that this machine's own packets do not take."""
+    gateway = world.gateways[GW_A.name]
+    by_hand = f"{PARIS.prefixes[0]} dev eth1 metric 1"
+    gateway.ns.ip(f"route add {by_hand}")
+    try:
+        poll("a finding", lambda: any(name == "RouteNotInFrr" for name, _ in findings(gateway)), 30, 0.5)
+        found = next(f for (name, _), f in findings(gateway).items() if name == "RouteNotInFrr")
+        assert found["subject"] == "1 prefix" and PARIS.prefixes[0] in found["evidence"][0], found
+        assert "gwd: eth2; FRR: " in found["evidence"][0], found
+        with world.load(PARIS, rate=100) as load:
+            time.sleep(1)
+        load.assert_no_loss()  # gw-fastpath follows gwd alone
+    finally:
+        gateway.ns.ip(f"route del {by_hand}")
 
 
 def test_the_instances_have_lost_each_other(world):

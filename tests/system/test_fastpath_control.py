@@ -83,6 +83,20 @@ def test_refusals_change_nothing(lab):
     assert "k" * 8 not in lab.log.read_text()
 
 
+def test_what_packets_meet_can_be_read(lab):
+    tunnel = Tunnel(lab)
+    route = next(r for r in tunnel.control.ok(list_routes=pb.ListRoutes()).routes.routes if r.tunnel_ids)
+    observer = lab.rpc(pb.ROLE_OBSERVER)
+    asked = [route.prefix, packed("203.0.113.200"), packed("2001:db8:dead::1"), packed(GW4)]
+    found = observer.ok(read_forwarding=pb.ReadForwarding(addresses=asked)).routes.routes
+    assert [r.prefix for r in found] == asked
+    assert (found[0].kind, list(found[0].tunnel_ids)) == (pb.NEXT_HOP_TUNNELS, list(route.tunnel_ids))
+    assert [r.kind for r in found[1:]] == [pb.NEXT_HOP_UNSPECIFIED, pb.NEXT_HOP_UNSPECIFIED, pb.NEXT_HOP_LOCAL]
+    assert observer.refused(pb.INVALID_ARGUMENT, read_forwarding=pb.ReadForwarding(addresses=[b"x"])).field == "addresses[0]"
+    many = pb.ReadForwarding(addresses=[packed(GW4)] * 8193)
+    assert observer.refused(pb.INVALID_ARGUMENT, read_forwarding=many).field == "addresses"
+
+
 def test_frames_that_are_none(lab):
     client = lab.rpc(pb.ROLE_OBSERVER)
     client.send_raw(b"\xff\xff\xff not protobuf")

@@ -250,5 +250,32 @@ TEST_F(TableTest, NothingLeaksOverManyUpdates) {
   EXPECT_GT(waits_, 0u);
 }
 
+TEST(Reading, IsWhatTheMemoryHas) {
+  HeapMemory memory;
+  Table table(memory.view(), [] {});
+  ASSERT_TRUE(table.update(
+      std::vector<Route>{
+          {prefix("10.9.0.0/16"), over({tunnel(3), tunnel(5)})},
+          {prefix("10.9.7.0/25"), over({tunnel(5)})},
+          {prefix("2001:db8:9::/48"), vnet("2001:db8::5")},
+          {prefix("10.1.0.0/16"), vnet()},
+          {prefix("10.2.0.0/16"), {GW_NEXT_HOP_CIRCUIT, {}, {address("192.0.2.1"), address("192.0.2.2")}}}},
+      {}));
+  ASSERT_TRUE(table.set_local(std::vector{address("10.1.0.4")}));
+  const auto slots = [&](std::string_view at) { return table.read(address(at)).slots; };
+  EXPECT_EQ(slots("10.9.0.1"), (std::vector<std::uint16_t>{3, 5}));
+  EXPECT_EQ(slots("10.9.7.1"), (std::vector<std::uint16_t>{5}));
+  EXPECT_EQ(table.read(address("2001:db8:9::1")).gateways, std::vector{address("2001:db8::5")});
+  EXPECT_EQ(table.read(address("10.2.0.1")).gateways, (std::vector{address("192.0.2.1"), address("192.0.2.2")}));
+  EXPECT_EQ(table.read(address("10.1.0.1")).kind, GW_NEXT_HOP_VNET);
+  EXPECT_TRUE(table.read(address("10.1.0.1")).gateways.empty());
+  EXPECT_EQ(table.read(address("10.1.0.4")).kind, GW_NEXT_HOP_LOCAL);
+  EXPECT_EQ(table.read(address("192.0.2.1")).kind, GW_NEXT_HOP_NONE);
+  // Behind the table's back: the route is still in its books.
+  memory.view().v4_root[(10 << 16) | (9 << 8)] = 0;
+  EXPECT_EQ(table.read(address("10.9.0.1")).kind, GW_NEXT_HOP_NONE);
+  EXPECT_EQ(table.routes().size(), 5U);
+}
+
 }  // namespace
 }  // namespace gw::fib
