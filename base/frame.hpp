@@ -32,6 +32,8 @@ class FrameReader {
   /// The next whole payload (valid until the next call of feed or next), nothing if incomplete, or
   /// kLimit: the stream is beyond repair, close it.
   Result<std::optional<std::string_view>> next();
+  /// A part of a frame is there: the stream must not end here.
+  bool inside_frame() const { return consumed_ < buffer_.size(); }
 
  private:
   std::size_t max_payload_;

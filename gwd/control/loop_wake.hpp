@@ -2,6 +2,7 @@
 // while the loop is busy is not lost. Owner: the loop; thread: control.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -15,6 +16,7 @@ namespace gw::gwd {
 class LoopWake {
  public:
   explicit LoopWake(boost::asio::io_context& io) : timer_(io) {}
+  explicit LoopWake(const boost::asio::any_io_executor& executor) : timer_(executor) {}
 
   void wake() {
     woken_ = true;

@@ -115,7 +115,7 @@ class Channel {
  private:
   struct Shared;
   class Thread;
-  std::unique_ptr<Shared> shared_;
+  std::shared_ptr<Shared> shared_;
   std::unique_ptr<Thread> thread_;
 };
 

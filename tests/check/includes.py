@@ -3,7 +3,7 @@
 
 base <- proto <- {routes, ha, bgp, ike, ebpf} <- gwd; sideways only bgp -> routes; ebpf and gwd are two
 programs that share base, proto and ebpf/abi; cli is a client of the API and sees base and proto, and the doctor's
-rules, which know nothing but a snapshot of proto.
+rules, which know nothing but a snapshot of proto, and the certificates that it makes for gwd.
 """
 import pathlib
 import re
@@ -18,7 +18,7 @@ ALLOWED = {
     "ike": {"base", "proto", "ike", "ebpf/abi"},
     "ebpf": {"base", "proto", "ebpf"},
     "gwd": {"base", "proto", "routes", "ha", "bgp", "ike", "gwd", "ebpf/abi"},
-    "cli": {"base", "proto", "cli", "gwd/doctor"},
+    "cli": {"base", "proto", "cli", "gwd/doctor", "gwd/pki"},
 }
 # Inside ebpf, the codec knows no I/O; inside gwd, the doctor knows only what a snapshot says.
 NARROWER = {
@@ -26,6 +26,7 @@ NARROWER = {
     "ebpf/abi": {"ebpf/abi"},
     "ebpf/fib": {"base", "ebpf/fib", "ebpf/abi"},
     "gwd/doctor": {"base", "proto", "gwd/doctor"},
+    "gwd/pki": {"base", "gwd/pki"},
 }
 PACKAGES = set(ALLOWED)
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
