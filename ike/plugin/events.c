@@ -51,6 +51,8 @@ void gw_events_raise(struct gw_action* actions) {
 
 /* --- time lifetimes ------------------------------------------------------------------------------------------- */
 
+#define REPEAT_S 15
+
 struct timer {
   struct gw_rpc* rpc;
   uint32_t spi;
@@ -59,16 +61,30 @@ struct timer {
   uint32_t hard_after_s; /* the soft limit; 0: no hard limit follows */
 };
 
+/* An SA of the other instance's is past its soft limit here, where a passive IKE_SA does not rekey it: the other
+ * instance is about to. Should the SA be taken over first, the limit must be raised again. */
+static job_requeue_t repeat_soft(struct timer* timer) {
+  if (!timer->hard_after_s) return JOB_RESCHEDULE(REPEAT_S);
+  if (timer->hard_after_s > REPEAT_S) {
+    timer->hard_after_s -= REPEAT_S;
+    return JOB_RESCHEDULE(REPEAT_S);
+  }
+  timer->hard = TRUE;
+  return JOB_RESCHEDULE(timer->hard_after_s);
+}
+
 CALLBACK(time_is_up, job_requeue_t, struct timer* timer) {
   struct gw_sa_id id;
   const struct gw_session* session = gw_rpc_enter(timer->rpc);
   const struct gw_sa* sa =
       gw_sa_table_find_serial(gw_session_sas((struct gw_session*)session), timer->spi, timer->serial);
   const bool alive = sa != NULL;
+  const bool synced = alive && sa->params.origin == GW_SYNCED;
   if (alive) id = (struct gw_sa_id){.spi = sa->params.spi, .dst = sa->params.path.dst}; /* MOBIKE may have moved it */
   gw_rpc_leave(timer->rpc);
   if (!alive) return JOB_REQUEUE_NONE;
   expire(&id, timer->hard);
+  if (synced && !timer->hard) return repeat_soft(timer);
   if (timer->hard || !timer->hard_after_s) return JOB_REQUEUE_NONE;
   timer->hard = TRUE;
   return JOB_RESCHEDULE(timer->hard_after_s);

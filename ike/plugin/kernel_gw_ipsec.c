@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <time.h>
 
+#include <daemon.h>
 #include <threading/mutex.h>
 
 #include "convert.h"
@@ -95,6 +96,12 @@ static struct gw_path path_of(host_t* src, host_t* dst, bool encap) {
   };
 }
 
+/* gw-ha installs the other instance's SAs with their IKE_SA passive; charon keeps the one a thread works on. */
+static enum gw_origin origin_now(void) {
+  ike_sa_t* ike_sa = charon->bus->get_sa(charon->bus);
+  return ike_sa && ike_sa->get_state(ike_sa) == IKE_PASSIVE ? GW_SYNCED : GW_NEGOTIATED_HERE;
+}
+
 /* The caller clears it. */
 static void fill_params(struct gw_sa_params* params, kernel_ipsec_sa_id_t* id, kernel_ipsec_add_sa_t* data) {
   const lifetime_cfg_t* lifetime = data->lifetime;
@@ -103,6 +110,7 @@ static void fill_params(struct gw_sa_params* params, kernel_ipsec_sa_id_t* id, k
       .path = path_of(id->src, id->dst, data->encap),
       .direction = data->inbound ? GW_INBOUND : GW_OUTBOUND,
       .sequence_numbers = data->esn ? GW_SEQ_64 : GW_SEQ_32,
+      .origin = origin_now(),
       .tunnel_id = id->if_id,
       .reqid = data->reqid,
       .replay_window_pkts = data->replay_window,

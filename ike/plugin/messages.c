@@ -142,6 +142,7 @@ struct gw_frame gw_message_add_sa(uint64_t request, const struct gw_sa* sa, uint
   body.remote_selectors = remote.pointers;
   body.lifetime = &lifetime;
   body.fresh = !sa->acknowledged;
+  body.synced = params->origin == GW_SYNCED;
   body.reqid = params->reqid;
   Frame frame = frame_of(request, GW__FASTPATH__V1__CLIENT_FRAME__BODY_ADD_SA);
   frame.add_sa = &body;

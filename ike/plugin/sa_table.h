@@ -44,6 +44,7 @@ struct gw_selectors {
 enum gw_direction { GW_INBOUND, GW_OUTBOUND };
 enum gw_encapsulation { GW_ENCAP_NONE, GW_ENCAP_UDP };
 enum gw_sequence_numbers { GW_SEQ_32, GW_SEQ_64 };
+enum gw_origin { GW_NEGOTIATED_HERE, GW_SYNCED /* by the other instance of the gateway: it may have used the key */ };
 
 /* What can change while an SA lives (MOBIKE, NAT rebinding). */
 struct gw_path {
@@ -67,6 +68,7 @@ struct gw_sa_params {
   struct gw_path path;
   enum gw_direction direction;
   enum gw_sequence_numbers sequence_numbers;
+  enum gw_origin origin;
   uint32_t tunnel_id;
   uint32_t reqid;
   uint32_t replay_window_pkts;

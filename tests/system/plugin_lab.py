@@ -180,9 +180,9 @@ class Recorder:
 class Node:
     """One charon in its namespace, with its recorder."""
 
-    def __init__(self, lab, name, address, peer):
+    def __init__(self, lab, name, address, peer, prefix="gwpl"):
         self.name, self.address, self.peer = name, address, peer
-        self.namespace = f"gwpl{name.upper()}"
+        self.namespace = f"{prefix}{name.upper()}"
         self.dir = lab.dir / name
         self.dir.mkdir()
         self.log = self.dir / "charon.log"
@@ -191,14 +191,15 @@ class Node:
         self.process = None
         self._plugins = lab.plugins
 
-    def start(self, instance=0):
+    def start(self, instance=0, load=LOAD, settings="", plugins=""):
         (self.dir / "strongswan.conf").write_text(f"""
 charon {{
-  load = {LOAD}
+  load = {load}
   install_routes = no
   install_virtual_ip = no
   retransmit_tries = 2
   delete_rekeyed_delay = 1
+  {settings}
   filelog {{ f {{
     path = {self.log}
     default = 1
@@ -214,6 +215,7 @@ charon {{
       instance = {instance}
       ike_socket = none
     }}
+    {plugins}
   }}
 }}
 charon-systemd {{ journal {{ default = -1 }} }}
@@ -234,6 +236,12 @@ charon-systemd {{ journal {{ default = -1 }} }}
         except OSError:
             return False
         return True
+
+    def kill(self):
+        """SIGKILL: nothing is said to anybody."""
+        self.vici.close()
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
         """SIGTERM; returns charon's exit status."""

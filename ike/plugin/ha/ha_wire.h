@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR Apache-2.0 */
 /*
  * Between charon's plugin gw-ha (client) and gwd's HaLink (server), on one machine: messages of a SOCK_SEQPACKET Unix
- * socket. The first byte says what follows: GW_HA_SYNC and one sync message of the plugin, which gwd carries to the other
- * instance's gw-ha unread (it holds keys: wipe it), or a struct gw_ha_control. Order is kept; nothing is lost while the
- * connection lasts, and a new connection begins with GW_HA_HELLO and no state.
+ * socket. The first byte says what follows: GW_HA_SYNC and one sync message of the plugin, which gwd carries to the
+ * other instance's gw-ha unread (it holds keys: wipe it), or a struct gw_ha_control. Order is kept; nothing is lost
+ * while the connection lasts, and a new connection begins with GW_HA_HELLO and no state.
  */
 #ifndef GW_IKE_PLUGIN_HA_WIRE_H
 #define GW_IKE_PLUGIN_HA_WIRE_H
@@ -19,8 +19,9 @@
 #define GW_HA_SYNC 2
 
 enum gw_ha_kind {
-  GW_HA_HELLO = 1,    /* charon: count is GW_HA_VERSION */
-  GW_HA_TAKE = 2,     /* gwd: the IKE SAs of `address` are this instance's; charon repeats it when they are: count, microseconds */
+  GW_HA_HELLO = 1, /* charon: count is GW_HA_VERSION */
+  GW_HA_TAKE =
+      2, /* gwd: the IKE SAs of `address` are this instance's; charon repeats it when they are: count, microseconds */
   GW_HA_RELEASE = 3,  /* gwd: they are the other instance's; no DELETE is sent. charon repeats it likewise */
   GW_HA_SEND_ALL = 4, /* gwd: tell the other instance everything; charon repeats it when that has been said: count */
   GW_HA_SYNCED = 5,   /* charon: the other instance has said everything: count of its IKE SAs that are held here */

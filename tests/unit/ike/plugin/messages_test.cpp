@@ -86,6 +86,13 @@ TEST(Messages, FreshMeansThatNobodyEverAcknowledged) {
   EXPECT_FALSE(parse(gw_message_add_sa(1, &sa, 0))->add_sa->fresh);
 }
 
+TEST(Messages, SyncedIsSaidOfTheOtherInstancesSas) {
+  Sa sa{GW_OUTBOUND};
+  EXPECT_FALSE(parse(gw_message_add_sa(1, &sa, 0))->add_sa->synced);
+  sa.params.origin = GW_SYNCED;
+  EXPECT_TRUE(parse(gw_message_add_sa(1, &sa, 0))->add_sa->synced);
+}
+
 TEST(Messages, InboundWindowIsNeverSwitchedOff) {
   Sa sa{GW_INBOUND};
   EXPECT_EQ(parse(gw_message_add_sa(1, &sa, 0))->add_sa->replay_window, 64U);

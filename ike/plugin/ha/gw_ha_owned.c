@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See gw_ha_owned.h. */
+#include "gw_ha_owned.h"
+
+#include <collections/array.h>
+#include <collections/linked_list.h>
+
+#include <unistd.h>
+
+#define EXCHANGE_TRIES 15 /* a round trip of 300 ms is had in time */
+#define EXCHANGE_WAIT_US 20000
+
+struct gw_ha_owned {
+  linked_list_t* hosts;
+};
+
+/* --- the set ------------------------------------------------------------------------------------------------------ */
+
+static host_t* find(struct gw_ha_owned* this, host_t* host) {
+  host_t *current, *found = NULL;
+  enumerator_t* enumerator = this->hosts->create_enumerator(this->hosts);
+  while (!found && enumerator->enumerate(enumerator, &current)) {
+    if (current->ip_equals(current, host)) found = current;
+  }
+  enumerator->destroy(enumerator);
+  return found;
+}
+
+bool gw_ha_owned_has(struct gw_ha_owned* this, host_t* host) { return find(this, host) != NULL; }
+
+linked_list_t* gw_ha_owned_list(struct gw_ha_owned* this) { return this->hosts; }
+
+/* --- moves -------------------------------------------------------------------------------------------------------- */
+
+static void destroy_listed(array_t* ids, const char* why) {
+  uint32_t id;
+  while (array_remove(ids, ARRAY_HEAD, &id)) {
+    ike_sa_t* ike_sa = charon->ike_sa_manager->checkout_by_id(charon->ike_sa_manager, id);
+    if (!ike_sa) continue;
+    DBG1(DBG_IKE, "gw-ha: destroying IKE_SA %s[%d], incomplete when its address was %s", ike_sa->get_name(ike_sa), id,
+         why);
+    charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
+  }
+  array_destroy(ids);
+}
+
+uint32_t gw_ha_owned_take(struct gw_ha_owned* this, host_t* host) {
+  ike_sa_t* ike_sa;
+  uint32_t count = 0;
+  array_t* incomplete = array_create(sizeof(uint32_t), 0);
+  const bool changes = !find(this, host);
+  if (changes) this->hosts->insert_last(this->hosts, host->clone(host));
+  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
+  while (enumerator->enumerate(enumerator, &ike_sa)) {
+    host_t* own = ike_sa->get_my_host(ike_sa);
+    if (!own->ip_equals(own, host)) continue;
+    switch (ike_sa->get_state(ike_sa)) {
+      case IKE_PASSIVE:
+        ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
+        count++;
+        break;
+      case IKE_CONNECTING:
+        if (changes && !ike_sa->get_peer_cfg(ike_sa)) { /* of the former owner's; an own one begins after this */
+          const uint32_t id = ike_sa->get_unique_id(ike_sa);
+          array_insert(incomplete, ARRAY_TAIL, (void*)&id);
+        }
+        break;
+      default: count++; break;
+    }
+  }
+  enumerator->destroy(enumerator);
+  destroy_listed(incomplete, "taken");
+  return count;
+}
+
+static bool is_busy(ike_sa_t* ike_sa) {
+  task_t* task;
+  enumerator_t* enumerator = ike_sa->create_task_enumerator(ike_sa, TASK_QUEUE_ACTIVE);
+  const bool busy = enumerator->enumerate(enumerator, &task);
+  enumerator->destroy(enumerator);
+  return busy;
+}
+
+/* One pass; returns how many still have an exchange under way. Those are passive all the same with `force`. */
+static uint32_t make_passive(host_t* host, bool force, uint32_t* count) {
+  ike_sa_t* ike_sa;
+  uint32_t busy = 0;
+  array_t* incomplete = array_create(sizeof(uint32_t), 0);
+  *count = 0;
+  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
+  while (enumerator->enumerate(enumerator, &ike_sa)) {
+    host_t* own = ike_sa->get_my_host(ike_sa);
+    if (!own->ip_equals(own, host)) continue;
+    switch (ike_sa->get_state(ike_sa)) {
+      case IKE_ESTABLISHED:
+      case IKE_REKEYING:
+        if (!force && is_busy(ike_sa)) {
+          busy++;
+          break;
+        }
+        ike_sa->set_state(ike_sa, IKE_PASSIVE);
+        (*count)++;
+        break;
+      case IKE_PASSIVE: (*count)++; break;
+      case IKE_CONNECTING: {
+        const uint32_t id = ike_sa->get_unique_id(ike_sa);
+        if (force) array_insert(incomplete, ARRAY_TAIL, (void*)&id);
+        busy += !force;
+        break;
+      }
+      default: break;
+    }
+  }
+  enumerator->destroy(enumerator);
+  destroy_listed(incomplete, "released");
+  return busy;
+}
+
+uint32_t gw_ha_owned_release(struct gw_ha_owned* this, host_t* host) {
+  uint32_t count;
+  host_t* known = find(this, host);
+  if (known) {
+    this->hosts->remove(this->hosts, known, NULL);
+    known->destroy(known);
+  }
+  for (int i = 0; i < EXCHANGE_TRIES && make_passive(host, FALSE, &count) > 0; i++) usleep(EXCHANGE_WAIT_US);
+  make_passive(host, TRUE, &count);
+  return count;
+}
+
+/* --- leftovers ---------------------------------------------------------------------------------------------------- */
+
+static child_sa_t* older_twin(ike_sa_t* ike_sa) {
+  child_sa_t *a, *b, *found = NULL;
+  enumerator_t* outer = ike_sa->create_child_sa_enumerator(ike_sa);
+  while (!found && outer->enumerate(outer, &a)) {
+    enumerator_t* inner = ike_sa->create_child_sa_enumerator(ike_sa);
+    while (!found && inner->enumerate(inner, &b)) {
+      if (a->get_state(a) == CHILD_INSTALLED && b->get_state(b) == CHILD_INSTALLED &&
+          streq(a->get_name(a), b->get_name(b)) && a->get_unique_id(a) < b->get_unique_id(b)) {
+        found = a;
+      }
+    }
+    inner->destroy(inner);
+  }
+  outer->destroy(outer);
+  return found;
+}
+
+/* Unique ids of the IKE_SAs of `host` that have some. */
+static array_t* with_leftovers(host_t* host) {
+  ike_sa_t* ike_sa;
+  array_t* ids = array_create(sizeof(uint32_t), 0);
+  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
+  while (enumerator->enumerate(enumerator, &ike_sa)) {
+    host_t* own = ike_sa->get_my_host(ike_sa);
+    if (own->ip_equals(own, host) && ike_sa->get_state(ike_sa) == IKE_ESTABLISHED && older_twin(ike_sa)) {
+      const uint32_t id = ike_sa->get_unique_id(ike_sa);
+      array_insert(ids, ARRAY_TAIL, (void*)&id);
+    }
+  }
+  enumerator->destroy(enumerator);
+  return ids;
+}
+
+void gw_ha_owned_delete_leftovers(host_t* host) {
+  uint32_t id;
+  array_t* ids = with_leftovers(host);
+  while (array_remove(ids, ARRAY_HEAD, &id)) {
+    ike_sa_t* ike_sa = charon->ike_sa_manager->checkout_by_id(charon->ike_sa_manager, id);
+    if (!ike_sa) continue;
+    child_sa_t* child = older_twin(ike_sa);
+    status_t status = SUCCESS;
+    if (child) {
+      DBG1(DBG_IKE, "gw-ha: deleting CHILD_SA %s{%d}, which a rekeying left when its owner stopped",
+           child->get_name(child), child->get_unique_id(child));
+      status = ike_sa->delete_child_sa(ike_sa, child->get_protocol(child), child->get_spi(child, TRUE), FALSE);
+    }
+    if (status == DESTROY_ME) {
+      charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
+    } else {
+      charon->ike_sa_manager->checkin(charon->ike_sa_manager, ike_sa);
+    }
+  }
+  array_destroy(ids);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
+
+struct gw_ha_owned* gw_ha_owned_create(void) {
+  struct gw_ha_owned* this;
+  INIT(this, .hosts = linked_list_create());
+  return this;
+}
+
+void gw_ha_owned_destroy(struct gw_ha_owned* this) {
+  this->hosts->destroy_offset(this->hosts, offsetof(host_t, destroy));
+  free(this);
+}
