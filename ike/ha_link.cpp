@@ -160,7 +160,7 @@ void HaLink::lose_charon(std::string_view why) {
   charon_.close(ignored);
   patience_.cancel();
   claimed_.clear();
-  state_.charon = state_.synced = false;
+  loaded_ = state_.charon = state_.synced = false;
   for (std::string& message : outgoing_) wipe(message);
   outgoing_.clear();
   outgoing_bytes_ = 0;
@@ -203,16 +203,6 @@ void HaLink::control(const gw_ha_control& said) {
     case GW_HA_HELLO:
       log::info("ike", "charon's plugin gw-ha has connected");
       state_.charon = true;
-      if (state_.channel) {
-        ask_for_everything();
-        patience_.expires_after(kPatience);
-        patience_.async_wait([this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
-          if (!error && !alive.expired()) claim_owned();
-        });
-      } else {
-        claim_owned();
-      }
-      if (std::exchange(asked_, false)) order(Order::kSendAll, std::nullopt);
       return tell_changed();
     case GW_HA_SYNCED:
       state_.synced = true;
@@ -237,10 +227,32 @@ void HaLink::control(const gw_ha_control& said) {
   }
 }
 
+// The present charon can hold what the other instance has, and be told what is whose.
+void HaLink::begin() {
+  if (state_.channel) {
+    ask_for_everything();
+    patience_.expires_after(kPatience);
+    patience_.async_wait([this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error) {
+      if (!error && !alive.expired()) claim_owned();
+    });
+  } else {
+    claim_owned();
+  }
+  if (std::exchange(asked_, false)) order(Order::kSendAll, std::nullopt);
+}
+
+void HaLink::connections_loaded() {
+  if (!state_.charon) return;
+  if (!std::exchange(loaded_, true))
+    begin();
+  else if (state_.channel)
+    ask_for_everything();
+}
+
 // Everything that is to be this instance's and that the present charon has not been told of.
 void HaLink::claim_owned() {
   patience_.cancel();
-  if (!state_.charon) return;
+  if (!loaded_) return;
   for (const IpAddress& address : owned_) {
     if (claimed_.insert(address).second) order(Order::kTake, address);
   }
@@ -288,7 +300,7 @@ void HaLink::write_to_charon() {
 void HaLink::channel_up() {
   state_.channel = true;
   state_.synced = false;
-  if (state_.charon) ask_for_everything();
+  if (loaded_) ask_for_everything();
   tell_changed();
 }
 
@@ -314,7 +326,7 @@ Status HaLink::receive(std::string_view frame) {
   if (!frame.empty() && frame.size() <= GW_HA_MAX_MESSAGE) {
     if (frame[0] == kSync && frame.size() > 1) {
       ++state_.received;
-      if (!state_.charon) {
+      if (!loaded_) {
         ++state_.not_carried;
         return {};
       }
@@ -325,7 +337,7 @@ Status HaLink::receive(std::string_view frame) {
     }
     if (frame[0] == kSendMeAll && frame.size() == 1) {
       ++state_.received;
-      if (state_.charon)
+      if (loaded_)
         order(Order::kSendAll, std::nullopt);
       else
         asked_ = true;
@@ -350,8 +362,10 @@ awaitable<Result<HaLink::Moved>> HaLink::release(IpAddress address, milliseconds
 }
 
 awaitable<Result<HaLink::Moved>> HaLink::move(Order what, IpAddress address, milliseconds timeout) {
-  if (!state_.charon)
-    co_return fail(Errc::kClosed, "charon is away, or has no plugin gw-ha; it will be told when it is there");
+  if (!loaded_)
+    co_return fail(Errc::kClosed, state_.charon
+                                      ? "charon has no connections yet; it will be told when it has them"
+                                      : "charon is away, or has no plugin gw-ha; it will be told when it is there");
   const auto waiting = std::make_shared<Waiting>(Waiting{what, address, asio::steady_timer(executor_, timeout)});
   waiting_.push_back(waiting);
   const bool restoring = patience_.expiry() > std::chrono::steady_clock::now() && !state_.synced && state_.channel;

@@ -67,6 +67,10 @@ class HaLink {
   Status listen(const std::string& path);
   void stop();
 
+  /// charon has the connections of the present configuration: after each `changed` that says it came (nothing is synced
+  /// before, because an IKE SA without its connection is refused) and whenever they have changed (what the other
+  /// instance has of a connection that is new here was refused so far).
+  void connections_loaded();
   /// A connection to the other instance begins, with nothing of the last one's to come; it has ended.
   void channel_up();
   void channel_down();
@@ -74,8 +78,8 @@ class HaLink {
   Status receive(std::string_view frame);
 
   /// The IKE SAs of `address` are this instance's (true at once for those that come later), or the other's: then no
-  /// message is sent for them, not even a DELETE when charon ends. Idempotent; remembered when charon is away, which
-  /// kClosed says. kTimeout: charon has the order but has not answered.
+  /// message is sent for them, not even a DELETE when charon ends. Idempotent; remembered when charon is away or has no
+  /// connections yet, which kClosed says. kTimeout: charon has the order but has not answered.
   boost::asio::awaitable<Result<Moved>> take(IpAddress address, std::chrono::milliseconds timeout);
   boost::asio::awaitable<Result<Moved>> release(IpAddress address, std::chrono::milliseconds timeout);
 
@@ -96,6 +100,7 @@ class HaLink {
   bool charon_said(std::span<const std::uint8_t> message);
   void control(const gw_ha_control& said);
   void ask_for_everything();
+  void begin();
   void claim_owned();
   void to_charon(std::string message);
   void write_to_charon();
@@ -109,6 +114,7 @@ class HaLink {
   State state_;
   std::set<IpAddress> owned_;
   std::set<IpAddress> claimed_;  // the present charon has been told that they are ours
+  bool loaded_ = false;          // the present charon has its connections
   bool asked_ = false;           // the other instance wants everything as soon as charon is there
   std::string path_;
   Descriptor listener_;

@@ -66,6 +66,8 @@ class Instance(Node):
                       plugins=f"gw-ha {{ socket = {self.sync} }}")
         for load in self._lab.loads:
             load(self)
+        self.until(lambda: self._lab.links("state", self.name)["charon"], "gw-ha's connection")
+        self._lab.links("loaded", self.name)
 
     def ikes(self, state=None):
         """{connection: IKE SA section} of this charon's established, or of those in `state`."""
@@ -93,8 +95,10 @@ class Site(Node):
 def load_tunnel(node, endpoint, local, remote, number=None, **settings):
     """Tunnel `number` (default: the endpoint's) on this node; settings as plugin_lab's load()."""
     number = number or endpoint
+    gateway, site = f"gw{number}.example", f"site{number}.example"
+    mine, theirs = (site, gateway) if local == SITE else (gateway, site)
     node.vici.request("load-shared", {"id": f"psk{number}", "type": "IKE", "data": f"correct horse {number}",
-                                      "owners": [remote]})
+                                      "owners": [gateway, site]})
     child = {"mode": "tunnel", "esp_proposals": ["aes256gcm16-x25519"], "if_id_in": number, "if_id_out": number,
              "local_ts": ["0.0.0.0/0"], "remote_ts": ["0.0.0.0/0"], "rekey_time": 0, "life_time": 0, "rekey_packets": 0,
              "rekey_bytes": 0}
@@ -103,7 +107,7 @@ def load_tunnel(node, endpoint, local, remote, number=None, **settings):
     node.vici.request("load-conn", {f"t{number}": {
         "version": 2, "proposals": ["aes256gcm16-prfsha256-x25519"], "rekey_time": 0, "mobike": "no", "unique": "never",
         "local_addrs": [local], "remote_addrs": [remote], **ike,
-        "local": {"auth": "psk", "id": local}, "remote": {"auth": "psk", "id": remote},
+        "local": {"auth": "psk", "id": mine}, "remote": {"auth": "psk", "id": theirs},
         "children": {f"c{number}": child}}})
 
 

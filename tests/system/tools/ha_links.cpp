@@ -3,8 +3,10 @@
 //
 //   listen NAME PATH    (again after kill)      kill NAME          as if that gwd had died
 //   up | down           the channel             lose N             the next N frames are lost (a broken channel)
+//   loaded NAME         charon has its connections
 //   take NAME ADDRESS | release NAME ADDRESS    state NAME         counters
-//   hold | flow         frames wait in the channel; those of a killed sender are lost
+//   hold | flow [N]     frames wait in the channel; all, or the first N, go on; those of a killed sender are lost
+//   frame NAME HEX      as if the other instance had said it
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -45,7 +47,8 @@ class Pair {
     if (order == "listen") co_return listen(name, rest);
     if (order == "kill") co_return kill(name);
     if (order == "up" || order == "down") co_return channel(order == "up");
-    if (order == "hold" || order == "flow") co_return hold(order == "hold");
+    if (order == "hold") co_return hold();
+    if (order == "flow") co_return flow(name);
     if (order == "lose") {
       lose_ = std::stoul(name);
       co_return "{}";
@@ -53,6 +56,11 @@ class Pair {
     const auto link = links_.find(name);
     if (link == links_.end()) co_return R"({"error": "no such link"})";
     if (order == "state") co_return state(*link->second);
+    if (order == "loaded") {
+      link->second->connections_loaded();
+      co_return "{}";
+    }
+    if (order == "frame") co_return frame(*link->second, rest);
     const auto address = gw::IpAddress::parse(rest);
     if (!address) co_return R"({"error": "no address"})";
     const auto moved =
@@ -96,9 +104,23 @@ class Pair {
     return "{}";
   }
 
-  std::string hold(bool holding) {
-    holding_ = holding;
-    deliver();
+  std::string hold() {
+    holding_ = true;
+    return "{}";
+  }
+
+  std::string flow(const std::string& number) {
+    for (unsigned long n = number.empty() ? pipe_.size() : std::stoul(number); n > 0 && !pipe_.empty(); --n)
+      deliver_one();
+    holding_ = !number.empty();
+    return "{}";
+  }
+
+  static std::string frame(HaLink& link, const std::string& hex) {
+    std::string bytes;
+    for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+      bytes.push_back(static_cast<char>(std::stoul(hex.substr(i, 2), nullptr, 16)));
+    if (auto ok = link.receive(bytes); !ok) return std::format(R"({{"error": "{}"}})", ok.error().message);
     return "{}";
   }
 
@@ -112,13 +134,15 @@ class Pair {
   }
 
   void deliver() {
-    while (!holding_ && !pipe_.empty()) {
-      const auto [from, frame] = std::move(pipe_.front());
-      pipe_.pop_front();
-      const auto to = links_.find(other(from));
-      if (to == links_.end()) continue;
-      if (auto ok = to->second->receive(frame); !ok) std::println(std::cerr, "refused: {}", ok.error().message);
-    }
+    while (!holding_ && !pipe_.empty()) deliver_one();
+  }
+
+  void deliver_one() {
+    const auto [from, bytes] = std::move(pipe_.front());
+    pipe_.pop_front();
+    const auto to = links_.find(other(from));
+    if (to == links_.end()) return;
+    if (auto ok = to->second->receive(bytes); !ok) std::println(std::cerr, "refused: {}", ok.error().message);
   }
 
   static std::string state(const HaLink& link) {
