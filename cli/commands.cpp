@@ -12,6 +12,7 @@
 #include "base/duration.hpp"
 #include "cli/completion.hpp"
 #include "cli/doctor.hpp"
+#include "cli/ha_certificates.hpp"
 #include "cli/session.hpp"
 
 namespace gw::cli {
@@ -52,6 +53,7 @@ class Program {
     add_doctor();
     add_configuration();
     add_history();
+    add_ha();
     add_completion();
   }
 
@@ -431,6 +433,45 @@ class Program {
     return kOk;
   }
 
+  // --- two instances ----------------------------------------------------------------------------
+
+  void add_ha() {
+    CLI::App& ha = command(app_, "ha", "Two instances that are one gateway",
+                           "  gwctl ha init --gateway hub-east gw-a gw-b\n  gwctl ha certificates");
+    ha.require_subcommand(1);
+    const auto in_folder = [this](CLI::App& sub) {
+      sub.add_option("--dir", folder_, std::format("the folder [{}]", kDefaultCertificates))->type_name("DIR");
+    };
+    CLI::App& init = command(ha, "init", "Make the certificates by which the instances know each other",
+                             "  gwctl ha init --gateway hub-east gw-a gw-b");
+    init.add_option("--gateway", gateway_, "gateway.name of the document")->type_name("NAME")->required();
+    init.add_option("INSTANCE", instances_, "names of the instances")->type_name("NAME")->required()->expected(2, 16);
+    in_folder(init);
+    does(init, [this] { return certificates(init_certificates(folder(), {gateway_, instances_})); });
+    CLI::App& renew = command(ha, "renew", "New certificates for all instances, or a new authority; without a gap",
+                              "  gwctl ha renew\n  gwctl ha renew --authority\n  gwctl ha renew --drop-old-authority");
+    CLI::Option* authority = renew.add_flag("--authority", authority_, "a new authority, beside the old one");
+    renew.add_flag("--drop-old-authority", drop_authority_, "trust the new one only")->excludes(authority);
+    in_folder(renew);
+    does(renew, [this] {
+      return certificates(authority_        ? renew_authority(folder())
+                          : drop_authority_ ? drop_old_authority(folder())
+                                            : renew_certificates(folder()));
+    });
+    CLI::App& show = command(ha, "certificates", "What certificates there are, and until when they are good",
+                             "  gwctl ha certificates");
+    in_folder(show);
+    does(show, [this] { return certificates(describe_certificates(folder())); });
+  }
+
+  CertificateFolder folder() const { return {folder_, surroundings_.now()}; }
+
+  int certificates(const Result<std::string>& done) const {
+    if (done) return surroundings_.out << *done, kOk;
+    surroundings_.err << std::format("gwctl: {}\n", done.error().message);
+    return kNo;
+  }
+
   // --- completion -------------------------------------------------------------------------------
 
   void add_completion() {
@@ -468,6 +509,11 @@ class Program {
   std::string comment_;
   std::uint32_t revision_ = 0;
   std::vector<std::string> range_;
+  std::string folder_ = kDefaultCertificates;
+  std::string gateway_;
+  std::vector<std::string> instances_;
+  bool authority_ = false;
+  bool drop_authority_ = false;
 };
 
 }  // namespace

@@ -197,12 +197,26 @@ Result<CertificateInfo> read_certificate(const std::string& pem) {
   return describe(*certificate);
 }
 
-std::size_t count_certificates(const std::string& pem) {
-  const Bio bio = reader_of(pem);
-  std::size_t count = 0;
-  while (Certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr))) ++count;
+std::vector<std::string> split_certificates(const std::string& pem) {
+  const Bio in = reader_of(pem);
+  std::vector<std::string> out;
+  for (;;) {
+    const Certificate certificate(PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr));
+    const Bio text(BIO_new(BIO_s_mem()));
+    if (!certificate || PEM_write_bio_X509(text.get(), certificate.get()) != 1) break;
+    out.emplace_back(contents(text.get()));
+  }
   ERR_clear_error();
-  return count;
+  return out;
+}
+
+bool is_issued_by(const Chain& chain) {
+  const auto certificate = parse_certificate(chain.certificate);
+  const auto authority = parse_certificate(chain.authority);
+  const bool signed_by =
+      certificate && authority && X509_verify(certificate->get(), X509_get0_pubkey(authority->get())) == 1;
+  ERR_clear_error();
+  return signed_by;
 }
 
 }  // namespace gw::pki

@@ -53,7 +53,13 @@ struct CertificateInfo {
 /// The first certificate in `pem`. kMalformed when there is none.
 Result<CertificateInfo> read_certificate(const std::string& pem);
 CertificateInfo describe(const X509& certificate);
-/// How many certificates `pem` has: an authority file has two while one replaces the other.
-std::size_t count_certificates(const std::string& pem);
+/// Each certificate of `pem` by itself: an authority file has two while one replaces the other.
+std::vector<std::string> split_certificates(const std::string& pem);
+/// Both in PEM; the first certificate of each counts.
+struct Chain {
+  const std::string& certificate;
+  const std::string& authority;
+};
+bool is_issued_by(const Chain& chain);
 
 }  // namespace gw::pki

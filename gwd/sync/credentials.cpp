@@ -53,7 +53,7 @@ std::unexpected<Error> bad(const std::string& path, std::string_view what) {
 /// All certificates of the file are trusted: there are two while one authority replaces another.
 Status trust(SSL_CTX* context, const std::string& path) {
   GW_TRY_ASSIGN(const std::string pem, read_pem(path));
-  if (pki::count_certificates(pem) == 0) return bad(path, "there is no certificate (PEM) in it");
+  if (pki::split_certificates(pem).empty()) return bad(path, "there is no certificate (PEM) in it");
   if (SSL_CTX_load_verify_file(context, path.c_str()) != 1) return bad(path, "cannot be used as an authority");
   return {};
 }
