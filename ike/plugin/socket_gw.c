@@ -21,6 +21,8 @@
 #define RECONNECT_MS 100
 #define QUEUE_BYTES \
   (2 << 20) /* a burst of new connections while charon computes; beyond net.core limits only as root */
+/* For this long after its start charon may not have all connections yet, which gwd loads. */
+#define LOADING_S 60
 #define IKE_PORT 500
 #define NAT_T_PORT 4500
 
@@ -30,6 +32,7 @@ typedef struct private_gw_socket_t {
   mutex_t* lock; /* guards fd against close while the other thread sends */
   int fd;        /* -1: gw-fastpath is away */
   bool absence_logged;
+  time_t started;                                                            /* monotonic */
   uint8_t buffer[sizeof(struct gw_ike_datagram) + GW_IKE_RELAY_MAX_PAYLOAD]; /* the receiving thread's */
 } private_gw_socket_t;
 
@@ -107,6 +110,35 @@ static packet_t* packet_from(const uint8_t* bytes, size_t length) {
   return packet;
 }
 
+/* RFC 7296 3.1, RFC 2408 3.1: the first message of an initiator has no SPI of the responder. */
+static bool opens_ike_sa(packet_t* packet, ike_version_t* version) {
+  static const u_char no_spi[8];
+  const chunk_t data = packet->get_data(packet);
+  host_t* destination = packet->get_destination(packet);
+  const size_t marker = destination->get_port(destination) == NAT_T_PORT ? 4 : 0;
+  if (data.len < marker + 28) return FALSE;
+  const u_char* header = data.ptr + marker;
+  const u_char exchange = header[18];
+  *version = header[17] >> 4 == 1 ? IKEV1 : IKEV2;
+  return memeq(header + 8, no_spi, sizeof(no_spi)) &&
+         (exchange == IKE_SA_INIT || exchange == ID_PROT || exchange == AGGRESSIVE);
+}
+
+/* charon would answer NO_PROPOSAL_CHOSEN to a peer whose connection is not loaded yet, and a peer that is told so may
+ * give up for good (strongSwan does). Without an answer it asks again. */
+static bool comes_too_early(private_gw_socket_t* this, packet_t* packet) {
+  ike_version_t version;
+  if (time_monotonic(NULL) - this->started > LOADING_S || !opens_ike_sa(packet, &version)) return FALSE;
+  host_t* peer = packet->get_source(packet);
+  ike_cfg_t* known = charon->backends->get_ike_cfg(charon->backends, packet->get_destination(packet), peer, version);
+  if (known) {
+    known->destroy(known);
+    return FALSE;
+  }
+  DBG1(DBG_NET, "kernel-gw: %H asks for an IKE_SA, and its connection is not loaded (yet): not answered", peer);
+  return TRUE;
+}
+
 METHOD(socket_t, receive, status_t, private_gw_socket_t* this, packet_t** packet) {
   for (;;) {
     if (this->fd < 0 && !connect_once(this)) {
@@ -126,6 +158,10 @@ METHOD(socket_t, receive, status_t, private_gw_socket_t* this, packet_t** packet
     if (!*packet) {
       disconnect(this, "it speaks another version of the IKE relay");
       wait_cancellable(NULL, RECONNECT_MS);
+      continue;
+    }
+    if (comes_too_early(this, *packet)) {
+      (*packet)->destroy(*packet);
       continue;
     }
     DBG2(DBG_NET, "received packet: from %#H to %#H", (*packet)->get_source(*packet),
@@ -196,7 +232,8 @@ socket_t* gw_socket_create(void) {
                .supported_families = _supported_families,
                .destroy = _destroy,
            },
-       .address = {.sun_family = AF_UNIX}, .lock = mutex_create(MUTEX_TYPE_DEFAULT), .fd = -1);
+       .address = {.sun_family = AF_UNIX}, .lock = mutex_create(MUTEX_TYPE_DEFAULT), .fd = -1,
+       .started = time_monotonic(NULL));
   if (strlen(path) >= sizeof(this->address.sun_path)) {
     DBG1(DBG_NET, "kernel-gw: charon.plugins.kernel-gw.ike_socket '%s' is longer than %zu bytes", path,
          sizeof(this->address.sun_path) - 1);
