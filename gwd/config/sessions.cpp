@@ -91,6 +91,10 @@ Status resolve_router(const v1::VnetRouter& router, const ResolveOptions& option
   GW_TRY_ASSIGN(session.bgp, resolve_bgp(router.bgp(), {*model.vnet_address, address}, kTunnelBfd,
                                          SecretReader(options, session.fault)));
   session.bgp.peer_asn = router.asn();
+  // Whoever keeps the routes of an instance that broke off without a word, because it promised to go on forwarding,
+  // sends them into nothing when all of it died (FRR forgets BFD with the session). The router has the other
+  // instance's.
+  if (model.ha) session.bgp.graceful_restart = false;
   model.sessions.push_back(std::move(session));
   return {};
 }
@@ -145,6 +149,8 @@ Status resolve_sessions(const v1::Config& config, const ResolveOptions& options,
     if (instance.name() == model.instance || instance.vnet().address().empty()) continue;
     GW_TRY_ASSIGN(const IpAddress address, IpAddress::parse(instance.vnet().address()));
     model.sessions.push_back(own_session(model, "instance:" + instance.name(), address));
+    if (model.ha)
+      model.sessions.back().bgp.bfd = BfdSettings{model.ha->heartbeat, static_cast<std::uint8_t>(model.ha->multiplier)};
   }
   for (const std::string& text : config.coexistence().partner()) {
     GW_TRY_ASSIGN(const IpAddress address, IpAddress::parse(text));

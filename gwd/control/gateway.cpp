@@ -82,6 +82,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   routes_.on_route([this](const Prefix& prefix, const ForwardingEntry* entry) { reconcile_.set_route(prefix, entry); });
   bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
+  routes_.on_held_change([this] { apply_bgp(); });
   bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
@@ -139,12 +140,18 @@ void Gateway::apply(ModelPtr next) {
   reconcile_.set_model(model);
   routes_.set_model(model);
   ike_.set_model(next);
-  const auto intent = std::make_shared<const bgp::BgpIntent>(bgp_intent(model, routes_.bmp_port()));
-  bfd_.set_intent(bgp::bfd_sessions(*intent));
-  bgp_.set_intent(intent);
   prober_.set_targets(probe_targets(model));
   model_ = std::move(next);
+  apply_bgp();
   compare_ports();
+}
+
+void Gateway::apply_bgp() {
+  if (!model_) return;
+  const auto intent = std::make_shared<const bgp::BgpIntent>(
+      bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()}));
+  bfd_.set_intent(bgp::bfd_sessions(*intent));
+  bgp_.set_intent(intent);
 }
 
 void Gateway::apply_tunnels(const config::GatewayModel& model) {
@@ -230,8 +237,17 @@ void Gateway::configure_device(std::uint32_t tunnel_id) {
   if (it->second.address)
     if (const auto done = kernel_.add_address(*it->second.address); !done)
       log::error("kernel", "{}", done.error().describe());
+  set_static_routes(tunnel_id);
+}
+
+// The kernel would go on sending into a tunnel without carrier what another instance may have a way for.
+void Gateway::set_static_routes(std::uint32_t tunnel_id) {
+  const auto it = kernel_states_.find(tunnel_id);
+  if (it == kernel_states_.end()) return;
+  const bool wanted = !routes_.without_carrier().contains(tunnel_id);
   for (const auto& route : it->second.routes)
-    if (const auto done = kernel_.add_route(route); !done) log::error("kernel", "{}", done.error().describe());
+    if (const auto done = wanted ? kernel_.add_route(route) : kernel_.remove_route(route); !done)
+      log::error("kernel", "{}", done.error().describe());
 }
 
 void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
@@ -263,7 +279,13 @@ void Gateway::compare_ports() {
 void Gateway::on_fastpath_down(const Error&) { fastpath_since_ = clock_.wall(); }
 
 void Gateway::on_fastpath_event(const fp::Event& event) {
-  if (event.has_tunnel_state()) routes_.set_carrier(event.tunnel_state().tunnel_id(), event.tunnel_state());
+  if (!event.has_tunnel_state()) return;
+  const std::uint32_t tunnel_id = event.tunnel_state().tunnel_id();
+  routes_.set_carrier(tunnel_id, event.tunnel_state());
+  const auto kernel = kernel_states_.find(tunnel_id);
+  if (kernel == kernel_states_.end() || kernel->second.routes.empty()) return;
+  set_static_routes(tunnel_id);
+  apply_bgp();
 }
 
 std::vector<ComponentStatus> Gateway::components() const {

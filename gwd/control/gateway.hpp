@@ -88,7 +88,9 @@ class Gateway final : private FastpathListener {
   void apply_tunnels(const config::GatewayModel& model);
   void apply_circuit(const config::GatewayModel& model);
   void apply_vnet(const config::GatewayModel& model);
+  void apply_bgp();
   void configure_device(std::uint32_t tunnel_id);
+  void set_static_routes(std::uint32_t tunnel_id);
   boost::asio::awaitable<void> learn_ports();
   void compare_ports();
   void note_bfd();

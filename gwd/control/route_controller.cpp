@@ -17,6 +17,10 @@ namespace {
 // says 2 for nearly everything; set_sessions() learns what BFD ended.
 bool broke_silently(std::uint8_t reason) { return reason == 2 || reason == 4; }
 
+bool in_tunnel(routes::SourceKind kind) {
+  return kind == routes::SourceKind::kVpnTunnel || kind == routes::SourceKind::kBranchVnet;
+}
+
 }  // namespace
 
 RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwarding& forwarding)
@@ -88,14 +92,16 @@ void RouteController::set_peers(const config::GatewayModel& model) {
         rib_.source(before->second.source).peer_asn != session.source.peer_asn)
       continue;
     Peer& peer = peers[session.bgp->peer] = std::move(before->second);
-    peer.moved = false;  // what is still stale goes when its session is back, or by the timer
+    const bool came_back = std::exchange(peer.moved, false);
     routes::Source source = session.source;
     source.router_id = rib_.source(peer.source).router_id;
     rib_.put_source(std::move(source));
+    if (came_back) hold(peer);
     peers_.erase(before);
   }
   for (auto& [address, peer] : peers_) {
     peer.sweep->cancel();
+    learned_.forget(name_of(peer));
     rib_.remove_source(peer.source);
   }
   peers_ = std::move(peers);
@@ -104,6 +110,7 @@ void RouteController::set_peers(const config::GatewayModel& model) {
     if (peer.sweep == nullptr) {
       peer.source = rib_.put_source(session.source);
       peer.sweep = std::make_unique<asio::steady_timer>(io_);
+      hold(peer);
     }
     peer.max_routes = session.bgp->max_routes;
     peer.graceful_restart = session.bgp->graceful_restart;
@@ -121,8 +128,10 @@ std::map<IpAddress, RouteController::Peer> RouteController::take_moved_peers(con
     peers_.erase(before);
     if (std::exchange(peer.moved, true)) continue;
     peer.up = false;
+    peer.held = false;
     peer.end_of_rib.clear();
     rib_.mark_stale(peer.source);
+    learned_.forget(tunnel.name);
     sweep_later(peer, kMovedTime);
   }
   return moved;
@@ -161,18 +170,32 @@ void RouteController::set_local_routes(const config::GatewayModel& model) {
     std::vector<Prefix> gone;
     std::ranges::set_difference(local_[local.source.name], prefixes, std::back_inserter(gone));
     rib_.withdraw(source, gone);
+    if (local.tunnel != nullptr && ways_.without_carrier().contains(local.tunnel->tunnel_id)) continue;
     rib_.announce(source, attributes, std::vector<Prefix>(prefixes.begin(), prefixes.end()), clock_.now());
   }
   local_ = std::move(wanted);
+}
+
+void RouteController::set_static_routes(std::uint32_t tunnel_id, const fastpath::v1::TunnelState& state) {
+  for (const std::string& name : ways_.sources_of(tunnel_id)) {
+    const auto local = local_.find(name);
+    if (local == local_.end()) continue;
+    const routes::SourceId source = *rib_.find_source(name);
+    if (!state.carrier())
+      rib_.withdraw_all(source);
+    else
+      rib_.announce(source, std::make_shared<const routes::Attributes>(),
+                    std::vector<Prefix>(local->second.begin(), local->second.end()), clock_.now());
+  }
 }
 
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
   if (!ways_.set_carrier(tunnel_id, state.carrier() ? Carrier::kUp : Carrier::kDown)) return;
   for (auto& [address, peer] : peers_) {
     if (peer.up || peer.moved || !bmp_connected_ || has_carrier(peer)) continue;
-    peer.sweep->cancel();
-    rib_.withdraw_all(peer.source);
+    withdraw(peer);
   }
+  set_static_routes(tunnel_id, state);
   publish();
   // Sets stay what they are; which of their tunnels are used does not.
   for (const std::string& name : ways_.sources_of(tunnel_id))
@@ -229,6 +252,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   if (session_changed_) session_changed_();
   routes::Source source = rib_.source(peer.source);
   source.router_id = event.peer.router_id;
+  if (in_tunnel(source.kind)) learned_.session(source.name, source.router_id, peer.offered);
   rib_.put_source(std::move(source));
 }
 
@@ -252,12 +276,80 @@ void RouteController::keep_for_restart(Peer& peer) {
   rib_.mark_stale(peer.source);
   for (const Family family : {Family::kV4, Family::kV6})
     if (!peer.offered.families.contains(family)) rib_.sweep(peer.source, family);
+  tell_what_is_left(peer);
   sweep_later(peer, std::max(peer.offered.restart_time, std::chrono::seconds(1)));
 }
 
 void RouteController::withdraw(Peer& peer) {
   peer.sweep->cancel();
   rib_.withdraw_all(peer.source);
+  learned_.nothing(name_of(peer));
+  release(peer);
+}
+
+void RouteController::path_died(const IpAddress& address) {
+  const auto it = peers_.find(address);
+  if (it == peers_.end() || it->second.up || it->second.moved || rib_.count(it->second.source).stale == 0) return;
+  log::warning("routes", "{}: the path to {} is dead: its routes are withdrawn", name_of(it->second), address);
+  withdraw(it->second);
+  publish();
+}
+
+// Its tunnel is carried here from now on, and bgpd opens the session. Until then: what the other instance has said of
+// it, or what is left from when it was here before.
+void RouteController::hold(Peer& peer) {
+  if (auto learned = learned_elsewhere_.take(name_of(peer))) adopt(peer, std::move(*learned));
+  if (rib_.count(peer.source).stale == 0) return;
+  peer.held = true;
+  sweep_later(peer, std::max(peer.offered.restart_time, kReopenTime));
+  log::info("routes", "{}: {} routes are held until its session is open again", name_of(peer),
+            rib_.count(peer.source).stale);
+}
+
+void RouteController::adopt(Peer& peer, sync::Learned learned) {
+  const std::string name = name_of(peer);
+  routes::Source source = rib_.source(peer.source);
+  source.router_id = learned.router_id;
+  rib_.put_source(std::move(source));
+  rib_.withdraw_all(peer.source);
+  peer.offered = learned.offered;
+  learned_.session(name, learned.router_id, learned.offered);
+  std::map<routes::AttributesPtr, bgp::BmpRoutes> updates;
+  for (const auto& [prefix, attributes] : learned.routes) updates[attributes].announced.push_back(prefix);
+  for (auto& [attributes, update] : updates) {
+    update.attributes = attributes;
+    rib_.announce(peer.source, attributes, update.announced, clock_.now());
+    learned_.routes(name, update);
+  }
+  rib_.mark_stale(peer.source);
+}
+
+void RouteController::release(Peer& peer) {
+  if (std::exchange(peer.held, false) && held_changed_) held_changed_();
+}
+
+void RouteController::tell_what_is_left(const Peer& peer) {
+  const std::vector<Prefix> left = rib_.prefixes(peer.source);
+  learned_.keep_only(name_of(peer), {left.begin(), left.end()});
+}
+
+std::vector<bgp::OriginIntent> RouteController::held_origins() const {
+  std::vector<bgp::OriginIntent> out;
+  for (const auto& [address, peer] : peers_) {
+    if (!peer.held) continue;
+    bgp::OriginIntent origin{rib_.source(peer.source), rib_.prefixes(peer.source)};
+    std::erase_if(origin.prefixes, [&](const Prefix& prefix) { return !is_accepted(prefix, origin.source.name); });
+    std::ranges::sort(origin.prefixes);
+    origin.source.type = routes::PeerType::kLocal;
+    out.push_back(std::move(origin));
+  }
+  return out;
+}
+
+bool RouteController::is_accepted(const Prefix& prefix, std::string_view source) const {
+  return std::ranges::any_of(rib_.explain(prefix), [&](const routes::Explanation& route) {
+    return route.action == routes::Action::kAccept && route.candidate.source->name == source;
+  });
 }
 
 void RouteController::on_routes(const bgp::BmpRoutes& event) {
@@ -269,6 +361,7 @@ void RouteController::on_routes(const bgp::BmpRoutes& event) {
   if (peer.told_again) peer.told_again = clock_.now();
   rib_.withdraw(peer.source, event.withdrawn);
   if (!event.announced.empty()) rib_.announce(peer.source, event.attributes, event.announced, clock_.now());
+  learned_.routes(name_of(peer), event);
   update_limit(peer);
 }
 
@@ -288,6 +381,8 @@ void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
         it->second.sweeping = false;
         if (const std::size_t gone = rib_.sweep(it->second.source); gone > 0)
           log::info("routes", "{}: {} stale routes removed", name_of(it->second), gone);
+        tell_what_is_left(it->second);
+        release(it->second);
         publish();
       });
 }

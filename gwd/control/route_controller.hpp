@@ -4,7 +4,9 @@
 //
 // What is gone without a word may be back in a moment, so it is kept as stale and goes on forwarding (RFC
 // 4724): all of bgpd's routes when bgpd dies, a peer's when its session broke without a NOTIFICATION and its
-// tunnel still has carrier. A peer behind a dead tunnel forwards nothing.
+// tunnel still has carrier. A peer behind a dead tunnel forwards nothing. The same when a tunnel comes here from
+// another instance: what that one had learned in it is held until the session, which bgpd opens anew, has said it
+// again.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -26,6 +28,7 @@
 #include "gwd/control/forwarding.hpp"
 #include "gwd/control/hand_over_delay.hpp"
 #include "gwd/control/route_forwarding.hpp"
+#include "gwd/sync/learned.hpp"
 #include "routes/import.hpp"
 #include "routes/rib.hpp"
 
@@ -53,6 +56,10 @@ class RouteController {
   /// heard the site itself (its session is back within 3 s) and told us over iBGP.
   static constexpr std::chrono::seconds kMovedTime{30};
 
+  /// A tunnel that came from another instance: its session is open again by then, though the peer offered to wait less
+  /// or not at all. It did not break: nothing is wrong with what was learned.
+  static constexpr std::chrono::seconds kReopenTime{30};
+
   RouteController(boost::asio::io_context& io, const Clock& clock, Forwarding& forwarding);
 
   Status listen(std::uint16_t bmp_port);
@@ -70,6 +77,19 @@ class RouteController {
   /// (routes::Rib::set_policy): bgpd is to be asked for them again.
   std::vector<IpAddress> policy_in_force();
 
+  /// From now on, what the tunnels that are carried here learn is said to the other instance; first all of it.
+  void sync_to(sync::LearnedExport::Send send) { learned_.begin(std::move(send)); }
+  /// The other instance is not there any more.
+  void sync_ended() { learned_.end(); }
+  /// What the other instance says of its own (a message of kind `routes`). Used when a tunnel comes here: set_model().
+  Status sync_from(std::string_view message) { return learned_elsewhere_.apply(message); }
+  /// What is held for tunnels that came here: bgpd does not know it, and is to go on announcing it.
+  std::vector<bgp::OriginIntent> held_origins() const;
+  /// Told when held_origins() is another, but for set_model().
+  void on_held_change(std::function<void()> callback) { held_changed_ = std::move(callback); }
+  /// Nothing passes to this peer any more, whatever it promised: its stale routes go.
+  void path_died(const IpAddress& peer);
+
   /// Told when a session came or went.
   void on_session_change(std::function<void()> callback) { session_changed_ = std::move(callback); }
 
@@ -81,8 +101,11 @@ class RouteController {
   /// A source of its best routes is being waited for (RFC 4724): FRR may have let go of it already.
   bool is_stale(const Prefix& prefix) const;
 
-  /// A tunnel without carrier is left out of a best set that has others.
+  /// A tunnel without carrier is left out of a best set that has others, and a static site behind it has no route here:
+  /// another instance may have one.
   void set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state);
+  /// Tunnel ids.
+  const std::set<std::uint32_t>& without_carrier() const { return ways_.without_carrier(); }
   /// bgpd's view, to know whether everything has been learned after a start.
   void set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions);
 
@@ -100,6 +123,7 @@ class RouteController {
     std::set<Family> end_of_rib;         // of the present session
     bool up = false;                     // as BMP says
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
+    bool held = false;                   // its stale routes are another instance's knowledge, or from before it moved
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
     bool sweeping = false;               // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
@@ -108,6 +132,11 @@ class RouteController {
   void on_peer_up(const bgp::BmpPeerUp& event);
   void on_peer_down(const bgp::BmpPeerDown& event);
   void withdraw(Peer& peer);
+  void hold(Peer& peer);
+  void adopt(Peer& peer, sync::Learned learned);
+  void release(Peer& peer);
+  void tell_what_is_left(const Peer& peer);
+  bool is_accepted(const Prefix& prefix, std::string_view source) const;
   void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
@@ -120,6 +149,7 @@ class RouteController {
   std::map<IpAddress, Peer> take_moved_peers(const config::GatewayModel& model);
   void let_static_go(const std::string& source, const config::GatewayModel& model);
   void set_local_routes(const config::GatewayModel& model);
+  void set_static_routes(std::uint32_t tunnel_id, const fastpath::v1::TunnelState& state);
   /// What changed.
   void publish();
   void publish_all();
@@ -137,12 +167,15 @@ class RouteController {
   routes::Rib rib_;
   RouteForwarding ways_;
   HandOverDelay hand_over_;
+  sync::LearnedExport learned_;
+  sync::LearnedImport learned_elsewhere_;
   std::map<IpAddress, Peer> peers_;                             // by session address
   std::map<std::string, std::set<Prefix>, std::less<>> local_;  // source -> its prefixes
   // Static sites whose tunnels another instance carries now, until kMovedTime is over.
   std::map<std::string, std::unique_ptr<boost::asio::steady_timer>, std::less<>> moved_static_;
   bool bmp_connected_ = false;
   std::function<void()> session_changed_;
+  std::function<void()> held_changed_;
   std::function<void(const Prefix&, const ForwardingEntry*)> decided_;
   bool complete_ = false;
 };

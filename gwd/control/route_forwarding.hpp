@@ -28,6 +28,8 @@ class RouteForwarding {
   /// A source that is not a tunnel always has one.
   bool has_carrier(std::string_view source) const;
 
+  const std::set<std::uint32_t>& without_carrier() const { return without_carrier_; }
+
   /// Names of the sources whose routes lead into a tunnel.
   std::vector<std::string> sources_of(std::uint32_t tunnel_id) const;
 

@@ -84,7 +84,7 @@ std::vector<LocalSource> local_sources(const config::GatewayModel& model) {
   return out;
 }
 
-bgp::BgpIntent bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port) {
+bgp::BgpIntent bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port, const Present& present) {
   bgp::BgpIntent intent;
   intent.instance = model.instance;
   intent.asn = model.asn;
@@ -92,7 +92,9 @@ bgp::BgpIntent bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_p
   intent.bmp_port = bmp_port;
   intent.policy = std::make_shared<const routes::Policy>(model.policy);
   for (LocalSource& local : local_sources(model))
-    intent.origins.push_back({std::move(local.source), std::move(local.prefixes)});
+    if (local.tunnel == nullptr || !present.without_carrier.contains(local.tunnel->tunnel_id))
+      intent.origins.push_back({std::move(local.source), std::move(local.prefixes)});
+  intent.origins.insert(intent.origins.end(), present.held.begin(), present.held.end());
   for (const SessionSource& session : session_sources(model)) intent.peers.push_back(peer_intent(session));
   return intent;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,12 @@ struct LocalSource {
 };
 std::vector<LocalSource> local_sources(const config::GatewayModel& model);
 
+/// What is so now and not in the document.
+struct Present {
+  std::set<std::uint32_t> without_carrier;  // tunnel ids: the prefixes of static sites behind them are not announced
+  std::vector<bgp::OriginIntent> held;      // announced in place of sessions that are not open again yet
+};
 /// What bgpd is to do.
-bgp::BgpIntent bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port);
+bgp::BgpIntent bgp_intent(const config::GatewayModel& model, std::uint16_t bmp_port, const Present& present = {});
 
 }  // namespace gw::gwd

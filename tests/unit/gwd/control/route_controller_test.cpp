@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <string_view>
 
+#include "gwd/control/sources.hpp"
+
 namespace gw::gwd {
 namespace {
 
@@ -288,6 +290,133 @@ TEST_F(MovedTunnelTest, AStaticSiteMovesToo) {
   move("gw-a");
   EXPECT_EQ(tunnels("10.41.0.0/16"), (Ids{7}));
   EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr);
+}
+
+// This instance is gw-b, and ce3/gw-a is gw-a's until it comes here.
+class TakenOverTest : public RouteControllerTest {
+ protected:
+  void SetUp() override {
+    RouteControllerTest::SetUp();
+    model.elsewhere.push_back(bgp_tunnel("ce3/gw-a", 9, "169.254.21.10"));
+    model.elsewhere.back().carrier = "gw-a";
+    routes.set_model(model);
+    theirs.begin([this](std::string message) { ASSERT_TRUE(routes.sync_from(message)); });
+    theirs.session("ce3/gw-a", ip("10.33.0.1"), {60s, {Family::kV4}});
+    theirs.routes("ce3/gw-a", {{}, learned({65021, 65033}), {pfx("10.33.0.0/16"), pfx("10.0.7.0/24")}, {}, ""});
+  }
+  static routes::AttributesPtr learned(std::vector<std::uint32_t> path) {
+    auto attributes = std::make_shared<routes::Attributes>();
+    attributes->next_hop = ip("169.254.21.10");
+    attributes->as_path = routes::AsPath::sequence(std::move(path));
+    return attributes;
+  }
+  void take_over() {
+    model.tunnels.push_back(std::move(model.elsewhere.back()));
+    model.elsewhere.pop_back();
+    routes.set_model(model);
+  }
+  void run_for(std::chrono::steady_clock::duration time) {
+    io.restart();
+    io.run_for(time);
+  }
+
+  sync::LearnedExport theirs;
+};
+
+TEST_F(TakenOverTest, ItsRoutesAreThereAtOnceAndBgpdIsToldThem) {
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+  EXPECT_TRUE(routes.held_origins().empty());
+  take_over();
+  EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9}));
+  EXPECT_TRUE(routes.is_stale(pfx("10.33.0.0/16")));
+  const auto held = routes.held_origins();
+  ASSERT_EQ(held.size(), 1U);
+  EXPECT_EQ(held.front().prefixes, std::vector{pfx("10.33.0.0/16")}) << "not what policy refuses: a part of the VNet";
+  EXPECT_EQ(held.front().source.name, "ce3/gw-a");
+  EXPECT_EQ(bgp_intent(model, 0, {{}, held}).origins.size(), 2U) << "the VNet's, too";
+}
+
+TEST_F(TakenOverTest, AWithdrawalBeforeItCameCounts) {
+  theirs.routes("ce3/gw-a", {{}, nullptr, {}, {pfx("10.33.0.0/16")}, ""});
+  take_over();
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+}
+
+TEST_F(TakenOverTest, ASessionThatWasDownLeavesNothing) {
+  theirs.nothing("ce3/gw-a");
+  take_over();
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+  EXPECT_TRUE(routes.held_origins().empty());
+}
+
+TEST_F(TakenOverTest, WhenTheSessionIsOpenAgainItHasTheLastWord) {
+  take_over();
+  bool told = false;
+  routes.on_held_change([&] { told = true; });
+  up("169.254.21.10");
+  auto update = bgp::BmpRoutes{peer("169.254.21.10"), learned({65021}), {pfx("10.34.0.0/16")}, {}, ""};
+  routes.handle(bgp::BmpEvent(std::move(update)));
+  EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9})) << "not said again yet";
+  EXPECT_FALSE(told);
+  std::map<IpAddress, bgp::PeerStatus> sessions;
+  sessions[ip("169.254.21.10")].state = "Established";
+  sessions[ip("169.254.21.10")].end_of_rib_v4 = sessions[ip("169.254.21.10")].end_of_rib_v6 = true;
+  routes.set_sessions(sessions);
+  run_for(RouteController::kSettle + 200ms);
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+  EXPECT_EQ(tunnels("10.34.0.0/16"), (Ids{9}));
+  EXPECT_TRUE(told);
+  EXPECT_TRUE(routes.held_origins().empty());
+}
+
+TEST_F(TakenOverTest, ADeadTunnelIsNotWaitedFor) {
+  take_over();
+  bool told = false;
+  routes.on_held_change([&] { told = true; });
+  carrier(9, true);
+  EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9}));
+  carrier(9, false);
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+  EXPECT_TRUE(told);
+}
+
+TEST_F(TakenOverTest, ThePathThatDiesWhileHeldTakesItsRoutes) {
+  take_over();
+  routes.path_died(ip("169.254.21.2"));
+  EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9})) << "another peer's, and that one is up";
+  routes.path_died(ip("169.254.21.10"));
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+}
+
+TEST_F(TakenOverTest, TheOtherInstanceIsToldWhatWasTaken) {
+  sync::LearnedImport other;
+  routes.sync_to([&](std::string message) { ASSERT_TRUE(other.apply(message)); });
+  EXPECT_EQ(other.tunnels(), 2U);
+  take_over();
+  ASSERT_NE(other.find("ce3/gw-a"), nullptr);
+  EXPECT_EQ(other.find("ce3/gw-a")->routes.size(), 2U);
+  announce("169.254.21.2", "10.21.0.0/16");
+  EXPECT_EQ(other.find("ce1/gw-a")->routes.size(), 1U);
+  down("169.254.21.2", 3);
+  EXPECT_EQ(other.find("ce1/gw-a"), nullptr);
+}
+
+TEST_F(RouteControllerTest, AStaticSiteHasARouteWhileItsTunnelHasCarrier) {
+  config::TunnelModel site;
+  site.name = "lyon/gw-a";
+  site.tunnel_id = 9;
+  site.device = "tun9";
+  site.static_prefixes = {pfx("10.40.0.0/16")};
+  model.tunnels.push_back(std::move(site));
+  routes.set_model(model);
+  carrier(9, false);
+  EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr);
+  EXPECT_EQ(bgp_intent(model, 0, {routes.without_carrier(), {}}).origins.size(), 1U) << "the VNet's alone";
+  routes.set_model(model);
+  EXPECT_EQ(forwarding.wanted(pfx("10.40.0.0/16")), nullptr) << "a new document does not bring it back";
+  carrier(9, true);
+  EXPECT_EQ(tunnels("10.40.0.0/16"), (Ids{9}));
+  EXPECT_EQ(bgp_intent(model, 0, {routes.without_carrier(), {}}).origins.size(), 2U);
 }
 
 TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
