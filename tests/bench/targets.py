@@ -83,6 +83,7 @@ TARGETS = {
     "failover-return": Target("value", 0, 0, LOWER),
     "failover-planned": Target("value", 0, 0, LOWER),
     "failover-policy": Target("value", 0, 0, LOWER),
+    "ha-dual": Reaction(160, 200),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

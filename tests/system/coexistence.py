@@ -14,7 +14,6 @@ from gateway import METRICS, Gateway, connection_name, require_programs
 from lab import BIN, GW_ASN, LabError, Site, poll
 from probes import Load
 
-BFD = {"interval": f"{BFD_MS}ms", "multiplier": BFD_MULTIPLIER}
 NAMES = {PARIS.name: "paris", LYON.name: "lyon", BRANCH.name: "hub-west"}
 ECHO_PORT_HOSTS = {"host": VNET_HOST, "spoke": SPOKE_HOST}
 
@@ -46,8 +45,8 @@ def document(instances, sites=SITES, **changes) -> dict:
     return doc
 
 
-def session() -> dict:
-    return {"keepalive": "3s", "hold": "9s", "bfd": dict(BFD)}
+def session(bfd_ms: int = BFD_MS) -> dict:
+    return {"keepalive": "3s", "hold": "9s", "bfd": {"interval": f"{bfd_ms}ms", "multiplier": BFD_MULTIPLIER}}
 
 
 def instance_of(instance: Instance) -> dict:
@@ -174,21 +173,24 @@ class Coexistence:
 
     def wait_up(self, timeout: float = 45):
         for gateway in self.gateways.values():
-            if gateway.at.tunnels:
-                for site in self.lab.sites:
+            for site in self.lab.sites:
+                if gateway.at in self.lab.ends_of(site):
                     poll(f"tunnel {site.name} of {gateway.instance} up", lambda g=gateway, s=site: g.tunnel_up(s), timeout)
             poll(f"all sessions of {gateway.instance} Established", lambda g=gateway: self.all_established(g), timeout, 0.2)
         for role in ECHO_PORT_HOSTS:
             for site in self.lab.sites:
                 poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), timeout, 0.2)
 
-    @staticmethod
-    def all_established(gateway: CoexistenceGateway) -> bool:
+    def never_up(self, gateway: CoexistenceGateway) -> set[str]:
+        """Addresses of its peers that are none while all is well: the other ends of tunnels that a site does not have."""
+        return {inner(s, gateway.at)[1] for s in self.lab.sites if gateway.at not in self.lab.ends_of(s)}
+
+    def all_established(self, gateway: CoexistenceGateway) -> bool:
         try:
             sessions = gateway.sessions()
         except LabError:
             return False
-        return bool(sessions) and all(state == "Established" for state in sessions.values())
+        return bool(sessions) and all(state == "Established" for peer, state in sessions.items() if peer not in self.never_up(gateway))
 
     def pings(self, role: str, target: str) -> bool:
         try:
@@ -209,7 +211,7 @@ class Coexistence:
         def quiet(gateway):
             peers = gateway.json("show", "bgp").get("peers", [])
             return all(p["state"] == "Established" and p.get("bfd", "up").startswith(("up", "off"))
-                       for p in peers if p["neighbor"] not in spared)
+                       for p in peers if p["neighbor"] not in spared | self.never_up(gateway))
         for gateway in self.gateways.values():
             poll(f"{gateway.instance}: all sessions and BFD up", lambda g=gateway: quiet(g), timeout, 0.2)
 

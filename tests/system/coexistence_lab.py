@@ -60,6 +60,10 @@ class Instance:
     def vnet4(self):
         return f"10.0.0.{4 + self.index}"
 
+    @property
+    def tells_vnet(self):
+        return self.circuit
+
 
 CONVERGED = (Instance("gw-a", 0), Instance("gw-b", 1))
 TWO_PAIRS = (Instance("gw-a", 0, circuit=False), Instance("gw-b", 1, circuit=False),
@@ -121,6 +125,8 @@ def inner(site: Site, instance: Instance) -> tuple[str, str]:
 
 
 class CoexistenceLab(Lab):
+    circuit_routers: tuple = CIRCUIT_ROUTERS
+
     def __init__(self, name: str, instances=CONVERGED, sites=SITES):
         self.instances = instances
         super().__init__(name, list(sites))
@@ -129,29 +135,44 @@ class CoexistenceLab(Lab):
     def ends_of_tunnels(self):
         return [i for i in self.instances if i.tunnels]
 
+    def ends_of(self, site: Site) -> list[Instance]:
+        """The instances that a site has a tunnel to."""
+        return self.ends_of_tunnels
+
     def _build(self):
-        for role in ("switch", "wan", "rs1", "host", "spoke", *(i.name for i in self.instances), *(r.name for r in CIRCUIT_ROUTERS)):
+        for role in ("switch", "wan", "rs1", "host", "spoke", *(i.name for i in self.instances), *(r.name for r in self.circuit_routers)):
             self.ns[role] = Namespace(self.prefix, role)
-        self.ns["switch"].ip("link add vnet type bridge", "link set vnet up", "link add circuit type bridge", "link set circuit up")
+        self._build_networks()
         for instance in self.instances:
             self._build_instance(instance)
         self._build_vnet()
         for site in self.sites:
             self._build_site(site)
-        for router in CIRCUIT_ROUTERS:
+        for router in self.circuit_routers:
             self._build_circuit_router(router)
-        for role in ("wan", "rs1", *(i.name for i in self.instances), *(r.name for r in CIRCUIT_ROUTERS), *(s.name for s in self.sites)):
-            self.ns[role].forward()
-            # A router on a stick (rs1) would tell hosts to go around it.
-            self.ns[role].sysctl({"net.ipv4.conf.all.send_redirects": 0, "net.ipv4.conf.default.send_redirects": 0,
-                                  "net.ipv4.fib_multipath_hash_policy": 1})
-            for device in self.ns[role].run("ls", "/proc/sys/net/ipv4/conf").split():
-                self.ns[role].sysctl({f"net.ipv4.conf.{device}.send_redirects": 0})
+        for role in ("wan", "rs1", *(i.name for i in self.instances), *(r.name for r in self.circuit_routers), *(s.name for s in self.sites)):
+            self._make_router(role)
+
+    def _build_networks(self):
+        for bridge in ("vnet", "circuit"):
+            self.ns["switch"].ip(f"link add {bridge} type bridge", f"link set {bridge} up")
+
+    def _make_router(self, role: str):
+        self.ns[role].forward()
+        # A router on a stick (rs1) would tell hosts to go around it.
+        self.ns[role].sysctl({"net.ipv4.conf.all.send_redirects": 0, "net.ipv4.conf.default.send_redirects": 0,
+                              "net.ipv4.fib_multipath_hash_policy": 1})
+        for device in self.ns[role].run("ls", "/proc/sys/net/ipv4/conf").split():
+            self.ns[role].sysctl({f"net.ipv4.conf.{device}.send_redirects": 0})
+
+    @staticmethod
+    def port(role: str, bridge: str) -> str:
+        """What the port of a bridge is called that somebody is plugged in."""
+        return role if bridge == "vnet" else f"{role}-{'er' if bridge == 'circuit' else bridge}"
 
     def plug(self, role: str, device: str, bridge: str, address: str):
-        """A port of a bridge, named after who is plugged in."""
-        self.link(role, device, "switch", role if bridge == "vnet" else f"{role}-er")
-        port = role if bridge == "vnet" else f"{role}-er"
+        port = self.port(role, bridge)
+        self.link(role, device, "switch", port)
         self.ns["switch"].ip(f"link set {port} master {bridge}")
         # What receives frames that XDP redirected needs NAPI, which GRO turns on.
         self.ns["switch"].run("ethtool", "-K", port, "gro", "on")
@@ -178,14 +199,14 @@ class CoexistenceLab(Lab):
 
     def _build_site(self, site: Site):
         host = f"host{site.index}"
-        for role in (site.name, host, *(f"{site.name}{i.letter}" for i in self.ends_of_tunnels)):
+        for role in (site.name, host, *(f"{site.name}{i.letter}" for i in self.ends_of(site))):
             self.ns[role] = Namespace(self.prefix, role)
         self.link(host, "eth0", site.name, "eth1")
         self.ns[site.name].ip(f"addr add {site.lan4}.1/24 dev eth1")
         self.ns[host].ip(f"addr add {site.host4}/24 dev eth0", f"route add default via {site.lan4}.1")
         if site.loopback:
             self.ns[site.name].ip(f"addr add {site.loopback}/32 dev lo")
-        for instance in self.ends_of_tunnels:
+        for instance in self.ends_of(site):
             device = f"{site.name}{instance.letter}"
             self.link(device, "eth0", "wan", device)
             self.ns[device].ip(f"addr add {site.wan4}/28 dev eth0", f"route add default via {site.router4}")

@@ -31,11 +31,12 @@ class TunnelEnd(StrongSwanSite):
         def name(self):
             return f"site{self.index}{self.letter}"
 
-    def __init__(self, lab: CoexistenceLab, site: Site, instance: Instance):
+    def __init__(self, lab: CoexistenceLab, site: Site, instance: Instance, **options):
+        """options: of StrongSwanSite."""
         self.owner, self.instance, self.device = site, instance, f"tun-{instance.letter}"
         role = self.Role(site.index)
         role.letter = instance.letter
-        super().__init__(lab, role, gateway=instance.wan4, secret=psk(site))
+        super().__init__(lab, role, gateway=instance.wan4, secret=psk(site), **options)
 
     @property
     def identity(self):
@@ -111,8 +112,8 @@ def frr_routes(frr: Frr) -> dict[str, set[str]]:
 class TunnelRouter:
     """BIRD at a site that has only tunnels."""
 
-    def __init__(self, lab: CoexistenceLab, site: Site):
-        self.lab, self.site = lab, site
+    def __init__(self, lab: CoexistenceLab, site: Site, bfd_ms: int = BFD_MS):
+        self.lab, self.site, self.bfd_ms = lab, site, bfd_ms
         self.dir = lab.private_dir(f"bird-{site.name}")
         self.default = ""  # what it announces beside its network
         (self.dir / "bird.conf").write_text(self.config())
@@ -125,11 +126,11 @@ class TunnelRouter:
 log stderr all;
 router id {self.site.lan4}.1;
 protocol device {{ scan time 1; }}
-protocol bfd {{ interface "tun-*" {{ interval {BFD_MS} ms; multiplier {BFD_MULTIPLIER}; }}; }}
+protocol bfd {{ interface "tun-*" {{ interval {self.bfd_ms} ms; multiplier {BFD_MULTIPLIER}; }}; }}
 protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; {self.default} }}
 protocol kernel k4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
 """
-        for instance in self.lab.ends_of_tunnels:
+        for instance in self.lab.ends_of(self.site):
             local, peer = inner(self.site, instance)
             text += f"""
 protocol bgp {instance.name.replace('-', '_')} {{
@@ -233,16 +234,16 @@ class Circuit:
 class VnetRouter:
     """The VNet's router: learns from the instances that publish, which are those with the circuit, and spreads flows over next hops."""
 
-    def __init__(self, lab: CoexistenceLab):
+    def __init__(self, lab: CoexistenceLab, bfd_ms: int = BFD_MS):
         self.lab = lab
         self.frr = Frr(lab, "rs1")
         self.frr.start("zebra")
         self.frr.start("bfdd")
         lines = [f"router bgp {ROUTER_ASN}", f" bgp router-id {VNET_ROUTER}", COMMON]
-        peers = [i.vnet4 for i in lab.instances if i.circuit]
+        peers = [i.vnet4 for i in lab.instances if i.tells_vnet]
         for peer in peers:
             lines += [f" neighbor {peer} remote-as {GW_ASN}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
-                      f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
+                      f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {bfd_ms} {bfd_ms}"]
         lines += [" address-family ipv4 unicast", "  maximum-paths 8"]
         for peer in peers:
             lines += [f"  neighbor {peer} activate", f"  neighbor {peer} route-map GW in"]

@@ -188,9 +188,13 @@ class Process:
     def wait_restarted(self, old_pid: int, timeout: float = 5):
         poll(f"{self.name} restarted (was pid {old_pid})", lambda: self.pid != old_pid and self.alive, timeout)
 
-    def stop(self, timeout: float = 8):
+    def abandon(self):
+        """Whatever ends it from now on, nobody starts it again."""
         with self.guard:
             self.stopping = True
+
+    def stop(self, timeout: float = 8):
+        self.abandon()
         if self.alive:
             self.signal(signal.SIGTERM)
             try:
@@ -225,6 +229,10 @@ class Namespace:
 
     def sysctl(self, values: dict):
         self.run("sysctl", "-qw", *(f"{k}={v}" for k, v in values.items()))
+
+    def pids(self) -> list[int]:
+        """Of everything that runs in it."""
+        return [int(pid) for pid in command(["ip", "netns", "pids", self.name], check=False).split()]
 
     def forward(self):
         self.sysctl({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
@@ -337,9 +345,9 @@ class Lab:
         return process
 
     def argv(self, role: str, name: str, argv) -> list[str]:
-        """What carries or counts packets runs before everything else: a compiler beside the tests would
-        otherwise stall it for longer than its buffers hold, and that is a loss of the machine's."""
-        packets = name.startswith(("gw-fastpath", "charon-site", "gw-probe", "echo", "uml"))
+        """What carries, counts or waits for packets (BFD) runs before everything else: a compiler beside the tests would
+        otherwise stall it for longer than its buffers or timers hold, and that is a loss of the machine's."""
+        packets = name.startswith(("gw-fastpath", "charon-site", "gw-probe", "echo", "uml", "bfdd", "bird"))
         return (["chrt", "--rr", "1"] if packets else []) + self.ns[role].exec_argv(argv)
 
     def private_dir(self, name: str, owner: str = "root") -> Path:
@@ -361,8 +369,8 @@ class Lab:
         for function in reversed(self.cleanups):
             quietly(function)
         for namespace in self.ns.values():
-            for pid in command(["ip", "netns", "pids", namespace.name], check=False).split():
-                quietly(lambda pid=pid: os.kill(int(pid), signal.SIGKILL))
+            for pid in namespace.pids():
+                quietly(lambda pid=pid: os.kill(pid, signal.SIGKILL))
             command(["ip", "netns", "del", namespace.name], check=False)
         shutil.rmtree(self.run, ignore_errors=True)
         if self in _open_labs:

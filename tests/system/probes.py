@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from lab import BIN, VNET_HOST4, VNET_HOST6, Lab, LabError, Process, Site, command, poll
 
@@ -83,14 +84,31 @@ class Load:
     def __init__(self, lab: Lab, flows: list[tuple[str, str, str]], rate: int, evidence=dict):
         """flows: (the sender's namespace, the address it sends to, a name). rate: of each."""
         self.lab, self.flows, self.rate, self.results, self.evidence = lab, flows, rate, [], evidence
+        self.recording: list[Path] = []
+
+    def record(self) -> Load:
+        """When each datagram was sent and answered: answers()."""
+        self.recording = [self.lab.run / f"probe-times-{n}" for n in range(len(self.flows))]
+        return self
+
+    def answers(self) -> dict[str, list[tuple[float, float]]]:
+        """By flow: seconds of CLOCK_REALTIME when a datagram was sent, and how long its answer took; -1: there was none."""
+        found = {}
+        for (_, _, name), file in zip(self.flows, self.recording):
+            rows = (line.split() for line in file.read_text().splitlines())
+            found[name] = [(int(sent) / 1e9, int(took) / 1e6 if int(took) >= 0 else -1.0) for sent, took in rows]
+        return found
 
     def __enter__(self):
         self.before = self.evidence()
         self.senders = [(name, subprocess.Popen(
-            self.lab.argv(role, "gw-probe", [BIN / "gw-probe", "send", "--to", target, PORT, "--rate", self.rate]),
-            stdout=subprocess.PIPE, text=True)) for role, target, name in self.flows]
+            self.lab.argv(role, "gw-probe", [BIN / "gw-probe", "send", "--to", target, PORT, "--rate", self.rate, *self.times_of(n)]),
+            stdout=subprocess.PIPE, text=True)) for n, (role, target, name) in enumerate(self.flows)]
         self.started = time.monotonic()
         return self
+
+    def times_of(self, flow: int) -> list:
+        return ["--times", self.recording[flow]] if self.recording else []
 
     def __exit__(self, kind, *_):
         for _, sender in self.senders:
@@ -154,6 +172,69 @@ def tcp_copy(lab: Lab, source: tuple[str, str], sink: tuple[str, str], size: int
         server.wait()
     got = json.loads(out)
     return Copy(got["bytes"], got["seconds"], sent["sha256"], got["sha256"])
+
+
+class TcpStream:
+    """A TCP connection with a little data every few milliseconds, as an interactive one: how long it stood still at worst.
+
+    with TcpStream(lab, ("host1", address), ("host", address)) as stream: ...; then stream.longest_stall_ms, stream.broken
+    """
+
+    PORT, EVERY = 5202, 0.005
+
+    def __init__(self, lab: Lab, source: tuple[str, str], sink: tuple[str, str]):
+        self.lab, self.source, self.sink = lab, source, sink
+        self.longest_stall_ms, self.broken = 0.0, ""
+
+    def __enter__(self):
+        here = os.path.abspath(__file__)
+        self.server = subprocess.Popen(self.lab.argv(self.sink[0], "gw-probe-tcp", ["python3", here, "stream-sink", self.sink[1], 0]),
+                                       stdout=subprocess.PIPE, text=True)
+        poll("the TCP sink listens", lambda: f":{self.PORT}" in self.lab.ns[self.sink[0]].run("ss", "-Hltn", f"sport = :{self.PORT}"), 5)
+        self.client = subprocess.Popen(self.lab.argv(self.source[0], "gw-probe-tcp", ["python3", here, "stream-source", self.sink[1], 0]))
+        time.sleep(0.5)
+        return self
+
+    def __exit__(self, kind, *_):
+        self.client.send_signal(signal.SIGTERM)
+        try:
+            out, _ = self.server.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            out, _ = self.server.communicate()
+        self.client.wait(5)
+        result = json.loads(out) if out.strip() else {"stall_ms": float("inf"), "chunks": 0, "broken": "the sink gave no result"}
+        self.longest_stall_ms, self.broken = result["stall_ms"], result["broken"]
+        if kind is None and result["chunks"] < 50:
+            raise LabError(f"the TCP stream carried next to nothing: {result}")
+
+
+def _stream_sink(address: str) -> dict:
+    listener = socket.create_server((address, TcpStream.PORT), family=_family(address))
+    listener.settimeout(20)
+    connection, _ = listener.accept()
+    connection.settimeout(10)
+    longest, chunks, broken, last = 0.0, 0, "", time.monotonic()
+    try:
+        while connection.recv(65536):
+            now = time.monotonic()
+            longest, last, chunks = max(longest, now - last), now, chunks + 1
+    except OSError as fault:
+        broken, longest = str(fault), max(longest, time.monotonic() - last)
+    return {"stall_ms": longest * 1000, "chunks": chunks, "broken": broken}
+
+
+def _stream_source(address: str):
+    connection = socket.create_connection((address, TcpStream.PORT), timeout=20)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
+    due = time.monotonic()
+    while not ended:
+        connection.sendall(b"x" * 512)
+        due += TcpStream.EVERY
+        time.sleep(max(0.0, due - time.monotonic()))
+    connection.close()
 
 
 def _family(address: str):
@@ -232,4 +313,7 @@ if __name__ == "__main__":
     import sys
 
     role, where, amount = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    print(json.dumps(_sink(where, amount) if role == "sink" else _source(where, amount)))
+    if role == "stream-source":
+        _stream_source(where)
+    else:
+        print(json.dumps(_sink(where, amount) if role == "sink" else _source(where, amount) if role == "source" else _stream_sink(where)))

@@ -2,6 +2,7 @@
 
 UpdateWatch    takes every BGP UPDATE that reaches the instance, with the kernel's time of arrival
 ForwardingWatch asks gw-fastpath for its forwarding table about a thousand times a second
+RouteWatch     hears of every change of a router's kernel routes: when a neighbour of ours has reacted
 
 Both run in threads until stop(); times are seconds of CLOCK_REALTIME, the clock of the kernel's timestamps. What they show is
 gw-fastpath's own word, not gwd's: a route counts as changed when packets are forwarded by it.
@@ -10,9 +11,12 @@ gw-fastpath's own word, not gwd's: a route counts as changed when packets are fo
 from __future__ import annotations
 
 import ctypes
+import datetime
 import os
+import re
 import socket
 import struct
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -150,6 +154,36 @@ class ForwardingWatch(Watch):
                 found.append(change.at)
             before = now
         return found
+
+
+class RouteWatch(Watch):
+    LINE = re.compile(r"\[(\S+)\] (Deleted )?(\d+\.\d+\.\d+\.\d+(?:/\d+)?) (.*)")
+
+    def __init__(self, namespace: str):
+        super().__init__(f"routes of {namespace}")
+        self.changes: list[tuple[float, str, str]] = []  # (when, prefix, "" or the ways of its route in ip's words)
+        self.monitor = subprocess.Popen(["ip", "-n", namespace, "-ts", "-4", "monitor", "route"], stdout=subprocess.PIPE, text=True)
+
+    def run(self):
+        for line in self.monitor.stdout:
+            if found := self.LINE.match(line):
+                when, deleted, prefix, ways = found.groups()
+                self.changes.append((datetime.datetime.fromisoformat(when).timestamp(), prefix, "" if deleted else ways))
+            elif self.changes and line.lstrip().startswith("nexthop"):
+                when, prefix, ways = self.changes[-1]
+                self.changes[-1] = (when, prefix, f"{ways} {line.strip()}")
+
+    def stop(self):
+        self.monitor.terminate()
+        self.monitor.wait(5)
+        super().stop()
+
+    def first_without(self, way: str, prefix: str, start: float) -> float | None:
+        """When the route to a prefix no longer led by `way` ("via 10.0.0.4", "dev tun-a"), since `start`."""
+        for when, changed, ways in list(self.changes):
+            if when >= start and changed == prefix and not re.search(rf"\b{re.escape(way)}\b", ways):
+                return when
+        return None
 
 
 def prefix_of(route) -> str:

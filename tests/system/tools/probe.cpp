@@ -1,11 +1,12 @@
 // gw-probe: UDP echo with sequence numbers, to count what a tunnel loses, doubles or delays.
 //
 //   gw-probe echo --at ADDRESS PORT                       answers until SIGTERM
-//   gw-probe send --to ADDRESS PORT --rate N [--seconds S] [--size BYTES]
+//   gw-probe send --to ADDRESS PORT --rate N [--seconds S] [--size BYTES] [--times FILE]
 //
 // `send` sends N datagrams a second on an absolute schedule until S seconds are over or SIGTERM/SIGINT
 // comes, waits for stragglers, and prints one JSON object. The echo side puts its own count of datagrams
-// into each answer, so that a loss can be told to be on the way there or on the way back.
+// into each answer, so that a loss can be told to be on the way there or on the way back. FILE gets a line for each
+// datagram: when it was sent, in ns of CLOCK_REALTIME, and how many us later its answer came (-1: never).
 // One thread, no dependencies.
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,6 +22,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <print>
 #include <string>
@@ -51,6 +53,7 @@ struct Options {
   uint32_t rate = 1000;
   uint32_t seconds = 0;
   std::size_t size = 64;
+  std::string times;  // a file; empty: none
 };
 
 std::atomic<bool> stop_asked = false;
@@ -65,7 +68,7 @@ void ask_stop(int /*signal*/) { stop_asked = true; }
 [[noreturn]] void usage() {
   std::println(stderr,
                "usage: gw-probe echo --at ADDRESS PORT\n"
-               "       gw-probe send --to ADDRESS PORT [--rate N] [--seconds S] [--size BYTES]");
+               "       gw-probe send --to ADDRESS PORT [--rate N] [--seconds S] [--size BYTES] [--times FILE]");
   std::exit(2);
 }
 
@@ -92,6 +95,8 @@ Options parse(int argc, char** argv) {
       options.rate = std::max(1U, number<uint32_t>(next()));
     } else if (word == "--seconds") {
       options.seconds = number<uint32_t>(next());
+    } else if (word == "--times") {
+      options.times = next();
     } else if (word == "--size") {
       options.size = std::clamp(number<std::size_t>(next()), sizeof(Datagram), kMaxDatagram);
     } else {
@@ -168,13 +173,19 @@ class Tally {
  public:
   explicit Tally(Clock::time_point start) : start_(start), last_(start) {}
 
-  void sent() { answers_.push_back(0); }
+  void sent() {
+    answers_.push_back(0);
+    times_.emplace_back(Clock::now() - start_, kNever);
+  }
   void refused() { ++refused_; }
 
   void received(const Datagram& datagram) {
     const auto now = Clock::now();
     if (datagram.sequence >= answers_.size()) return;
-    if (++answers_[datagram.sequence] > 1) ++duplicated_;
+    if (++answers_[datagram.sequence] > 1)
+      ++duplicated_;
+    else
+      times_[datagram.sequence].answered = now - start_;
     if (datagram.sequence < highest_) ++reordered_;
     highest_ = std::max(highest_, datagram.sequence);
     seen_by_echo_ = std::max(seen_by_echo_, datagram.seen_by_echo);
@@ -184,6 +195,17 @@ class Tally {
       gap_at_ = last_;
     }
     last_ = now;
+  }
+
+  void write_times(const std::string& file) const {
+    using std::chrono::duration_cast;
+    std::ofstream out(file);
+    for (const Times& t : times_) {
+      const auto answer =
+          t.answered == kNever ? -1 : duration_cast<std::chrono::microseconds>(t.answered - t.sent).count();
+      out << duration_cast<std::chrono::nanoseconds>(wall_start_.time_since_epoch() + t.sent).count() << ' ' << answer
+          << '\n';
+    }
   }
 
   [[nodiscard]] std::size_t count() const { return answers_.size(); }
@@ -206,11 +228,19 @@ class Tally {
   }
 
  private:
+  static constexpr Clock::duration kNever{-1};
+  struct Times {
+    Clock::duration sent;  // since the start
+    Clock::duration answered;
+  };
+
   Clock::time_point start_;
+  std::chrono::system_clock::time_point wall_start_ = std::chrono::system_clock::now();
   Clock::time_point last_;
   Clock::time_point gap_at_;
   Clock::duration gap_{};
   std::vector<uint8_t> answers_;
+  std::vector<Times> times_;
   uint64_t highest_ = 0;
   uint64_t seen_by_echo_ = 0;
   uint64_t received_ = 0;
@@ -267,6 +297,7 @@ int send(const Options& options) {
   }
   ::close(fd);
   tally.print(options.rate);
+  if (!options.times.empty()) tally.write_times(options.times);
   return 0;
 }
 

@@ -1,0 +1,195 @@
+"""Two instances that are one gateway, whole: the lab, both instances, everybody around them, probes. ha_lab.py has the drawing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+
+from coexistence import (ECHO_PORT_HOSTS, SPOKE_PREFIX, VNET_PREFIX, VNET_ROUTER, Coexistence, CoexistenceGateway, connection_of,
+                         instance_of, session, site_of)
+from coexistence_lab import ROUTER_ASN, Instance, inner
+from coexistence_peers import BFD_MULTIPLIER, COMMON, TunnelEnd, TunnelRouter, VnetRouter, frr_routes
+from gateway import METRICS, require_programs
+from ha_lab import INSTANCES, SITES, HaLab
+from lab import BIN, GW_ASN, Site, poll
+from peers import Frr
+
+BFD_MS = 50
+
+
+def ha_document(sites=SITES, **changes) -> dict:
+    """gateway.yaml of both. changes: keys of `gateway` that are added or replaced."""
+    gateway = {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) | {"sync": i.sync} for i in INSTANCES]}
+    return {
+        "version": 1,
+        "gateway": gateway | changes,
+        "vnet": {"prefixes": [VNET_PREFIX], "next_hop": VNET_ROUTER,
+                 "routers": [{"name": "rs1", "address": VNET_ROUTER, "asn": ROUTER_ASN, "bgp": session(BFD_MS)}],
+                 "peerings": [{"name": "spoke-1", "prefixes": [SPOKE_PREFIX], "use_remote_gateways": True}]},
+        "management": {"metrics": METRICS},
+        "sites": [ha_site_of(s) for s in sites],
+        "connections": [ha_connection_of(s) for s in sites],
+    }
+
+
+def ha_site_of(site: Site) -> dict:
+    out = site_of(site)
+    if not site.bfd_ms:
+        del out["asn"]
+        out["static"] = [site.prefixes[0]]
+    return out
+
+
+def ha_connection_of(site: Site) -> dict:
+    out = connection_of(site, INSTANCES)
+    if site.bfd_ms:
+        out |= {"bgp": out["bgp"] | session(site.bfd_ms)}
+    else:
+        del out["bgp"]
+    if len(site.tunnels_to) == 1:
+        out["initiate"] = "responder-only"  # the other instance is not to try
+    return out
+
+
+class HaGateway(CoexistenceGateway):
+    def __init__(self, lab: HaLab, instance: Instance, doc: dict, ports: str):
+        super().__init__(lab, instance, doc, ports)
+        self.fastpath_options = (*self.fastpath_options, "--instance", instance.index)
+
+    def processes(self):
+        """Those with a supervisor, as far as they were started."""
+        return [self.fastpath, self.charon.process, self.gwd, *self.frr.processes.values()]
+
+    def kill(self):
+        """kill -9 of everything at once; nobody starts it again. The kernel of this instance lives on."""
+        for process in self.processes():
+            process.abandon()
+        self.lab.signal_all(self.at, signal.SIGKILL)
+        self.reap()
+
+    def reap(self):
+        for process in self.processes():
+            process.popen.wait(5)
+
+    def power_off(self):
+        for process in self.processes():
+            process.abandon()
+        self.lab.remove_instance(self.at)
+        self.reap()
+
+    def revive(self):
+        """After kill() or stop(): everything is started again, as by its supervisor."""
+        self.fastpath_socket.unlink(missing_ok=True)
+        self.start()
+
+    def power_on(self):
+        """A machine that boots: what was on its disk is there, what was in memory (/run) is not."""
+        self.lab.rebuild_instance(self.at)
+        shutil.rmtree(self.lab.run / f"fastpath-state{self.suffix}", ignore_errors=True)
+        self.ns = self.lab.ns[self.role]
+        self.revive()
+
+    def stop(self):
+        """As `systemctl stop` of all, in the order of their dependencies: gwd says goodbye first."""
+        for process in (self.gwd, *reversed(self.frr.processes.values()), self.charon.process, self.fastpath):
+            process.stop()
+
+    def pause(self):
+        self.lab.signal_all(self.at, signal.SIGSTOP)
+
+    def resume(self):
+        self.lab.signal_all(self.at, signal.SIGCONT)
+
+
+class FrrSite:
+    """FRR behind the one tunnel of a site."""
+
+    def __init__(self, lab: HaLab, site: Site):
+        self.lab, self.site = lab, site
+        self.frr = Frr(lab, site.name)
+        self.frr.start("zebra")
+        self.frr.start("bfdd")
+        self.peer, self.own = inner(site, site.tunnels_to[0])
+        self.frr.start("bgpd", conf="\n".join([
+            f"router bgp {site.asn}", f" bgp router-id {site.lan4}.1", COMMON.rstrip("\n"),
+            " bgp graceful-restart" if site.graceful_restart else " bgp graceful-restart-disable",
+            f" neighbor {self.peer} remote-as {GW_ASN}", f" neighbor {self.peer} timers 3 9", f" neighbor {self.peer} timers connect 1",
+            f" neighbor {self.peer} advertisement-interval 0", f" neighbor {self.peer} bfd {BFD_MULTIPLIER} {site.bfd_ms} {site.bfd_ms}",
+            " address-family ipv4 unicast", f"  network {site.prefixes[0]}", f"  neighbor {self.peer} activate", " exit-address-family", "exit"]))
+
+    def routes(self) -> dict[str, set[str]]:
+        return frr_routes(self.frr)
+
+    def session(self) -> dict:
+        """bgpd's word on the session; its uptime tells whether it is still the same one."""
+        return json.loads(self.frr.vtysh(f"show bgp neighbors {self.peer} json"))[self.peer]
+
+    def session_age_s(self) -> float:
+        session = self.session()
+        return session.get("bgpTimerUpMsec", 0) / 1000 if session["bgpState"] == "Established" else 0.0
+
+
+class StaticRouter:
+    """A site whose administrator wrote the routes down."""
+
+    def __init__(self, lab: HaLab, site: Site):
+        device = f"tun-{site.tunnels_to[0].letter}"
+        lab.ns[site.name].ip(*(f"route add {prefix} dev {device}" for prefix in (VNET_PREFIX, SPOKE_PREFIX)))
+
+
+def router_of(lab: HaLab, site: Site):
+    if not site.bfd_ms:
+        return StaticRouter(lab, site)
+    if len(site.tunnels_to) == 1:
+        return FrrSite(lab, site)
+    return TunnelRouter(lab, site, site.bfd_ms)
+
+
+class HaWorld(Coexistence):
+    """with HaWorld("name") as world: both instances are up, all sessions Established, packets pass. changes: of gateway.yaml's `gateway`."""
+
+    def __init__(self, name: str, *, ports: str = "xsk", sites=SITES, **changes):  # noqa: super().__init__ has the other world's parts
+        require_programs()
+        self.lab = HaLab(name, sites)
+        self.gateways: dict[str, HaGateway] = {}
+        self.ends: dict[tuple[str, str], TunnelEnd] = {}
+        self.routers: dict = {}
+        try:
+            for instance in INSTANCES:
+                self.gateways[instance.name] = HaGateway(self.lab, instance, ha_document(sites, **changes), ports)
+                self.gateways[instance.name].start()
+            self.vnet = VnetRouter(self.lab, BFD_MS)
+            for site in sites:
+                for instance in site.tunnels_to:
+                    # Where both may start a tunnel, they do when it has died, and end one of the two: the gateway's test of that is elsewhere.
+                    single = len(site.tunnels_to) == 1
+                    self.ends[site.name, instance.name] = TunnelEnd(self.lab, site, instance, initiate=single, persistent=single)
+                self.routers[site.name] = router_of(self.lab, site)
+            for role, address in (*ECHO_PORT_HOSTS.items(), *((f"host{s.index}", s.host4) for s in sites)):
+                self.lab.spawn(role, f"echo-{role}", [BIN / "gw-probe", "echo", "--at", address, 4242])
+        except BaseException:
+            self.close()
+            raise
+
+    def of(self, instance: Instance) -> HaGateway:
+        return self.gateways[instance.name]
+
+    def bring_back(self, instance: Instance, how: str = "revive"):
+        """Until everything is as before."""
+        getattr(self.of(instance), how)()
+        self.settle_all()
+
+    def settle_all(self):
+        self.wait_up()
+        self.settle()
+        for site in self.lab.sites:
+            wanted = {i.vnet4 for i in site.tunnels_to}
+            poll(f"rs1 sends {site.name}'s packets to {wanted}", lambda s=site, w=wanted: self.vnet.next_hops(s.prefixes[0]) == w, 20, 0.2)
+            for role in ECHO_PORT_HOSTS:
+                poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), 20, 0.2)
+
+    def restore_all(self):
+        for instance in INSTANCES:
+            self.lab.plug_in(instance)
+        self.lab.heal()

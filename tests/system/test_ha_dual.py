@@ -1,0 +1,113 @@
+"""Two instances, and a site with a tunnel to each: BGP and BFD (50 ms x 3) take its traffic to the one that lives. Sites with one
+tunnel are there, too, and lose what they have to until an endpoint moves. ha_lab.py has the drawing."""
+
+import time
+
+import pytest
+
+from coexistence import eventually
+from gateway import PORT_KINDS
+from ha import HaWorld
+from ha_lab import DUAL, GW_A, GW_B
+from lab import poll
+
+D = DUAL.prefixes[0]
+# s. BFD needs 150 ms to notice, bgpd, zebra and BIRD some more; the machine of a test run is busy.
+MOST = 1.0
+RATE = 250
+
+
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with HaWorld(f"test_ha_dual-{request.param}", ports=request.param) as ready:
+        ready.settle_all()
+        yield ready
+
+
+@pytest.fixture(autouse=True)
+def healthy(world):
+    yield
+    world.restore_all()
+    world.settle_all()
+
+
+def outage(load) -> float:
+    """Seconds, of the flow that was hit worst. Also of one whose packets never came through again, which has no gap."""
+    return max(r.lost for r in load.results) / load.rate
+
+
+def survives(world, lose, bring_back, after: float = 2.0):
+    """Traffic of the dual site goes on, and nothing is lost when the instance is back."""
+    with world.load(DUAL, rate=RATE) as load:
+        time.sleep(0.5)
+        lose()
+        time.sleep(after)
+    assert outage(load) < MOST, "\n".join(map(str, load.results))
+    assert world.vnet.next_hops(D) == {GW_B.vnet4}
+    eventually("gw-b has its own way to the site", lambda: world.of(GW_B).best(D) == {"site1-ce1/gw-b"})
+    with world.load(DUAL, rate=RATE) as load:
+        bring_back()
+    load.assert_no_loss()
+
+
+@pytest.mark.timeout(180)
+def test_kill_of_everything(world):
+    survives(world, world.of(GW_A).kill, lambda: world.bring_back(GW_A))
+
+
+@pytest.mark.timeout(180)
+def test_power_off(world):
+    survives(world, world.of(GW_A).power_off, lambda: world.bring_back(GW_A, "power_on"))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("networks", [(), ("wan",)], ids=["all", "wan"])
+def test_links_go_silent(world, networks):
+    def back():
+        world.lab.plug_in(GW_A, *networks)
+        world.settle_all()
+    with world.load(DUAL, rate=RATE) as load:
+        time.sleep(0.5)
+        world.lab.unplug(GW_A, *networks)
+        time.sleep(2)
+    assert outage(load) < MOST, "\n".join(map(str, load.results))
+    with world.load(DUAL, rate=RATE) as load:
+        back()
+    load.assert_no_loss()
+
+
+@pytest.mark.timeout(180)
+def test_pause_and_resume(world):
+    """Everything on an instance stands still for a second, as a machine that is moved to another host."""
+    with world.load(DUAL, rate=RATE) as load:
+        time.sleep(0.5)
+        world.of(GW_A).pause()
+        time.sleep(1)
+        world.of(GW_A).resume()
+        time.sleep(1)
+    assert outage(load) < MOST, "\n".join(map(str, load.results))
+    world.settle_all()
+
+
+@pytest.mark.timeout(180)
+def test_planned_stop(world):
+    def stop():
+        world.of(GW_A).stop()
+    with world.load(DUAL, rate=RATE) as load:
+        time.sleep(0.5)
+        stop()
+        time.sleep(1)
+    assert outage(load) < MOST, "\n".join(map(str, load.results))
+    eventually("rs1 sends all to gw-b", lambda: world.vnet.next_hops(D) == {GW_B.vnet4})
+    with world.load(DUAL, rate=RATE) as load:
+        world.bring_back(GW_A)
+    load.assert_no_loss()
+
+
+def test_the_sync_networks_carry_no_traffic_of_sites(world):
+    with world.load(DUAL, rate=RATE) as load:
+        world.lab.unplug(GW_A, "s0", "s1")
+        time.sleep(1)
+        world.lab.plug_in(GW_A, "s0", "s1")
+        poll("still there", lambda: world.pings("host", DUAL.host4), 5)
+    load.assert_no_loss()
