@@ -1,24 +1,18 @@
 #include "bgp/loopback_server.hpp"
 
-#include <pwd.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <charconv>
 #include <format>
-#include <fstream>
 #include <optional>
-#include <sstream>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/log.hpp"
+#include "base/loopback_peer.hpp"
 #include "base/spawn.hpp"
 
 namespace gw::bgp {
@@ -30,41 +24,7 @@ namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
-std::string proc_net_tcp() {
-  std::ifstream file("/proc/self/net/tcp");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
-
-bool may_speak(std::uint32_t user) {
-  if (user == 0 || user == geteuid()) return true;
-  const passwd* frr = getpwnam("frr");
-  return frr != nullptr && user == frr->pw_uid;
-}
-
 }  // namespace
-
-// "  1: 0100007F:A1B2 0100007F:2B0B 01 00000000:00000000 00:00000000 00000000   101        0 12345 ..." (proc(5))
-std::optional<std::uint32_t> owner_of_connection(std::string_view proc_net_tcp, std::uint16_t local_port,
-                                                 std::uint16_t remote_port) {
-  const std::string wanted = std::format("0100007F:{:04X} 0100007F:{:04X} ", local_port, remote_port);
-  const std::size_t at = proc_net_tcp.find(wanted);
-  if (at == std::string_view::npos) return std::nullopt;
-  std::string_view rest = proc_net_tcp.substr(at + wanted.size());
-  rest = rest.substr(0, rest.find('\n'));
-  for (int field = 0; field < 4; ++field) {  // state, queues, timer, retransmissions
-    const std::size_t word = rest.find_first_not_of(' ');
-    const std::size_t end = word == std::string_view::npos ? word : rest.find(' ', word);
-    if (end == std::string_view::npos) return std::nullopt;
-    rest.remove_prefix(end);
-  }
-  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of(' ')));
-  std::uint32_t user = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), user);
-  if (error != std::errc{} || end == rest.data()) return std::nullopt;
-  return user;
-}
 
 class LoopbackServer::Impl : public std::enable_shared_from_this<Impl> {
  public:
@@ -127,8 +87,8 @@ bool LoopbackServer::Impl::is_allowed(const tcp::socket& socket) {
   boost::system::error_code error;
   const auto from = socket.remote_endpoint(error);
   if (error) return false;  // already gone
-  const auto user = owner_of_connection(proc_net_tcp(), from.port(), port_);
-  if (user && may_speak(*user)) return true;
+  const auto user = owner_of_connection(from.port(), port_);
+  if (user && std::ranges::contains(frr_users(), *user)) return true;
   // Said once for each user: who tries again and again must not fill the log.
   if (user && std::exchange(refused_user_, user) != user)
     log::warning("bgp", "{}: a connection from a process of user {} was refused: only FRR speaks here", what_, *user);

@@ -8,10 +8,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "base/result.hpp"
 
@@ -41,10 +39,5 @@ class LoopbackServer {
   class Impl;
   std::shared_ptr<Impl> impl_;
 };
-
-/// The user whose socket is at `local` of a TCP connection on 127.0.0.1 to `remote`, from the text of /proc/net/tcp;
-/// nothing if there is none. Both in host byte order.
-std::optional<std::uint32_t> owner_of_connection(std::string_view proc_net_tcp, std::uint16_t local_port,
-                                                 std::uint16_t remote_port);
 
 }  // namespace gw::bgp

@@ -27,11 +27,13 @@
 #include "ebpf/control/adjacencies.hpp"
 #include "ebpf/control/events.hpp"
 #include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/liveness.hpp"
 #include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/paths.hpp"
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
+#include "ebpf/liveness/thread.hpp"
 #include "ebpf/relay/ike_relay.hpp"
 #include "ebpf/relay/sockets.hpp"
 #include "ebpf/rpc/server.hpp"
@@ -178,6 +180,7 @@ class Fastpath {
     std::vector<xdp::DecryptedTcProgram> decrypted_tc;
     std::optional<xdp::DevmapDrops> devmap_drops;
     std::unique_ptr<worker::Workers> workers;
+    std::unique_ptr<liveness::Thread> liveness;
     net::Netlink netlink;
     net::Netlink adjacency_netlink;
     net::NetlinkMonitor monitor;
@@ -200,6 +203,7 @@ class Fastpath {
   asio::io_context io_;
   Base base_;
   relay::IkeRelay ike_;
+  control::Liveness liveness_;
   control::Tunnels tunnels_;
   control::Forwarding forwarding_;
   control::Adjacencies adjacencies_;
@@ -214,6 +218,7 @@ class Fastpath {
   asio::steady_timer timer_{io_};
   asio::steady_timer route_timer_{io_};
   asio::posix::stream_descriptor notices_{io_};
+  asio::posix::stream_descriptor liveness_events_{io_};
   asio::posix::stream_descriptor xdp_events_{io_};
   asio::posix::stream_descriptor netlink_{io_};
   asio::posix::stream_descriptor icmp_v4_{io_};
@@ -251,6 +256,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
   GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, circuit ? &*circuit : nullptr, maps}));
   GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock, maps.gates()}));
+  GW_TRY_ASSIGN(auto liveness, liveness::Thread::start({clock, o.bfd_port}));
   std::vector<rpc::PortFacts> facts = {ports.wan.facts, ports.vnet.facts};
   if (ports.circuit) facts.push_back(ports.circuit->facts);
   return Base{std::move(fds),
@@ -272,6 +278,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(ports.decrypted_tc),
               std::move(ports.devmap_drops),
               std::move(workers),
+              std::move(liveness),
               std::move(netlink),
               std::move(adjacency_netlink),
               std::move(monitor),
@@ -302,6 +309,7 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
       ike_(io_, ike_parts(base_, clock_)),
+      liveness_(std::move(base_.liveness)),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       adjacencies_(base_.maps, std::move(base_.adjacency_netlink)),
@@ -424,6 +432,8 @@ Status Fastpath::serve(const FastpathOptions& options) {
   xdp_events_.assign(base_.maps.events_fd());
   netlink_.assign(paths_.monitor_fd());
   watch(notices_, [this] { events_.forward_notices(*base_.workers); });
+  liveness_events_.assign(liveness_.event_fd());
+  watch(liveness_events_, [this] { liveness_.forward_events(); });
   watch(xdp_events_, [this] { events_.forward_unknown_spis(base_.maps); });
   icmp_v4_.assign(path_mtus_.icmp_fds()[0]);
   icmp_v6_.assign(path_mtus_.icmp_fds()[1]);
@@ -448,7 +458,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
   log::info("main", "ready at {}", options.socket);
   io_.run();
   // Not ours to close: their owners do.
-  for (auto* fd : {&notices_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
+  for (auto* fd : {&notices_, &liveness_events_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
   server_.stop();
   ike_.stop();
   if (failure_) return std::unexpected(*failure_);

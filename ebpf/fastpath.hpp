@@ -27,7 +27,8 @@ struct FastpathOptions {
   std::optional<PortKind> vnet_port;
   std::optional<PortKind> circuit_port;
   std::string socket = "/run/gw/fastpath.sock";
-  std::string ike_socket;  // for charon's socket plugin; empty: ike.sock beside `socket`
+  std::string ike_socket;      // for charon's socket plugin; empty: ike.sock beside `socket`
+  std::uint16_t bfd_port = 0;  // for bfdd, which connects to it; 0: none
   std::string state_dir = "/run/gw/fastpath";
   StatePlace state_place = StatePlace::kVolatile;
   std::uint32_t instance = 0;

@@ -35,6 +35,11 @@ int main(int argc, char** argv) {
   add_kind("--circuit-port", options.circuit_port, "xsk (XDP) or gso (tcx, with offload)");
   app.add_option("--socket", options.socket, "RPC socket")->capture_default_str();
   app.add_option("--ike-socket", options.ike_socket, "socket for charon's IKE datagrams (ike.sock beside --socket)");
+  app.add_option(
+         "--bfd-port", options.bfd_port,
+         "TCP port on 127.0.0.1 for bfdd, started with --dplaneaddr ipv4c:127.0.0.1:PORT; 0: bfdd runs BFD itself")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
   app.add_option("--state-dir", options.state_dir, "sequence numbers and nonces; must be on tmpfs")
       ->capture_default_str();
   app.add_flag_callback(

@@ -35,6 +35,7 @@ CHARON_SETTINGS = """retransmit_timeout = 2.0
   half_open_timeout = 30"""
 RETRANSMISSIONS = 26.4
 METRICS = "127.0.0.1:9620"
+BFD_PORT = 50700  # gw-fastpath's, for bfdd
 
 
 def connection_name(site: Site) -> str:
@@ -129,7 +130,7 @@ class Gateway:
         self.fastpath = self.lab.spawn(self.role, f"gw-fastpath{self.suffix}", [
             "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
             "--wan-port", self.ports, "--vnet-port", self.ports,
-            "--socket", self.fastpath_socket, "--state-dir", state, *self.fastpath_options])
+            "--socket", self.fastpath_socket, "--bfd-port", BFD_PORT, "--state-dir", state, *self.fastpath_options])
         poll(f"gw-fastpath answers on {self.fastpath_socket} (log: {self.fastpath.log})",
              lambda: self.fastpath_socket.exists() or not self.fastpath.alive, 15)
         if not self.fastpath.alive:
@@ -148,7 +149,8 @@ class Gateway:
         """After gwd, which writes the complete bgpd.conf that bgpd needs at every start."""
         self.frr.start("zebra", "-M", "dplane_fpm_nl")  # its routes are compared with gwd's
         poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
-        self.frr.start("bfdd")
+        # It configures the sessions and tells bgpd of them; gw-fastpath runs them.
+        self.frr.start("bfdd", "--dplaneaddr", f"ipv4c:127.0.0.1:{BFD_PORT}")
         self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
 
     def start_gwd(self):

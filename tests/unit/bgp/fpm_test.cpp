@@ -8,6 +8,7 @@
 
 #include <cstring>
 
+#include "base/loopback_peer.hpp"
 #include "base/wire.hpp"
 #include "bgp/loopback_server.hpp"
 #include "tests/unit/bgp/intent.hpp"

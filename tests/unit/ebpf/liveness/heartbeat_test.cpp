@@ -19,6 +19,7 @@ Heartbeat sample() {
   return {
       .instance = 1,
       .forwarding = true,
+      .asking = true,
       .nonce = nonce(1),
       .sequence = 77,
       .peer_nonce = nonce(2),

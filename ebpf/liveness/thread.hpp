@@ -1,0 +1,116 @@
+// The thread that keeps gw-fastpath's promises in time, whatever the control thread and other processes do: BFD
+// sessions and the heartbeat with the other instance. It sleeps in epoll until a packet comes or something is due, and
+// never waits for anything else; it does not log. SCHED_FIFO, if the system permits.
+// docs/adr/0015-liveness-in-the-fast-path.md
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <semaphore>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "base/spsc_queue.hpp"
+#include "ebpf/bfd/dplane_server.hpp"
+#include "ebpf/bfd/engine.hpp"
+#include "ebpf/bfd/sockets.hpp"
+
+namespace gw::liveness {
+
+// --- what the control thread is told ------------------------------------------------------------------
+
+struct BfdChanged {
+  bfd::SharedSession session;
+  bool known_to_bfdd = false;
+};
+struct BfdEnded {
+  bfd::SessionKey key;
+};
+struct BfddConnection {
+  bool connected = false;
+  std::string why;  // it ended
+};
+/// For the log.
+struct Remark {
+  std::string text;
+};
+using Event = std::variant<BfdChanged, BfdEnded, BfddConnection, Remark>;
+
+class Thread {
+ public:
+  struct Parts {
+    const Clock& clock;
+    /// For bfdd; 0: no BFD.
+    std::uint16_t bfd_port = 0;
+  };
+  /// What runs on the thread and may be looked at by call().
+  struct Core {
+    explicit Core(bfd::LinkFactory links) : bfd(std::move(links)) {}
+    bfd::Engine bfd;
+    bool bfdd_connected = false;
+  };
+
+  static Result<std::unique_ptr<Thread>> start(const Parts& parts);
+  ~Thread();
+  Thread(const Thread&) = delete;
+  Thread& operator=(const Thread&) = delete;
+  void stop();
+
+  /// Runs `change` on the thread between two turns and waits for it. Small work only. Control thread.
+  using Change = std::function<void(Core&, MonoTime now)>;
+  void call(const Change& change);
+
+  /// Readable when events wait. Control thread.
+  int event_fd() const { return event_fd_.get(); }
+  void clear_event();
+  std::optional<Event> next_event() { return events_.pop(); }
+  /// The system permits no real-time scheduling: why. Set before start() returns.
+  const std::string& scheduling_error() const { return scheduling_error_; }
+
+ private:
+  Thread(const Parts& parts, Fd epoll, Fd bell, Fd event_fd);
+  Status listen_for_bfdd(std::uint16_t port);
+  void be_urgent();
+  void run();
+  void wait();
+  void turn(int fd, std::uint32_t events);
+  void run_changes();
+  void on(const bfd::DplaneMessage& message);
+  void report(const bfd::Engine::Entry& entry);
+  void refresh_bfdd(MonoTime now);
+  void open_receivers();
+  MonoTime due() const;
+  void tell(Event event);
+
+  struct Pending {
+    const Change* change;
+    std::counting_semaphore<>* done;
+  };
+  const Clock& clock_;
+  Fd epoll_;
+  Fd bell_;
+  Fd event_fd_;
+  SpscQueue<Pending> changes_;
+  SpscQueue<Event> events_;
+  Core core_;
+  std::optional<bfd::DplaneServer> dplane_;
+  std::optional<bfd::Receivers> receivers_;
+  MonoTime now_{};
+  MonoTime next_receivers_ = MonoTime::min();
+  MonoTime next_refresh_ = MonoTime::max();
+  bool told_ = false;
+  std::uint64_t events_lost_ = 0;
+  std::string scheduling_error_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace gw::liveness
