@@ -80,6 +80,7 @@ struct AskLease {
   std::optional<Epoch> succeeds;  // also if this claim still holds it: its holder handed over (or was ourselves)
   friend bool operator==(const AskLease&, const AskLease&) = default;
 };
+/// For good: it is not renewed any more, and deleted when the service can be reached. Of no other epoch than this one.
 struct DropLease {
   IpAddress address;
   Epoch epoch = 0;

@@ -33,7 +33,8 @@ std::optional<Instance> EndpointFsm::owner() const {
 }
 
 std::optional<Instance> EndpointFsm::rival() const {
-  if (!owns(state_)) return std::nullopt;
+  // Right after a move the other's last heartbeat still says that it was its own.
+  if (!owns(state_) || !view_.due(since_ + view_.timing().silent)) return std::nullopt;
   for (const PeerView& p : view_.peers())
     if ((view_.sync_alive(p) || view_.data_alive(p)) && view_.owned_claim(p, address())) return p.id;
   return std::nullopt;
@@ -52,6 +53,8 @@ void EndpointFsm::go(State to, std::string cause) {
   since_ = view_.now();
   cause_ = cause;
   if (to == State::kStandby) {
+    // Whatever became of it: the fast path has stopped, or the lease is another's already (then this changes nothing).
+    if (etcd() && epoch_ != 0 && from != State::kStandby) out_.push_back(DropLease{address(), epoch_});
     partner_.reset();
     until_.reset();
     stay_ = Stay::kUntilPreferred;
@@ -79,24 +82,37 @@ void EndpointFsm::take(Handover how, std::optional<Instance> from, std::string c
 }
 
 void EndpointFsm::ask(std::optional<Epoch> succeeds, std::string cause) {
-  asked_back_ = false;
+  asked_back_ = adopting_ = false;
   out_.push_back(AskLease{address(), seen_, succeeds});
   go(State::kWaiting, std::move(cause));
 }
 
 void EndpointFsm::adopt(Epoch epoch) {
   if (state_ != State::kStandby || epoch < seen_) return;
-  epoch_ = seen_ = epoch;
+  seen_ = epoch;
   const std::string cause = "gw-fastpath had it when gwd came";
-  if (etcd()) return ask(epoch, cause);
+  if (etcd()) {
+    // It sends until its deadline whatever becomes of this: the old lease is not ours to drop before that.
+    ask(epoch, cause);
+    adopting_ = true;
+    return;
+  }
+  epoch_ = epoch;
   own(Handover::kTakeover, std::nullopt);
   go(State::kTaking, cause);
 }
 
 void EndpointFsm::reinstate() {
   if (owns(state_)) return own(Handover::kTakeover, std::nullopt);
+  // The answer to the first one may have died with the process that was asked.
+  if (state_ == State::kReleasing) return out_.push_back(Release{address(), epoch_, ReleaseCause::kHandOver});
   // Nothing that an earlier process left behind stays active, and a new fast path knows whose it is.
-  if (state_ != State::kReleasing) out_.push_back(Release{address(), seen_, ReleaseCause::kNotOurs});
+  out_.push_back(Release{address(), seen_, ReleaseCause::kNotOurs});
+}
+
+void EndpointFsm::move_failed(std::string words) {
+  move_failure_ = std::move(words);
+  move_failed_at_ = view_.now();
 }
 
 // --- giving ------------------------------------------------------------------------------------------
@@ -112,7 +128,7 @@ void EndpointFsm::plan(Instance target, Why why) {
 }
 
 void EndpointFsm::give_up_plan(const std::string& cause) {
-  move_failure_ = std::format("not moved to {}: {}", name(*partner_), cause);
+  move_failed(std::format("not moved to {}: {}", name(*partner_), cause));
   not_before_ = view_.now() + view_.timing().prepare_wait;
   tell(*partner_, Cancel{address(), epoch_});
   out_.push_back(GracefulShutdown{address(), Switch::kOff});
@@ -128,10 +144,7 @@ void EndpointFsm::begin_release(std::optional<Instance> target, std::string caus
 
 /// The fast path does not send any more.
 void EndpointFsm::released(Handover how) {
-  if (removed_ || !partner_) {
-    if (etcd()) out_.push_back(DropLease{address(), epoch_});
-    return go(State::kStandby, removed_ ? "not in the document any more" : "released");
-  }
+  if (removed_ || !partner_) return go(State::kStandby, removed_ ? "not in the document any more" : "released");
   const PeerView* target = view_.peer(*partner_);
   if (target == nullptr || !view_.sync_alive(*target)) {
     had_it_ = true;
@@ -146,7 +159,7 @@ void EndpointFsm::released(Handover how) {
 /// The partner does not have it, and will not. Its own claim, should it have made one, is lower than ours.
 void EndpointFsm::take_back(const std::string& cause) {
   const Instance target = *std::exchange(partner_, std::nullopt);
-  move_failure_ = std::format("not moved to {}: {}", name(target), cause);
+  move_failed(std::format("not moved to {}: {}", name(target), cause));
   not_before_ = view_.now() + view_.timing().prepare_wait;
   if (!had_it_ || view_.fault_now() != Reason::kNone) return go(State::kStandby, cause);
   if (etcd()) {
@@ -204,7 +217,8 @@ void EndpointFsm::granted(const LeaseGranted& event) {
   lease_ = LeaseHolder{address(), self(), event.epoch};
   lease_seen_ = std::max(lease_seen_, event.epoch);
   const std::optional<Instance> from = std::exchange(partner_, std::nullopt);
-  const bool able = view_.fault_now() == Reason::kNone && (asked_back_ || from || view_.fit_to_take());
+  // What the fast path has is given away in order, also when it turned out to be faulty meanwhile.
+  const bool able = adopting_ || (view_.fault_now() == Reason::kNone && (asked_back_ || from || view_.fit_to_take()));
   if (state_ != State::kWaiting || removed_ || !able) {
     out_.push_back(DropLease{address(), event.epoch});
     if (from) refuse(*from, event.epoch, view_.fault_now());
@@ -223,14 +237,16 @@ void EndpointFsm::denied(const LeaseDenied& event) {
   if (state_ != State::kWaiting) return;
   const Reason reason = event.holder ? Reason::kLeaseHeld : Reason::kLeaseService;
   if (partner_) refuse(*std::exchange(partner_, std::nullopt), seen_, reason);
+  if (adopting_) out_.push_back(Release{address(), seen_, ReleaseCause::kNotOurs});
   not_before_ = view_.now() + view_.timing().lease_retry;
   go(State::kStandby, std::string(to_string(reason)));
 }
 
-void EndpointFsm::renewed(MonoTime until) {
-  if (!until_ || until <= *until_) return;
-  until_ = until;
-  if (owns(state_)) out_.push_back(Extend{address(), epoch_, until});
+void EndpointFsm::renewed(const LeaseRenewed& event) {
+  // What is being released is not prolonged: if the fast path does not answer, its deadline is what is left.
+  if (!owns(state_) || !until_ || event.epoch != epoch_ || event.until <= *until_) return;
+  until_ = event.until;
+  out_.push_back(Extend{address(), epoch_, event.until});
 }
 
 void EndpointFsm::lease_lost(const LeaseLost& event) {
@@ -277,6 +293,11 @@ Status EndpointFsm::move(Instance to) {
   const Stay stay = to == preferred() ? Stay::kUntilPreferred : Stay::kUntilMoved;
   const std::optional<Instance> who = owner();
   if (who == to && to == self()) stay_ = stay;
+  if (to == self() && state_ == State::kPreparing) {
+    give_up_plan("the operator keeps it here");
+    move_failure_.clear();
+    return {};
+  }
   if (who == to) return fail(Errc::kRefused, std::format("{} is on {} already", address(), name(to)));
   if (to == self()) {
     if (view_.drained == Switch::kOn) return fail(Errc::kRefused, "this instance is drained: gwctl ha undrain");
@@ -330,8 +351,28 @@ Status EndpointFsm::takeover() {
   return {};
 }
 
+void EndpointFsm::other_lease() {
+  constexpr const char* kCause = "another kind of lease";
+  lease_.reset();
+  lease_seen_ = 0;
+  if (state_ == State::kReleasing || state_ == State::kStandby) return;
+  if (!owns(state_)) return go(State::kStandby, kCause);
+  if (state_ == State::kPreparing) give_up_plan(kCause);
+  if (etcd()) {
+    ask(std::nullopt, kCause);
+    adopting_ = true;  // the fast path goes on meanwhile
+    return;
+  }
+  until_.reset();
+  own(Handover::kPlanned, self());
+  go(State::kTaking, kCause);
+}
+
 void EndpointFsm::undrained() {
-  if (state_ == State::kPreparing && why_ == Why::kDrain) return give_up_plan("undrained");
+  if (state_ == State::kPreparing && why_ == Why::kDrain) {
+    give_up_plan("undrained");
+    return move_failure_.clear();  // it is what was wanted
+  }
   if (preferred() != self() || owns(state_)) return;
   wish_ = Stay::kUntilPreferred;
   wish_until_.reset();

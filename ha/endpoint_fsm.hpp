@@ -50,7 +50,7 @@ class EndpointFsm {
   void action_failed(const std::string& what) { action_failure_ = what; }
   void granted(const LeaseGranted& event);
   void denied(const LeaseDenied& event);
-  void renewed(MonoTime until);
+  void renewed(const LeaseRenewed& event);
   void lease_lost(const LeaseLost& event);
   void lease_holder(const LeaseHolder& event);
   /// It tells everything anew, and what it told before may have been lost (a restored backup).
@@ -62,6 +62,8 @@ class EndpointFsm {
   Status move(Instance to);
   Status takeover();
   void undrained();
+  /// Embedded instead of etcd, or the reverse.
+  void other_lease();
   /// Mode or preferred instance changed: it moves without waiting for its failback time.
   void rebalance() { rebalance_ = true; }
   /// Not in the document any more; gone() when nothing is left to do.
@@ -111,6 +113,7 @@ class EndpointFsm {
   void begin_release(std::optional<Instance> target, std::string cause);
   void give_up_plan(const std::string& cause);
   void take_back(const std::string& cause);
+  void move_failed(std::string words);
   void stand_by(ReleaseCause cause, std::string why);
   void released(Handover how);
 
@@ -156,8 +159,10 @@ class EndpointFsm {
   std::optional<LeaseHolder> lease_;
   Epoch lease_seen_ = 0;     // of news from the lease service
   bool asked_back_ = false;  // kWaiting: for what nobody took from us
+  bool adopting_ = false;    // kWaiting: for what our fast path has already
 
-  std::string move_failure_;
+  std::string move_failure_;  // for an alarm that ends after a while: the operator has seen it, or it is tried again
+  MonoTime move_failed_at_{};
   std::string action_failure_;
 };
 

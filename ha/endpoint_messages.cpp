@@ -95,7 +95,7 @@ void EndpointFsm::on(Instance from, const Refuse& m) {
   if (!wish_ || state_ != State::kStandby) return;
   if (m.reason == Reason::kBusy || m.reason == Reason::kNotInSync) return;
   wish_.reset();
-  move_failure_ = std::format("not moved here: {} says: {}", name(from), words);
+  move_failed(std::format("not moved here: {} says: {}", name(from), words));
 }
 
 /// The owner is asked to hand over; anybody else, to consent.

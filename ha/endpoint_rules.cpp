@@ -8,6 +8,7 @@ namespace gw::ha {
 
 bool EndpointFsm::step() {
   const auto before = out_.size();
+  if (!move_failure_.empty() && view_.due(move_failed_at_ + view_.timing().failback_delay)) move_failure_.clear();
   switch (state_) {
     case State::kStandby: step_standby(); break;
     case State::kWaiting: step_waiting(); break;
@@ -100,7 +101,7 @@ void EndpointFsm::follow_wish() {
   const std::optional<Instance> who = owner();
   if (wish_ && wish_until_ && view_.due(*wish_until_)) {
     wish_.reset();
-    move_failure_ = std::format("not moved here: {}", to_string(Reason::kNoAnswer));
+    move_failed(std::format("not moved here: {}", to_string(Reason::kNoAnswer)));
   }
   if (!wish_ || !who || *who == self() || !view_.due(not_before_)) return;
   const PeerView* peer = view_.peer(*who);
@@ -161,7 +162,6 @@ bool EndpointFsm::yields() {
 /// With a lease service: the fast path has stopped already.
 bool EndpointFsm::lease_ended() {
   if (!until_ || !view_.due(*until_)) return false;
-  out_.push_back(DropLease{address(), epoch_});
   lease_.reset();
   lease_seen_ = 0;
   stand_by(ReleaseCause::kLeaseLost, "the lease ended: it was not renewed in time");
@@ -254,7 +254,9 @@ void EndpointFsm::step_handed_over() {
   }
   if (view_.sync_alive(*target)) {
     // A new connection: what we said in the old one may be lost, and its word now is newer than that.
-    if (target->channel_since > since_) take_back("it does not have it");
+    if (target->channel_since > since_) return take_back("it does not have it");
+    // Should it still come to it, it finds a higher claim.
+    if (view_.due(since_ + 2 * t.prepare_wait)) take_back(std::string(to_string(Reason::kNoAnswer)));
     return;
   }
   const MonoTime silent = std::max(view_.sync_silent_since(*target), since_);

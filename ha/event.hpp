@@ -109,16 +109,18 @@ struct LeaseDenied {
   std::optional<Instance> holder;  // none: the service said no, or nothing
   Epoch epoch = 0;
 };
-/// All leases of this instance are good until then.
 struct LeaseRenewed {
-  MonoTime until;
+  IpAddress address;
+  Epoch epoch = 0;
+  MonoTime until;  // as above
 };
 /// Ours no longer, whatever the reason.
 struct LeaseLost {
   IpAddress address;
   Epoch epoch = 0;
 };
-/// Who has it now, ourselves included, as the service tells when it changes; nobody: it is free.
+/// Who has it now, ourselves included, when it changes and for all endpoints after LeaseService came up; nobody: it is
+/// free. `epoch` is of the last holder.
 struct LeaseHolder {
   IpAddress address;
   std::optional<Instance> holder;

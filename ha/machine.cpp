@@ -55,9 +55,6 @@ class Machine::Impl {
   void on(const Adopted& e);
   void on(const SyncProgress& e);
   void on(const LeaseService& e);
-  void on(const LeaseRenewed& e) {
-    for (auto& [address, fsm] : endpoints_) fsm.renewed(e.until);
-  }
   void on(const SitesMoved& e) {
     with(e.address, [](EndpointFsm& f) { f.sites_moved(); });
   }
@@ -75,13 +72,16 @@ class Machine::Impl {
   }
   void on(const LeaseGranted& e);
   void on(const LeaseDenied& e) {
-    with(e.address, [&](EndpointFsm& f) { f.denied(e); });
+    with_lease(e.address, [&](EndpointFsm& f) { f.denied(e); });
+  }
+  void on(const LeaseRenewed& e) {
+    with_lease(e.address, [&](EndpointFsm& f) { f.renewed(e); });
   }
   void on(const LeaseLost& e) {
-    with(e.address, [&](EndpointFsm& f) { f.lease_lost(e); });
+    with_lease(e.address, [&](EndpointFsm& f) { f.lease_lost(e); });
   }
   void on(const LeaseHolder& e) {
-    with(e.address, [&](EndpointFsm& f) { f.lease_holder(e); });
+    with_lease(e.address, [&](EndpointFsm& f) { f.lease_holder(e); });
   }
 
   Status on_command(const Drain&);
@@ -92,6 +92,11 @@ class Machine::Impl {
   template <class F>
   void with(const IpAddress& address, F f) {
     if (const auto found = endpoints_.find(address); found != endpoints_.end()) f(found->second);
+  }
+  /// News of a lease service that the document does not have any more is none.
+  template <class F>
+  void with_lease(const IpAddress& address, F f) {
+    if (view_.config().lease == LeaseKind::kEtcd) with(address, f);
   }
   void add_endpoints();
   void note_claims(const std::vector<Claim>& claims);
@@ -206,7 +211,7 @@ void Machine::Impl::on(const LeaseService& e) {
 
 void Machine::Impl::on(const LeaseGranted& e) {
   if (!endpoints_.contains(e.address)) return out_.push_back(DropLease{e.address, e.epoch});
-  with(e.address, [&](EndpointFsm& f) { f.granted(e); });
+  with_lease(e.address, [&](EndpointFsm& f) { f.granted(e); });
 }
 
 // --- the operator --------------------------------------------------------------------------------------------
@@ -264,8 +269,12 @@ std::vector<Action> Machine::Impl::reconfigure(MonoTime now, Configuration confi
   view_.advance(now);
   configuration.self = view_.config().self;
   const bool moved = configuration.mode != view_.config().mode || configuration.preferred != view_.config().preferred;
+  const bool other_lease = configuration.lease != view_.config().lease;
   view_.set_config(std::move(configuration));
-  if (view_.config().lease == LeaseKind::kEmbedded) view_.lease_service = Link::kUp;
+  if (other_lease) {
+    view_.lease_service = view_.config().lease == LeaseKind::kEmbedded ? Link::kUp : Link::kDown;
+    for (auto& [address, fsm] : endpoints_) fsm.other_lease();
+  }
   for (auto& [address, fsm] : endpoints_)
     if (std::ranges::find(view_.config().endpoints, address, &Endpoint::address) == view_.config().endpoints.end())
       fsm.remove();

@@ -106,6 +106,7 @@ void World::start(unsigned i) {
   n.controller_free = n.watch_free = now_;
   n.tick_at = {};
   n.last_own.clear();
+  n.leases.clear();
   Configuration c = config_;
   c.self = n.id;
   n.machine = std::make_unique<Machine>(c, order_, now_);

@@ -67,6 +67,7 @@ struct Node {
   MonoTime tick_at{};
   std::map<IpAddress, Epoch> last_own;
   bool etcd_reachable = true;
+  std::map<IpAddress, Epoch> leases;  // that its gwd knows of, and renews
 };
 
 struct Faults {
@@ -137,7 +138,6 @@ class World {
   };
   struct Lease {
     std::optional<Instance> holder;
-    unsigned life = 0;  // of the holder's gwd
     Epoch epoch = 0;
     MonoTime expires{};
   };
@@ -171,6 +171,7 @@ class World {
   void ask_lease(Node& n, const AskLease& ask);
   void drop_lease(Node& n, const DropLease& drop);
   void keepalive(Node& n, unsigned life);
+  void renew(Node& n);
   void expire_leases();
   void announce_lease(const IpAddress& address);
   void tell_lease(Node& n, const IpAddress& address);

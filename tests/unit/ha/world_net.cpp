@@ -254,7 +254,10 @@ void World::reach_etcd(unsigned i, bool reachable) {
   if (n.etcd_reachable == reachable) return;
   n.etcd_reachable = reachable;
   note(std::format("{}: etcd {}", config_.name_of(n.id), reachable ? "in reach" : "out of reach"));
-  if (reachable) return tell_leases(n);
+  if (reachable) {
+    renew(n);
+    return tell_leases(n);
+  }
   if (n.gwd_up)
     gwd_at(n, now_ + ms(500), [this, &n] {
       if (!n.etcd_reachable) handle(n, LeaseService{Link::kDown, "no answer"});
@@ -263,28 +266,30 @@ void World::reach_etcd(unsigned i, bool reachable) {
 
 void World::ask_lease(Node& n, const AskLease& ask) {
   const MonoTime sent = now_;
-  const unsigned life = n.gwd_life;
   const auto nothing = [this, &n, ask] {
     gwd_at(n, now_ + ms(500), [this, &n, ask] { handle(n, LeaseDenied{ask.address, std::nullopt, 0}); });
   };
   if (!n.etcd_reachable) return nothing();
-  after(between(1, 10), [this, &n, ask, sent, life, nothing] {
+  after(between(1, 10), [this, &n, ask, sent, nothing] {
     Lease& lease = leases_[ask.address];
     if (lease.holder && (!ask.succeeds || *ask.succeeds != lease.epoch)) {
       gwd_at(n, now_ + between(1, 10),
              [this, &n, e = LeaseDenied{ask.address, lease.holder, lease.epoch}] { handle(n, e); });
       return;
     }
-    lease = {n.id, life, next_epoch(std::max(lease.epoch, ask.above), n.id), now_ + kTtl};
+    lease = {n.id, next_epoch(std::max(lease.epoch, ask.above), n.id), now_ + kTtl};
     announce_lease(ask.address);
     if (chance(faults.loss / 4)) return nothing();  // granted, and the answer lost
-    gwd_at(n, now_ + between(1, 10),
-           [this, &n, e = LeaseGranted{ask.address, lease.epoch, sent + kTtl - kTtl / 10}] { handle(n, e); });
+    gwd_at(n, now_ + between(1, 10), [this, &n, a = ask.address, epoch = lease.epoch, sent] {
+      n.leases[a] = epoch;
+      handle(n, LeaseGranted{a, epoch, sent + kTtl - kTtl / 10});
+    });
   });
 }
 
 void World::drop_lease(Node& n, const DropLease& drop) {
-  if (!n.etcd_reachable) return;
+  if (n.leases[drop.address] == drop.epoch) n.leases.erase(drop.address);
+  if (!n.etcd_reachable) return;  // it ends by itself
   after(between(1, 10), [this, &n, drop] {
     Lease& lease = leases_[drop.address];
     if (lease.holder != n.id || lease.epoch != drop.epoch) return;
@@ -295,16 +300,21 @@ void World::drop_lease(Node& n, const DropLease& drop) {
 
 void World::keepalive(Node& n, unsigned life) {
   gwd_at(n, now_ + kTtl / 3, [this, &n, life] {
-    const MonoTime sent = now_;
-    if (n.etcd_reachable) {
-      after(between(1, 10), [this, &n, life, sent] {
-        for (auto& [address, lease] : leases_)
-          if (lease.holder == n.id && lease.life == life) lease.expires = now_ + kTtl;
-        gwd_at(n, now_ + between(1, 10), [this, &n, sent] { handle(n, LeaseRenewed{sent + kTtl - kTtl / 10}); });
-      });
-    }
     keepalive(n, life);
+    renew(n);
   });
+}
+
+void World::renew(Node& n) {
+  if (!n.etcd_reachable || n.frozen) return;
+  for (const auto& [address, epoch] : n.leases)
+    after(between(1, 10), [this, &n, a = address, e = epoch, sent = now_] {
+      Lease& lease = leases_[a];
+      if (lease.holder != n.id || lease.epoch != e) return;
+      lease.expires = now_ + kTtl;
+      gwd_at(n, now_ + between(1, 10),
+             [this, &n, a, e, sent] { handle(n, LeaseRenewed{a, e, sent + kTtl - kTtl / 10}); });
+    });
 }
 
 void World::expire_leases() {
