@@ -8,7 +8,10 @@
 namespace gw::bgp {
 namespace {
 
-std::string peer_line(const IpAddress& peer, const BfdSession& s) {
+bool is_fe80(const IpAddress& a) { return a.is_v6() && a.is_link_local(); }
+
+std::string peer_line(const IpAddress& key, const BfdSession& s) {
+  const IpAddress& peer = s.learned.is_unspecified() ? key : s.learned;
   if (s.multihop > 0) return std::format("peer {} multihop local-address {}", peer, s.local);
   std::string line = std::format("peer {} local-address {}", peer, s.local);
   if (!s.device.empty()) line += std::format(" interface {}", s.device);
@@ -27,15 +30,30 @@ void add_session(Commands& out, const IpAddress& peer, const BfdSession& s) {
 }
 
 bool same_place(const BfdSession& a, const BfdSession& b) {
-  return a.local == b.local && a.device == b.device && a.multihop == b.multihop;
+  return a.local == b.local && a.device == b.device && a.multihop == b.multihop && a.learned == b.learned;
 }
 
 }  // namespace
 
-BfdSessions bfd_sessions(const BgpIntent& intent) {
+BfdSessions bfd_sessions(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers) {
   BfdSessions out;
   for (const PeerIntent& p : intent.peers) {
-    if (p.bfd && !p.disabled) out[p.peer] = {p.local, p.multihop > 0 ? "" : p.device, p.multihop, *p.bfd};
+    if (!p.bfd || p.disabled) continue;
+    BfdSession& session = out[p.peer] = {p.local, p.multihop > 0 ? "" : p.device, p.multihop, *p.bfd};
+    const auto status = peers.find(p.peer);
+    if (p.unnumbered && status != peers.end()) session.learned = status->second.learned;
+  }
+  return out;
+}
+
+BfdSessions possible(const BfdSessions& wanted, const BfdSessions& present) {
+  BfdSessions out;
+  for (const auto& [key, session] : wanted) {
+    if (key != session.local || !session.learned.is_unspecified()) {
+      out[key] = session;
+    } else if (const auto known = present.find(key); known != present.end()) {
+      out[key] = known->second;
+    }
   }
   return out;
 }
@@ -68,13 +86,18 @@ Result<BfdStates> parse_bfd(std::string_view text) {
     if (!o) continue;
     const auto peer = IpAddress::parse(json_read::text_at(*o, "peer"));
     if (!peer) continue;
-    BfdStatus& status = out[*peer];
+    const IpAddress local = IpAddress::parse(json_read::text_at(*o, "local")).value_or(IpAddress());
+    // Many devices may have the same link-local address behind them.
+    const bool unnumbered = is_fe80(*peer);
+    if (unnumbered && !is_fe80(local)) continue;  // bfdd forgets it while the session is down
+    BfdStatus& status = out[unnumbered ? local : *peer];
+    status.session.local = local;
+    if (unnumbered) status.session.learned = *peer;
     if (const json::value* multihop = o->if_contains("multihop");
         multihop && multihop->is_bool() && multihop->as_bool())
       status.session.multihop = static_cast<std::uint8_t>(255 - json_read::number_at(*o, "minimum-ttl"));
     else
       status.session.device = json_read::text_at(*o, "interface");
-    if (const auto local = IpAddress::parse(json_read::text_at(*o, "local"))) status.session.local = *local;
     status.session.timers = {std::chrono::milliseconds(json_read::number_at(*o, "transmit-interval")),
                              static_cast<std::uint8_t>(json_read::number_at(*o, "detect-multiplier"))};
     status.configured = json_read::text_at(*o, "type") == "configured";
@@ -103,10 +126,11 @@ Commands attend(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& 
     const auto state = bfd.find(p.peer);
     const bool answers = state != bfd.end() && state->second.up;
     if (watched && !wanted) {
-      inside.emplace_back(std::format("no neighbor {} bfd", p.peer));
+      inside.emplace_back(std::format("no neighbor {} bfd", neighbour_name(p)));
     } else if (wanted && answers && watched != p.bfd) {
       const auto interval = p.bfd->interval.count();
-      inside.emplace_back(std::format("neighbor {} bfd {} {} {}", p.peer, p.bfd->multiplier, interval, interval));
+      inside.emplace_back(
+          std::format("neighbor {} bfd {} {} {}", neighbour_name(p), p.bfd->multiplier, interval, interval));
     }
   }
   if (inside.empty()) return inside;

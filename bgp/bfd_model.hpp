@@ -17,18 +17,21 @@
 
 namespace gw::bgp {
 
-/// One session of bfdd, by the peer's address.
+/// One session of bfdd, by the key of its BGP session: the peer's address, or (both link-local) this side's.
 struct BfdSession {
   IpAddress local;
   std::string device;         // single hop only; empty: found by routing
   std::uint8_t multihop = 0;  // hops to the peer at most; 0: on link
   BfdIntent timers;
+  IpAddress learned{};  // the peer's address where it is not the key; unspecified: nobody knows it yet
   friend bool operator==(const BfdSession&, const BfdSession&) = default;
 };
 using BfdSessions = std::map<IpAddress, BfdSession>;
 
 /// Of every peer that is to be watched.
-BfdSessions bfd_sessions(const BgpIntent& intent);
+BfdSessions bfd_sessions(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers = {});
+/// What is wanted of bfdd, which has `present`: a session to a peer that nobody knows yet stays as it is.
+BfdSessions possible(const BfdSessions& wanted, const BfdSessions& present);
 
 /// For configure() on bfdd: from `before` to `after`.
 Commands bfd_diff(const BfdSessions& before, const BfdSessions& after);

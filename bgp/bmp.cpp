@@ -242,7 +242,7 @@ Result<std::optional<BmpEvent>> BmpSession::next() {
     if (rest.size() < length) return std::nullopt;
     consumed_ += length;
     GW_TRY_ASSIGN(auto event, parse(rest.first(length)));
-    if (!event || is_repeated(*event)) continue;
+    if (!event || !name_link(*event) || is_repeated(*event)) continue;
     if (auto* routes = std::get_if<BmpRoutes>(&*event)) strip_local_as(*routes);
     return event;
   }
@@ -267,6 +267,36 @@ Result<std::optional<BmpEvent>> BmpSession::parse(Bytes message) {
   if (type == kPeerUp) return parse_peer_up(header, rest);
   if (type == kPeerDown) return parse_peer_down(header, rest);
   return parse_route_monitoring(header, rest);
+}
+
+std::optional<IpAddress> BmpSession::find_link(const BmpPeer& peer) const {
+  if (const auto exact = links_.find(peer); exact != links_.end()) return exact->second;
+  // A PEER DOWN may lack AS number and router id.
+  const auto same = [&](const auto& link) { return link.first.address == peer.address; };
+  const auto found = std::ranges::find_if(links_, same);
+  if (found == links_.end() || std::ranges::count_if(links_, same) > 1) return std::nullopt;
+  return found->second;
+}
+
+bool BmpSession::name_link(BmpEvent& event) {
+  const auto name = [this](BmpPeer& peer) {
+    if (!peer.address.is_v6() || !peer.address.is_link_local()) return true;
+    const auto link = find_link(peer);
+    if (link) peer.address = *link;
+    return link.has_value();
+  };
+  if (auto* up = std::get_if<BmpPeerUp>(&event); up && up->peer.address.is_v6() && up->peer.address.is_link_local()) {
+    std::erase_if(links_, [&](const auto& link) { return link.second == up->local_address; });
+    links_[up->peer] = up->local_address;
+  }
+  return std::visit(
+      [&](auto& e) {
+        if constexpr (requires { e.peer; })
+          return name(e.peer);
+        else
+          return true;
+      },
+      event);
 }
 
 bool BmpSession::is_repeated(const BmpEvent& event) {

@@ -31,7 +31,7 @@ namespace gw::bgp {
 inline constexpr std::size_t kMaxBmpMessage = std::size_t{256} << 10;
 
 struct BmpPeer {
-  IpAddress address;
+  IpAddress address;  // where both ends are link-local: this side's, see BmpSession
   std::uint32_t asn = 0;
   IpAddress router_id;
   friend auto operator<=>(const BmpPeer&, const BmpPeer&) = default;
@@ -74,7 +74,9 @@ struct BmpEndOfRib {
 };
 using BmpEvent = std::variant<BmpInitiation, BmpTermination, BmpPeerUp, BmpPeerDown, BmpRoutes, BmpEndOfRib>;
 
-/// One BMP stream: bytes in, events out.
+/// One BMP stream: bytes in, events out. A link-local address (fe80::/10) does not name a peer, for many links may have
+/// the same at their far ends: such a peer is told by this side's address, which bgpd says in PEER UP. Two peers of one
+/// address, AS number and router id are one to BMP: the later one has the name.
 class BmpSession {
  public:
   void feed(std::span<const std::uint8_t> bytes);
@@ -84,10 +86,14 @@ class BmpSession {
  private:
   Result<std::optional<BmpEvent>> parse(std::span<const std::uint8_t> message);
   bool is_repeated(const BmpEvent& event);
+  /// False: of a peer that is not up.
+  bool name_link(BmpEvent& event);
+  std::optional<IpAddress> find_link(const BmpPeer& peer) const;
   void strip_local_as(BmpRoutes& routes) const;
 
   std::vector<std::uint8_t> buffer_;
   std::size_t consumed_ = 0;
+  std::map<BmpPeer, IpAddress> links_;       // as bgpd says it -> this side's address
   std::map<IpAddress, std::uint32_t> up_;  // local ASN by address alone: a PEER DOWN may lack the rest
   std::set<std::pair<IpAddress, Family>> end_of_rib_;
 };

@@ -171,13 +171,15 @@ void change(Script& script, const Settings& before, const Settings& after) {
 /// A neighbour of another kind is another neighbour: bgpd cannot move one between groups.
 bool survives(const Neighbour& before, const Rendering& after) {
   const auto it = after.neighbours.find(before.intent->peer);
-  return it != after.neighbours.end() && it->second.intent->kind == before.intent->kind;
+  return it != after.neighbours.end() && it->second.intent->kind == before.intent->kind &&
+         neighbour_name(*it->second.intent) == neighbour_name(*before.intent);
 }
 
 /// `no neighbor` takes all of its settings along.
 void remove_owners(Script& script, const Rendering& before, const Rendering& after) {
   for (const auto& [address, neighbour] : before.neighbours) {
-    if (!survives(neighbour, after)) script.neighbours().emplace_back(std::format("no neighbor {}", address));
+    if (!survives(neighbour, after))
+      script.neighbours().emplace_back(std::format("no neighbor {}", neighbour_name(*neighbour.intent)));
   }
   for (const auto& [kind, maps] : before.policy.groups()) {
     if (after.policy.groups().contains(kind)) continue;
@@ -196,7 +198,7 @@ void change_groups(Script& script, const Rendering& before, const Rendering& aft
 
 /// Down until it is complete: the trailer brings it up.
 void add_neighbour(Script& script, const Neighbour& neighbour) {
-  const std::string& name = neighbour.intent->peer.to_string();
+  const std::string name = neighbour_name(*neighbour.intent);
   for (const Setting& s : neighbour_settings(neighbour)) {
     const bool makes_it = s.key.ends_with(" remote-as");
     (makes_it ? script.neighbours() : script.in(s.block)).push_back(s.on.clone());
@@ -245,6 +247,8 @@ Commands whole(const BgpIntent& intent) {
 }
 
 }  // namespace
+
+std::string neighbour_name(const PeerIntent& peer) { return peer.unnumbered ? peer.device : peer.peer.to_string(); }
 
 Commands render(const BgpIntent& intent) {
   Commands out;

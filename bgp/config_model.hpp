@@ -32,7 +32,10 @@ struct PeerIntent {
   std::string site;           // "paris"; empty: not a site's
   std::string device;         // the tunnel's TUN device; empty: not over a tunnel of its own
   IpAddress local;            // 169.254.21.1
-  IpAddress peer;             // 169.254.21.2; the key
+  IpAddress peer;             // 169.254.21.2; the key. Of an unnumbered session: `local` once more
+  /// Over link-local addresses (RFC 4291 2.5.6): bgpd's neighbour is `device`, which learns its peer's address from
+  /// router advertisements; `local` is this side's and no other device's, so it names the session.
+  bool unnumbered = false;
   std::uint8_t multihop = 0;  // hops to the peer of an eBGP session, a loopback behind the site; 0: on link
   std::uint32_t remote_asn = 0;
   std::chrono::seconds keepalive{60};
@@ -44,6 +47,8 @@ struct PeerIntent {
   bool disabled = false;  // configured, held down
   friend bool operator==(const PeerIntent&, const PeerIntent&) = default;
 };
+/// As bgpd calls it: "169.254.21.2", "tun7".
+std::string neighbour_name(const PeerIntent& peer);
 
 /// What bgpd originates for one of the gateway's own sources: the VNet, a spoke, a static site.
 struct OriginIntent {

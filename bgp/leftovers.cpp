@@ -46,7 +46,9 @@ class Reader {
       const Neighbour neighbour{&peer, &intent.policy->peer(peer.name), &policy_.of_peer(i),
                                 policy_.groups().at(peer.kind)};
       for (const Setting& s : neighbour_settings(neighbour)) wanted_.emplace(s.block, s.key);
-      peers_[peer.peer.to_string()] = &peer;
+      peers_[neighbour_name(peer)] = &peer;
+      // attend()'s to take away: bfdd tells the other end "down" when bgpd lets go of a session (10.3).
+      if (peer.bfd && !peer.disabled) wanted_.emplace(Block::kRouter, std::format("{} bfd", neighbour_name(peer)));
     }
   }
 
@@ -115,8 +117,9 @@ class Reader {
 
   void read_neighbour(std::string_view rest) {
     const std::string name(word(rest));
-    const std::string_view what = after_word(rest);
-    if (!IpAddress::parse(name) || removed_.contains(name)) return;  // a group of ours, or gone anyway
+    std::string_view what = after_word(rest);
+    if (name.starts_with("GW-") || removed_.contains(name)) return;  // a group of ours, or gone anyway
+    if (what.starts_with("interface ")) what.remove_prefix(std::min(what.find("peer-group "), what.size()));
     if (what.starts_with("peer-group ")) {
       const auto peer = peers_.find(name);
       if (peer == peers_.end() || after_word(what) != group_name(peer->second->kind)) {

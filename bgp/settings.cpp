@@ -63,11 +63,12 @@ void add_own_maps(Builder& to, const SessionMaps& maps, const SessionMaps& group
 }
 
 void add_session(Builder& to, const PeerIntent& p) {
-  to.add(Block::kRouter, "remote-as", std::format("{} remote-as {}", to.start(), p.remote_asn), "no " + to.start());
+  const std::string how = p.unnumbered ? "interface v6only remote-as" : "remote-as";
+  to.add(Block::kRouter, "remote-as", std::format("{} {} {}", to.start(), how, p.remote_asn), "no " + to.start());
   to.fixed(Block::kRouter, "peer-group", group_name(p.kind));
   if (p.disabled) to.toggle(Block::kRouter, "shutdown");
   to.fixed(Block::kRouter, "description", p.name);
-  to.fixed(Block::kRouter, "update-source", p.local.to_string());
+  if (!p.unnumbered) to.fixed(Block::kRouter, "update-source", p.local.to_string());
   to.fixed(Block::kRouter, "timers", std::format("{} {}", p.keepalive.count(), p.hold.count()));
   if (p.multihop > 0) to.value(Block::kRouter, "ebgp-multihop", std::format("{}", p.multihop));
   if (!p.md5.empty()) {
@@ -147,7 +148,7 @@ Settings group_settings(SourceKind kind, const SessionMaps& maps) {
 
 Settings neighbour_settings(const Neighbour& n) {
   Settings out;
-  Builder to(out, n.intent->peer.to_string());
+  Builder to(out, neighbour_name(*n.intent));
   add_session(to, *n.intent);
   add_peer_policy(to, *n.intent, *n.policy);
   add_own_maps(to, *n.maps, *n.groups);

@@ -18,6 +18,12 @@ std::chrono::seconds milliseconds_at(const json::object& o, std::string_view key
   return std::chrono::seconds(number_at(o, key) / 1000);
 }
 
+std::optional<IpAddress> key_of(std::string_view name, const DeviceKeys& keys) {
+  if (const auto known = keys.find(name); known != keys.end()) return known->second;
+  const auto address = IpAddress::parse(name);
+  return address ? std::optional(*address) : std::nullopt;
+}
+
 void read_peer(const json::object& o, Family family, PeerStatus& peer) {
   peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
   peer.internal = peer.asn != 0 && peer.asn == number_at(o, "localAs");
@@ -66,33 +72,41 @@ RouteRow to_row(const Prefix& network, const json::object& route, const PeerStat
     if (row.next_hop.empty()) row.next_hop = text_at(route, key);
   }
   row.local_address = session.local.is_unspecified() ? std::string() : session.local.to_string();
-  row.source_peer = session.peer.to_string();
+  row.source_peer = session.name;
   row.origin = origin_of(route, session, direction);
   row.as_path = text_at(route, "path");
   row.weight = static_cast<std::uint32_t>(number_at(route, "weight"));
   return row;
 }
 
-std::string show_routes(const IpAddress& peer, Family family, std::string_view which) {
+std::string show_routes(std::string_view peer, Family family, std::string_view which) {
   return std::format("show bgp {} unicast neighbors {} {} json", family == Family::kV4 ? "ipv4" : "ipv6", peer, which);
 }
 
 }  // namespace
 
-std::string show_neighbor(const IpAddress& peer) { return std::format("show bgp neighbors {} json", peer); }
-std::string show_advertised(const IpAddress& peer, Family family) {
-  return show_routes(peer, family, "advertised-routes");
+std::string show_neighbor(std::string_view neighbour) { return std::format("show bgp neighbors {} json", neighbour); }
+std::string show_advertised(std::string_view neighbour, Family family) {
+  return show_routes(neighbour, family, "advertised-routes");
 }
-std::string show_received(const IpAddress& peer, Family family) { return show_routes(peer, family, "received-routes"); }
+std::string show_received(std::string_view neighbour, Family family) { return show_routes(neighbour, family, "received-routes"); }
 
-std::string show_received(const IpAddress& peer, const Prefix& prefix) {
-  return show_routes(peer, prefix.family(), std::format("received-routes {}", prefix));
+std::string show_received(std::string_view neighbour, const Prefix& prefix) {
+  return show_routes(neighbour, prefix.family(), std::format("received-routes {}", prefix));
 }
-std::string clear_soft_in(const IpAddress& peer, Family family) {
-  return std::format("clear bgp {} unicast {} soft in", family == Family::kV4 ? "ipv4" : "ipv6", peer);
+std::string clear_soft_in(std::string_view neighbour, Family family) {
+  return std::format("clear bgp {} unicast {} soft in", family == Family::kV4 ? "ipv4" : "ipv6", neighbour);
 }
 
-Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view text) {
+DeviceKeys device_keys(const BgpIntent& intent) {
+  DeviceKeys out;
+  for (const PeerIntent& p : intent.peers) {
+    if (p.unnumbered) out[p.device] = p.peer;
+  }
+  return out;
+}
+
+Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view text, const DeviceKeys& keys) {
   GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP summary"));
   std::map<IpAddress, PeerStatus> out;
   for (const Family family : {Family::kV4, Family::kV6}) {
@@ -100,28 +114,31 @@ Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view text) {
     const json::object* peers = afi ? object_at(*afi, "peers") : nullptr;
     if (!peers) continue;  // no neighbour in this family
     for (const auto& [name, value] : *peers) {
-      const auto address = IpAddress::parse(name);
-      if (!address || !value.is_object()) continue;
-      PeerStatus& peer = out[*address];
-      peer.peer = *address;
+      const auto key = key_of(name, keys);
+      if (!key || !value.is_object()) continue;
+      PeerStatus& peer = out[*key];
+      peer.peer = *key;
+      peer.name = name;
       read_peer(value.as_object(), family, peer);
     }
   }
   return out;
 }
 
-Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& peers) {
+Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& peers, const DeviceKeys& keys) {
   GW_TRY_ASSIGN(const json::object root, parse_object(text, "BGP neighbors"));
   for (const auto& [name, value] : root) {
-    const auto address = IpAddress::parse(name);
-    if (!address || !value.is_object()) continue;
+    const auto key = key_of(name, keys);
+    if (!key || !value.is_object()) continue;
     const json::object& o = value.as_object();
-    PeerStatus& peer = peers[*address];
-    peer.peer = *address;
+    PeerStatus& peer = peers[*key];
+    peer.peer = *key;
+    peer.name = name;
+    peer.learned = IpAddress::parse(text_at(o, "bgpNeighborAddr")).value_or(IpAddress());
     peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
     peer.state = text_at(o, "bgpState");
-    for (const char* key : {"hostLocal", "updateSource"}) {
-      const auto local = IpAddress::parse(text_at(o, key));
+    for (const char* field : {"hostLocal", "updateSource"}) {
+      const auto local = IpAddress::parse(text_at(o, field));
       if (local && peer.local.is_unspecified()) peer.local = *local;
     }
     if (const json::object* stats = object_at(o, "messageStats")) {

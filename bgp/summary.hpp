@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,7 +18,9 @@
 namespace gw::bgp {
 
 struct PeerStatus {
-  IpAddress peer;
+  IpAddress peer;     // the key
+  std::string name;   // as bgpd calls it: the address, or "tun7"
+  IpAddress learned;  // the peer's own address where it is not the key; unspecified: none yet
   IpAddress local;  // unspecified until `neighbors` was read
   std::uint32_t asn = 0;
   bool internal = false;           // iBGP
@@ -43,17 +46,22 @@ struct PeerStatus {
 // The commands whose output the parsers below take.
 inline constexpr const char* kShowSummary = "show bgp summary json";
 inline constexpr const char* kShowNeighbors = "show bgp neighbors json";
-std::string show_neighbor(const IpAddress& peer);
-std::string show_advertised(const IpAddress& peer, Family family);
-std::string show_received(const IpAddress& peer, Family family);
+// `neighbour`: as bgpd calls it, see neighbour_name().
+std::string show_neighbor(std::string_view neighbour);
+std::string show_advertised(std::string_view neighbour, Family family);
+std::string show_received(std::string_view neighbour, Family family);
 /// Whether its Adj-RIB-In has this prefix: rows as of show_received().
-std::string show_received(const IpAddress& peer, const Prefix& prefix);
+std::string show_received(std::string_view neighbour, const Prefix& prefix);
 /// bgpd judges its Adj-RIB-In again, and tells all of it by BMP (pre-policy, 10.3).
-std::string clear_soft_in(const IpAddress& peer, Family family);
+std::string clear_soft_in(std::string_view neighbour, Family family);
 
-Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view json);
+/// Keys (PeerIntent::peer) of neighbours that bgpd calls by their device.
+using DeviceKeys = std::map<std::string, IpAddress, std::less<>>;
+DeviceKeys device_keys(const BgpIntent& intent);
+
+Result<std::map<IpAddress, PeerStatus>> parse_summary(std::string_view json, const DeviceKeys& keys = {});
 /// Adds local address, message counts and the last error to what parse_summary gave; unknown peers are added.
-Status add_neighbors(std::string_view json, std::map<IpAddress, PeerStatus>& peers);
+Status add_neighbors(std::string_view json, std::map<IpAddress, PeerStatus>& peers, const DeviceKeys& keys = {});
 
 struct RouteRow {
   Prefix network;

@@ -75,8 +75,10 @@ Status TunDevice::bring_up(std::uint32_t mtu) {
   if (::ioctl(control.get(), SIOCGIFFLAGS, &r) != 0) return fail_errno(std::format("reading the flags of '{}'", name_));
   if (r.ifr_flags & IFF_UP) return {};
   // The link-local address stays: without an IPv6 address on the device bgpd refuses a session that
-  // negotiates IPv6 routes. Nothing on the other side wants router solicitations.
+  // negotiates IPv6 routes. Nothing on the other side wants router solicitations, and no site's router tells this
+  // machine its addresses and routes.
   set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/router_solicitations", "0");
+  set_sysctl("/proc/sys/net/ipv6/conf/" + name_ + "/accept_ra", "0");
   // A decrypted packet was checked against the SA's selectors; strict reverse path filtering would drop
   // what arrives over one of several equal tunnels. The kernel takes the larger of "all" and the device's
   // value: where "all" is strict (1, common hardening), only loose (2) ends that.

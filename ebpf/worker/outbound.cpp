@@ -64,13 +64,22 @@ bool is_plain(const gw_next_hop& hop) { return hop.kind == GW_NEXT_HOP_VNET || h
 
 bool is_broadcast(const IpAddress& a) { return a.is_v4() && a.v4() == 0xffffffff; }
 
+/// What an unnumbered BGP session learns its peer's address from (RFC 4861 4.2): zebra sends it, the kernel does not.
+bool is_router_advertisement(const esp::Packet& p) {
+  static constexpr std::uint8_t kAllNodes[16] = {0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  constexpr std::uint8_t kType = 134;
+  const std::uint8_t* h = p.data();
+  return p.length > 40 && h[0] >> 4 == 6 && h[6] == kProtocolIcmpV6 && h[7] == 255 && h[40] == kType &&
+         std::memcmp(h + 24, kAllNodes, sizeof kAllNodes) == 0;
+}
+
 /// Router solicitations and multicast reports of the tunnel device itself: ICMPv6, after a hop-by-hop header or
 /// not, to ff02::/16. There is no such link to keep up, and no healthy gateway should count them as drops.
 bool is_upkeep_of_link(const esp::Packet& p) {
   constexpr std::uint8_t kHopByHop = 0;
   const std::uint8_t* h = p.data();
   return p.length >= 40 && h[0] >> 4 == 6 && (h[6] == kProtocolIcmpV6 || h[6] == kHopByHop) && h[24] == 0xff &&
-         h[25] == 0x02;
+         h[25] == 0x02 && !is_router_advertisement(p);
 }
 
 /// ESP of this SA's tunnel between this SA's endpoints, in UDP or not. IKE on the same ports has a zero marker
@@ -250,7 +259,7 @@ gw_drop DataPath::prepare_from_tun(esp::Packet& p, Slot& s) {
   if (!inner) return GW_DROP_MALFORMED_INNER;
   p.length = inner->total_length;
   if (const IpAddress dst = addresses_of(p).dst; dst.is_multicast() || is_broadcast(dst))
-    return GW_DROP_NOT_FORWARDABLE;
+    if (!is_router_advertisement(p)) return GW_DROP_NOT_FORWARDABLE;
   return prepare_outbound(p, s, Source::kTun);
 }
 

@@ -184,7 +184,10 @@ asio::awaitable<HttpResponse> Api::bgp_peers(const HttpRequest&) {
 asio::awaitable<HttpResponse> Api::bgp_routes(const HttpRequest& request, bgp::Direction direction) {
   std::vector<IpAddress> peers;
   if (const auto wanted = request.query.find("peer"); wanted != request.query.end() && !wanted->second.empty()) {
-    const auto address = IpAddress::parse(wanted->second);
+    const auto known = std::ranges::find(gateway_.bgp().sessions(), wanted->second,
+                                         [](const auto& entry) { return entry.second.name; });
+    const auto address =
+        known != gateway_.bgp().sessions().end() ? Result<IpAddress>(known->first) : IpAddress::parse(wanted->second);
     if (!address) co_return error_response(address.error());
     peers.push_back(*address);
   } else {

@@ -64,7 +64,11 @@ void explain_missing_address(api::Tunnel& out, const IpAddress& local) {
 
 /// Why a session that is not established is not, in words that name what to look at.
 enum class Way : std::uint8_t { kTunnel, kLink };
-std::string bgp_trouble(const bgp::PeerStatus& status, const IpAddress& peer, Way way) {
+std::string bgp_trouble(const bgp::PeerStatus& status, const config::BgpSettings& bgp, Way way) {
+  const IpAddress& peer = bgp.unnumbered ? status.learned : bgp.peer;
+  if (bgp.unnumbered && status.learned.is_unspecified() && !status.established())
+    return std::format("no router advertisement has come through {}: does the device send them on its tunnel?",
+                       status.name);
   // Connect and Active: no TCP connection. What bgpd calls the last error is then of an earlier time, or its own wait.
   if (status.state == "Connect" || status.state == "Active")
     return way == Way::kTunnel
@@ -129,8 +133,8 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       const bool known = session != sessions.end() && gateway.bgp().connected();
       out.set_bgp_state(model.disabled ? "Disabled" : known ? session->second.state : "Unknown");
       if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
-        out.set_reason(std::format("no routes: BGP with {} is {}: {}", model.bgp->peer.to_string(),
-                                   session->second.state, bgp_trouble(session->second, model.bgp->peer, Way::kTunnel)));
+        out.set_reason(std::format("no routes: BGP with {} is {}: {}", session->second.name,
+                                   session->second.state, bgp_trouble(session->second, *model.bgp, Way::kTunnel)));
       out.set_routes_received(routes_received(gateway, model.name));
     }
     if (const PathProof* proof = gateway.paths().proof(model.tunnel_id)) fill_proof(*proof, *out.mutable_proof());
@@ -194,11 +198,15 @@ void fill_session(api::BgpPeer& out, const SessionSource& session, const Gateway
   out.set_messages_received(status.messages_received);
   out.set_routes_advertised(static_cast<std::uint32_t>(status.advertised_v4 + status.advertised_v6));
   out.set_last_error(status.established() ? status.last_error
-                                          : bgp_trouble(status, session.bgp->peer,
+                                          : bgp_trouble(status, *session.bgp,
                                                         session.tunnel != nullptr ? Way::kTunnel : Way::kLink));
 }
 
 }  // namespace
+
+std::string neighbour_text(const SessionSource& session) {
+  return session.bgp->unnumbered ? session.tunnel->device : session.bgp->peer.to_string();
+}
 
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
   api::BgpPeersReply reply;
@@ -206,7 +214,7 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway) {
   const auto& sessions = gateway.bgp().sessions();
   for (const SessionSource& session : session_sources(*gateway.model())) {
     auto& out = *reply.add_peers();
-    out.set_neighbor(session.bgp->peer.to_string());
+    out.set_neighbor(neighbour_text(session));
     out.set_local_address(session.bgp->local.to_string());
     out.set_asn(session.bgp->peer_asn);
     if (session.tunnel != nullptr) out.set_tunnel(session.tunnel->name);

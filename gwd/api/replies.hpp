@@ -5,6 +5,7 @@
 #include "gw/api/v1/api.pb.h"
 #include "gwd/config/finding.hpp"
 #include "gwd/control/gateway.hpp"
+#include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
 
@@ -15,6 +16,8 @@ std::uint64_t unix_ms(WallTime time);
 /// `tunnels` as gw-fastpath listed them; empty when it is away.
 api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelList& tunnels);
 api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas);
+/// What operators call a session's peer: its address, or the device of an unnumbered one.
+std::string neighbour_text(const SessionSource& session);
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
 api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters);
 api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);

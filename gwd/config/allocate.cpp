@@ -1,5 +1,7 @@
 #include "gwd/config/allocate.hpp"
 
+#include <array>
+
 namespace gw::config {
 namespace {
 
@@ -21,6 +23,14 @@ std::vector<std::uint32_t> allocate_tunnel_ids(const std::vector<std::string>& n
     ids.push_back(id);
   }
   return ids;
+}
+
+IpAddress link_local_of(std::uint32_t tunnel_id) {
+  std::array<std::uint8_t, 16> bytes{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x65, 0x05, 0x15};
+  bytes[13] = static_cast<std::uint8_t>(tunnel_id >> 16);
+  bytes[14] = static_cast<std::uint8_t>(tunnel_id >> 8);
+  bytes[15] = static_cast<std::uint8_t>(tunnel_id);
+  return IpAddress::from_v6(bytes);
 }
 
 std::map<std::string, InnerPair> allocate_inner_pairs(const std::vector<std::string>& names,

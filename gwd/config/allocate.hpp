@@ -22,6 +22,9 @@ inline constexpr std::size_t kInnerPairs = 64;
 /// One id per name, in the order given.
 std::vector<std::uint32_t> allocate_tunnel_ids(const std::vector<std::string>& names);
 
+/// The gateway's end of an unnumbered tunnel: fe80::65:515:0:0 and the 24 bits of its id.
+IpAddress link_local_of(std::uint32_t tunnel_id);
+
 struct InnerPair {
   IpAddress local;
   IpAddress peer;

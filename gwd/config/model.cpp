@@ -120,7 +120,9 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   return tunnel;
 }
 
-Result<BgpSettings> resolve_session(const TunnelSlot& slot, InnerPair ends, SecretReader secrets) {
+Result<BgpSettings> resolve_session(const TunnelSlot& slot, InnerPair ends, std::uint32_t tunnel_id,
+                                    SecretReader secrets) {
+  if (slot.connection->bgp().unnumbered()) ends.local = ends.peer = link_local_of(tunnel_id);
   const v1::Device& device = *slot.remote.device;
   if (!device.loopback().empty()) {
     GW_TRY_ASSIGN(ends.peer, IpAddress::parse(device.loopback()));
@@ -147,7 +149,7 @@ Status resolve_tunnels(const v1::Config& config, const ResolveOptions& options, 
     if (slot.remote.site->asn() != 0) {
       const auto pair = pairs.find(slot.name);
       if (pair == pairs.end()) return fail(Errc::kLimit, std::format("{}: no inner addresses for BGP", slot.name));
-      auto bgp = resolve_session(slot, pair->second, SecretReader(options, tunnel->fault));
+      auto bgp = resolve_session(slot, pair->second, ids[i], SecretReader(options, tunnel->fault));
       if (!bgp) return std::unexpected(std::move(bgp).error().with_context(slot.name));
       tunnel->bgp = std::move(*bgp);
     }

@@ -69,7 +69,9 @@ struct BgpSettings {
   std::uint32_t max_routes = 0;
   std::optional<BfdSettings> bfd;  // none: BGP's timers only
   std::uint8_t multihop = 0;       // hops to the peer; 0: it is at the other end of the link
-  bool unnumbered = false;         // over link-local addresses: local and peer are not used
+  /// Over link-local addresses: `local` is ours on the tunnel's device, the same on no other; the peer's is learned,
+  /// and `peer` is `local` once more, as the session's key.
+  bool unnumbered = false;
   friend bool operator==(const BgpSettings&, const BgpSettings&) = default;
 };
 

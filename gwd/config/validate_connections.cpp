@@ -150,6 +150,15 @@ bool asn_is_faulty(const Rules& rules, const v1::Site& site) {
   return false;
 }
 
+void check_unnumbered(Rules& rules, const Path& path, const v1::BgpSession& bgp, const v1::Device* device) {
+  if (bgp.addresses_size() > 0)
+    rules.error(path + ".addresses", "an unnumbered session has link-local addresses only",
+                "either `addresses` or `unnumbered`");
+  if (device != nullptr && !device->loopback().empty())
+    rules.error(path + ".unnumbered", std::format("the device has a loopback, {}, for its sessions", device->loopback()),
+                "no `unnumbered`, or a device without `loopback`");
+}
+
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
   if (!connection.has_bgp()) return;
   const v1::BgpSession& bgp = connection.bgp();
@@ -161,8 +170,7 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
                 "an `asn` in the site, or no `bgp` here");
   check_session(rules, own, bgp);
   if (bgp.unnumbered())
-    rules.error(own + ".unnumbered", "sessions over link-local addresses are not built yet",
-                "`addresses`, or nothing: they are allocated");
+    check_unnumbered(rules, own, bgp, remote ? remote->device : nullptr);
 }
 
 // Two keys for one thing; `udp_encapsulation` is the older one.

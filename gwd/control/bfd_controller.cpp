@@ -52,7 +52,7 @@ asio::awaitable<void> BfdController::run() {
   while (!stopping_) {
     Status done;
     if (!connected_) done = co_await open_session();
-    if (done && applied_ != wanted_) done = co_await apply();
+    if (done && applied_ != bgp::possible(wanted_, applied_)) done = co_await apply();
     if (done) done = co_await read_states();
     if (done) {
       last_reason.clear();
@@ -78,7 +78,7 @@ asio::awaitable<Status> BfdController::open_session() {
 }
 
 asio::awaitable<Status> BfdController::apply() {
-  const bgp::BfdSessions target = wanted_;
+  const bgp::BfdSessions target = bgp::possible(wanted_, applied_);
   // What bfdd refuses must not be asked of it for ever: the sessions are then shown as not answered.
   const auto done = co_await vty_.configure(bgp::bfd_diff(std::exchange(applied_, target), target), kTimeout);
   if (!done) co_return done;

@@ -25,6 +25,7 @@ bool is_fatal(const Error& error) { return error.code == Errc::kClosed || error.
 // What parse_summary does not give.
 void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
   to.local = from.local;
+  to.learned = from.learned;
   to.last_error = from.last_error;
   to.last_reset = from.last_reset;
   to.watched = from.watched;
@@ -126,11 +127,17 @@ void BgpController::tell_again(const std::vector<IpAddress>& peers) {
   if (!peers.empty()) wake_.wake();
 }
 
+std::string BgpController::neighbour(const IpAddress& peer) const {
+  const auto session = sessions_.find(peer);
+  return session == sessions_.end() ? peer.to_string() : session->second.name;
+}
+
 asio::awaitable<Status> BgpController::ask_for_routes() {
   const auto peers = std::exchange(ask_again_, {});
   for (const IpAddress& peer : peers) {
+    const std::string name = neighbour(peer);
     for (const Family family : {Family::kV4, Family::kV6}) {
-      const auto done = co_await vty_.show(bgp::clear_soft_in(peer, family), kShowTimeout);
+      const auto done = co_await vty_.show(bgp::clear_soft_in(name, family), kShowTimeout);
       if (!done) co_return std::unexpected(done.error());
     }
   }
@@ -196,9 +203,10 @@ asio::awaitable<Result<bgp::Leftovers>> BgpController::read_leftovers(const bgp:
 }
 
 asio::awaitable<Status> BgpController::read_sessions() {
+  const bgp::DeviceKeys keys = bgp::device_keys(*wanted_);
   const auto summary = co_await vty_.show(bgp::kShowSummary, kShowTimeout);
   if (!summary) co_return std::unexpected(summary.error());
-  auto sessions = bgp::parse_summary(*summary);
+  auto sessions = bgp::parse_summary(*summary, keys);
   if (!sessions) co_return std::unexpected(sessions.error());
   std::vector<IpAddress> changed;
   for (auto& [address, session] : *sessions) {
@@ -213,12 +221,12 @@ asio::awaitable<Status> BgpController::read_sessions() {
     questions.emplace_back(bgp::kShowNeighbors);
     next_details_ = clock_.now() + kDetails;
   } else {
-    for (const IpAddress& address : changed) questions.push_back(bgp::show_neighbor(address));
+    for (const IpAddress& address : changed) questions.push_back(bgp::show_neighbor((*sessions)[address].name));
   }
   for (std::string& question : questions) {
     const auto answer = co_await vty_.show(std::move(question), kShowTimeout);
     if (!answer) co_return std::unexpected(answer.error());
-    if (const auto added = bgp::add_neighbors(*answer, *sessions); !added) co_return added;
+    if (const auto added = bgp::add_neighbors(*answer, *sessions, keys); !added) co_return added;
   }
   sessions_ = std::move(*sessions);
   co_return Status{};
@@ -234,10 +242,11 @@ asio::awaitable<Status> BgpController::attend_bfd() {
 asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddress peer, bgp::Direction direction) {
   const auto session = sessions_.find(peer);
   if (session == sessions_.end()) co_return fail(Errc::kNotFound, std::format("no BGP peer {}", peer));
+  const std::string name = session->second.name;
   std::vector<bgp::RouteRow> rows;
   for (const Family family : {Family::kV4, Family::kV6}) {
     const std::string command =
-        direction == bgp::Direction::kReceived ? bgp::show_received(peer, family) : bgp::show_advertised(peer, family);
+        direction == bgp::Direction::kReceived ? bgp::show_received(name, family) : bgp::show_advertised(name, family);
     const auto text = co_await vty_.show(command, kShowTimeout);
     if (!text) co_return std::unexpected(text.error());
     auto part = bgp::parse_routes(*text, session->second, direction);
@@ -250,7 +259,7 @@ asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddr
 asio::awaitable<Result<bool>> BgpController::has_received(IpAddress peer, Prefix prefix) {
   const auto session = sessions_.find(peer);
   if (session == sessions_.end()) co_return fail(Errc::kNotFound, std::format("no BGP peer {}", peer));
-  const auto text = co_await vty_.show(bgp::show_received(peer, prefix), kShowTimeout);
+  const auto text = co_await vty_.show(bgp::show_received(session->second.name, prefix), kShowTimeout);
   if (!text) co_return std::unexpected(text.error());
   const auto rows = bgp::parse_routes(*text, session->second, bgp::Direction::kReceived);
   if (!rows) co_return std::unexpected(rows.error());

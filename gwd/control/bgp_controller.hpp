@@ -72,7 +72,10 @@ class BgpController {
   std::optional<WallTime> since() const { return since_; }
   /// bgpd has taken the whole intent.
   bool in_sync() const { return connected_ && applied_ == wanted_; }
+  /// By PeerIntent::peer.
   const std::map<IpAddress, bgp::PeerStatus>& sessions() const { return sessions_; }
+  /// What bgpd calls it.
+  std::string neighbour(const IpAddress& peer) const;
   /// The output of one command, for whoever compares or heals.
   boost::asio::awaitable<Result<std::string>> show(std::string command) {
     return vty_.show(std::move(command), kShowTimeout);

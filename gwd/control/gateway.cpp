@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <format>
 #include <memory>
 #include <utility>
@@ -51,6 +53,11 @@ std::vector<ProbeTarget> probe_targets(const config::GatewayModel& model) {
   return targets;
 }
 
+constexpr std::chrono::seconds kLetGo{2};        // bgpd of a device: milliseconds, after a large policy a second
+bool is_fe80(const IpAddress& a) { return a.is_v6() && a.is_link_local(); }
+
+constexpr std::uint8_t kLinkLocalLength = 64;  // RFC 4291 2.5.6
+
 GuardPorts guard_ports(const config::GatewayModel& model) {
   const bool open = model.policy.transit == routes::Transit::kOpen;
   return {model.wan_interface, model.vnet_interface, model.circuit_interface,
@@ -86,6 +93,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
+    if (bgp_intent_) bfd_.set_intent(bgp::bfd_sessions(*bgp_intent_, bgp_.sessions()));
     note_bfd();
   });
 }
@@ -117,7 +125,9 @@ void Gateway::stop() {
 
 Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
   KernelState state;
-  if (tunnel.bgp)
+  if (tunnel.bgp && tunnel.bgp->unnumbered)
+    state.address = DeviceAddress::on_link(tunnel.device, {tunnel.bgp->local, kLinkLocalLength});
+  else if (tunnel.bgp)
     state.address = DeviceAddress::point_to_point(tunnel.device, tunnel.bgp->local, tunnel.bgp->peer);
   else
     for (const Prefix& prefix : tunnel.static_prefixes) state.routes.insert({prefix, tunnel.device});
@@ -150,8 +160,20 @@ void Gateway::apply_bgp() {
   if (!model_) return;
   const auto intent = std::make_shared<const bgp::BgpIntent>(
       bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()}));
-  bfd_.set_intent(bgp::bfd_sessions(*intent));
+  bgp_intent_ = intent;
+  bfd_.set_intent(bgp::bfd_sessions(*intent, bgp_.sessions()));
   bgp_.set_intent(intent);
+}
+
+// zebra 10.3 crashes when a device goes that it sends router advertisements on: bgpd has to let go of it first.
+void Gateway::remove_tunnel(std::uint32_t id, const KernelState& state) {
+  if (!state.address || !is_fe80(state.address->local)) return forwarding_.remove_tunnel(id);
+  const auto later = [](Gateway* self, std::uint32_t tunnel) -> boost::asio::awaitable<void> {
+    boost::asio::steady_timer timer(self->io_, kLetGo);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+    if (!self->kernel_states_.contains(tunnel)) self->forwarding_.remove_tunnel(tunnel);
+  };
+  boost::asio::co_spawn(io_, later(this, id), kEndOnException);
 }
 
 void Gateway::apply_tunnels(const config::GatewayModel& model) {
@@ -162,7 +184,7 @@ void Gateway::apply_tunnels(const config::GatewayModel& model) {
   for (const auto& [id, old] : kernel_states_) {
     const auto now = kernel_states.find(id);
     if (now == kernel_states.end())
-      forwarding_.remove_tunnel(id);
+      remove_tunnel(id, old);
     else
       remove_stale_kernel_state(old, now->second);
   }
@@ -225,18 +247,31 @@ void Gateway::remove_stale_kernel_state(const KernelState& before, const KernelS
   const auto report = [](const Status& done) {
     if (!done) log::warning("kernel", "{}", done.error().describe());
   };
-  if (before.address && before.address != after.address) report(kernel_.remove_address(*before.address));
+  // A device keeps its link-local address: without one bgpd has no IPv6 routes there.
+  const bool stays = before.address && is_fe80(before.address->local);
+  if (before.address && before.address != after.address && !stays) report(kernel_.remove_address(*before.address));
   for (const auto& route : before.routes)
     if (!after.routes.contains(route)) report(kernel_.remove_route(route));
+}
+
+void Gateway::configure_address(const DeviceAddress& address) {
+  const auto report = [](const Status& done) {
+    if (!done) log::error("kernel", "{}", done.error().describe());
+  };
+  if (!is_fe80(address.local)) return report(kernel_.add_address(address));
+  // The kernel gave the device one of its own: the peer is to see one and always the same. When it is set anew, bgpd
+  // starts the session anew.
+  const auto present = kernel_.link_local_addresses(address.device);
+  if (!std::ranges::contains(present, address)) report(kernel_.add_address(address));
+  for (const DeviceAddress& other : present)
+    if (other != address) report(kernel_.remove_address(other));
 }
 
 // gw-fastpath has the tunnel, so its device exists: addresses and static routes can be set.
 void Gateway::configure_device(std::uint32_t tunnel_id) {
   const auto it = kernel_states_.find(tunnel_id);
   if (it == kernel_states_.end()) return;
-  if (it->second.address)
-    if (const auto done = kernel_.add_address(*it->second.address); !done)
-      log::error("kernel", "{}", done.error().describe());
+  if (it->second.address) configure_address(*it->second.address);
   set_static_routes(tunnel_id);
 }
 

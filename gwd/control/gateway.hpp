@@ -89,6 +89,8 @@ class Gateway final : private FastpathListener {
   void apply_circuit(const config::GatewayModel& model);
   void apply_vnet(const config::GatewayModel& model);
   void apply_bgp();
+  void remove_tunnel(std::uint32_t id, const KernelState& state);
+  void configure_address(const DeviceAddress& address);
   void configure_device(std::uint32_t tunnel_id);
   void set_static_routes(std::uint32_t tunnel_id);
   boost::asio::awaitable<void> learn_ports();
@@ -110,6 +112,7 @@ class Gateway final : private FastpathListener {
   PathProber prober_;
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
+  BgpIntentPtr bgp_intent_;
   std::vector<DeviceAddress> circuit_addresses_;
   std::set<DeviceRoute> vnet_routes_;
   std::optional<GuardPorts> guarded_;

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
 #include <memory>
 
 namespace gw::gwd {
@@ -83,6 +84,27 @@ Result<Request<rtmsg>> route_request(const DeviceRoute& route, std::uint16_t typ
   return request;
 }
 
+/// False: the kernel cannot be asked.
+bool for_each_address(const std::function<void(const ifaddrs&, const IpAddress&)>& visit) {
+  ifaddrs* first = nullptr;
+  if (::getifaddrs(&first) != 0) return false;
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(first, ::freeifaddrs);
+  for (const ifaddrs* one = first; one != nullptr; one = one->ifa_next) {
+    if (one->ifa_addr == nullptr) continue;
+    std::string_view bytes;
+    if (one->ifa_addr->sa_family == AF_INET)
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr),
+               sizeof(in_addr)};
+    else if (one->ifa_addr->sa_family == AF_INET6)
+      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr),
+               sizeof(in6_addr)};
+    else
+      continue;
+    if (const auto address = IpAddress::from_bytes(bytes)) visit(*one, *address);
+  }
+  return true;
+}
+
 bool means_absent(const Error& e) { return e.code == Errc::kNotFound; }
 
 }  // namespace
@@ -122,24 +144,19 @@ Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view 
 bool KernelNet::has_interface(const std::string& name) { return ::if_nametoindex(name.c_str()) != 0; }
 
 bool KernelNet::has_address(const IpAddress& address) {
-  ifaddrs* first = nullptr;
-  if (::getifaddrs(&first) != 0) return true;
-  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(first, ::freeifaddrs);
-  for (const ifaddrs* one = first; one != nullptr; one = one->ifa_next) {
-    if (one->ifa_addr == nullptr) continue;
-    std::string_view bytes;
-    if (one->ifa_addr->sa_family == AF_INET)
-      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in*>(one->ifa_addr)->sin_addr),
-               sizeof(in_addr)};
-    else if (one->ifa_addr->sa_family == AF_INET6)
-      bytes = {reinterpret_cast<const char*>(&reinterpret_cast<const sockaddr_in6*>(one->ifa_addr)->sin6_addr),
-               sizeof(in6_addr)};
-    else
-      continue;
-    const auto found = IpAddress::from_bytes(bytes);
-    if (found && *found == address) return true;
-  }
-  return false;
+  bool found = false;
+  const bool asked = for_each_address([&](const ifaddrs&, const IpAddress& own) { found = found || own == address; });
+  return found || !asked;
+}
+
+std::vector<DeviceAddress> KernelNet::link_local_addresses(const std::string& device) {
+  constexpr std::uint8_t kLength = 64;  // RFC 4291 2.5.6
+  std::vector<DeviceAddress> out;
+  (void)for_each_address([&](const ifaddrs& one, const IpAddress& own) {
+    if (own.is_v6() && own.is_link_local() && device == one.ifa_name)
+      out.push_back(DeviceAddress::on_link(device, {own, kLength}));
+  });
+  return out;
 }
 
 DeviceAddress DeviceAddress::point_to_point(std::string device, const IpAddress& local, const IpAddress& peer) {

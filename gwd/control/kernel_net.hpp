@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "base/ip.hpp"
@@ -38,6 +39,9 @@ class KernelNet {
   static bool has_interface(const std::string& name);
   /// On any interface; yes when the kernel cannot be asked.
   static bool has_address(const IpAddress& address);
+
+  /// fe80::/10 of a device, as they can be removed.
+  static std::vector<DeviceAddress> link_local_addresses(const std::string& device);
 
   /// Adds or replaces; the device must exist (kNotFound if not).
   Status add_address(const DeviceAddress& address);

@@ -195,8 +195,9 @@ asio::awaitable<void> ReconcileController::restart_sessions() {
     for (const IpAddress& peer : routes_.peers_of(prefix)) stuck.insert(peer);
   }
   for (const IpAddress& peer : stuck) {
-    log::error("routes", "bgpd has routes of {} without choosing a best one: the session is started anew", peer);
-    if (const auto done = co_await bgp_.show(std::format("clear bgp {}", peer)); !done)
+    log::error("routes", "bgpd has routes of {} without choosing a best one: the session is started anew",
+               bgp_.neighbour(peer));
+    if (const auto done = co_await bgp_.show(std::format("clear bgp {}", bgp_.neighbour(peer))); !done)
       log::warning("routes", "bgpd: {}", done.error().message);
   }
 }

@@ -64,6 +64,10 @@ void RouteController::set_model(const config::GatewayModel& model) {
   check_complete();
 }
 
+std::string RouteController::far_end(const Peer& peer) const {
+  return peer.unnumbered ? "its link-local address" : rib_.source(peer.source).peer_address.to_string();
+}
+
 std::vector<IpAddress> RouteController::policy_in_force() {
   rib_.policy_in_force();
   std::vector<IpAddress> ask;
@@ -114,6 +118,7 @@ void RouteController::set_peers(const config::GatewayModel& model) {
     }
     peer.max_routes = session.bgp->max_routes;
     peer.graceful_restart = session.bgp->graceful_restart;
+    peer.unnumbered = session.bgp->unnumbered;
   }
 }
 
@@ -248,7 +253,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   peer.end_of_rib.clear();
   peer.up = true;
   peer.offered = event.graceful_restart;
-  log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), event.peer.address, event.peer.asn);
+  log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
   if (session_changed_) session_changed_();
   routes::Source source = rib_.source(peer.source);
   source.router_id = event.peer.router_id;
@@ -262,7 +267,7 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = false;
-  log::warning("routes", "{}: BGP session with {} went down: {}", name_of(peer), event.peer.address, event.text);
+  log::warning("routes", "{}: BGP session with {} went down: {}", name_of(peer), far_end(peer), event.text);
   if (broke_silently(event.reason) && has_carrier(peer))
     keep_for_restart(peer);
   else
@@ -471,7 +476,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     // Graceful restart is for a peer that goes on forwarding: here nothing passes.
     if (session != sessions.end() && session->second.path_died && !peer.up && rib_.count(peer.source).stale > 0) {
       log::warning("routes", "{}: BFD says that the path to {} is dead: its routes are withdrawn", name_of(peer),
-                   address);
+                   far_end(peer));
       withdraw(peer);
       publish();
     }

@@ -118,6 +118,7 @@ class RouteController {
     routes::SourceId source = 0;
     std::uint32_t max_routes = 0;  // of a family
     bool graceful_restart = true;  // configured
+    bool unnumbered = false;
     bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
     std::set<Family> end_of_rib;         // of the present session
@@ -142,6 +143,7 @@ class RouteController {
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
   void drop_held_back(Peer& peer);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
+  std::string far_end(const Peer& peer) const;
   bool has_carrier(const Peer& peer) const;
   void sweep_later(Peer& peer, std::chrono::seconds after);
   void update_limit(Peer& peer);

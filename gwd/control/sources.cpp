@@ -30,6 +30,7 @@ bgp::PeerIntent peer_intent(const SessionSource& session) {
   peer.kind = session.source.kind;
   peer.site = session.source.site;
   if (session.tunnel != nullptr && bgp.multihop == 0) peer.device = session.tunnel->device;
+  peer.unnumbered = bgp.unnumbered;
   peer.local = bgp.local;
   peer.peer = bgp.peer;
   peer.multihop = bgp.multihop;

@@ -101,8 +101,9 @@ class StrongSwanSite:
 
     def __init__(self, lab: Lab, site: Site, *, gateway: str = GW_WAN4, local: str = "", connection: str = "",
                  child: str = "", secret: str = "", initiate=True, persistent=False,
-                 settings: str = "", esp_proposals: str = ESP_PROPOSALS):
-        self.lab, self.site, self.gateway = lab, site, gateway
+                 settings: str = "", esp_proposals: str = ESP_PROPOSALS, link_local: str = ""):
+        """link_local: the tunnel device's only address of this kind."""
+        self.lab, self.site, self.gateway, self.link_local = lab, site, gateway, link_local
         self.local = local or (site.wan6 if ":" in gateway else site.wan4)
         self.connection, self.child, self.secret = connection, child, secret or psk(site)
         self.initiate, self.persistent = initiate, persistent
@@ -134,6 +135,9 @@ class StrongSwanSite:
 
     def set_device(self):
         self.ns.ip("link set ipsec0 up mtu 1400", f"addr add {self.site.inner_site}/30 dev ipsec0")
+        if self.link_local:
+            self.ns.run("ip", "-6", "addr", "flush", "dev", "ipsec0", "scope", "link")
+            self.ns.ip(f"addr add {self.link_local}/64 dev ipsec0 nodad")
 
     def stop(self):
         """A clean stop: charon says goodbye to its peer."""
@@ -308,31 +312,34 @@ class Frr:
 class FrrRouter:
     """FRR as the customer's router, for a second opinion beside BIRD."""
 
-    def __init__(self, lab: Lab, site: Site, *, bfd=False):
+    def __init__(self, lab: Lab, site: Site, *, bfd=False, unnumbered=False):
+        """unnumbered: the session is on ipsec0, whoever is at its other end."""
         self.site = site
+        self.neighbor = "ipsec0" if unnumbered else site.inner_gw
         self.frr = Frr(lab, site.name)
         self.frr.start("zebra")
         if bfd:
             self.frr.start("bfdd")
-        probing = f"neighbor {site.inner_gw} bfd 3 100 100" if bfd else ""
+        probing = f"neighbor {self.neighbor} bfd 3 100 100" if bfd else ""
+        map_out = "" if unnumbered else f"neighbor {self.neighbor} route-map TO-GW out"
         self.frr.start("bgpd", conf=f"""router bgp {site.asn}
  bgp router-id {site.inner_site}
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
  no bgp network import-check
  bgp graceful-restart
- neighbor {site.inner_gw} remote-as {GW_ASN}
- neighbor {site.inner_gw} timers 3 30
- neighbor {site.inner_gw} timers connect 1
+ neighbor {self.neighbor} {"interface v6only " if unnumbered else ""}remote-as {GW_ASN}
+ neighbor {self.neighbor} timers 3 30
+ neighbor {self.neighbor} timers connect 1
  {probing}
  address-family ipv4 unicast
   network {site.prefixes[0]}
-  neighbor {site.inner_gw} activate
+  neighbor {self.neighbor} activate
  exit-address-family
  address-family ipv6 unicast
   network {site.prefixes[1]}
-  neighbor {site.inner_gw} activate
-  neighbor {site.inner_gw} route-map TO-GW out
+  neighbor {self.neighbor} activate
+  {map_out}
  exit-address-family
 exit
 route-map TO-GW permit 10
@@ -341,7 +348,7 @@ exit
 """)
 
     def established(self) -> bool:
-        return "Established" in self.frr.vtysh(f"show bgp neighbors {self.site.inner_gw}")
+        return "Established" in self.frr.vtysh(f"show bgp neighbors {self.neighbor}")
 
     def routes(self) -> str:
         return self.frr.vtysh("show ip route bgp", "show ipv6 route bgp")

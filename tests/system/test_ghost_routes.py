@@ -90,7 +90,7 @@ def test_a_policy_that_opens_takes_what_is_there_and_nothing_else(world, speaker
     assert not forwarded(world, GHOST)
     poll("forwarded", lambda: forwarded(world, REAL) and forwarded(world, SIXTH), 2, 0.1)
     # And what the Rib had of it goes.
-    end = time.monotonic() + 14
+    end = time.monotonic() + 30
     while GHOST in candidates(world):
         assert candidates(world)[GHOST] == "refused" and time.monotonic() < end
         time.sleep(0.2)
@@ -111,7 +111,7 @@ def test_taken_back_between_two_policies(world, speaker):
         assert fate(world, GHOST) in (None, "refused") or poll(
             "a moment", lambda: fate(world, GHOST) in (None, "refused"), 1, 0.02)
         withdraw(speaker, REAL)
-    poll("nothing is left", lambda: not candidates(world), 15, 0.2)
+    poll("nothing is left", lambda: not candidates(world), 30, 0.2)  # 10 s of silence, and a look at the sessions
 
 
 def packed(prefixes, announced):

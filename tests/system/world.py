@@ -27,14 +27,16 @@ class World:
     vpn: keyword arguments of StrongSwanSite by site name; connections: fields of gateway.yaml's connection by
     site name; outer6: sites whose tunnel goes over IPv6; frr: sites whose router is FRR instead of BIRD; bfd: whose router speaks BFD;
     wait=False: leaves the waiting to the caller; ports: the kind of the gateway's ports ("xsk", "gso", "auto");
-    fastpath: more options of gw-fastpath.
+    fastpath: more options of gw-fastpath; unnumbered: sites whose FRR speaks BGP over the link-local addresses of its tunnel.
     """
 
     def __init__(self, name: str, sites: list[Site], *, vpn: dict | None = None, connections: dict | None = None,
-                 outer6: tuple = (), frr: tuple = (), bfd: tuple = (), wait=True, ports: str = "xsk", fastpath: tuple = ()):
+                 outer6: tuple = (), frr: tuple = (), bfd: tuple = (), wait=True, ports: str = "xsk", fastpath: tuple = (),
+                 unnumbered: tuple = ()):
         require_programs()
         self.lab = Lab(name, sites)
         self.vpn, self.outer6, self.frr, self.bfd, self.wait = vpn or {}, outer6, frr, bfd, wait
+        self.unnumbered = unnumbered
         self.offices: dict[str, Office] = {}
         try:
             self.gateway = Gateway(self.lab, document(sites, connections, outer6), ports, fastpath)
@@ -53,8 +55,10 @@ class World:
         options = {"gateway": GW_WAN6 if site in self.outer6 else GW_WAN4,
                    "persistent": connection.get("initiate") == "responder-only"} | self.vpn.get(site.name, {})
         vpn = StrongSwanSite(self.lab, site, **options)
-        kind = FrrRouter if site in self.frr else Bird
-        router = kind(self.lab, site, bfd=site in self.bfd)
+        if site in self.frr:
+            router = FrrRouter(self.lab, site, bfd=site in self.bfd, unnumbered=site in self.unnumbered)
+        else:
+            router = Bird(self.lab, site, bfd=site in self.bfd)
         self.offices[site.name] = Office(site, vpn, router)
         return self.offices[site.name]
 

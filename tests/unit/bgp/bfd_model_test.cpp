@@ -54,6 +54,27 @@ TEST(Bfd, BfddIsToldTheDifference) {
   EXPECT_EQ(joined(bfd_diff(one, {})), "bfd\nno peer 169.254.21.2 local-address 169.254.21.1 interface tun1\nexit\n");
 }
 
+TEST(Bfd, AnUnnumberedPeerIsWatchedWhenItsAddressIsLearned) {
+  BgpIntent g = watched_gateway();
+  g.peers[0].unnumbered = true;
+  g.peers[0].local = g.peers[0].peer = ip("fe80::a");
+  std::map<IpAddress, PeerStatus> peers;
+  EXPECT_TRUE(possible(bfd_sessions(g, peers), {}).empty());
+  peers[ip("fe80::a")].learned = ip("fe80::2");
+  const BfdSessions known = possible(bfd_sessions(g, peers), {});
+  EXPECT_EQ(joined(bfd_diff({}, known)),
+            "bfd\npeer fe80::2 local-address fe80::a interface tun1\ndetect-multiplier 3\n"
+            "receive-interval 100\ntransmit-interval 100\nexit\nexit\n");
+  // gwd that has just started, or a tunnel that is down: what bfdd has stays.
+  EXPECT_EQ(possible(bfd_sessions(g, {}), known), known);
+  const BfdStates states = parse_bfd(R"([{"peer":"fe80::2","local":"fe80::a","interface":"tun1","status":"up",
+      "type":"configured","transmit-interval":100,"detect-multiplier":3},
+      {"peer":"fe80::2","interface":"tun2","status":"down","type":"configured"}])").value();
+  EXPECT_EQ(configured(states), known);
+  peers[ip("fe80::a")].state = "Established";
+  EXPECT_EQ(joined(attend(g, peers, states)), "router bgp 65515\nneighbor tun1 bfd 3 100 100\nexit\n");
+}
+
 TEST(Bfd, APeerBehindTheSitesRouterIsMultihop) {
   const BfdSessions loopback{{ip("10.10.30.254"), {ip("10.0.0.4"), "", 5, kFast}}};
   EXPECT_EQ(joined(bfd_diff({}, loopback)),

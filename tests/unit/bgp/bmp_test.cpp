@@ -65,10 +65,44 @@ std::vector<BmpEvent> events(const Bytes& stream) {
   }
 }
 
+Bytes link_header(std::string_view router_id, std::uint32_t asn = 65021) {
+  return u8(0) + u8(0x80) + Bytes(8, 0) + raw(ip("fe80::2")) + u32(asn) + raw(ip(router_id)) + Bytes(8, 0);
+}
+Bytes link_up(std::string_view router_id, std::string_view local) {
+  return bmp(3, link_header(router_id) + raw(ip(local)) + Bytes(4, 0));
+}
+Bytes link_says(std::string_view router_id, std::string_view prefix) {
+  return bmp(0, link_header(router_id) + update({}, kOriginIgp + kPath + kHop, nlri(prefix)));
+}
+
 ParsedUpdate parsed(const Bytes& message, AsnWidth width = AsnWidth::kFour) {
   auto u = parse_update(message, width);
   EXPECT_TRUE(u) << u.error().describe();
   return u ? std::move(*u) : ParsedUpdate{};
+}
+
+// Two routers of the same link-local address behind two tunnels: this side's addresses tell them apart.
+TEST(BmpSession, LinkLocalPeersAreNamedByThisSide) {
+  const Bytes streams = link_up("198.51.100.1", "fe80::a") + link_up("198.51.100.2", "fe80::b") +
+                        link_says("198.51.100.2", "10.2.0.0/16") + link_says("198.51.100.1", "10.1.0.0/16");
+  const auto all = events(streams + bmp(2, link_header("198.51.100.1") + u8(2)));
+  ASSERT_EQ(all.size(), 5U);
+  EXPECT_EQ(std::get<BmpPeerUp>(all[0]).peer.address, ip("fe80::a"));
+  EXPECT_EQ(std::get<BmpRoutes>(all[2]).peer.address, ip("fe80::b"));
+  EXPECT_EQ(std::get<BmpRoutes>(all[3]).peer.address, ip("fe80::a"));
+  EXPECT_EQ(std::get<BmpPeerDown>(all[4]).peer.address, ip("fe80::a"));
+}
+
+TEST(BmpSession, ALinkLocalPeerThatIsNotUpIsNobody) {
+  EXPECT_TRUE(events(link_says("198.51.100.1", "10.1.0.0/16")).empty());
+  // A router that comes back with another id is the same link's.
+  const auto all = events(link_up("198.51.100.1", "fe80::a") + link_up("198.51.100.9", "fe80::a") +
+                          link_says("198.51.100.9", "10.2.0.0/16"));
+  EXPECT_EQ(std::get<BmpRoutes>(all.back()).announced, std::vector{net("10.2.0.0/16")});
+  // A PEER DOWN without AS number and id, of the only one and of one of two.
+  const Bytes anonymous = bmp(2, link_header("0.0.0.0", 0) + u8(2));
+  EXPECT_EQ(events(link_up("198.51.100.1", "fe80::a") + anonymous).size(), 2U);
+  EXPECT_EQ(events(link_up("198.51.100.1", "fe80::a") + link_up("198.51.100.2", "fe80::b") + anonymous).size(), 2U);
 }
 
 // bgpd 10.3's BMP: an IPv4 route with an IPv6 next hop (RFC 8950) comes without any; it is the session's address.

@@ -213,6 +213,18 @@ TEST(Diff, ANewPeerStaysDownUntilItIsComplete) {
   EXPECT_THAT(printed(diff(after, gateway())), ElementsAre("router bgp 65515", "no neighbor 169.254.21.6", "exit"));
 }
 
+TEST(Diff, AnUnnumberedNeighbourIsItsDevice) {
+  BgpIntent g = gateway();
+  g.peers[0].unnumbered = true;
+  g.peers[0].local = g.peers[0].peer = ip("fe80::a");
+  const auto there = printed(diff(gateway(), g));
+  EXPECT_THAT(there, Contains("no neighbor 169.254.21.2"));
+  EXPECT_THAT(there, Contains("neighbor tun1 interface v6only remote-as 65021"));
+  EXPECT_THAT(there, Contains("neighbor tun1 peer-group GW-TUNNELS"));
+  EXPECT_THAT(there, Not(Contains(HasSubstr("update-source"))));
+  EXPECT_THAT(printed(diff(g, gateway())), Contains("no neighbor tun1"));
+}
+
 TEST(Diff, TheLastOfItsKindTakesGroupAndPolicyAlong) {
   BgpIntent after = gateway();
   after.peers.clear();

@@ -285,12 +285,12 @@ TEST_F(FrrTest, StatusAndTheCloudsColumns) {
   EXPECT_GT(paris.messages_received, 0U);
   EXPECT_EQ(paris.received_v4, 1U);
   ASSERT_TRUE(wait([&] { return site_has("paris", "2001:db8:10::/48") && site_has("paris", "2001:db8:30::/48"); }));
-  const auto received = await(io_, vty_.show(show_received(paris.peer, Family::kV4), 5s));
+  const auto received = await(io_, vty_.show(show_received(paris.peer.to_string(), Family::kV4), 5s));
   ASSERT_TRUE(received);
   const auto rows = parse_routes(*received, paris, Direction::kReceived);
   ASSERT_TRUE(rows) << *received;
   EXPECT_EQ(rows->size(), 4U) << "before policy";
-  const auto advertised = await(io_, vty_.show(show_advertised(paris.peer, Family::kV6), 5s));
+  const auto advertised = await(io_, vty_.show(show_advertised(paris.peer.to_string(), Family::kV6), 5s));
   ASSERT_TRUE(advertised);
   const auto told = parse_routes(*advertised, paris, Direction::kAdvertised);
   ASSERT_TRUE(told);

@@ -54,6 +54,18 @@ TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
   EXPECT_FALSE(up.end_of_rib_v6);
 }
 
+TEST(Summary, ANeighbourOnADeviceHasTheSessionsKey) {
+  const DeviceKeys keys{{"tun7", ip("fe80::a")}};
+  auto peers = parse_summary(R"({"ipv4Unicast":{"peers":{"tun7":{"remoteAs":65021,"state":"Established"},
+      "tun8":{"remoteAs":65022,"state":"Idle"}}}})", keys).value();
+  ASSERT_EQ(peers.size(), 1U);
+  EXPECT_EQ(peers.at(ip("fe80::a")).name, "tun7");
+  ASSERT_TRUE(add_neighbors(R"({"tun7":{"bgpNeighborAddr":"fe80::2","bgpState":"Established"}})", peers, keys));
+  EXPECT_EQ(peers.at(ip("fe80::a")).learned, ip("fe80::2"));
+  ASSERT_TRUE(add_neighbors(R"({"tun7":{"bgpNeighborAddr":"none","bgpState":"Idle"}})", peers, keys));
+  EXPECT_TRUE(peers.at(ip("fe80::a")).learned.is_unspecified());
+}
+
 TEST(Summary, NeighborsSayWhatBfdSays) {
   const auto read = [](std::string_view rest) {
     std::map<IpAddress, PeerStatus> peers;
@@ -115,9 +127,9 @@ TEST(Summary, WhatIsNotWhatItShouldBe) {
 }
 
 TEST(Summary, Commands) {
-  EXPECT_EQ(show_received(ip("169.254.21.2"), Family::kV6),
+  EXPECT_EQ(show_received("169.254.21.2", Family::kV6),
             "show bgp ipv6 unicast neighbors 169.254.21.2 received-routes json");
-  EXPECT_EQ(show_advertised(ip("2001:db8::2"), Family::kV4),
+  EXPECT_EQ(show_advertised("2001:db8::2", Family::kV4),
             "show bgp ipv4 unicast neighbors 2001:db8::2 advertised-routes json");
 }
 

@@ -328,9 +328,10 @@ INSTANTIATE_TEST_SUITE_P(
              "`hold`)"},
         Edit{"ipsec: {", "bgp: { max_routes: 0 }\n    ipsec: {",
              "g.yaml:24:24: connections[0].bgp.max_routes: 0 is out of range (expected 1 to 1000000)"},
-        Edit{"ipsec: {", "bgp: { unnumbered: true }\n    ipsec: {",
-             "g.yaml:24:24: connections[0].bgp.unnumbered: sessions over link-local addresses are not built yet "
-             "(expected `addresses`, or nothing: they are allocated)"},
+        Edit{"ipsec: {",
+             "bgp: { unnumbered: true, addresses: { gw-a: { local: 169.254.21.1, peer: 169.254.21.2 } } }\n    ipsec: {",
+             "g.yaml:24:30: connections[0].bgp.addresses: an unnumbered session has link-local addresses only "
+             "(expected either `addresses` or `unnumbered`)"},
         Edit{"ipsec: {", "bgp: { bfd: { interval: 10ms } }\n    ipsec: {",
              "g.yaml:24:29: connections[0].bgp.bfd.interval: 10ms is out of range (expected 50ms to 60000ms)"},
         Edit{"ipsec: {", "bgp: { bfd: { interval: 100 } }\n    ipsec: {",
