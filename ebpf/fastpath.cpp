@@ -309,7 +309,7 @@ Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options)
 Fastpath::Fastpath(Base base, const FastpathOptions& o)
     : base_(std::move(base)),
       ike_(io_, ike_parts(base_, clock_)),
-      liveness_(std::move(base_.liveness)),
+      liveness_(std::move(base_.liveness), {*base_.workers, clock_, static_cast<std::uint8_t>(o.instance)}),
       tunnels_(*base_.workers, base_.maps, std::move(base_.fds), clock_),
       forwarding_(as_memory(base_.maps.fib()), *base_.workers),
       adjacencies_(base_.maps, std::move(base_.adjacency_netlink)),
@@ -322,8 +322,8 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       endpoints_(base_.workers->shared().gates, base_.maps, clock_),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, endpoints_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
-      service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, clock_, base_.facts, o.max_sas,
-                o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
+      service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, liveness_, clock_, base_.facts,
+                o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {
   if (base_.buffers.jumbo()) tunnels_.set_max_mtu(control::Tunnels::kMaxJumboMtu);
@@ -427,6 +427,8 @@ Status Fastpath::serve(const FastpathOptions& options) {
   sas_.on_leaving([this] { asio::post(io_, [this] { remove_leaving(); }); });
   sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
+  liveness_.on_findings({[this](const auto& status) { events_.peer_state(status); },
+                         [this](const auto& loss) { events_.endpoint_lost(loss); }});
 
   notices_.assign(base_.workers->notice_fd());
   xdp_events_.assign(base_.maps.events_fd());

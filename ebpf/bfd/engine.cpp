@@ -5,12 +5,21 @@
 
 namespace gw::bfd {
 
+namespace {
+
+/// `wanted` says nothing that `key` does not.
+bool is_covered(const SessionKey& wanted, const SessionKey& key) {
+  return wanted.peer == key.peer && wanted.hops == key.hops && (wanted.device.empty() || wanted.device == key.device) &&
+         (wanted.local.is_unspecified() || wanted.local == key.local);
+}
+
+}  // namespace
+
 // --- bfdd -------------------------------------------------------------------------------------------------
 
 Status Engine::add(const AddSession& wanted, MonoTime now) {
   const auto known = by_bfdd_.find(wanted.id);
-  if (known != by_bfdd_.end() && known->second->key != wanted.key && !wanted.key.device.empty())
-    detach(*known->second, wanted.id, now);
+  if (known != by_bfdd_.end() && !is_covered(wanted.key, known->second->key)) detach(*known->second, wanted.id, now);
   Entry* entry = find_running(wanted);
   if (!entry) {
     if (sessions_.size() >= kMaxSessions)
@@ -33,15 +42,14 @@ Status Engine::add(const AddSession& wanted, MonoTime now) {
   return {};
 }
 
-/// The very session, or, for one that names no device, the one between the same addresses: bgpd, which outlived a bfdd,
-/// asks the new one for its sessions before gwd has told it their devices. Two of them would make the peer reset both.
+/// The very session, or, for one that names no device or no local address, the one that does: bgpd, which outlived a
+/// bfdd, asks the new one for its sessions before gwd has told it all of that. Two of them would make the peer reset
+/// both.
 Engine::Entry* Engine::find_running(const AddSession& wanted) {
   if (const auto it = sessions_.find(wanted.key); it != sessions_.end()) return it->second.get();
-  if (!wanted.key.device.empty()) return nullptr;
-  for (auto it = sessions_.lower_bound(wanted.key); it != sessions_.end(); ++it) {
-    const SessionKey& key = it->first;
-    if (key.peer != wanted.key.peer || key.local != wanted.key.local) break;
-    if (key.hops == wanted.key.hops && it->second->session.state() != State::kAdminDown) return it->second.get();
+  for (auto it = sessions_.lower_bound({.peer = wanted.key.peer}); it != sessions_.end(); ++it) {
+    if (it->first.peer != wanted.key.peer) break;
+    if (is_covered(wanted.key, it->first) && it->second->session.state() != State::kAdminDown) return it->second.get();
   }
   return nullptr;
 }
@@ -49,13 +57,16 @@ Engine::Entry* Engine::find_running(const AddSession& wanted) {
 void Engine::attach(Entry& entry, DplaneId id) {
   if (!std::ranges::contains(entry.bfdd, id)) entry.bfdd.push_back(id);
   entry.ends.reset();
+  entry.leaves.reset();
   by_bfdd_[id] = &entry;
 }
 
 void Engine::detach(Entry& entry, DplaneId id, MonoTime now) {
   std::erase(entry.bfdd, id);
   by_bfdd_.erase(id);
-  if (entry.bfdd.empty()) leave(entry, now);
+  if (!entry.bfdd.empty()) return;
+  entry.leaves = now + kReturn;
+  enqueue(entry);
 }
 
 void Engine::remove(DplaneId id, MonoTime now) {
@@ -64,6 +75,7 @@ void Engine::remove(DplaneId id, MonoTime now) {
 
 /// The peer is told, and the session kept for a while so that it hears it.
 void Engine::leave(Entry& entry, MonoTime now) {
+  entry.leaves.reset();
   const auto hears =
       std::clamp<std::chrono::nanoseconds>(entry.session.detection_time(), std::chrono::seconds(1), kFarewell);
   Settings off = entry.session.settings();
@@ -194,7 +206,10 @@ void Engine::run(MonoTime now) {
       sessions_.erase(SessionKey(entry.key));
       continue;
     }
-    service(entry, now);
+    if (entry.leaves && now >= *entry.leaves)
+      leave(entry, now);
+    else
+      service(entry, now);
   }
 }
 
@@ -232,7 +247,8 @@ void Engine::tell(Entry& entry, MonoTime now) {
 
 /// Packets that come put due() off all the time: an entry stays where it is in the queue, and is looked at too early.
 void Engine::enqueue(Entry& entry) {
-  const MonoTime at = std::min(entry.session.due(), entry.ends.value_or(MonoTime::max()));
+  const MonoTime at =
+      std::min({entry.session.due(), entry.ends.value_or(MonoTime::max()), entry.leaves.value_or(MonoTime::max())});
   if (at >= entry.queued) return;
   entry.queued = at;
   queue_.push({at, entry.session.local_discriminator()});

@@ -70,12 +70,15 @@ class Engine {
     std::unique_ptr<Link> link;
     MonoTime since;                     // in this state
     std::optional<MonoTime> ends;       // when it is forgotten, unless bfdd wants it again
+    std::optional<MonoTime> leaves;     // when the peer is told of the end: bfdd has deleted it
     MonoTime queued = MonoTime::max();  // the earliest place in the queue
     State told_state = State::kDown;    // of what bfdd and others were told last
     Remote told_remote;
   };
   /// Without bfdd's interest a session lasts this long: bfdd is restarted and gwd configures it again.
   static constexpr std::chrono::minutes kOrphan{5};
+  /// What bfdd deletes it may add again at once, with another number: bgpd's and gwd's wishes meet in it.
+  static constexpr std::chrono::seconds kReturn{1};
   /// A peer that is told of the end has this long, at most, to hear it (RFC 5880 6.8.16).
   static constexpr std::chrono::seconds kFarewell{3};
   /// What comes in one call is small work: of many due sessions the rest waits for the next.

@@ -63,6 +63,19 @@ void Events::forward_unknown_spis(xdp::Maps& maps) {
   });
 }
 
+void Events::peer_state(const liveness::PartnerStatus& status) {
+  fp::Event event;
+  rpc::fill(status, *event.mutable_peer_state());
+  server_.publish(event, {fp::ROLE_CONTROL});
+}
+
+void Events::endpoint_lost(const liveness::Loss& loss) {
+  fp::Event event;
+  event.mutable_endpoint_lost()->set_address(loss.endpoint.bytes_string());
+  event.mutable_endpoint_lost()->set_lease_epoch(loss.lease_epoch);
+  server_.publish(event, {fp::ROLE_CONTROL});
+}
+
 void Events::tunnel_state(std::uint32_t tunnel_id, tun::Carrier state) {
   fp::Event event;
   event.mutable_tunnel_state()->set_tunnel_id(tunnel_id);

@@ -4,6 +4,7 @@
 
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
+#include "ebpf/liveness/partner.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
@@ -16,6 +17,8 @@ class Events {
 
   void forward_notices(worker::Workers& workers);
   void forward_unknown_spis(xdp::Maps& maps);
+  void peer_state(const liveness::PartnerStatus& status);
+  void endpoint_lost(const liveness::Loss& loss);
   void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
 
  private:

@@ -74,6 +74,7 @@ class SaManager {
   /// The whole list of endpoints, as gwd claims them. Returns the outbound SAs of endpoints that became owned that
   /// cannot send: only a new key helps.
   Result<std::vector<SaKey>> put_endpoints(std::span<const EndpointClaim> claims);
+  const Endpoints& endpoints() const { return parts_.endpoints; }
   /// Inner packets of that size are the largest that the path of this outbound SA has room for.
   void limit_padding(const SaEntry& entry, std::uint32_t inner_bytes);
 

@@ -1,6 +1,6 @@
 // The heartbeat between the fast paths of two instances: one UDP datagram, authenticated (HMAC-SHA256) under a key that
 // gwd made for this pair of processes, safe against replay by the senders' boot nonces and sequence numbers.
-// Codec and replay rules; pure, one thread. docs/adr/0015 has the reasons.
+// Codec and replay rules; pure, one thread. docs/adr/0017 has the reasons.
 //
 //   0 magic "GWHB"    4 version 1    5 instance    6 flags (1: forwarding, 2: asking)    7 claims
 //   8 sender's nonce (16)           24 its sequence (8)

@@ -7,6 +7,7 @@ namespace {
 
 // Answers out of turn: a peer that restarts or wakes gets one at once, a flood of questions does not.
 constexpr std::chrono::milliseconds kBetweenAnswers{2};
+constexpr std::chrono::seconds kKeyChange{1};
 
 const Claim* find(const std::vector<Claim>& claims, const IpAddress& endpoint) {
   const auto it = std::ranges::find(claims, endpoint, &Claim::endpoint);
@@ -25,6 +26,16 @@ Partner::Partner(const PartnerSettings& settings, Secret key, const BootNonce& o
       last_turn_(now),
       listening_since_(now) {}
 
+void Partner::change_key(Secret key, MonoTime now) {
+  next_key_ = std::move(key);
+  next_key_due_ = now + kKeyChange;
+}
+
+void Partner::use_next_key() {
+  old_key_ = std::exchange(key_, std::move(*next_key_));
+  next_key_.reset();
+}
+
 void Partner::set_claims(std::vector<Claim> claims) {
   claims_ = std::move(claims);
   std::erase_if(lost_, [this](const Loss& l) {
@@ -37,10 +48,14 @@ void Partner::set_claims(std::vector<Claim> claims) {
 bool Partner::advance(MonoTime now) {
   // Silence while we did not run says nothing about the peer.
   if (now - std::exchange(last_turn_, now) > settings_.timing.interval * 2) listening_since_ = now;
+  if (next_key_ && now >= next_key_due_) use_next_key();
   const bool beat = now >= next_beat_;
   const bool answer = answer_due_ && now >= next_answer_;
   if (!beat && !answer) return false;
-  if (beat) next_beat_ = std::max(next_beat_ + settings_.timing.interval, now + settings_.timing.interval / 2);
+  if (beat) {  // in step, but never two in a hurry
+    const auto interval = settings_.timing.interval;
+    next_beat_ = next_beat_ + interval > now + interval / 2 ? next_beat_ + interval : now + interval;
+  }
   if (answer_due_) next_answer_ = now + kBetweenAnswers;
   answer_due_ = false;
   lease_.on_send(++sequence_, now);
@@ -66,7 +81,7 @@ std::vector<std::uint8_t> Partner::datagram() const {
 }
 
 void Partner::receive(std::span<const std::uint8_t> bytes, MonoTime now) {
-  const auto h = parse(bytes, key_);
+  const auto h = parse_with_any_key(bytes);
   if (!h) return disbelieve(h.error());
   if (h->instance != settings_.instance || h->instance == settings_.own_instance)
     return disbelieve(Disbelief::kOwnInstance);
@@ -75,6 +90,19 @@ void Partner::receive(std::span<const std::uint8_t> bytes, MonoTime now) {
   if (answer_to_) answer_due_ = true;
   if (!accepted) return disbelieve(accepted.error());
   take(*h, now);
+}
+
+std::expected<Heartbeat, Disbelief> Partner::parse_with_any_key(std::span<const std::uint8_t> bytes) {
+  auto h = parse(bytes, key_);
+  if (h || h.error() != Disbelief::kKey) return h;
+  if (next_key_) {
+    if (auto newer = parse(bytes, *next_key_)) {
+      use_next_key();
+      return newer;
+    }
+  }
+  if (old_key_.empty()) return h;
+  return parse(bytes, old_key_);
 }
 
 void Partner::take(const Heartbeat& h, MonoTime now) {

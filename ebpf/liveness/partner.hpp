@@ -19,6 +19,7 @@ struct PartnerSettings {
   std::uint8_t own_instance = 0;
   std::uint8_t instance = 0;  // the other's
   LeaseSettings timing;
+  friend bool operator==(const PartnerSettings&, const PartnerSettings&) = default;
 };
 
 enum class Forwarding : std::uint8_t { kNo, kYes };
@@ -39,6 +40,11 @@ struct Loss {
 class Partner {
  public:
   Partner(const PartnerSettings& settings, Secret key, const BootNonce& own, MonoTime now);
+
+  bool has_key(const Secret& key) const { return (next_key_ ? *next_key_ : key_) == key; }
+  /// The peer gets the new key a moment earlier or later: both are believed, and what we send changes when the peer's
+  /// has, or after a second.
+  void change_key(Secret key, MonoTime now);
 
   /// Ours, as gwd has set them. An endpoint that was lost stays so until it is claimed with a higher epoch.
   void set_claims(std::vector<Claim> claims);
@@ -64,10 +70,15 @@ class Partner {
   void disbelieve(Disbelief reason) { ++disbelieved_[static_cast<std::size_t>(reason)]; }
   void take(const Heartbeat& heartbeat, MonoTime now);
   void find_losses();
+  std::expected<Heartbeat, Disbelief> parse_with_any_key(std::span<const std::uint8_t> bytes);
+  void use_next_key();
   std::chrono::nanoseconds patience() const { return settings_.timing.interval * settings_.timing.multiplier; }
 
   PartnerSettings settings_;
   Secret key_;
+  Secret old_key_;  // still believed; empty: none
+  std::optional<Secret> next_key_;
+  MonoTime next_key_due_ = MonoTime::max();
   BootNonce own_;
   ReplayGuard guard_;
   Lease lease_;

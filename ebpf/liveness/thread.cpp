@@ -107,6 +107,19 @@ void Thread::call(const Change& change) {
   std::abort();
 }
 
+void Thread::set_peer(std::unique_ptr<PeerPort> peer) {
+  std::unique_ptr<PeerPort> before;
+  call([&](Core& core, MonoTime) {
+    if (core.peer) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, core.peer->fd(), nullptr);
+    before = std::move(core.peer);
+    core.peer = std::move(peer);
+    if (!core.peer && before) before->end_lease();
+    if (!core.peer) return;
+    epoll_event e{.events = EPOLLIN, .data = {.fd = core.peer->fd()}};
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, core.peer->fd(), &e);
+  });
+}
+
 void Thread::clear_event() {
   eventfd_t value = 0;
   (void)::eventfd_read(event_fd_.get(), &value);
@@ -127,6 +140,7 @@ void Thread::run() {
     // Whatever waited has been read: nobody is declared dead whose packets were here in time.
     now_ = clock_.now();
     core_.bfd.run(now_);
+    if (core_.peer) attend_peer();
     if (now_ >= next_refresh_) refresh_bfdd(now_);
     if (dplane_) dplane_->flush();
     if (std::exchange(told_, false)) (void)::eventfd_write(event_fd_.get(), 1);
@@ -134,7 +148,15 @@ void Thread::run() {
   run_changes();
 }
 
-MonoTime Thread::due() const { return std::min(core_.bfd.due(), next_refresh_); }
+MonoTime Thread::due() const {
+  return std::min({core_.bfd.due(), next_refresh_, core_.peer ? core_.peer->due() : MonoTime::max()});
+}
+
+void Thread::attend_peer() {
+  PeerFindings found = core_.peer->judge(now_);
+  if (found.status) tell(std::move(*found.status));
+  for (const Loss& loss : found.losses) tell(loss);
+}
 
 void Thread::wait() {
   std::array<epoll_event, 16> ready;
@@ -148,6 +170,8 @@ void Thread::wait() {
   const int n = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()),
                                at == MonoTime::max() ? nullptr : &timeout, nullptr);
   now_ = clock_.now();
+  // Before anything that waited is read: it may have waited while we did not run.
+  if (core_.peer) core_.peer->advance(now_);
   for (int i = 0; i < n; ++i)
     turn(ready[static_cast<std::size_t>(i)].data.fd, ready[static_cast<std::size_t>(i)].events);
 }
@@ -156,6 +180,8 @@ void Thread::turn(int fd, std::uint32_t events) {
   if (fd == bell_.get()) {
     eventfd_t value = 0;
     (void)::eventfd_read(bell_.get(), &value);
+  } else if (core_.peer && fd == core_.peer->fd()) {
+    core_.peer->read(now_);
   } else if (dplane_ && dplane_->owns(fd)) {
     dplane_->ready(fd, events);
   } else if (receivers_) {

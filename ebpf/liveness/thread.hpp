@@ -1,7 +1,7 @@
 // The thread that keeps gw-fastpath's promises in time, whatever the control thread and other processes do: BFD
 // sessions and the heartbeat with the other instance. It sleeps in epoll until a packet comes or something is due, and
 // never waits for anything else; it does not log. SCHED_FIFO, if the system permits.
-// docs/adr/0015-liveness-in-the-fast-path.md
+// docs/adr/0017-liveness-in-the-fast-path.md
 #pragma once
 
 #include <array>
@@ -22,6 +22,7 @@
 #include "ebpf/bfd/dplane_server.hpp"
 #include "ebpf/bfd/engine.hpp"
 #include "ebpf/bfd/sockets.hpp"
+#include "ebpf/liveness/peer_port.hpp"
 
 namespace gw::liveness {
 
@@ -42,7 +43,7 @@ struct BfddConnection {
 struct Remark {
   std::string text;
 };
-using Event = std::variant<BfdChanged, BfdEnded, BfddConnection, Remark>;
+using Event = std::variant<BfdChanged, BfdEnded, BfddConnection, PartnerStatus, Loss, Remark>;
 
 class Thread {
  public:
@@ -55,6 +56,7 @@ class Thread {
   struct Core {
     explicit Core(bfd::LinkFactory links) : bfd(std::move(links)) {}
     bfd::Engine bfd;
+    std::unique_ptr<PeerPort> peer;  // null: none
     bool bfdd_connected = false;
   };
 
@@ -67,6 +69,9 @@ class Thread {
   /// Runs `change` on the thread between two turns and waits for it. Small work only. Control thread.
   using Change = std::function<void(Core&, MonoTime now)>;
   void call(const Change& change);
+
+  /// Instead of the one before; null: none. Control thread.
+  void set_peer(std::unique_ptr<PeerPort> peer);
 
   /// Readable when events wait. Control thread.
   int event_fd() const { return event_fd_.get(); }
@@ -86,6 +91,7 @@ class Thread {
   void on(const bfd::DplaneMessage& message);
   void report(const bfd::Engine::Entry& entry);
   void refresh_bfdd(MonoTime now);
+  void attend_peer();
   void open_receivers();
   MonoTime due() const;
   void tell(Event event);

@@ -304,6 +304,41 @@ Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEnd
   return claims;
 }
 
+Result<std::optional<liveness::PeerSettings>> parse_put_peer(const fp::PutPeer& m) {
+  using Peer = std::optional<liveness::PeerSettings>;
+  if (m.peer_address().empty()) return Peer{};
+  liveness::PeerSettings out;
+  GW_TRY_ASSIGN(out.local, parse_address(m.local_address(), "local_address"));
+  GW_TRY_ASSIGN(out.peer, parse_address(m.peer_address(), "peer_address"));
+  if (out.local.family() != out.peer.family()) return fail_field("peer_address", "is of another family than ours");
+  constexpr std::uint32_t kInstances = 16;
+  if (m.instance() >= kInstances) return fail_field("instance", std::format("{} is not in 0..15", m.instance()));
+  if (m.port() == 0 || m.port() > 65535) return fail_field("port", std::format("{} is no port", m.port()));
+  if (m.key().size() != liveness::kHeartbeatKeyBytes)
+    return fail_field("key", std::format("is {} bytes, not {}", m.key().size(), liveness::kHeartbeatKeyBytes));
+  if (m.interval_ms() < 10 || m.interval_ms() > 10'000)
+    return fail_field("interval_ms", std::format("{} is not in 10..10000", m.interval_ms()));
+  if (m.multiplier() < 2 || m.multiplier() > 100)
+    return fail_field("multiplier", std::format("{} is not in 2..100", m.multiplier()));
+  out.partner.instance = static_cast<std::uint8_t>(m.instance());
+  out.partner.timing = {std::chrono::milliseconds(m.interval_ms()), m.multiplier()};
+  out.port = static_cast<std::uint16_t>(m.port());
+  out.lease = m.embedded_lease() ? liveness::LeaseKind::kEmbedded : liveness::LeaseKind::kElsewhere;
+  return Peer{out};
+}
+
+void fill(const liveness::PartnerStatus& status, fp::PeerState& out) {
+  out.set_alive(status.alive);
+  out.set_forwarding(status.forwarding == liveness::Forwarding::kYes);
+  if (status.last_heard) out.set_last_heard_ns(worker::boot_ns(*status.last_heard));
+  for (const liveness::Claim& claim : status.claims) {
+    fp::EndpointClaim& c = *out.add_claims();
+    c.set_address(claim.endpoint.bytes_string());
+    c.set_ownership(claim.ownership == liveness::Ownership::kOwned ? fp::OWNERSHIP_OWNED : fp::OWNERSHIP_STANDBY);
+    c.set_lease_epoch(claim.lease_epoch);
+  }
+}
+
 Status check_name(std::string_view name) {
   if (name.size() <= kMaxNameBytes) return {};
   return fail_field("name", std::format("has {} bytes; at most {}", name.size(), kMaxNameBytes));

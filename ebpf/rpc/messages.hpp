@@ -6,6 +6,7 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/fib/table.hpp"
+#include "ebpf/liveness/peer_port.hpp"
 #include "gw/fastpath/v1/fastpath.pb.h"
 
 namespace gw::rpc {
@@ -19,6 +20,9 @@ Result<control::SaKey> parse_sa_id(const fp::SaId& id);
 Result<control::SaRequest> parse_add_sa(const fp::AddSa& message, const esp::TransformPermissions& allowed);
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);
 Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEndpoints& message);
+/// Without `own_instance`; none: no address.
+Result<std::optional<liveness::PeerSettings>> parse_put_peer(const fp::PutPeer& message);
+void fill(const liveness::PartnerStatus& status, fp::PeerState& out);
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 
 /// Finds a configured tunnel for the forwarding table.

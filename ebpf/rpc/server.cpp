@@ -104,6 +104,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       wipe(*request.mutable_add_sa()->mutable_key());
       wipe(*request.mutable_add_sa()->mutable_integrity_key());
     }
+    if (request.has_put_peer()) wipe(*request.mutable_put_peer()->mutable_key());
     if (answer.ByteSizeLong() > kMaxAnswerBytes)
       *answer.mutable_response() = refusal(request.id(), fp::LIMIT, "the answer is larger than a frame");
     send(answer);

@@ -37,6 +37,7 @@ fp::Role owner_of(fp::ClientFrame::BodyCase body) {
     case fp::ClientFrame::kDelTunnel:
     case fp::ClientFrame::kPutSettings:
     case fp::ClientFrame::kPutEndpoints:
+    case fp::ClientFrame::kPutPeer:
     case fp::ClientFrame::kUpdateRoutes: return fp::ROLE_CONTROL;
     default: return fp::ROLE_UNSPECIFIED;
   }
@@ -102,6 +103,7 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
     case fp::ClientFrame::kUpdateRoutes: return update_routes(client, request.update_routes());
     case fp::ClientFrame::kPutSettings: return put_settings(client, request.put_settings());
     case fp::ClientFrame::kPutEndpoints: return put_endpoints(request.put_endpoints(), out);
+    case fp::ClientFrame::kPutPeer: return put_peer(request.put_peer());
     default: return fail(Errc::kUnsupported, "this version does not know the request");
   }
 }
@@ -184,9 +186,15 @@ void Service::set_transit(xdp::Transit transit) {
 Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
   GW_TRY_ASSIGN(const auto claims, parse_put_endpoints(m));
   GW_TRY_ASSIGN(const auto needs_rekey, parts_.sas.put_endpoints(claims));
+  parts_.liveness.set_claims(parts_.sas.endpoints());
   fp::PutEndpointsReply& reply = *out.mutable_put_endpoints();
   for (const control::SaKey& key : needs_rekey) fill(key, *reply.add_needs_rekey());
   return {};
+}
+
+Status Service::put_peer(const fp::PutPeer& m) {
+  GW_TRY_ASSIGN(const auto settings, parse_put_peer(m));
+  return parts_.liveness.set_peer(settings, Secret(m.key()));
 }
 
 Status Service::sync_done(const Client& client) {

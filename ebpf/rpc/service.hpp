@@ -7,6 +7,7 @@
 
 #include "base/clock.hpp"
 #include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/liveness.hpp"
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/relay/ike_relay.hpp"
@@ -39,6 +40,7 @@ class Service final : public Handler {
     control::Tunnels& tunnels;
     control::Forwarding& forwarding;
     control::SaManager& sas;
+    control::Liveness& liveness;
     const Clock& clock;
     std::vector<PortFacts> ports;
     std::size_t max_sas = 0;
@@ -58,6 +60,7 @@ class Service final : public Handler {
   Status update_routes(const Client& client, const fp::UpdateRoutes& m);
   Status put_settings(const Client& client, const fp::PutSettings& m);
   Status put_endpoints(const fp::PutEndpoints& m, fp::Response& out);
+  Status put_peer(const fp::PutPeer& m);
   void set_transit(xdp::Transit transit);
   Status sync_done(const Client& client);
   void list_sas(fp::SaList& out) const;

@@ -70,6 +70,7 @@ struct WorkerCounters {
   Counter packets;
   std::array<Counter, kBurstClasses> burst_sizes;
   Counter wakeups;
+  Counter rounds;                             // of its loop: a thread that is stuck makes none
   Counter handed_over;                        // to the tunnel's owner
   Counter taken_over;                         // from the worker that received them
   Counter moved;                              // BPF took them for a tunnel; their route led to a neighbour by then

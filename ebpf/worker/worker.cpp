@@ -188,6 +188,7 @@ int Worker::sleep_time() {
 
 void Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
+    counters_.rounds.add();
     const int timeout = sleep_time();
     std::size_t packets = poll_events(timeout);
     if (idle_rounds_ >= kSpinRounds) exchange_.get_up(index_);

@@ -61,6 +61,9 @@ class Worker {
   Status watch_tun(TunnelSlot slot, int fd);
   void unwatch_tun(int fd);
 
+  /// Makes it go round once, if it can. Any thread.
+  void nudge() { exchange_.ring_bell(index_); }
+
   std::optional<Notice> next_notice() { return notices_.pop(); }
 
   Port& wan() const { return *wan_; }

@@ -133,13 +133,32 @@ TEST_F(EngineTest, WhatBgpdAsksForWithoutADeviceIsTheRunningSession) {
   AddSession bgpds = tunnel_session(6, "");
   bgpds.settings.desired_min_tx = Interval(300ms);
   ASSERT_TRUE(engine_.add(bgpds, now_));
+  AddSession vague = bgpds;
+  vague.id = DplaneId{8};
+  vague.key.local = IpAddress();
+  ASSERT_TRUE(engine_.add(vague, now_));
+  engine_.remove(DplaneId{8}, now_);
   EXPECT_EQ(only().session.settings().desired_min_tx, Interval(50ms)) << "gwd's timers stay";
   ASSERT_TRUE(engine_.add(tunnel_session(7), now_));
   EXPECT_EQ(only().bfdd.size(), 2u);
   engine_.remove(DplaneId{6}, now_);
   EXPECT_EQ(only().session.state(), State::kUp) << "gwd still wants it";
   engine_.remove(DplaneId{7}, now_);
+  engine_.run(now_ + Engine::kReturn);
   EXPECT_EQ(only().session.state(), State::kAdminDown);
+}
+
+TEST_F(EngineTest, DeletedAndAddedAgainAtOnceItNeverStops) {
+  bring_up(5);
+  engine_.remove(DplaneId{5}, now_);
+  run_for(100ms);
+  ASSERT_TRUE(engine_.add(tunnel_session(6), now_));
+  for (int i = 0; i < 100; ++i) {
+    hear(from_peer(State::kUp, 5), on_tun1());
+    run_for(50ms);
+  }
+  EXPECT_EQ(only().session.state(), State::kUp);
+  for (const Sent& s : sent_) EXPECT_NE(s.packet.state, State::kAdminDown);
 }
 
 TEST_F(EngineTest, WithoutBfddASessionLastsForMinutes) {
@@ -158,8 +177,11 @@ TEST_F(EngineTest, WithoutBfddASessionLastsForMinutes) {
 TEST_F(EngineTest, ThePeerIsToldOfTheEnd) {
   bring_up(5);
   run_for(100ms);
-  sent_.clear();
   engine_.remove(DplaneId{5}, now_);
+  now_ += Engine::kReturn;
+  hear(from_peer(State::kUp, 5), on_tun1());
+  sent_.clear();
+  engine_.run(now_);
   ASSERT_FALSE(sent_.empty());
   EXPECT_EQ(sent_.front().packet.state, State::kAdminDown);
   run_for(4s);
@@ -170,7 +192,8 @@ TEST_F(EngineTest, ThePeerIsToldOfTheEnd) {
 TEST_F(EngineTest, TakenBackBeforeItsEndItStartsAnew) {
   bring_up(5);
   engine_.remove(DplaneId{5}, now_);
-  run_for(500ms);
+  run_for(1500ms);
+  EXPECT_EQ(only().session.state(), State::kAdminDown);
   ASSERT_TRUE(engine_.add(tunnel_session(6), now_));
   EXPECT_EQ(only().session.state(), State::kDown);
   run_for(10s);
