@@ -58,7 +58,8 @@ seconds margin(seconds wanted, seconds lifetime) { return std::max(seconds(1), s
 
 std::string identity(const IkeEnd& end) { return end.identity.empty() ? end.address.to_string() : end.identity; }
 
-ViciMessage::List selectors(const std::vector<Prefix>& prefixes) {
+ViciMessage::List selectors(const std::vector<Prefix>& prefixes, IkeVersion version) {
+  if (prefixes.empty() && version == IkeVersion::kV1) return {"0.0.0.0/0"};  // quick mode has one pair, RFC 2409 5.5
   if (prefixes.empty()) return {"0.0.0.0/0", "::/0"};
   ViciMessage::List out;
   for (const Prefix& p : prefixes) out.push_back(p.to_string());
@@ -97,6 +98,9 @@ Status check_numbers(const TunnelIntent& t) {
   if (t.replay_window > kMaxReplayWindow) {
     return fail_field("replay_window", std::format("at most {} packets", kMaxReplayWindow));
   }
+  if (t.version == IkeVersion::kV1 && (t.local_selectors.size() > 1 || t.remote_selectors.size() > 1))
+    return fail_field("local_selectors", "IKEv1 has one pair of networks for each tunnel");
+  if (t.version == IkeVersion::kV1 && t.esn != Esn::kNever) return fail_field("esn", "not with IKEv1");
   if (t.local_selectors.size() > kMaxSelectors) return fail_field("local_selectors", "at most 100");
   if (t.remote_selectors.size() > kMaxSelectors) return fail_field("remote_selectors", "at most 100");
   return {};
@@ -105,7 +109,11 @@ Status check_numbers(const TunnelIntent& t) {
 Status check_proposals(const TunnelIntent& t) {
   if (t.ike_proposals.empty()) return fail_field("ike_proposals", "at least one");
   if (t.esp_proposals.empty()) return fail_field("esp_proposals", "at least one");
-  for (const IkeProposal& p : t.ike_proposals) GW_TRY(ike_keyword(p));
+  for (const IkeProposal& p : t.ike_proposals) {
+    GW_TRY(ike_keyword(p));
+    if (t.version == IkeVersion::kV1 && p.encryption.starts_with("GCM"))
+      return fail_field("ike.encryption", std::format("IKEv1 has no {} for its own messages", p.encryption));
+  }
   // charon says which word it does not know; here only that it is one proposal.
   for (const std::string& p : t.esp_proposals)
     if (p.empty() || !plain(p) || p.contains(',')) return fail_field("esp_proposals", std::format("'{}' is none", p));
@@ -139,8 +147,8 @@ Result<ViciMessage> render_child(const TunnelIntent& t) {
   ViciMessage child;
   child.add("mode", "tunnel")
       .add_list("esp_proposals", std::move(proposals))
-      .add_list("local_ts", selectors(t.local_selectors))
-      .add_list("remote_ts", selectors(t.remote_selectors))
+      .add_list("local_ts", selectors(t.local_selectors, t.version))
+      .add_list("remote_ts", selectors(t.remote_selectors, t.version))
       .add("if_id_in", std::format("{}", t.tunnel_id))
       .add("if_id_out", std::format("{}", t.tunnel_id))
       .add("life_time", in_seconds(t.ipsec_lifetime))
@@ -195,7 +203,7 @@ Result<ViciMessage> render_connection(const TunnelIntent& t) {
 
   const seconds rekey_margin = margin(t.ike_rekey_margin, t.ike_lifetime);
   ViciMessage connection;
-  connection.add("version", "2")
+  connection.add("version", t.version == IkeVersion::kV1 ? "1" : "2")
       .add_list("local_addrs", {t.local.address.to_string()})
       .add_list("remote_addrs", {t.remote.address.to_string()})
       .add_list("proposals", std::move(proposals))

@@ -1,10 +1,12 @@
 // What a tunnel wants of IKE, in the words of cloud operators, and its rendering to charon's load-conn and
 // load-shared messages. Pure, any thread.
 //
-// Decisions: IKEv2 only. gwd initiates and re-initiates itself, so charon starts nothing (start_action none,
-// close_action none, dpd_action clear) and gives up after one series of retransmissions (keyingtries 1).
-// unique=never: neither INITIAL_CONTACT nor a second SA may cut the one that still carries traffic. MOBIKE off:
-// both ends are fixed, and a moved SA is gwd's decision. The CHILD_SA has the tunnel's name.
+// Decisions: IKEv2, and IKEv1 main mode for devices that have nothing else (no AES-GCM for its own messages, one pair
+// of selectors, no ESN: the renderer refuses or leaves out what it cannot say). gwd initiates and re-initiates itself,
+// so charon starts nothing (start_action none, close_action none, dpd_action clear) and gives up after one series of
+// retransmissions (keyingtries 1). unique=never: neither INITIAL_CONTACT nor a second SA may cut the one that still
+// carries traffic. MOBIKE off: both ends are fixed, and a moved SA is gwd's decision. The CHILD_SA has the tunnel's
+// name.
 #pragma once
 
 #include <chrono>
@@ -28,6 +30,7 @@ struct IkeProposal {
   std::string dh_group = "ECP384";
 };
 
+enum class IkeVersion : std::uint8_t { kV1 = 1, kV2 = 2 };
 enum class InitiateMode : std::uint8_t { kDefault, kInitiatorOnly, kResponderOnly };
 enum class Encapsulation : std::uint8_t { kAuto, kForceUdp };
 enum class Esn : std::uint8_t { kOffer, kNever };
@@ -43,6 +46,7 @@ struct TunnelIntent {
   IkeEnd local;
   IkeEnd remote;
   Secret psk;
+  IkeVersion version = IkeVersion::kV2;
   std::vector<IkeProposal> ike_proposals{IkeProposal{}};
   std::vector<std::string> esp_proposals{"aes256gcm16-esn-noesn"};  // strongSwan's words
   std::chrono::seconds ike_lifetime{28'800};                        // hard: the SA is gone then
@@ -57,8 +61,8 @@ struct TunnelIntent {
   Encapsulation encapsulation = Encapsulation::kAuto;
   Esn esn = Esn::kOffer;                 // what esp_proposals say: without it the SA ends by packets, too
   std::uint32_t tfc_padding = 0;         // bytes that smaller packets are padded to; 0: none
-  std::vector<Prefix> local_selectors;   // empty: 0.0.0.0/0 and ::/0
-  std::vector<Prefix> remote_selectors;  // empty: 0.0.0.0/0 and ::/0
+  std::vector<Prefix> local_selectors;   // empty: 0.0.0.0/0 and ::/0, with IKEv1 0.0.0.0/0
+  std::vector<Prefix> remote_selectors;  // empty: as of local_selectors
 };
 
 /// Everything that render_* would refuse; the error names the field as TunnelIntent has it.

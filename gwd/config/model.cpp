@@ -53,13 +53,18 @@ Result<std::vector<Prefix>> prefixes(const auto& texts) {
 
 Status resolve_profile(const v1::Profile& profile, TunnelModel& tunnel) {
   const v1::Ike& ike = profile.ike();
-  tunnel.ike = {.encryption = ike.encryption(),
+  tunnel.ike = {.version = ike.version(),
+                .encryption = ike.encryption(),
                 .integrity = ike.integrity(),
                 .dh_group = ike.dh_group(),
                 .proposals = ike_proposals(ike),
                 .times = {}};
   GW_TRY_ASSIGN(tunnel.ike.times, rekey_times(ike.lifetime(), ike.rekey_margin()));
-  const v1::Ipsec& ipsec = profile.ipsec();
+  v1::Ipsec ipsec = profile.ipsec();
+  if (ike.version() == 1) {  // quick mode offers one of each: what every device has
+    ipsec.set_no_esn(true);
+    if (ipsec.pfs().empty()) ipsec.set_pfs("PFS14");
+  }
   EspSettings& esp = tunnel.esp;
   esp.proposals = esp_proposals(ipsec);
   GW_TRY_ASSIGN(esp.times, rekey_times(ipsec.lifetime(), ipsec.rekey_margin()));

@@ -31,6 +31,7 @@ struct RekeyTimes {
 
 /// Cloud names as the operator writes them, and the same as strongSwan's proposal strings.
 struct IkeSettings {
+  std::uint32_t version = 2;           // 1: main mode
   std::string encryption;              // "GCMAES256"
   std::string integrity;               // "SHA384"
   std::string dh_group;                // "ECP384"

@@ -31,8 +31,8 @@ void check_lifetime(Rules& rules, const Path& path, const std::string& lifetime)
 }
 
 void check_ike(Rules& rules, const Path& path, const v1::Ike& ike) {
-  if (rules.given(path + ".version") && ike.version() != 2)
-    rules.error(path + ".version", std::format("IKEv{} is not supported", ike.version()), "2");
+  if (rules.given(path + ".version") && ike.version() != 1 && ike.version() != 2)
+    rules.error(path + ".version", std::format("there is no IKEv{}", ike.version()), "2, or 1 for devices without it");
   rules.transform(path + ".encryption", ike.encryption(), ike_encryptions());
   rules.transform(path + ".integrity", ike.integrity(), ike_integrities());
   rules.transform(path + ".dh_group", ike.dh_group(), ike_dh_groups());
@@ -78,6 +78,18 @@ void check_esp_algorithms(Rules& rules, const Path& path, const v1::Ipsec& all) 
     rules.error(path + ".integrity",
                 std::format("{} has its own integrity; {} is one too many", all.encryption(), all.integrity()),
                 "no `integrity`, or an encryption that wants one");
+}
+
+// What only the whole says: the encryption may come from a profile.
+void check_ikev1(Rules& rules, const Path& path, const v1::Ike& all) {
+  if (all.version() != 1) return;
+  if (!all.encryption().starts_with("GCM"))
+    rules.warning(path + ".version", "IKEv1 is obsolete (RFC 9395); use it only for a device that has nothing better",
+                  "2");
+  else if (!rules.faulty(path + ".encryption"))
+    rules.error(path + (rules.given(path + ".encryption") ? ".encryption" : ".version"),
+                std::format("IKEv1 has no {} for its own messages", all.encryption()),
+                "`ike: { encryption }` of AES256, AES192 or AES128; ESP keeps its own");
 }
 
 void check_outer_header(Rules& rules, const Path& path, const v1::OuterHeader& outer) {
@@ -199,6 +211,7 @@ void check_connection(Rules& rules, const Path& path, const v1::Connection& conn
   check_ipsec(rules, path + ".ipsec", connection.ipsec());
   check_dpd(rules, path + ".dpd", connection.dpd());
   const v1::Profile profile = effective_profile(rules.config(), connection);
+  check_ikev1(rules, path + ".ike", profile.ike());
   check_margin(rules, path + ".ike", profile.ike().lifetime(), profile.ike().rekey_margin());
   check_margin(rules, path + ".ipsec", profile.ipsec().lifetime(), profile.ipsec().rekey_margin());
   if (connection.has_ipsec()) check_esp_algorithms(rules, path + ".ipsec", profile.ipsec());

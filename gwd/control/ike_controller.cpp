@@ -20,6 +20,7 @@ ike::TunnelIntent to_intent(const config::TunnelModel& model, ike::Encapsulation
   intent.local = {model.local, model.local_identity};
   intent.remote = {model.remote, model.remote_identity};
   intent.psk = model.psk.clone();
+  intent.version = model.ike.version == 1 ? ike::IkeVersion::kV1 : ike::IkeVersion::kV2;
   intent.ike_proposals = {{model.ike.encryption, model.ike.integrity, model.ike.dh_group}};
   intent.esp_proposals = model.esp.proposals;
   intent.tfc_padding = model.esp.tfc_padding;

@@ -10,10 +10,12 @@
 struct gw_ha_cache {
   struct gw_ha_link* link;
   mutex_t* lock;
-  hashtable_t* entries; /* ike_sa_t* -> struct entry */
+  hashtable_t* entries;  /* ike_sa_t* -> struct entry */
+  hashtable_t* children; /* inbound SPI -> struct child */
 };
 
 struct child {
+  struct entry* parent;
   uint32_t spi_in;
   ha_message_t* add;
   bool pending; /* our answer has not been sent */
@@ -35,14 +37,24 @@ struct entry {
 
 /* --- entries (locked) --------------------------------------------------------------------------------------------- */
 
-static void child_destroy(struct child* child) {
+static void* key_of(uint32_t spi_in) { return (void*)(uintptr_t)spi_in; }
+
+/* Of whatever entry. */
+static struct child* child_with(struct gw_ha_cache* this, uint32_t spi_in) {
+  return this->children->get(this->children, key_of(spi_in));
+}
+
+static void child_destroy(struct gw_ha_cache* this, struct child* child) {
+  if (child_with(this, child->spi_in) == child) this->children->remove(this->children, key_of(child->spi_in));
   child->add->destroy(child->add);
   free(child);
 }
 
-static void entry_destroy(struct entry* entry) {
+static void entry_destroy(struct gw_ha_cache* this, struct entry* entry) {
+  struct child* child;
+  while (entry->children->remove_first(entry->children, (void**)&child) == SUCCESS) child_destroy(this, child);
+  entry->children->destroy(entry->children);
   entry->adds->destroy_offset(entry->adds, offsetof(ha_message_t, destroy));
-  entry->children->destroy_function(entry->children, (void*)child_destroy);
   DESTROY_IF(entry->update);
   DESTROY_IF(entry->moved);
   DESTROY_IF(entry->mid_initiator);
@@ -94,26 +106,32 @@ static void keep(struct entry* entry, ha_message_t* message) {
   }
 }
 
-static struct child* child_of(struct entry* entry, uint32_t spi_in) {
-  struct child *child, *found = NULL;
-  enumerator_t* enumerator = entry->children->create_enumerator(entry->children);
-  while (!found && enumerator->enumerate(enumerator, &child)) {
-    if (child->spi_in == spi_in) found = child;
-  }
-  enumerator->destroy(enumerator);
-  return found;
+static struct child* child_of(struct gw_ha_cache* this, struct entry* entry, uint32_t spi_in) {
+  struct child* child = child_with(this, spi_in);
+  return child && child->parent == entry ? child : NULL;
 }
 
-static struct child* keep_child(struct entry* entry, uint32_t spi_in, ha_message_t* message) {
-  struct child* child = child_of(entry, spi_in);
+static struct child* keep_child(struct gw_ha_cache* this, struct entry* entry, uint32_t spi_in, ha_message_t* message) {
+  struct child* child = child_of(this, entry, spi_in);
   if (child) {
     replace(&child->add, message);
   } else {
-    INIT(child, .spi_in = spi_in, .add = message);
+    INIT(child, .parent = entry, .spi_in = spi_in, .add = message);
     entry->children->insert_last(entry->children, child);
+    this->children->put(this->children, key_of(spi_in), child);
   }
   child->stale = FALSE;
   return child;
+}
+
+/* The first attribute of a message about a CHILD_SA is the id of its IKE_SA, which has one length. */
+static void set_parent(ha_message_t* message, ike_sa_id_t* id) {
+  ha_message_t* other = ha_message_create(HA_CHILD_ADD);
+  other->add_attribute(other, HA_IKE_ID, id);
+  const chunk_t from = other->get_encoding(other);
+  const chunk_t to = message->get_encoding(message);
+  memcpy(to.ptr, from.ptr, min(from.len, to.len));
+  other->destroy(other);
 }
 
 /* --- saying (locked) ---------------------------------------------------------------------------------------------- */
@@ -152,6 +170,16 @@ static void push_all(struct gw_ha_cache* this, struct entry* entry) {
 
 /* --- ours --------------------------------------------------------------------------------------------------------- */
 
+/* An entry can be older than the peer's half of the id. */
+static void set_id(struct entry* entry, ike_sa_id_t* id) {
+  struct child* child;
+  entry->id->destroy(entry->id);
+  entry->id = id->clone(id);
+  enumerator_t* enumerator = entry->children->create_enumerator(entry->children);
+  while (enumerator->enumerate(enumerator, &child)) set_parent(child->add, id);
+  enumerator->destroy(enumerator);
+}
+
 static void say_and_keep(struct gw_ha_cache* this, struct entry* entry, ha_message_t* message) {
   const ha_message_type_t type = message->get_type(message);
   if (entry->told) {
@@ -175,10 +203,11 @@ void gw_ha_cache_ours(struct gw_ha_cache* this, ike_sa_t* ike_sa, ha_message_t* 
     if (entry) {
       if (entry->told) push(this, message);
       this->entries->remove(this->entries, ike_sa);
-      entry_destroy(entry);
+      entry_destroy(this, entry);
     }
     message->destroy(message);
   } else if (entry) {
+    if (!entry->told) set_id(entry, ike_sa->get_id(ike_sa));
     say_and_keep(this, entry, message);
   } else {
     message->destroy(message);
@@ -191,7 +220,7 @@ void gw_ha_cache_child(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t spi_
   this->lock->lock(this->lock);
   struct entry* entry = entry_of(this, ike_sa);
   if (entry) {
-    struct child* child = keep_child(entry, spi_in, message);
+    struct child* child = keep_child(this, entry, spi_in, message);
     child->pending = !initiator && ike_sa->get_version(ike_sa) == IKEV2; /* IKEv1 has no numbers to tell an answer by */
     if (!child->pending && entry->told) push(this, message);
   } else {
@@ -200,12 +229,12 @@ void gw_ha_cache_child(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t spi_
   this->lock->unlock(this->lock);
 }
 
-static bool remove_child(struct entry* entry, uint32_t spi_in, bool* was_told) {
-  struct child* child = child_of(entry, spi_in);
+static bool remove_child(struct gw_ha_cache* this, struct entry* entry, uint32_t spi_in, bool* was_told) {
+  struct child* child = child_of(this, entry, spi_in);
   if (!child) return FALSE;
   if (was_told) *was_told = !child->pending;
   entry->children->remove(entry->children, child, NULL);
-  child_destroy(child);
+  child_destroy(this, child);
   return TRUE;
 }
 
@@ -213,7 +242,7 @@ void gw_ha_cache_child_gone(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t
   bool told = FALSE;
   this->lock->lock(this->lock);
   struct entry* entry = entry_of(this, ike_sa);
-  if (entry && remove_child(entry, spi_in, &told) && told && entry->told) {
+  if (entry && remove_child(this, entry, spi_in, &told) && told && entry->told) {
     ha_message_t* message = ha_message_create(HA_CHILD_DELETE);
     message->add_attribute(message, HA_IKE_ID, ike_sa->get_id(ike_sa));
     message->add_attribute(message, HA_INBOUND_SPI, spi_in);
@@ -235,14 +264,14 @@ void gw_ha_cache_theirs(struct gw_ha_cache* this, ike_sa_t* ike_sa, ha_message_t
 
 void gw_ha_cache_their_child(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t spi_in, ha_message_t* message) {
   this->lock->lock(this->lock);
-  keep_child(entry_made(this, ike_sa), spi_in, message);
+  keep_child(this, entry_made(this, ike_sa), spi_in, message);
   this->lock->unlock(this->lock);
 }
 
 void gw_ha_cache_their_child_gone(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t spi_in) {
   this->lock->lock(this->lock);
   struct entry* entry = entry_of(this, ike_sa);
-  if (entry) remove_child(entry, spi_in, NULL);
+  if (entry) remove_child(this, entry, spi_in, NULL);
   this->lock->unlock(this->lock);
 }
 
@@ -259,16 +288,6 @@ static struct entry* entry_with(struct gw_ha_cache* this, ike_sa_id_t* id) {
   return found;
 }
 
-/* The first attribute of a message about a CHILD_SA is the id of its IKE_SA, which has one length. */
-static void set_parent(ha_message_t* message, ike_sa_id_t* id) {
-  ha_message_t* other = ha_message_create(HA_CHILD_ADD);
-  other->add_attribute(other, HA_IKE_ID, id);
-  const chunk_t from = other->get_encoding(other);
-  const chunk_t to = message->get_encoding(message);
-  memcpy(to.ptr, from.ptr, min(from.len, to.len));
-  other->destroy(other);
-}
-
 void gw_ha_cache_inherit(struct gw_ha_cache* this, ike_sa_t* old, ike_sa_id_t* new_id) {
   struct child* child;
   this->lock->lock(this->lock);
@@ -276,8 +295,29 @@ void gw_ha_cache_inherit(struct gw_ha_cache* this, ike_sa_t* old, ike_sa_id_t* n
   struct entry* to = entry_with(this, new_id);
   while (from && to && from != to && from->children->remove_first(from->children, (void**)&child) == SUCCESS) {
     set_parent(child->add, new_id);
+    child->parent = to;
     to->children->insert_last(to->children, child);
   }
+  this->lock->unlock(this->lock);
+}
+
+/* Takes the child from whatever entry but `to` has it. */
+static void take_child(struct gw_ha_cache* this, struct entry* to, uint32_t spi_in) {
+  struct child* child = child_with(this, spi_in);
+  if (!child || child->parent == to) return;
+  child->parent->children->remove(child->parent->children, child, NULL);
+  set_parent(child->add, to->id);
+  child->parent = to;
+  to->children->insert_last(to->children, child);
+}
+
+void gw_ha_cache_adopt(struct gw_ha_cache* this, ike_sa_t* ike_sa) {
+  child_sa_t* child_sa;
+  this->lock->lock(this->lock);
+  struct entry* to = entry_made(this, ike_sa);
+  enumerator_t* enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
+  while (enumerator->enumerate(enumerator, &child_sa)) take_child(this, to, child_sa->get_spi(child_sa, TRUE));
+  enumerator->destroy(enumerator);
   this->lock->unlock(this->lock);
 }
 
@@ -291,7 +331,7 @@ void gw_ha_cache_forget(struct gw_ha_cache* this, ike_sa_t* ike_sa) {
       push(this, message);
       message->destroy(message);
     }
-    entry_destroy(entry);
+    entry_destroy(this, entry);
   }
   this->lock->unlock(this->lock);
 }
@@ -353,24 +393,19 @@ void gw_ha_cache_seen(struct gw_ha_cache* this, ike_sa_t* ike_sa) {
 bool gw_ha_cache_seen_child(struct gw_ha_cache* this, ike_sa_t* ike_sa, uint32_t spi_in) {
   this->lock->lock(this->lock);
   struct entry* entry = entry_of(this, ike_sa);
-  struct child* child = entry ? child_of(entry, spi_in) : NULL;
+  struct child* child = entry ? child_of(this, entry, spi_in) : NULL;
   if (child) child->stale = FALSE;
   this->lock->unlock(this->lock);
   return child != NULL;
 }
 
 ike_sa_id_t* gw_ha_cache_other_parent(struct gw_ha_cache* this, ike_sa_id_t* id, uint32_t spi_in) {
-  ike_sa_t* ike_sa;
-  struct entry* entry;
-  ike_sa_id_t* found = NULL;
+  ike_sa_id_t* other = NULL;
   this->lock->lock(this->lock);
-  enumerator_t* enumerator = this->entries->create_enumerator(this->entries);
-  while (!found && enumerator->enumerate(enumerator, &ike_sa, &entry)) {
-    if (!entry->id->equals(entry->id, id) && child_of(entry, spi_in)) found = entry->id->clone(entry->id);
-  }
-  enumerator->destroy(enumerator);
+  struct child* child = child_with(this, spi_in);
+  if (child && !child->parent->id->equals(child->parent->id, id)) other = child->parent->id->clone(child->parent->id);
   this->lock->unlock(this->lock);
-  return found;
+  return other;
 }
 
 static void add_stale(linked_list_t* list, ike_sa_id_t* id, uint32_t spi_in) {
@@ -413,8 +448,9 @@ void gw_ha_cache_destroy(struct gw_ha_cache* this) {
   ike_sa_t* ike_sa;
   struct entry* entry;
   enumerator_t* enumerator = this->entries->create_enumerator(this->entries);
-  while (enumerator->enumerate(enumerator, &ike_sa, &entry)) entry_destroy(entry);
+  while (enumerator->enumerate(enumerator, &ike_sa, &entry)) entry_destroy(this, entry);
   enumerator->destroy(enumerator);
+  this->children->destroy(this->children);
   this->entries->destroy(this->entries);
   this->lock->destroy(this->lock);
   free(this);
@@ -423,6 +459,7 @@ void gw_ha_cache_destroy(struct gw_ha_cache* this) {
 struct gw_ha_cache* gw_ha_cache_create(struct gw_ha_link* link) {
   struct gw_ha_cache* this;
   INIT(this, .link = link, .lock = mutex_create(MUTEX_TYPE_DEFAULT),
-       .entries = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64));
+       .entries = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64),
+       .children = hashtable_create(hashtable_hash_ptr, hashtable_equals_ptr, 64));
   return this;
 }

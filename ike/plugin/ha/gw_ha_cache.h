@@ -33,6 +33,8 @@ void gw_ha_cache_their_child_gone(struct gw_ha_cache* cache, ike_sa_t* ike_sa, u
 /* --- of both */
 /* The children of `old` are the new one's from here on. */
 void gw_ha_cache_inherit(struct gw_ha_cache* cache, ike_sa_t* old, ike_sa_id_t* new_id);
+/* Its children came from other IKE_SAs (IKEv1's new main mode; before it has been told of, perhaps). */
+void gw_ha_cache_adopt(struct gw_ha_cache* cache, ike_sa_t* ike_sa);
 /* The IKE_SA is being destroyed; if it was ours and nobody has said so, it is said. */
 void gw_ha_cache_forget(struct gw_ha_cache* cache, ike_sa_t* ike_sa);
 

@@ -12,6 +12,41 @@ namespace {
 using namespace std::chrono_literals;
 using test::paris;
 
+TEST(Connection, Ikev1HasOnePairOfNetworksAndNothingThatItCannotSay) {
+  auto t = paris();
+  t.version = IkeVersion::kV1;
+  t.ike_proposals = {{"AES256", "SHA256", "DHGroup14"}};
+  t.esp_proposals = {"aes256gcm16-modp2048-noesn"};
+  t.esn = Esn::kNever;
+  const auto message = render_connection(t);
+  ASSERT_TRUE(message) << message.error().describe();
+  const std::string text = message->to_string();
+  EXPECT_TRUE(text.contains("  version = 1\n"));
+  EXPECT_TRUE(text.contains("proposals = [aes256-sha256-modp2048]"));
+  EXPECT_TRUE(text.contains("local_ts = [0.0.0.0/0]\n"));
+  EXPECT_TRUE(text.contains("remote_ts = [0.0.0.0/0]\n"));
+}
+
+TEST(Connection, Ikev1RefusesWhatItCannotSay) {
+  const auto refused = [](const std::function<void(TunnelIntent&)>& change) {
+    auto t = paris();
+    t.version = IkeVersion::kV1;
+    t.ike_proposals = {{"AES256", "SHA256", "DHGroup14"}};
+    t.esn = Esn::kNever;
+    EXPECT_TRUE(validate(t));
+    change(t);
+    const auto status = validate(t);
+    return status ? std::string() : status.error().describe();
+  };
+  EXPECT_EQ(refused([](auto& t) { t.ike_proposals = {{"GCMAES256", "SHA384", "ECP384"}}; }),
+            "ike.encryption: IKEv1 has no GCMAES256 for its own messages");
+  EXPECT_EQ(refused([](auto& t) { t.esn = Esn::kOffer; }), "esn: not with IKEv1");
+  EXPECT_EQ(refused([](auto& t) {
+              t.local_selectors = {Prefix::parse("10.0.0.0/8").value(), Prefix::parse("10.0.0.0/9").value()};
+            }),
+            "local_selectors: IKEv1 has one pair of networks for each tunnel");
+}
+
 TEST(Connection, Golden) {
   const auto message = render_connection(paris());
   ASSERT_TRUE(message) << message.error().describe();

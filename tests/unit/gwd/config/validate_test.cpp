@@ -228,8 +228,15 @@ INSTANTIATE_TEST_SUITE_P(
              "g.yaml:24:50: connections[0].ipsec.lifetime_kb: 1023 is out of range (expected 1024 to 2147483647)"},
         Edit{"GCMAES256", "GCMAES256, replay_window: 0",
              "g.yaml:24:52: connections[0].ipsec.replay_window: 0 is out of range (expected 64 to 4096)"},
-        Edit{"ipsec: {", "ike: { version: 1 }\n    ipsec: {",
-             "g.yaml:24:21: connections[0].ike.version: IKEv1 is not supported (expected 2)"},
+        Edit{"ipsec: {", "ike: { version: 3 }\n    ipsec: {",
+             "g.yaml:24:21: connections[0].ike.version: there is no IKEv3 (expected 2, or 1 for devices without it)"},
+        Edit{
+            "ipsec: {", "ike: { version: 1 }\n    ipsec: {",
+            "g.yaml:24:21: warning: connections[0].ike.version: IKEv1 is obsolete (RFC 9395); use it only for a device "
+            "that has nothing better (expected 2)"},
+        Edit{"ipsec: {", "ike: { version: 1, encryption: GCMAES256 }\n    ipsec: {",
+             "g.yaml:24:36: connections[0].ike.encryption: IKEv1 has no GCMAES256 for its own messages (expected "
+             "`ike: { encryption }` of AES256, AES192 or AES128; ESP keeps its own)"},
         Edit{"ipsec: {", "ike: { integrity: MD5 }\n    ipsec: {",
              "g.yaml:24:23: connections[0].ike.integrity: 'MD5' is not offered by this gateway (expected one of "
              "SHA384, SHA256, SHA1)"},
