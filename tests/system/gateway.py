@@ -1,7 +1,7 @@
 """The gateway of the lab: our programs around stock charon and FRR, started as systemd would start them.
 
    gw-fastpath   below keeper.py, the lab's stand-in for systemd's FD store
-   charon        stock charon-systemd with our kernel-gw plugin
+   charon        stock charon-systemd with our plugins kernel-gw and gw-ha
    zebra, bfdd, bgpd   stock FRR; gwd configures the last two
    gwd           observed and driven through gwctl only, as an operator would
 Whatever dies is started again after 150 ms (Restart=always).
@@ -137,12 +137,13 @@ class Gateway:
             raise LabError(f"gw-fastpath ended at start:\n{self.fastpath.tail()}")
 
     def start_charon(self):
-        plugin = TOP / "build/release/plugins/libstrongswan-kernel-gw.so"
+        own = (TOP / "build/release/plugins").glob("libstrongswan-*.so")
         directory = self.lab.private_dir(f"plugins{self.suffix}")
-        for file in [*PLUGINS.glob("*.so"), plugin]:
+        for file in [*PLUGINS.glob("*.so"), *own]:
             shutil.copy(file, directory)
-        self.charon = Charon(self.lab, self.role, load=f"{CRYPTO} kernel-gw! kernel-netlink vici! counters",
-                             plugins=f"kernel-gw {{ socket = {self.fastpath_socket}\n ike_socket = {self.run_dir / 'ike.sock'} }}", restart=True,
+        self.charon = Charon(self.lab, self.role, load=f"{CRYPTO} kernel-gw! gw-ha! kernel-netlink vici! counters",
+                             plugins=f"kernel-gw {{ socket = {self.fastpath_socket}\n ike_socket = {self.run_dir / 'ike.sock'} }}\n"
+                                     f"gw-ha {{ socket = {self.run_dir / 'ike-sync.sock'} }}", restart=True,
                              settings=CHARON_SETTINGS, plugin_dir=directory)
 
     def start_frr(self):
