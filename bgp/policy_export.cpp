@@ -106,8 +106,9 @@ RouteMap export_map(const routes::Policy& policy, const Subject& to, Family fami
   }
   add_filter(map, 50, to.peer->export_filter, family, objects);
   add_rules(map, policy, to, family, objects);
-  // What the partner has told is its own: the VNet sends there directly, not through this instance. (IPv6: bgpd keeps a
-  // next hop that is on the VNet router's own network by itself, and has no such command.)
+  // What the partner has told is its own: the VNet sends there directly, not through this instance. IPv6 goes through
+  // this instance: of bgpd 10.3 the command is for IPv4 alone (tried), and by itself it keeps an IPv6 next hop only
+  // over an IPv6 session.
   if (to.kind == SourceKind::kVnet && family == Family::kV4) {
     map.add(Entry::kPermit, kAfterRules,
             {std::format("match src-peer {}", group_name(SourceKind::kPartner)), "set ip next-hop unchanged",

@@ -229,8 +229,10 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
   model.asn = config.gateway().asn() == 0 ? kDefaultAsn : config.gateway().asn();
   GW_TRY(resolve_instance(*instance, model));
   GW_TRY_ASSIGN(model.vnet_prefixes, prefixes(config.vnet().prefixes()));
-  if (!config.vnet().next_hop().empty()) {
-    GW_TRY_ASSIGN(model.vnet_next_hop, IpAddress::parse(config.vnet().next_hop()));
+  for (const std::string* text : {&config.vnet().next_hop(), &config.vnet().next_hop6()}) {
+    if (text->empty()) continue;
+    GW_TRY_ASSIGN(const IpAddress next_hop, IpAddress::parse(*text));
+    model.vnet_next_hops.push_back(next_hop);
   }
   for (const v1::Peering& peering : config.vnet().peerings()) {
     if (!peering.use_remote_gateways()) continue;

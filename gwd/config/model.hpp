@@ -141,10 +141,10 @@ struct GatewayModel {
   std::vector<WanEndpoint> endpoints;
   std::string vnet_interface;
   std::vector<Prefix> vnet_prefixes;
-  std::optional<IpAddress> vnet_next_hop;  // for VNet prefixes that are not on link
-  std::optional<IpAddress> vnet_address;   // this instance's own; set if there are sessions on the VNet
-  std::vector<SpokeModel> spokes;          // with gateway transit only
-  std::string circuit_interface;           // empty: none
+  std::vector<IpAddress> vnet_next_hops;  // for VNet prefixes that are not on link; one of a family
+  std::optional<IpAddress> vnet_address;  // this instance's own; set if there are sessions on the VNet
+  std::vector<SpokeModel> spokes;         // with gateway transit only
+  std::string circuit_interface;          // empty: none
   std::vector<InterfaceAddress> circuit_addresses;
   std::vector<SessionModel> sessions;
   routes::Policy policy;

@@ -101,7 +101,14 @@ void check_vnet(Rules& rules) {
         rules.error(path, std::format("{} overlaps {}", *prefix, other), "prefixes that do not overlap");
     seen.push_back(*prefix);
   }
-  rules.address("vnet.next_hop", vnet.next_hop());
+  const auto next_hop = rules.address("vnet.next_hop", vnet.next_hop());
+  const auto next_hop6 = rules.address("vnet.next_hop6", vnet.next_hop6());
+  if (next_hop6 && next_hop6->is_v4())
+    rules.error("vnet.next_hop6", std::format("{} is an IPv4 address", *next_hop6),
+                "an IPv6 address; vnet.next_hop is for IPv4");
+  if (next_hop6 && next_hop && next_hop->is_v6())
+    rules.error("vnet.next_hop6", std::format("{} is the next hop for IPv6 already", *next_hop),
+                "vnet.next_hop with an IPv4 address");
 }
 
 }  // namespace

@@ -219,10 +219,10 @@ void Gateway::apply_circuit(const config::GatewayModel& model) {
 void Gateway::apply_vnet(const config::GatewayModel& model) {
   std::set<DeviceRoute> wanted;
   for (const LocalSource& local : local_sources(model)) {
-    if (local.tunnel != nullptr || !model.vnet_next_hop) continue;
+    if (local.tunnel != nullptr) continue;
     for (const Prefix& prefix : local.prefixes)
-      if (prefix.family() == model.vnet_next_hop->family())
-        wanted.insert({prefix, model.vnet_interface, model.vnet_next_hop});
+      for (const IpAddress& next_hop : model.vnet_next_hops)
+        if (prefix.family() == next_hop.family()) wanted.insert({prefix, model.vnet_interface, next_hop});
   }
   for (const DeviceRoute& old : vnet_routes_) {
     if (wanted.contains(old)) continue;

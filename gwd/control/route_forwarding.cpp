@@ -62,7 +62,7 @@ std::vector<IpAddress> gateways_of(std::span<const routes::Path> paths, const ro
 }  // namespace
 
 void RouteForwarding::set_model(const config::GatewayModel& model) {
-  vnet_next_hop_ = model.vnet_next_hop;
+  vnet_next_hops_ = model.vnet_next_hops;
   ids_.clear();
   away_.clear();
   for (const config::TunnelModel& tunnel : model.tunnels) ids_[tunnel.name] = tunnel.tunnel_id;
@@ -133,7 +133,8 @@ std::optional<ForwardingEntry> RouteForwarding::entry(const Prefix& prefix, std:
   if (in_tunnel(first.kind)) return tunnels(paths, rib);
   ForwardingEntry entry{.kind = first.kind == routes::SourceKind::kCircuit ? fp::NEXT_HOP_CIRCUIT : fp::NEXT_HOP_VNET};
   if (first.type == routes::PeerType::kLocal) {
-    if (vnet_next_hop_ && vnet_next_hop_->family() == prefix.family()) entry.gateways = {*vnet_next_hop_};
+    for (const IpAddress& next_hop : vnet_next_hops_)
+      if (next_hop.family() == prefix.family()) entry.gateways = {next_hop};
     return entry;
   }
   if (first.kind == routes::SourceKind::kPartner) entry.behind = behind(paths.front().original);

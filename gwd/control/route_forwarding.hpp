@@ -48,7 +48,7 @@ class RouteForwarding {
   std::map<std::uint32_t, std::optional<IpAddress>> away_;
   std::set<std::uint32_t> without_carrier_;
   std::set<IpAddress> own_;  // addresses of this instance
-  std::optional<IpAddress> vnet_next_hop_;
+  std::vector<IpAddress> vnet_next_hops_;
 };
 
 }  // namespace gw::gwd

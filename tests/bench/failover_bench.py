@@ -1,6 +1,9 @@
 """failover-*: how long until packets take the other way, and what is lost meanwhile (tests/system/coexistence.py).
 
-One converged pair, circuit and tunnels to paris, tunnels to lyon, BFD 100 ms x 3, 1,000 packets a second each way in 4 flows.
+Circuit and tunnels to paris, tunnels to lyon, BFD 100 ms x 3, 1,000 packets a second each way in 4 flows, of IPv4 and of IPv6 at
+the same time. failover-EVENT: one converged pair, IPv4; -ipv6: the IPv6 of the same events. failover-xsk-EVENT: on xsk ports;
+failover-two-pairs-EVENT: an ER pair and a VPN pair; both take the worse of the two families. These run once, and 20 times with
+--record, as the others; `./dev bench failover-xsk` runs one set alone.
 The reaction is ours alone: from the event (silent failures) or from the BGP UPDATE that told it (withdrawals) until gw-fastpath
 forwards by the new route, on the instance that was last. The loss is everybody's: also until the site's router has noticed.
 """
@@ -15,10 +18,26 @@ from typing import Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
-RECORDED_RUNS, RUNS = 20, 3
+RECORDED_RUNS, RUNS, RUNS_OF_OTHERS = 20, 3, 1
+FAMILIES = (4, 6)
 WARM_UP, AFTER = 0.5, 1.0  # s
 SLOWEST = 20.0             # s until everything is as it was
-PORTS = "auto"             # gw-fastpath chooses, as in production
+
+
+@dataclass(frozen=True)
+class Setup:
+    name: str  # in front of the events'; "": the one that is measured most
+    ports: str
+    two_pairs: bool = False
+
+    def runs(self):
+        if os.environ.get("GW_BENCH_RECORD"):
+            return RECORDED_RUNS
+        return int(os.environ.get("GW_BENCH_RUNS", RUNS)) if not self.name else RUNS_OF_OTHERS
+
+
+# auto: gw-fastpath chooses, as in production.
+SETUPS = {setup.name: setup for setup in (Setup("", "auto"), Setup("xsk", "xsk"), Setup("two-pairs", "auto", two_pairs=True))}
 
 
 @dataclass
@@ -40,24 +59,30 @@ class Event:
 
 @dataclass
 class Step:
+    """Of one family."""
+
     reaction_ms: float
     lost_there: int  # VNet to site, of 1,000 a second: milliseconds
     lost_back: int   # site to VNet
     lost: int        # all, of the answers as well
 
 
-def events():
+def events(setup):
     import coexistence_lab as lab
-    both = {i.name for i in lab.CONVERGED}
     a, b = lab.CONVERGED
 
-    def kinds(kind):
-        return {name: kind for name in both}
+    def kinds(with_tunnels, with_circuit):
+        """Of an instance with tunnels, and of one of a pair that has the circuit alone."""
+        er_pair = {i.name: with_circuit for i in lab.TWO_PAIRS if i.circuit} if setup.two_pairs else {}
+        return {a.name: with_tunnels, b.name: with_tunnels} | er_pair
+    # To the pair that has the circuit, the tunnels are behind the VNet, and the reverse.
+    by_circuit = kinds("vnet", "circuit") if setup.two_pairs else kinds("circuit", "")
+    by_tunnels = kinds("tunnels", "vnet")
 
     def prefer(word):
         return lambda world: world.apply(lambda doc: doc["coexistence"].update(prefer=word))
 
-    circuit = {"site": lab.PARIS, "router": "paris: FRR", "to": kinds("tunnels"), "back": kinds("circuit")}
+    circuit = {"site": lab.PARIS, "router": "paris: FRR", "to": by_tunnels, "back": by_circuit}
     return [
         Event("circuit-withdrawn", "the circuit's routers withdraw the site", begin=lambda w: w.circuit.links_to_sites("down"),
               end=lambda w: w.circuit.links_to_sites("up"), told_by="circuit", **circuit),
@@ -65,10 +90,10 @@ def events():
               end=lambda w: w.lab.attach("circuit", *w.circuit.ports()), **circuit),
         Event("tunnel-silent", "one of lyon's two tunnels dies without a word", "lyon: BIRD", lab.LYON,
               begin=lambda w: w.lab.cut((a, lab.LYON)), end=lambda w: w.lab.heal(),
-              to={a.name: "vnet", b.name: "tunnels"}, back=kinds("tunnels")),
+              to=by_tunnels | {a.name: "vnet"}, back=by_tunnels),
         Event("tunnels-silent", "both tunnels of paris die without a word while they are preferred", "paris: FRR", lab.PARIS,
               begin=lambda w: w.lab.cut((a, lab.PARIS), (b, lab.PARIS)), end=lambda w: w.lab.heal(),
-              to=kinds("circuit"), back=kinds("tunnels"), prepare=prefer("vpn"), clean_up=prefer("circuit")),
+              to=by_circuit, back=by_tunnels, prepare=prefer("vpn"), clean_up=prefer("circuit")),
         Event("planned", "the circuit's routers announce work on it (RFC 8326)", begin=lambda w: w.circuit.graceful_shutdown(True),
               end=lambda w: w.circuit.graceful_shutdown(False), told_by="circuit", **circuit),
         Event("policy", "the operator prefers the VPN, and the circuit again", begin=prefer("vpn"), end=prefer("circuit"), **circuit),
@@ -89,8 +114,8 @@ class Watches:
         for watch in (*self.forwarding.values(), *self.updates.values()):
             watch.stop()
 
-    def are(self, prefix, kinds):
-        return all(self.forwarding[name].kind(prefix) == kind for name, kind in kinds.items())
+    def are(self, prefixes, kinds):
+        return all(self.forwarding[name].kind(prefix) == kind for name, kind in kinds.items() for prefix in prefixes)
 
     def note(self, world, event, start):
         """For whoever wants to know why a step was slow."""
@@ -98,21 +123,26 @@ class Watches:
         with open(world.lab.logs / "steps.log", "a") as log:
             for name, watch in self.forwarding.items():
                 ways = [f"{(c.at - start) * 1000:.0f} {kind_of(c.entry)}" for c in list(watch.changes)
-                        if c.prefix == event.site.prefixes[0] and c.at >= start]
+                        if c.prefix in event.site.prefixes and c.at >= start]
                 heard = {peer: round((at - start) * 1000) for peer, at in self.updates[name].first_since(start).items()}
                 log.write(f"{event.name} {name}: ms after the event {', '.join(ways)}; first UPDATE of {heard}\n")
 
-    def reaction_ms(self, event, kinds, before, start):
+    def told(self, name, start):
+        """When the circuit's routers told this instance; the pair without a circuit is told by the other one, whose clock counts."""
+        def by_circuit(instance):
+            return [t for peer, t in self.updates[instance].first_since(start).items() if peer in self.told_by[instance]]
+        return by_circuit(name) or [t for instance in self.updates for t in by_circuit(instance)]
+
+    def reaction_ms(self, event, kinds, prefix, before, start):
         """Of the slowest instance whose forwarding is another than before. Who was told has reacted when its forwarding is first
         another; who finds out by itself, when it stays so."""
         worst = 0.0
         for name, kind in kinds.items():
-            changes = self.forwarding[name].changes_to(kind, event.site.prefixes[0], start)
+            changes = self.forwarding[name].changes_to(kind, prefix, start)
             if before[name] == kind or not changes:
                 continue
             if event.told_by:
-                heard = self.updates[name].first_since(start)
-                told = [t for peer, t in heard.items() if peer in self.told_by[name]]
+                told = self.told(name, start)
                 changed = next((t for t in changes if t >= max(told, default=start)), changes[-1])
                 worst = max(worst, changed - max((t for t in told if t <= changed), default=start))
             else:
@@ -121,24 +151,29 @@ class Watches:
 
 
 def step(world, watches, event, action, kinds):
-    """`action` leads to forwarding of these `kinds`: our reaction in ms, and what was lost meanwhile."""
+    """`action` leads to forwarding of these `kinds`: our reaction in ms, and what was lost meanwhile, by family."""
     from lab import poll
-    prefix = event.site.prefixes[0]
-    before = {name: watches.forwarding[name].kind(prefix) for name in kinds}
-    with world.load(event.site) as load:
+    prefixes = event.site.prefixes
+    before = {prefix: {name: watches.forwarding[name].kind(prefix) for name in kinds} for prefix in prefixes}
+    with world.load(event.site, families=FAMILIES) as load:
         time.sleep(WARM_UP)
         start = time.time()
         action(world)
-        poll(f"{event.name}: forwarding is {kinds}", lambda: watches.are(prefix, kinds), SLOWEST, 0.02)
+        poll(f"{event.name}: forwarding is {kinds}", lambda: watches.are(prefixes, kinds), SLOWEST, 0.02)
         time.sleep(AFTER)
     watches.note(world, event, start)
-    # Flows take turns: one from the VNet, one from the site. A request that was lost has no answer that could be.
-    there, back = (sum(r.lost_there for r in load.results[way::2]) for way in (0, 1))
-    return Step(watches.reaction_ms(event, kinds, before, start), there, back, sum(r.lost for r in load.results))
+    steps = {}
+    each = len(load.results) // len(FAMILIES)
+    for n, (family, prefix) in enumerate(zip(FAMILIES, prefixes, strict=True)):
+        flows = load.results[n * each:(n + 1) * each]
+        # Flows take turns: one from the VNet, one from the site. A request that was lost has no answer that could be.
+        there, back = (sum(r.lost_there for r in flows[way::2]) for way in (0, 1))
+        steps[family] = Step(watches.reaction_ms(event, kinds, prefix, before[prefix], start), there, back, sum(r.lost for r in flows))
+    return steps
 
 
 def one(world, watches, event, runs):
-    """(the failures, the returns)"""
+    """(the failures, the returns): of each run, the steps by family"""
     event.prepare(world)
     world.settle()
     failures, returns = [], []
@@ -156,46 +191,66 @@ def median_and_worst(values):
 
 
 def show(event, failures, returns):
-    for words, steps in ((event.summary, failures), ("... and back", returns)):
-        print(f"{words:<72.72} reaction {median_and_worst([s.reaction_ms for s in steps])} ms, lost there "
-              f"{median_and_worst([s.lost_there for s in steps])}, back {median_and_worst([s.lost_back for s in steps])}  "
-              f"({event.router})", file=sys.stderr, flush=True)
+    for words, runs in ((event.summary, failures), ("... and back", returns)):
+        for family in FAMILIES:
+            steps = [run[family] for run in runs]
+            print(f"{words:<72.72} IPv{family}: reaction {median_and_worst([s.reaction_ms for s in steps])} ms, lost there "
+                  f"{median_and_worst([s.lost_there for s in steps])}, back {median_and_worst([s.lost_back for s in steps])}  "
+                  f"({event.router})", file=sys.stderr, flush=True)
 
 
 @functools.cache
-def measured():
-    """The one run that all rows are of: what measure() found, or what went wrong."""
+def measured(setup):
+    """The one run that all rows of a setup are of: what measure() found, or what went wrong."""
     try:
-        return measure(), None
+        return measure(setup), None
     except Exception as fault:  # each row says it
         return {}, fault
 
 
-def results(name):
-    found, fault = measured()
+def results(row, name):
+    found, fault = measured(SETUPS[row.setup])
     if fault:
         raise fault
-    return found[name]
+    event, failures, returns = found[name]
+    return event, [row.of(run) for run in failures], [row.of(run) for run in returns]
 
 
-def measure():
+@dataclass(frozen=True)
+class Row:
+    """Which setup, and which family: none: the worse of both."""
+
+    setup: str = ""
+    family: int | None = 4
+
+    def of(self, run):
+        if self.family:
+            return run[self.family]
+        steps = list(run.values())
+        return Step(*(max(getattr(s, field) for s in steps) for field in ("reaction_ms", "lost_there", "lost_back", "lost")))
+
+    def name(self, event):
+        front = f"failover-{self.setup}-" if self.setup else "failover-"
+        return f"{front}{event}{'-ipv6' if self.family == 6 else ''}"
+
+
+def measure(setup):
     """Event name -> (event, failures, returns)"""
     from coexistence import Coexistence
-    runs = RECORDED_RUNS if os.environ.get("GW_BENCH_RECORD") else int(os.environ.get("GW_BENCH_RUNS", RUNS))
-    with Coexistence("bench_failover", ports=PORTS) as world:
+    with Coexistence(f"bench_failover{'-' * bool(setup.name)}{setup.name}", ports=setup.ports, two_pairs=setup.two_pairs) as world:
         watches = Watches(world)
         found = {}
         try:
-            for event in events():
-                found[event.name] = (event, *one(world, watches, event, runs))
+            for event in events(setup):
+                found[event.name] = (event, *one(world, watches, event, setup.runs()))
                 show(*found[event.name])
         finally:
             watches.close()
     return found
 
 
-def reaction(name):
-    event, failures, _ = results(name)
+def reaction(row, name):
+    event, failures, _ = results(row, name)
     times = [s.reaction_ms for s in failures]
     lost = [max(s.lost_there, s.lost_back) for s in failures]
     middle = statistics.median(times)
@@ -207,9 +262,9 @@ def reaction(name):
                     f"{median_and_worst([s.lost_back for s in failures])} (median / worst)."}
 
 
-def loss(names, only_returns):
+def loss(row, names, only_returns):
     """The worst of all."""
-    rows = [results(name) for name in names]
+    rows = [results(row, name) for name in names]
     steps = [s for _, failures, returns in rows for s in (returns if only_returns else failures + returns)]
     times = statistics.median(s.reaction_ms for s in steps)
     return {"value": max(s.lost for s in steps), "unit": "packets", "reference": "of these sent", "reference_value": 0.0, "ratio": 0.0,
@@ -217,7 +272,21 @@ def loss(names, only_returns):
 
 
 FAILURES = ("circuit-withdrawn", "circuit-silent", "tunnel-silent", "tunnels-silent")
-BENCHMARKS = {f"failover-{name}": (f"our reaction: {name.replace('-', ' ')}", functools.partial(reaction, name)) for name in FAILURES}
-BENCHMARKS["failover-return"] = ("packets lost when the failed path is back", functools.partial(loss, FAILURES, True))
-BENCHMARKS["failover-planned"] = ("packets lost by planned work on the circuit and back", functools.partial(loss, ("planned",), False))
-BENCHMARKS["failover-policy"] = ("packets lost by preferring the VPN and back", functools.partial(loss, ("policy",), False))
+ROWS = (Row(), Row(family=6), Row("xsk", None), Row("two-pairs", None))
+WORDS = {Row(): "", Row(family=6): ", IPv6", Row("xsk", None): ", xsk ports", Row("two-pairs", None): ", two pairs"}
+
+
+def benchmarks():
+    found = {}
+    for row in ROWS:
+        for name in FAILURES:
+            found[row.name(name)] = (f"our reaction: {name.replace('-', ' ')}{WORDS[row]}", functools.partial(reaction, row, name))
+        for name, words, events_of, only_returns in (
+                ("return", "packets lost when the failed path is back", FAILURES, True),
+                ("planned", "packets lost by planned work on the circuit and back", ("planned",), False),
+                ("policy", "packets lost by preferring the VPN and back", ("policy",), False)):
+            found[row.name(name)] = (words + WORDS[row], functools.partial(loss, row, events_of, only_returns))
+    return found
+
+
+BENCHMARKS = benchmarks()

@@ -88,6 +88,13 @@ TARGETS = {
     "latency-p99": Target("value", 200, 60, LOWER),
 }
 
+# IPv6 and xsk ports have the same bounds. With two pairs one tells the other by BGP: nothing may be lost, either.
+FAILOVER = {name: target for name, target in TARGETS.items() if name.startswith("failover-")}
+TARGETS |= {f"{name}-ipv6": target for name, target in FAILOVER.items()}
+TARGETS |= {name.replace("failover-", "failover-xsk-"): target for name, target in FAILOVER.items()}
+TARGETS |= {name.replace("failover-", "failover-two-pairs-"): target for name, target in FAILOVER.items()
+            if not isinstance(target, Reaction)}
+
 
 def place(name):
     """In the order of the targets; what has none of its own, behind the one that its name begins with."""

@@ -7,15 +7,43 @@ import json
 
 import yaml
 
-from coexistence_lab import (BRANCH, CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, ROUTER_ASN, SITES, SPOKE_HOST, SPOKE_PREFIX, TWO_PAIRS,
-                             VNET_HOST, VNET_PREFIX, VNET_ROUTER, CoexistenceLab, Instance, inner)
+from coexistence_lab import (BRANCH, CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, ROUTER_ASN, SITES, SPOKE_HOST, SPOKE_HOST6, SPOKE_PREFIX,
+                             SPOKE_PREFIX6, TWO_PAIRS, VNET_HOST, VNET_HOST6, VNET_PREFIX, VNET_PREFIX6, VNET_ROUTER, VNET_ROUTER6,
+                             CoexistenceLab, Instance, inner)
 from coexistence_peers import BFD_MS, BFD_MULTIPLIER, CiscoLike, Circuit, TunnelEnd, TunnelRouter, VnetRouter
 from gateway import METRICS, Gateway, connection_name, require_programs
 from lab import BIN, GW_ASN, LabError, Site, poll
 from probes import Load
 
 NAMES = {PARIS.name: "paris", LYON.name: "lyon", BRANCH.name: "hub-west"}
-ECHO_PORT_HOSTS = {"host": VNET_HOST, "spoke": SPOKE_HOST}
+HOSTS = {4: {"host": VNET_HOST, "spoke": SPOKE_HOST}, 6: {"host": VNET_HOST6, "spoke": SPOKE_HOST6}}
+
+ECHO_PORT_HOSTS = HOSTS[4]
+
+class Net:
+    """One family of the lab: its prefixes and addresses by the names that tests use."""
+
+    def __init__(self, family: int):
+        self.family = family
+        first = family == 4
+        self.P, self.L, self.B = (site.prefixes[0 if first else 1] for site in (PARIS, LYON, BRANCH))
+        self.VNET, self.SPOKE = (VNET_PREFIX, SPOKE_PREFIX) if first else (VNET_PREFIX6, SPOKE_PREFIX6)
+        self.HUB = {self.VNET, self.SPOKE}
+        self.everything = "0.0.0.0/0" if first else "::/0"
+
+    def host(self, site: Site) -> str:
+        return site.host4 if self.family == 4 else site.host6
+
+    def at(self, instance: Instance) -> str:
+        """Its address on the VNet."""
+        return instance.vnet4 if self.family == 4 else instance.vnet6
+
+    def next_hops(self, has: tuple[Instance, ...], tells: tuple[Instance, ...]) -> set[str]:
+        """Of the VNet's router: those that have the path, whoever told. IPv6 over an IPv4 session has the next hop of who told."""
+        return self.on_vnet(*(has if self.family == 4 else tells))
+
+    def on_vnet(self, *instances: Instance) -> set[str]:
+        return {self.at(i) for i in instances}
 
 
 def document(instances, sites=SITES, **changes) -> dict:
@@ -24,12 +52,12 @@ def document(instances, sites=SITES, **changes) -> dict:
     doc = {
         "version": 1,
         "gateway": {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) for i in instances]},
-        "vnet": {"prefixes": [VNET_PREFIX], "next_hop": VNET_ROUTER},  # the router knows the spokes
+        "vnet": {"prefixes": [VNET_PREFIX, VNET_PREFIX6], "next_hop": VNET_ROUTER, "next_hop6": VNET_ROUTER6},  # the router knows the spokes
         "management": {"metrics": METRICS},
         "coexistence": {"role": "converged" if tunnels and circuit else "vpn-pair" if tunnels else "er-pair"},
     }
     publishes = circuit
-    doc["vnet"]["peerings"] = [{"name": "spoke-1", "prefixes": [SPOKE_PREFIX], "use_remote_gateways": True}]
+    doc["vnet"]["peerings"] = [{"name": "spoke-1", "prefixes": [SPOKE_PREFIX, SPOKE_PREFIX6], "use_remote_gateways": True}]
     if publishes:
         doc["vnet"]["routers"] = [{"name": "rs1", "address": VNET_ROUTER, "asn": ROUTER_ASN, "bgp": session()}]
     if not (tunnels and circuit):
@@ -134,8 +162,9 @@ class Coexistence:
                 for instance in self.lab.ends_of_tunnels:
                     self.ends[site.name, instance.name] = TunnelEnd(self.lab, site, instance)
                 self.routers[site.name] = (CiscoLike if site.circuit else TunnelRouter)(self.lab, site)
-            for role, address in (*ECHO_PORT_HOSTS.items(), *((f"host{s.index}", s.host4) for s in sites)):
-                self.lab.spawn(role, f"echo-{role}", [BIN / "gw-probe", "echo", "--at", address, 4242])
+            for family, hosts in HOSTS.items():
+                for role, address in (*hosts.items(), *((f"host{s.index}", Net(family).host(s)) for s in sites)):
+                    self.lab.spawn(role, f"echo{family}-{role}", [BIN / "gw-probe", "echo", "--at", address, 4242])
         except BaseException:
             self.close()
             raise
@@ -144,6 +173,11 @@ class Coexistence:
         for instance in pair:
             gateway = self.gateways[instance.name] = CoexistenceGateway(self.lab, instance, doc, ports)
             gateway.start()
+
+    @property
+    def net(self) -> Net:
+        """The family that is looked at: of everybody's routes, and of packets."""
+        return Net(self.lab.family)
 
     @property
     def gateway(self):
@@ -177,9 +211,11 @@ class Coexistence:
                 if gateway.at in self.lab.ends_of(site):
                     poll(f"tunnel {site.name} of {gateway.instance} up", lambda g=gateway, s=site: g.tunnel_up(s), timeout)
             poll(f"all sessions of {gateway.instance} Established", lambda g=gateway: self.all_established(g), timeout, 0.2)
-        for role in ECHO_PORT_HOSTS:
-            for site in self.lab.sites:
-                poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), timeout, 0.2)
+        for family, hosts in HOSTS.items():
+            for role in hosts:
+                for site in self.lab.sites:
+                    target = Net(family).host(site)
+                    poll(f"{role} reaches {site.name} by IPv{family}", lambda r=role, t=target: self.pings(r, t), timeout, 0.2)
 
     def never_up(self, gateway: CoexistenceGateway) -> set[str]:
         """Addresses of its peers that are none while all is well: the other ends of tunnels that a site does not have."""
@@ -217,14 +253,17 @@ class Coexistence:
 
     # --- what is done to it ---------------------------------------------------------------------------
 
-    def flows(self, site: Site, role: str = "host", copies: int = 1) -> list[tuple[str, str, str]]:
+    @staticmethod
+    def flows(family: int, site: Site, role: str = "host", copies: int = 1) -> list[tuple[str, str, str]]:
         """Both ways, each `copies` times, so that hashes spread them over the instances."""
-        here = ECHO_PORT_HOSTS[role]
-        return [flow for n in range(copies) for flow in ((role, site.host4, f"{role}->{site.name} {n}"),
+        here, there = HOSTS[family][role], Net(family).host(site)
+        return [flow for n in range(copies) for flow in ((role, there, f"{role}->{site.name} {n}"),
                                                         (f"host{site.index}", here, f"{site.name}->{role} {n}"))]
 
-    def load(self, site: Site, *, role: str = "host", copies: int = 4, rate: int = 250) -> Load:
-        return Load(self.lab, self.flows(site, role, copies), rate, self.drops)
+    def load(self, site: Site, *, role: str = "host", copies: int = 4, rate: int = 250, families=()) -> Load:
+        """families: one after the other in the results; none: the one that is looked at."""
+        flows = [flow for family in families or (self.lab.family,) for flow in self.flows(family, site, role, copies)]
+        return Load(self.lab, flows, rate, self.drops)
 
     def apply(self, change, names=None):
         """change(doc): to the document of every instance that is named; applied one after the other, as an operator would."""

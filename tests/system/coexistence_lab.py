@@ -20,6 +20,9 @@ selectors apart, so a charon in a namespace of its own carries each; both have t
 internet routes by the instance), and their TUN devices, tun-a and tun-b, are in the namespace of the site's router:
 a router with two tunnel interfaces.
 
+Everything inside is IPv4 and IPv6: routers tell both families in their IPv4 sessions. `family` is the one that is looked at.
+The VNet's subnet is 2001:db8:10::/64, the circuit's 2001:db8:30::/64; hosts have the last number of their IPv4 addresses.
+
 Silent failures: `detach` takes a port off its bridge, `cut` drops what an instance and a site say to each other
 in the internet; nobody's link goes down.
 """
@@ -32,6 +35,8 @@ from lab import Lab, Namespace, Site
 
 VNET_PREFIX, VNET_HOST, VNET_ROUTER = "10.0.0.0/16", "10.0.0.100", "10.0.0.1"
 SPOKE_PREFIX, SPOKE_HOST, SPOKE_ROUTER = "10.1.0.0/16", "10.1.0.4", "10.1.0.1"
+VNET_PREFIX6, VNET_HOST6, VNET_ROUTER6 = "2001:db8:10::/48", "2001:db8:10::100", "2001:db8:10::1"
+SPOKE_PREFIX6, SPOKE_HOST6, SPOKE_ROUTER6 = "2001:db8:11::/48", "2001:db8:11::4", "2001:db8:11::1"
 ROUTER_ASN, CIRCUIT_ASN, BRANCH_ASN = 65100, 12076, 65516
 
 
@@ -64,6 +69,15 @@ class Instance:
     def tells_vnet(self):
         return self.circuit
 
+    @property
+    def vnet6(self):
+        return f"2001:db8:10::{4 + self.index}"
+
+    @property
+    def circuit6(self):
+        """gwd sets addresses that sessions use; this one is the operator's, and bgpd names it as next hop."""
+        return f"2001:db8:30::{self.letter}"
+
 
 CONVERGED = (Instance("gw-a", 0), Instance("gw-b", 1))
 TWO_PAIRS = (Instance("gw-a", 0, circuit=False), Instance("gw-b", 1, circuit=False),
@@ -90,6 +104,18 @@ class CircuitRouter:
     @property
     def site_end(self):
         return f"172.16.{1 + self.index}.2"
+
+    @property
+    def address6(self):
+        return f"2001:db8:30::{18 + 8 * self.index}"
+
+    @property
+    def to_site6(self):
+        return f"2001:db8:16:{1 + self.index}::1"
+
+    @property
+    def site_end6(self):
+        return f"2001:db8:16:{1 + self.index}::2"
 
 
 CIRCUIT_ROUTERS = (CircuitRouter("primary", 0), CircuitRouter("secondary", 1))
@@ -124,11 +150,17 @@ def inner(site: Site, instance: Instance) -> tuple[str, str]:
     return f"{net}.{4 * site.index + 1}", f"{net}.{4 * site.index + 2}"
 
 
+def inner6(instance: Instance) -> str:
+    """What a site's router takes for the instance's end of its tunnel: any address that it routes into it does."""
+    return f"2001:db8:21:{1 + instance.index}::1"
+
+
 class CoexistenceLab(Lab):
     circuit_routers: tuple = CIRCUIT_ROUTERS
 
     def __init__(self, name: str, instances=CONVERGED, sites=SITES):
         self.instances = instances
+        self.family = 4
         super().__init__(name, list(sites))
 
     @property
@@ -152,6 +184,10 @@ class CoexistenceLab(Lab):
             self._build_circuit_router(router)
         for role in ("wan", "rs1", *(i.name for i in self.instances), *(r.name for r in self.circuit_routers), *(s.name for s in self.sites)):
             self._make_router(role)
+        # IPv6 has no switch for sending redirects (RFC 4861 4.5): they are not listened to.
+        for role in ("host", *(i.name for i in self.instances)):
+            self.ns[role].sysctl({f"net.ipv6.conf.{device}.accept_redirects": 0
+                                  for device in self.ns[role].run("ls", "/proc/sys/net/ipv6/conf").split()})
 
     def _build_networks(self):
         for bridge in ("vnet", "circuit"):
@@ -164,20 +200,21 @@ class CoexistenceLab(Lab):
                               "net.ipv4.fib_multipath_hash_policy": 1})
         for device in self.ns[role].run("ls", "/proc/sys/net/ipv4/conf").split():
             self.ns[role].sysctl({f"net.ipv4.conf.{device}.send_redirects": 0})
+        self.ns[role].sysctl({"net.ipv6.fib_multipath_hash_policy": 1, "net.ipv6.conf.all.keep_addr_on_down": 1,
+                              "net.ipv6.conf.default.keep_addr_on_down": 1})
 
     @staticmethod
     def port(role: str, bridge: str) -> str:
         """What the port of a bridge is called that somebody is plugged in."""
         return role if bridge == "vnet" else f"{role}-{'er' if bridge == 'circuit' else bridge}"
 
-    def plug(self, role: str, device: str, bridge: str, address: str):
+    def plug(self, role: str, device: str, bridge: str, *addresses: str):
         port = self.port(role, bridge)
         self.link(role, device, "switch", port)
         self.ns["switch"].ip(f"link set {port} master {bridge}")
         # What receives frames that XDP redirected needs NAPI, which GRO turns on.
         self.ns["switch"].run("ethtool", "-K", port, "gro", "on")
-        if address:
-            self.ns[role].ip(f"addr add {address} dev {device}")
+        self.ns[role].ip(*(f"addr add {address} dev {device}" for address in addresses))
 
     def _build_instance(self, instance: Instance):
         role = instance.name
@@ -185,27 +222,28 @@ class CoexistenceLab(Lab):
         self.ns[role].ip(f"addr add {instance.wan4}/28 dev eth0", f"route add default via {instance.wan_router}")
         self.ns["wan"].ip(f"addr add {instance.wan_router}/28 dev {role}")
         self.ns["wan"].run("ethtool", "-K", role, "gro", "on", "tx", "off")
-        self.plug(role, "eth1", "vnet", f"{instance.vnet4}/24")
+        self.plug(role, "eth1", "vnet", f"{instance.vnet4}/24", f"{instance.vnet6}/64")
         if instance.circuit:
-            self.plug(role, "eth2", "circuit", "")  # gwd sets the circuit's addresses
+            self.plug(role, "eth2", "circuit", f"{instance.circuit6}/64")  # gwd sets the IPv4 addresses
 
     def _build_vnet(self):
-        self.plug("rs1", "eth0", "vnet", f"{VNET_ROUTER}/24")
-        self.plug("host", "eth0", "vnet", f"{VNET_HOST}/24")
+        self.plug("rs1", "eth0", "vnet", f"{VNET_ROUTER}/24", f"{VNET_ROUTER6}/64")
+        self.plug("host", "eth0", "vnet", f"{VNET_HOST}/24", f"{VNET_HOST6}/64")
         self.link("rs1", "eth1", "spoke", "eth0")
-        self.ns["rs1"].ip(f"addr add {SPOKE_ROUTER}/16 dev eth1")
-        self.ns["spoke"].ip(f"addr add {SPOKE_HOST}/16 dev eth0", f"route add default via {SPOKE_ROUTER}")
-        self.ns["host"].ip(f"route add default via {VNET_ROUTER}")
+        self.addresses("rs1", "eth1", f"{SPOKE_ROUTER}/16", f"{SPOKE_ROUTER6}/48")
+        self.addresses("spoke", "eth0", f"{SPOKE_HOST}/16", f"{SPOKE_HOST6}/48", SPOKE_ROUTER, SPOKE_ROUTER6)
+        self.ns["host"].ip(f"route add default via {VNET_ROUTER}", f"route add default via {VNET_ROUTER6}")
 
     def _build_site(self, site: Site):
         host = f"host{site.index}"
         for role in (site.name, host, *(f"{site.name}{i.letter}" for i in self.ends_of(site))):
             self.ns[role] = Namespace(self.prefix, role)
         self.link(host, "eth0", site.name, "eth1")
-        self.ns[site.name].ip(f"addr add {site.lan4}.1/24 dev eth1")
-        self.ns[host].ip(f"addr add {site.host4}/24 dev eth0", f"route add default via {site.lan4}.1")
+        self.addresses(site.name, "eth1", f"{site.lan4}.1/24", f"{site.lan6}::1/64")
+        self.addresses(host, "eth0", f"{site.host4}/24", f"{site.host6}/64", f"{site.lan4}.1", f"{site.lan6}::1")
         if site.loopback:
-            self.ns[site.name].ip(f"addr add {site.loopback}/32 dev lo")
+            # The session is IPv4; without an IPv6 address there bgpd would have no next hop for IPv6.
+            self.ns[site.name].ip(f"addr add {site.loopback}/32 dev lo", f"addr add {site.lan6[:-1]}ff::254/128 dev lo")
         for instance in self.ends_of(site):
             device = f"{site.name}{instance.letter}"
             self.link(device, "eth0", "wan", device)
@@ -215,11 +253,11 @@ class CoexistenceLab(Lab):
                               f"rule add from {instance.wan4} to {site.wan4} lookup {table}")
 
     def _build_circuit_router(self, router: CircuitRouter):
-        self.plug(router.name, "eth0", "circuit", f"{router.address}/29")
+        self.plug(router.name, "eth0", "circuit", f"{router.address}/29", f"{router.address6}/64")
         for site in (s for s in self.sites if s.circuit):
             self.link(router.name, "eth1", site.name, router.name)
-            self.ns[router.name].ip(f"addr add {router.to_site}/30 dev eth1")
-            self.ns[site.name].ip(f"addr add {router.site_end}/30 dev {router.name}")
+            self.addresses(router.name, "eth1", f"{router.to_site}/30", f"{router.to_site6}/64")
+            self.addresses(site.name, router.name, f"{router.site_end}/30", f"{router.site_end6}/64")
 
     # --- silent failures ------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from coexistence_lab import (CIRCUIT_ASN, CIRCUIT_ROUTERS, ROUTER_ASN, VNET_ROUTER, CircuitRouter, CoexistenceLab,
-                             Instance, inner)
+                             Instance, inner, inner6)
 from lab import GW_ASN, Site, command, poll
 from peers import Frr, StrongSwanSite, psk
 
@@ -54,7 +54,8 @@ class TunnelEnd(StrongSwanSite):
         router.ip(f"link set {self.device} up mtu 1400")
         # Loopback peers: the gateway's is reached through the tunnel. Else: both ends of the device.
         router.ip(f"route add {local}/32 dev {self.device}" if self.owner.loopback
-                  else f"addr add {peer}/30 dev {self.device}")
+                  else f"addr add {peer}/30 dev {self.device}",
+                  f"route add {inner6(self.instance)}/128 dev {self.device}")
 
 
 class CiscoLike:
@@ -81,14 +82,19 @@ class CiscoLike:
         for peer in circuit + tunnels:
             lines += [f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1", f" neighbor {peer} advertisement-interval 0",
                       f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
-        lines += [" address-family ipv4 unicast", f"  network {self.site.prefixes[0]}", "  maximum-paths 4"]
-        for peer in circuit + tunnels:
-            lines += [f"  neighbor {peer} activate", f"  neighbor {peer} filter-list OWN out",
-                      f"  neighbor {peer} route-map {'CIRCUIT' if peer in circuit else 'TUNNEL'} in"]
-        lines += [" exit-address-family", "exit"]
-        for name, preference in (("CIRCUIT", 200), ("TUNNEL", 100)):
-            lines += [f"route-map {name} permit 5", " match community GSHUT", " set local-preference 0", "exit",
-                      f"route-map {name} permit 10", f" set local-preference {preference}", "exit"]
+        for family, network in (("ipv4", self.site.prefixes[0]), ("ipv6", self.site.prefixes[1])):
+            lines += [f" address-family {family} unicast", f"  network {network}", "  maximum-paths 4"]
+            for peer in circuit + tunnels:
+                through = "CIRCUIT" if peer in circuit else f"TUNNEL{tunnels.index(peer)}" if family == "ipv6" else "TUNNEL"
+                lines += [f"  neighbor {peer} activate", f"  neighbor {peer} filter-list OWN out", f"  neighbor {peer} route-map {through} in"]
+            lines += [" exit-address-family"]
+        lines += ["exit"]
+        # An IPv6 next hop over an IPv4 session in a tunnel says nothing: it is what is routed into the tunnel.
+        hops = {f"TUNNEL{n}": f" set ipv6 next-hop global {inner6(i)}" for n, i in enumerate(self.lab.ends_of_tunnels)}
+        for name, preference in (("CIRCUIT", 200), ("TUNNEL", 100), *((name, 100) for name in hops)):
+            hop = [hops[name]] if name in hops else []
+            lines += [f"route-map {name} permit 5", " match community GSHUT", " set local-preference 0", *hop, "exit",
+                      f"route-map {name} permit 10", f" set local-preference {preference}", *hop, "exit"]
         return "\n".join(lines)
 
     def announce_default(self, asked: bool):
@@ -99,13 +105,13 @@ class CiscoLike:
 
     def devices(self, prefix: str) -> set[str]:
         """The devices that its best routes to a prefix lead into."""
-        entries = json.loads(self.frr.vtysh(f"show ip route {prefix} json")).get(prefix, [])
+        entries = json.loads(self.frr.vtysh(f"show {'ipv6' if ':' in prefix else 'ip'} route {prefix} json")).get(prefix, [])
         return {hop["interfaceName"] for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("fib") and "interfaceName" in hop}
 
 
 def frr_routes(frr: Frr) -> dict[str, set[str]]:
-    """Prefix -> the neighbours that its best paths are from."""
-    shown = json.loads(frr.vtysh("show bgp ipv4 unicast json")).get("routes", {})
+    """Prefix -> the neighbours that its best paths are from. Of the family that is looked at."""
+    shown = json.loads(frr.vtysh(f"show bgp ipv{frr.lab.family} unicast json")).get("routes", {})
     return {prefix: {p.get("peerId", "") for p in paths if p.get("bestpath") or p.get("multipath")} for prefix, paths in shown.items()}
 
 
@@ -115,7 +121,7 @@ class TunnelRouter:
     def __init__(self, lab: CoexistenceLab, site: Site, bfd_ms: int = BFD_MS):
         self.lab, self.site, self.bfd_ms = lab, site, bfd_ms
         self.dir = lab.private_dir(f"bird-{site.name}")
-        self.default = ""  # what it announces beside its network
+        self.has_default = False  # announced beside its network
         (self.dir / "bird.conf").write_text(self.config())
         self.process = lab.spawn(site.name, f"bird-{site.name}", ["bird", "-f", "-c", self.dir / "bird.conf", "-s", self.dir / "ctl",
                                                                  "-P", self.dir / "pid"])
@@ -127,8 +133,10 @@ log stderr all;
 router id {self.site.lan4}.1;
 protocol device {{ scan time 1; }}
 protocol bfd {{ interface "tun-*" {{ interval {self.bfd_ms} ms; multiplier {BFD_MULTIPLIER}; }}; }}
-protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; {self.default} }}
+protocol static lan4 {{ ipv4; route {self.site.prefixes[0]} via "eth1"; {self.default_route("0.0.0.0/0")} }}
+protocol static lan6 {{ ipv6; route {self.site.prefixes[1]} via "eth1"; {self.default_route("::/0")} }}
 protocol kernel k4 {{ merge paths on; ipv4 {{ import none; export where source = RTS_BGP; }}; }}
+protocol kernel k6 {{ merge paths on; ipv6 {{ import none; export where source = RTS_BGP; }}; }}
 """
         for instance in self.lab.ends_of(self.site):
             local, peer = inner(self.site, instance)
@@ -141,18 +149,22 @@ protocol bgp {instance.name.replace('-', '_')} {{
   bfd on;
   graceful restart aware;
   ipv4 {{ import all; export where proto = "lan4"; next hop self; }};
+  # The kernel wants a gateway in each way of a multipath route: any address that is at the tunnel's other end.
+  ipv6 {{ import filter {{ ifname = "tun-{instance.letter}"; gw = fe80::1; accept; }}; export where proto = "lan6"; next hop address {self.site.lan6}::1; }};
 }}
 """
         return text
+
+    def default_route(self, everything: str) -> str:
+        return f'route {everything} via "eth1";' if self.has_default else ""
 
     def birdc(self, *argv) -> str:
         return command(["birdc", "-s", self.dir / "ctl", *argv])
 
     def announce_default(self, asked: bool):
-        wanted = 'route 0.0.0.0/0 via "eth1";' if asked else ""
-        if wanted == self.default:
+        if asked == self.has_default:
             return
-        self.default = wanted
+        self.has_default = asked
         (self.dir / "bird.conf").write_text(self.config())
         self.birdc("configure")
 
@@ -160,7 +172,7 @@ protocol bgp {instance.name.replace('-', '_')} {{
         """Prefix -> instances that told it."""
         found: dict[str, set[str]] = {}
         prefix = ""
-        for line in self.birdc("show", "route").splitlines():
+        for line in self.birdc("show", "route", "table", f"master{self.lab.family}").splitlines():
             words = line.split()
             if words and "/" in words[0]:
                 prefix = words[0]
@@ -192,10 +204,12 @@ class Circuit:
         for peer, asn in [(g, GW_ASN) for g in gateways] + [(router.site_end, s.asn) for s in self.sites]:
             lines += [f" neighbor {peer} remote-as {asn}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
                       f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {BFD_MS} {BFD_MS}"]
-        lines += [" address-family ipv4 unicast", "  maximum-paths 4"]
-        for peer in gateways + [router.site_end for _ in self.sites]:
-            lines += [f"  neighbor {peer} activate"] + [f"  neighbor {peer} route-map TO-GW out"] * (peer in gateways)
-        return "\n".join([*lines, " exit-address-family", "exit"])
+        for family in ("ipv4", "ipv6"):
+            lines += [f" address-family {family} unicast", "  maximum-paths 4"]
+            for peer in gateways + [router.site_end for _ in self.sites]:
+                lines += [f"  neighbor {peer} activate"] + [f"  neighbor {peer} route-map TO-GW out"] * (peer in gateways)
+            lines += [" exit-address-family"]
+        return "\n".join([*lines, "exit"])
 
     @staticmethod
     def telling(asked: bool) -> list[str]:
@@ -220,10 +234,10 @@ class Circuit:
             self.lab.ns[router.name].ip(f"link set eth1 {state}")
         if state == "up":
             for name, frr in self.frr.items():
-                ns, prefix = self.lab.ns[name], self.sites[0].prefixes[0]
-                poll(f"{name} forwards to the site", lambda ns=ns, p=prefix: ns.run("ip", "route", "show", p), 15)
+                for prefix in self.sites[0].prefixes:
+                    poll(f"{name} forwards to {prefix}", lambda ns=self.lab.ns[name], p=prefix: ns.run("ip", "-6" if ":" in p else "-4", "route", "show", p), 15)
                 frr.vtysh("conf t", *self.telling(True))
-                frr.vtysh("clear bgp ipv4 unicast * soft out")
+                frr.vtysh("clear bgp ipv4 unicast * soft out", "clear bgp ipv6 unicast * soft out")
 
     def graceful_shutdown(self, asked: bool):
         """Planned work (RFC 8326): what the routers say has the community from now on."""
@@ -244,18 +258,22 @@ class VnetRouter:
         for peer in peers:
             lines += [f" neighbor {peer} remote-as {GW_ASN}", f" neighbor {peer} timers 3 9", f" neighbor {peer} timers connect 1",
                       f" neighbor {peer} advertisement-interval 0", f" neighbor {peer} bfd {BFD_MULTIPLIER} {bfd_ms} {bfd_ms}"]
-        lines += [" address-family ipv4 unicast", "  maximum-paths 8"]
-        for peer in peers:
-            lines += [f"  neighbor {peer} activate", f"  neighbor {peer} route-map GW in"]
-        lines += [" exit-address-family", "exit", "bgp community-list standard GSHUT permit graceful-shutdown",
-                  "route-map GW permit 5", " match community GSHUT", " set local-preference 0", "exit", "route-map GW permit 10", "exit"]
+        for family in ("ipv4", "ipv6"):
+            lines += [f" address-family {family} unicast", "  maximum-paths 8"]
+            for peer in peers:
+                lines += [f"  neighbor {peer} activate", f"  neighbor {peer} route-map GW-{family} in"]
+            lines += [" exit-address-family"]
+        lines += ["exit", "bgp community-list standard GSHUT permit graceful-shutdown"]
+        for family, tell in (("ipv4", []), ("ipv6", [" set ipv6 next-hop prefer-global"])):
+            lines += [f"route-map GW-{family} permit 5", " match community GSHUT", " set local-preference 0", *tell, "exit",
+                      f"route-map GW-{family} permit 10", *tell, "exit"]
         self.frr.start("bgpd", conf="\n".join(lines))
 
     def routes(self) -> dict[str, set[str]]:
         return frr_routes(self.frr)
 
     def next_hops(self, prefix: str) -> set[str]:
-        entries = json.loads(self.frr.vtysh(f"show ip route {prefix} json")).get(prefix, [])
+        entries = json.loads(self.frr.vtysh(f"show {'ipv6' if ':' in prefix else 'ip'} route {prefix} json")).get(prefix, [])
         return {hop["ip"] for e in entries if e.get("selected") for hop in e["nexthops"] if hop.get("active")}
 
 

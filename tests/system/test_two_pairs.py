@@ -5,19 +5,23 @@ import time
 import pytest
 
 from coexistence import Coexistence, eventually
-from coexistence_lab import LYON, PARIS, SPOKE_PREFIX, TWO_PAIRS, VNET_PREFIX
+from coexistence_lab import LYON, PARIS, TWO_PAIRS
 
 SITES = (PARIS, LYON)
-P, L = (site.prefixes[0] for site in SITES)
-HUB = {VNET_PREFIX, SPOKE_PREFIX}
 VPN_A, VPN_B, ER_A, ER_B = TWO_PAIRS
-VPN_PAIR, ER_PAIR = {VPN_A.vnet4, VPN_B.vnet4}, {ER_A.vnet4, ER_B.vnet4}
+VPN_PAIR, ER_PAIR = (VPN_A, VPN_B), (ER_A, ER_B)
 
 
 @pytest.fixture(scope="module")
 def world():
     with Coexistence("test_two_pairs", ports="gso", two_pairs=True, sites=SITES) as ready:
         yield ready
+
+
+@pytest.fixture(autouse=True, params=(4, 6), ids=("ipv4", "ipv6"))
+def net(world, request):
+    world.lab.family = request.param
+    return world.net
 
 
 @pytest.fixture(autouse=True)
@@ -27,66 +31,71 @@ def healthy(world):
     world.restore_all()
 
 
-def test_only_the_er_pair_tells_the_vnet(world):
+def test_only_the_er_pair_tells_the_vnet(world, net):
     for name in (VPN_A.name, VPN_B.name):
         assert "10.0.0.1" not in world.gateways[name].sessions()
-    eventually("rs1 has both sites", lambda: set(world.vnet.routes()) == {P, L})
+    eventually("rs1 has both sites", lambda: set(world.vnet.routes()) == {net.P, net.L})
 
 
-def test_the_vnet_sends_each_packet_to_the_pair_that_has_the_path(world):
-    """Not to the one that told: nothing goes through two gateways."""
-    eventually("paris by the ER pair", lambda: world.vnet.next_hops(P) == ER_PAIR)
-    eventually("lyon by the VPN pair", lambda: world.vnet.next_hops(L) <= VPN_PAIR and world.vnet.next_hops(L))
+def test_the_vnet_sends_each_packet_to_the_pair_that_has_the_path(world, net):
+    """Not to the one that told: nothing goes through two gateways. (IPv6 does: Net.next_hops.)"""
+    eventually("paris by the ER pair", lambda: world.vnet.next_hops(net.P) == net.on_vnet(*ER_PAIR))
+    eventually("lyon by the VPN pair", lambda: world.vnet.next_hops(net.L) <= net.next_hops(VPN_PAIR, ER_PAIR) and world.vnet.next_hops(net.L))
 
 
-def test_each_pair_is_told_by_the_other(world):
-    def by_partner(name, prefix):
-        used = world.gateways[name].best(prefix)
-        return used and all(source.startswith("partner:") for source in used)
-    for name in (VPN_A.name, VPN_B.name):  # the circuit is preferred here, too
-        eventually(f"{name} sends to paris by the ER pair", lambda n=name: by_partner(n, P))
-        assert f"site1-ce1/{name}" in world.gateways[name].candidates(P)
-    for name in (ER_A.name, ER_B.name):
-        eventually(f"{name} sends to lyon by the VPN pair", lambda n=name: by_partner(n, L))
+def all_by(world, pair, prefix, others):
+    """Both instances of the pair send by these of the other pair."""
+    wanted = {f"partner:{other.vnet4}" for other in others}
+    for instance in pair:
+        eventually(f"{instance.name} sends to {prefix} by {wanted}", lambda g=world.gateways[instance.name]: g.best(prefix) == wanted)
 
 
-def test_the_export_table_holds_across_pairs(world):
+def test_each_pair_is_told_by_the_other(world, net):
+    all_by(world, VPN_PAIR, net.P, ER_PAIR)  # the circuit is preferred here, too
+    for instance in VPN_PAIR:
+        assert f"site1-ce1/{instance.name}" in world.gateways[instance.name].candidates(net.P)
+    all_by(world, ER_PAIR, net.L, VPN_PAIR)
+
+
+def test_the_export_table_holds_across_pairs(world, net):
     """Circuit and tunnels stay closed to each other, although the partner in the middle knows both."""
     for router in world.circuit.frr:
-        eventually(f"{router} has the hub", lambda r=router: set(world.circuit.routes(r)) == HUB | {P})
-    eventually("lyon has the hub", lambda: set(world.routers[LYON.name].routes()) == HUB)
-    assert not world.pings("host2", PARIS.host4)
+        eventually(f"{router} has the hub", lambda r=router: set(world.circuit.routes(r)) == net.HUB | {net.P})
+    eventually("lyon has the hub", lambda: set(world.routers[LYON.name].routes()) == net.HUB)
+    assert not world.pings("host2", net.host(PARIS))
 
 
 @pytest.mark.parametrize("role", ["host", "spoke"])
 @pytest.mark.parametrize("site", SITES, ids=["paris", "lyon"])
-def test_nothing_is_lost_while_all_is_well(world, role, site):
+def test_nothing_is_lost_while_all_is_well(world, net, role, site):
     with world.load(site, role=role, rate=100) as load:
         time.sleep(1)
     load.assert_no_loss()
 
 
-def test_the_vpn_pair_takes_over_from_the_er_pair_and_gives_back(world):
+def test_the_vpn_pair_takes_over_from_the_er_pair_and_gives_back(world, net):
     paris = world.routers[PARIS.name]
     world.circuit.links_to_sites("down")
-    eventually("rs1 sends to the VPN pair", lambda: world.vnet.next_hops(P) and world.vnet.next_hops(P) <= VPN_PAIR)
-    eventually("paris sends into its tunnels", lambda: paris.devices(VNET_PREFIX) == {"tun-a", "tun-b"})
+    eventually("rs1 sends to the VPN pair", lambda: world.vnet.next_hops(net.P) and world.vnet.next_hops(net.P) <= net.next_hops(VPN_PAIR, ER_PAIR))
+    all_by(world, ER_PAIR, net.P, VPN_PAIR)
+    eventually("paris sends into its tunnels", lambda: paris.devices(net.VNET) == {"tun-a", "tun-b"})
     with world.load(PARIS, rate=100) as load:
         time.sleep(1)
     load.assert_no_loss()
     with world.load(PARIS, rate=100) as load:
         world.circuit.links_to_sites("up")
-        eventually("rs1 sends to the ER pair", lambda: world.vnet.next_hops(P) == ER_PAIR)
-        eventually("paris sends into the circuit", lambda: paris.devices(VNET_PREFIX) == {"primary", "secondary"})
+        eventually("rs1 sends to the ER pair", lambda: world.vnet.next_hops(net.P) == net.on_vnet(*ER_PAIR))
+        eventually("paris sends into the circuit", lambda: paris.devices(net.VNET) == {"primary", "secondary"})
         time.sleep(0.5)
     load.assert_no_loss()
 
 
-def test_an_instance_without_its_tunnel_is_not_told_to_the_vnet(world):
+def test_an_instance_without_its_tunnel_is_not_told_to_the_vnet(world, net):
     world.lab.cut((VPN_A, LYON))
-    eventually("lyon by gw-b alone", lambda: world.vnet.next_hops(L) == {VPN_B.vnet4})
+    eventually("lyon by gw-b alone", lambda: world.vnet.next_hops(net.L) == net.next_hops((VPN_B,), ER_PAIR))
+    all_by(world, ER_PAIR, net.L, (VPN_B,))
     with world.load(LYON, rate=100) as load:
         time.sleep(1)
     load.assert_no_loss()
     world.lab.heal()
-    eventually("and by gw-a again", lambda: VPN_A.vnet4 in world.vnet.next_hops(L), 20)
+    eventually("and by gw-a again", lambda: net.next_hops((VPN_A,), ER_PAIR) <= world.vnet.next_hops(net.L), 20)

@@ -107,6 +107,13 @@ INSTANTIATE_TEST_SUITE_P(
         Edit{
             "[ 10.0.0.0/16 ]", "[ 10.0.0.0/16, 10.0.3.0/24 ]",
             "g.yaml:13:28: vnet.prefixes[1]: 10.0.3.0/24 overlaps 10.0.0.0/16 (expected prefixes that do not overlap)"},
+        Edit{"[ 10.0.0.0/16 ]", "[ 10.0.0.0/16 ]\n  next_hop6: 10.0.0.1",
+             "g.yaml:14:14: vnet.next_hop6: 10.0.0.1 is an IPv4 address (expected an IPv6 address; vnet.next_hop is "
+             "for IPv4)"},
+        Edit{"[ 10.0.0.0/16 ]", "[ 10.0.0.0/16 ]\n  next_hop: 2001:db8::1\n  next_hop6: 2001:db8::2",
+             "g.yaml:15:14: vnet.next_hop6: 2001:db8::1 is the next hop for IPv6 already (expected vnet.next_hop with "
+             "an "
+             "IPv4 address)"},
         Edit{"sites:", "management: { metrics: \"0.0.0.0:9620\" }\nsites:",
              "g.yaml:14:24: management.metrics: 0.0.0.0 is not a loopback address (expected a loopback address and "
              "port, e.g. 127.0.0.1:9620 or "

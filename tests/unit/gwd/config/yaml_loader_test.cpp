@@ -80,9 +80,9 @@ INSTANTIATE_TEST_SUITE_P(
               "connections, profiles, management, circuits, coexistence, policy)"},
         Fault{"vnet:\n  next-hop: 10.0.0.1\n",
               "g.yaml:2:3: vnet: unknown key 'next-hop', did you mean 'next_hop'? (expected one of prefixes, next_hop, "
-              "routers, peerings)"},
+              "routers, peerings, next_hop6)"},
         Fault{"vnet: { zzz: 1 }\n",
-              "g.yaml:1:9: vnet: unknown key 'zzz' (expected one of prefixes, next_hop, routers, peerings)"},
+              "g.yaml:1:9: vnet: unknown key 'zzz' (expected one of prefixes, next_hop, routers, peerings, next_hop6)"},
         Fault{"management: { port: 1 }\n", "g.yaml:1:15: management: unknown key 'port' (expected metrics)"},
         Fault{"vnet:\n  next_hop: 10.0.0.1\n  next_hop: 10.0.0.2\n",
               "g.yaml:3:3: vnet: duplicate key 'next_hop', first in line 2 (expected each key once)"},
@@ -112,7 +112,8 @@ INSTANTIATE_TEST_SUITE_P(
               "number from 0 to "
               "18446744073709551615)"},
         Fault{"vnet: 10.0.0.0/16\n",
-              "g.yaml:1:7: vnet: is a single value (expected a mapping with prefixes, next_hop, routers, peerings)"},
+              "g.yaml:1:7: vnet: is a single value (expected a mapping with prefixes, next_hop, routers, peerings, "
+              "next_hop6)"},
         Fault{"vnet: { prefixes: 10.0.0.0/16 }\n",
               "g.yaml:1:19: vnet.prefixes: is a single value (expected a list: [ ... ] or lines that begin with '- ')"},
         Fault{"vnet: { prefixes: [ { a: b } ] }\n", "g.yaml:1:21: vnet.prefixes[0]: is a mapping (expected text)"},

@@ -560,10 +560,11 @@ TEST_F(CoexistenceTest, WhatAVnetRouterTellsIsTheVnets) {
 }
 
 TEST_F(CoexistenceTest, SpokesAreTheVnets) {
-  model.spokes.push_back({"spoke-1", {pfx("10.1.0.0/16")}});
-  model.vnet_next_hop = ip("10.0.0.1");
+  model.spokes.push_back({"spoke-1", {pfx("10.1.0.0/16"), pfx("2001:db8:11::/48")}});
+  model.vnet_next_hops = {ip("10.0.0.1"), ip("2001:db8::1")};
   routes.set_model(model);
   EXPECT_EQ(way("10.1.0.0/16"), "VNET 10.0.0.1");
+  EXPECT_EQ(way("2001:db8:11::/48"), "VNET 2001:db8::1");
   model.spokes.clear();
   routes.set_model(model);
   EXPECT_EQ(way("10.1.0.0/16"), "none");
