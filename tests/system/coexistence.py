@@ -17,8 +17,8 @@ from probes import Load
 
 NAMES = {PARIS.name: "paris", LYON.name: "lyon", BRANCH.name: "hub-west"}
 HOSTS = {4: {"host": VNET_HOST, "spoke": SPOKE_HOST}, 6: {"host": VNET_HOST6, "spoke": SPOKE_HOST6}}
-
 ECHO_PORT_HOSTS = HOSTS[4]
+
 
 class Net:
     """One family of the lab: its prefixes and addresses by the names that tests use."""
