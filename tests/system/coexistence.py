@@ -146,6 +146,8 @@ class Coexistence:
     two_pairs: the circuit ends on a pair of its own. changes: keys of gateway.yaml (document()).
     """
 
+    families = (4, 6)
+
     def __init__(self, name: str, *, ports: str = "xsk", two_pairs=False, sites=SITES, **changes):
         require_programs()
         instances = TWO_PAIRS if two_pairs else CONVERGED
@@ -211,8 +213,8 @@ class Coexistence:
                 if gateway.at in self.lab.ends_of(site):
                     poll(f"tunnel {site.name} of {gateway.instance} up", lambda g=gateway, s=site: g.tunnel_up(s), timeout)
             poll(f"all sessions of {gateway.instance} Established", lambda g=gateway: self.all_established(g), timeout, 0.2)
-        for family, hosts in HOSTS.items():
-            for role in hosts:
+        for family in self.families:
+            for role in HOSTS[family]:
                 for site in self.lab.sites:
                     target = Net(family).host(site)
                     poll(f"{role} reaches {site.name} by IPv{family}", lambda r=role, t=target: self.pings(r, t), timeout, 0.2)

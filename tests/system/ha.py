@@ -149,6 +149,8 @@ def router_of(lab: HaLab, site: Site):
 class HaWorld(Coexistence):
     """with HaWorld("name") as world: both instances are up, all sessions Established, packets pass. changes: of gateway.yaml's `gateway`."""
 
+    families = (4,)
+
     def __init__(self, name: str, *, ports: str = "xsk", sites=SITES, **changes):  # noqa: super().__init__ has the other world's parts
         require_programs()
         self.lab = HaLab(name, sites)
