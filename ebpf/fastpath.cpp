@@ -426,9 +426,14 @@ Status Fastpath::serve(const FastpathOptions& options) {
   forwarding_.on_gateways([this](const auto& gateways) { adjacencies_.set_gateways(gateways); });
   sas_.on_leaving([this] { asio::post(io_, [this] { remove_leaving(); }); });
   sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
-  tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) { events_.tunnel_state(id, state); });
+  tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) {
+    events_.tunnel_state(id, state);
+    const control::Tunnels::Tunnel* tunnel = tunnels_.find(id);
+    if (state == tun::Carrier::kUp && tunnel && tunnel->settings) liveness_.adopt(tunnel->settings->device);
+  });
   liveness_.on_findings({[this](const auto& status) { events_.peer_state(status); },
-                         [this](const auto& loss) { events_.endpoint_lost(loss); }});
+                         [this](const auto& loss) { events_.endpoint_lost(loss); },
+                         [this](const auto& message) { events_.bfd_sync(message); }});
 
   notices_.assign(base_.workers->notice_fd());
   xdp_events_.assign(base_.maps.events_fd());

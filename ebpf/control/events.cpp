@@ -69,6 +69,12 @@ void Events::peer_state(const liveness::PartnerStatus& status) {
   server_.publish(event, {fp::ROLE_CONTROL});
 }
 
+void Events::bfd_sync(const fp::BfdSync& message) {
+  fp::Event event;
+  message.SerializeToString(event.mutable_peer_sync()->mutable_bfd());
+  server_.publish(event, {fp::ROLE_SYNC});
+}
+
 void Events::endpoint_lost(const liveness::Loss& loss) {
   fp::Event event;
   event.mutable_endpoint_lost()->set_address(loss.endpoint.bytes_string());

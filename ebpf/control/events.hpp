@@ -18,6 +18,7 @@ class Events {
   void forward_notices(worker::Workers& workers);
   void forward_unknown_spis(xdp::Maps& maps);
   void peer_state(const liveness::PartnerStatus& status);
+  void bfd_sync(const rpc::fp::BfdSync& message);
   void endpoint_lost(const liveness::Loss& loss);
   void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/log.hpp"
+#include "ebpf/rpc/bfd_messages.hpp"
 
 namespace gw::control {
 
@@ -80,7 +81,59 @@ void Liveness::forward_events() {
   while (const auto event = thread_->next_event()) std::visit([this](const auto& e) { on(e); }, *event);
 }
 
+// --- the other instance's BFD sessions -------------------------------------------------------------------
+
+void Liveness::sync_connected() {
+  in_sync_ = true;
+  fp::BfdSync all;
+  all.set_all(true);
+  thread_->call([&all](liveness::Thread::Core& core, MonoTime) {
+    for (const auto& [key, entry] : core.bfd.all()) {
+      if (key.device.empty() || entry->session.state() != bfd::State::kUp) continue;
+      rpc::fill({key, entry->session.settings(), entry->min_ttl, entry->session.snapshot()}, *all.add_sessions());
+    }
+  });
+  if (handlers_.sync) handlers_.sync(all);
+}
+
+/// Sessions without a device are between this instance's own addresses.
+void Liveness::share(const bfd::SharedSession& session) {
+  if (!in_sync_ || session.key.device.empty() || !handlers_.sync) return;
+  fp::BfdSync change;
+  rpc::fill(session, *change.add_sessions());
+  handlers_.sync(change);
+}
+
+Status Liveness::receive_sync(std::string_view bytes) {
+  fp::BfdSync message;
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+    return fail(Errc::kMalformed, "the other instance's BFD sessions do not parse");
+  std::vector<bfd::SharedSession> sessions;
+  for (const fp::BfdSharedSession& m : message.sessions()) {
+    GW_TRY_ASSIGN(sessions.emplace_back(), rpc::parse_shared_session(m));
+  }
+  thread_->call([&](liveness::Thread::Core& core, MonoTime) {
+    if (message.all()) core.bfd.forget_all_shared();
+    for (bfd::SharedSession& s : sessions) {
+      if (s.snapshot.state == bfd::State::kUp)
+        core.bfd.put_shared(std::move(s));
+      else
+        core.bfd.forget_shared(s.key);
+    }
+  });
+  return {};
+}
+
+void Liveness::adopt(const std::string& device) {
+  thread_->call([&device](liveness::Thread::Core& core, MonoTime now) { core.bfd.adopt(device, now); });
+}
+
+void Liveness::list(fp::BfdList& out) {
+  thread_->call([&out](liveness::Thread::Core& core, MonoTime now) { rpc::fill(core.bfd, now, out); });
+}
+
 void Liveness::on(const liveness::BfdChanged& e) {
+  share(e.session);
   using bfd::State;
   const State now = e.session.snapshot.state;
   const auto [place, fresh] = logged_.try_emplace(e.session.key, State::kDown);
@@ -93,7 +146,10 @@ void Liveness::on(const liveness::BfdChanged& e) {
                  to_string(e.session.snapshot.diagnostic));
 }
 
-void Liveness::on(const liveness::BfdEnded& e) { logged_.erase(e.key); }
+void Liveness::on(const liveness::BfdEnded& e) {
+  share({.key = e.key});
+  logged_.erase(e.key);
+}
 
 void Liveness::on(const liveness::BfddConnection& e) {
   if (e.connected)

@@ -10,8 +10,11 @@
 
 #include "ebpf/control/endpoints.hpp"
 #include "ebpf/liveness/thread.hpp"
+#include "gw/fastpath/v1/fastpath.pb.h"
 
 namespace gw::control {
+
+namespace fp = ::gw::fastpath::v1;
 
 class Liveness {
  public:
@@ -24,6 +27,7 @@ class Liveness {
   struct Handlers {
     std::function<void(const liveness::PartnerStatus&)> peer;
     std::function<void(const liveness::Loss&)> lost;
+    std::function<void(const fp::BfdSync&)> sync;  // for the other instance
   };
   Liveness(std::unique_ptr<liveness::Thread> thread, const Parts& parts);
   void on_findings(Handlers handlers) { handlers_ = std::move(handlers); }
@@ -36,10 +40,21 @@ class Liveness {
 
   liveness::Thread& thread() { return *thread_; }
   int event_fd() const { return thread_->event_fd(); }
+  // --- BFD sessions of the other instance ---
+  /// A new connection to it: it hears of all of ours.
+  void sync_connected();
+  void sync_disconnected() { in_sync_ = false; }
+  /// What it said; of what cannot be, the first fault.
+  Status receive_sync(std::string_view bytes);
+  /// The device of a tunnel can send: its sessions that ran on the other instance go on here.
+  void adopt(const std::string& device);
+  void list(fp::BfdList& out);
+
   /// When event_fd() is readable.
   void forward_events();
 
  private:
+  void share(const bfd::SharedSession& session);
   void on(const liveness::BfdChanged& event);
   void on(const liveness::BfdEnded& event);
   void on(const liveness::BfddConnection& event);
@@ -53,6 +68,7 @@ class Liveness {
   std::vector<liveness::GatedClaim> claims_;
   std::optional<liveness::PeerSettings> peer_;
   bool peer_alive_ = false;
+  bool in_sync_ = false;
   std::map<bfd::SessionKey, bfd::State> logged_;
   std::string last_remark_;
 };

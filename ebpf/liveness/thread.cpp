@@ -137,6 +137,7 @@ void Thread::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     wait();
     run_changes();
+    if (!receivers_ && !core_.bfd.all().empty()) open_receivers();
     // Whatever waited has been read: nobody is declared dead whose packets were here in time.
     now_ = clock_.now();
     core_.bfd.run(now_);
@@ -200,7 +201,6 @@ void Thread::run_changes() {
 
 void Thread::on(const bfd::DplaneMessage& message) {
   if (const auto* add = std::get_if<bfd::AddSession>(&message)) {
-    open_receivers();
     for (const std::string_view what : add->refused)
       tell(Remark{std::format("BFD with {}: {} is not spoken", bfd::to_string(add->key), what)});
     if (const auto done = core_.bfd.add(*add, now_); !done) tell(Remark{done.error().message});
@@ -216,7 +216,7 @@ void Thread::on(const bfd::DplaneMessage& message) {
 
 /// With the first session: a gateway without BFD leaves the ports to others.
 void Thread::open_receivers() {
-  if (receivers_ || now_ < next_receivers_) return;
+  if (now_ < next_receivers_) return;
   auto opened = bfd::Receivers::open();
   if (!opened) {
     next_receivers_ = now_ + kBetweenReceiverAttempts;
@@ -236,7 +236,6 @@ void Thread::report(const bfd::Engine::Entry& entry) {
 
 void Thread::refresh_bfdd(MonoTime now) {
   next_refresh_ = now + kRefresh;
-  if (!core_.bfd.all().empty()) open_receivers();
   for (const auto& [key, entry] : core_.bfd.all()) report(*entry);
 }
 

@@ -196,7 +196,7 @@ void Server::stop() {
 // before they gave it up; carried out now it would come after what they sent since.
 void Server::end_predecessors(const Session& session) {
   const fp::Role role = session.client().role;
-  if (role != fp::ROLE_IKE && role != fp::ROLE_CONTROL) return;
+  if (role != fp::ROLE_IKE && role != fp::ROLE_CONTROL && role != fp::ROLE_SYNC) return;
   for (const auto& other : sessions_) {
     if (other.get() == &session || !other->open() || other->client().role != role) continue;
     log::warning("rpc", "{} has connected again; its older connection is closed", session.client().name);
@@ -209,6 +209,8 @@ void Server::publish(const fp::Event& event, std::initializer_list<fp::Role> rol
   *frame.mutable_event() = event;
   for (const auto& session : sessions_) {
     const fp::Role role = session->client().role;
+    // Hundreds of frames a second that say nothing to others.
+    if (event.has_peer_sync() && role != fp::ROLE_SYNC) continue;
     if (role == fp::ROLE_OBSERVER || std::ranges::find(roles, role) != roles.end()) session->send(frame);
   }
 }

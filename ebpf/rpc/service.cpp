@@ -21,6 +21,7 @@ std::string_view role_name(fp::Role role) {
     case fp::ROLE_IKE: return "ike";
     case fp::ROLE_CONTROL: return "control";
     case fp::ROLE_OBSERVER: return "observer";
+    case fp::ROLE_SYNC: return "sync";
     default: return "none";
   }
 }
@@ -39,6 +40,8 @@ fp::Role owner_of(fp::ClientFrame::BodyCase body) {
     case fp::ClientFrame::kPutEndpoints:
     case fp::ClientFrame::kPutPeer:
     case fp::ClientFrame::kUpdateRoutes: return fp::ROLE_CONTROL;
+    case fp::ClientFrame::kPeerSync:
+    case fp::ClientFrame::kPeerSyncReset: return fp::ROLE_SYNC;
     default: return fp::ROLE_UNSPECIFIED;
   }
 }
@@ -75,6 +78,7 @@ Status Service::dispatch(Client& client, const fp::ClientFrame& request, fp::Res
     case fp::ClientFrame::kReadForwarding: return read_forwarding(request.read_forwarding(), *out.mutable_routes());
     case fp::ClientFrame::kGetCounters: counters(*out.mutable_counters()); return {};
     case fp::ClientFrame::kListPorts: list_ports(*out.mutable_ports()); return {};
+    case fp::ClientFrame::kListBfd: parts_.liveness.list(*out.mutable_bfd()); return {};
     default: return write_request(client, request, out);
   }
 }
@@ -104,6 +108,8 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
     case fp::ClientFrame::kPutSettings: return put_settings(client, request.put_settings());
     case fp::ClientFrame::kPutEndpoints: return put_endpoints(request.put_endpoints(), out);
     case fp::ClientFrame::kPutPeer: return put_peer(request.put_peer());
+    case fp::ClientFrame::kPeerSync: return peer_sync(request.peer_sync());
+    case fp::ClientFrame::kPeerSyncReset: return peer_sync_reset(request.peer_sync_reset());
     default: return fail(Errc::kUnsupported, "this version does not know the request");
   }
 }
@@ -111,7 +117,7 @@ Status Service::write_request(Client& client, const fp::ClientFrame& request, fp
 Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
   if (m.version() != kVersion)
     return fail_field("version", std::format("{} is not supported; {} is", m.version(), kVersion), Errc::kUnsupported);
-  if (m.role() != fp::ROLE_IKE && m.role() != fp::ROLE_CONTROL && m.role() != fp::ROLE_OBSERVER)
+  if (m.role() < fp::ROLE_IKE || m.role() > fp::ROLE_SYNC)
     return fail_field("role", std::format("{} is unknown", static_cast<int>(m.role())));
   GW_TRY(check_name(m.name()));
   if (m.role() == fp::ROLE_IKE && m.epoch() == 0) return fail_field("epoch", "is 0; an IKE client makes a random one");
@@ -195,6 +201,20 @@ Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
 Status Service::put_peer(const fp::PutPeer& m) {
   GW_TRY_ASSIGN(const auto settings, parse_put_peer(m));
   return parts_.liveness.set_peer(settings, Secret(m.key()));
+}
+
+Status Service::peer_sync(const fp::PeerSync& m) {
+  if (m.has_bfd()) return parts_.liveness.receive_sync(m.bfd());
+  return {};
+}
+
+Status Service::peer_sync_reset(const fp::PeerSyncReset& m) {
+  if (m.connected()) {
+    parts_.liveness.sync_connected();
+  } else {
+    parts_.liveness.sync_disconnected();
+  }
+  return {};
 }
 
 Status Service::sync_done(const Client& client) {

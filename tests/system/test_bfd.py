@@ -1,5 +1,6 @@
 """BFD in the tunnels, with BIRD's and FRR's at the other end and with none: a path that dies silently takes its routes along
 long before BGP's hold time; other sessions do not notice; a router without BFD is on BGP's timers."""
+import json
 import time
 
 import pytest
@@ -130,6 +131,41 @@ def test_a_new_bgpd_watches_what_the_old_one_watched(world):
             wait_watched(world, site)
     load.assert_no_loss()
     world.wait_up(BIRD)
+
+
+def bfd_since(world, site):
+    """When the site's end says that its BFD session came up."""
+    if site is BIRD:
+        row = next(line for line in world.offices[site.name].router.birdc("show", "bfd", "sessions").splitlines()
+                   if line.startswith(site.inner_gw))
+        assert " Up " in row, row
+        return row.split()[3]
+    peers = json.loads(world.offices[site.name].router.frr.vtysh("show bfd peers json"))
+    row = next(p for p in peers if p["peer"] == site.inner_gw)
+    assert row["status"] == "up", row
+    return time.time() - row["uptime"]  # in whole seconds
+
+
+@pytest.mark.parametrize("who", ["bgpd", "gwd", "all"])
+def test_on_the_wire_bfd_goes_on_without_the_control_plane(world, who):
+    """The sessions are gw-fastpath's. What BGP makes of it is another matter (the tests before and after this one): when bfdd
+    alone starts anew, it says Down to the bgpd that lived on before it has asked, BGP ends, and with it BIRD its BFD."""
+    for site in (BIRD, FRR):
+        wait_watched(world, site)
+    time.sleep(1.1)
+    before = {site.name: bfd_since(world, site) for site in (BIRD, FRR)}
+    frr = world.gateway.frr.processes
+    victims = {"bgpd": [frr["bgpd"]], "gwd": [world.gateway.gwd]}.get(
+        who, [frr["bfdd"], frr["bgpd"], world.gateway.gwd])
+    for victim, pid in [(v, v.kill()) for v in victims]:
+        victim.wait_restarted(pid)
+    for _ in range(10):
+        time.sleep(0.3)
+        for site in (BIRD, FRR):
+            since = bfd_since(world, site)
+            assert since == before[site.name] or (site is FRR and abs(since - before[site.name]) <= 1.5), site
+    for site in (BIRD, FRR):
+        wait_watched(world, site)
 
 
 def test_after_bfdd_was_started_anew_it_watches_again(world):

@@ -15,6 +15,9 @@ from fastpath_lab import FASTPATH, PORT_KINDS, Rpc, packed, pb, poll, run
 
 KEY = bytes(range(32))
 PORT = 3790
+BFD_PORT = 50700
+BFD_SINGLE_HOP = 3784
+BFD_UP = 3
 ENDPOINT = "192.0.2.1"
 INTERVAL, MULTIPLIER = 50, 3
 DEAD = INTERVAL * MULTIPLIER / 1000
@@ -40,7 +43,7 @@ class Instance:
         self.process = subprocess.Popen(
             ["ip", "netns", "exec", self.ns, FASTPATH, "--wan", "wan", "--vnet", "vnet", "--wan-port", self.kind,
              "--vnet-port", self.kind, "--socket", path, "--state-dir", self.dir / "state", "--instance", str(self.number),
-             "--state-on-disk-for-tests", "--workers", "1"], stdout=self.log, stderr=self.log)
+             "--state-on-disk-for-tests", "--workers", "1", "--bfd-port", str(BFD_PORT)], stdout=self.log, stderr=self.log)
         poll("gw-fastpath answers", path.exists, 15)
         self.rpc = Rpc(path, pb.ROLE_CONTROL)
         self.rpc.ok(sync_done=pb.SyncDone())
@@ -89,15 +92,50 @@ def is_reply(frame):
     return len(frame) >= 42 and frame[12:14] == b"\x08\x06" and frame[20:22] == b"\0\2" and frame[28:32] == packed(ENDPOINT)
 
 
-def packet_socket(ns, interface):
+def socket_in(ns, *kind):
     with open("/proc/self/ns/net") as own, open(f"/run/netns/{ns}") as other:
         os.setns(other.fileno(), os.CLONE_NEWNET)
         try:
-            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            s.bind((interface, 0))
-            return s
+            return socket.socket(*kind)
         finally:
             os.setns(own.fileno(), os.CLONE_NEWNET)
+
+
+def packet_socket(ns, interface):
+    s = socket_in(ns, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    s.bind((interface, 0))
+    return s
+
+
+class Bfdd:
+    """As much of FRR's bfdd as its data plane sees (bfdd/bfddp_packet.h)."""
+
+    ADD, DELETE, STATE = 2, 3, 4
+
+    def __init__(self, ns):
+        self.socket = socket_in(ns, socket.AF_INET, socket.SOCK_STREAM)
+        self.socket.settimeout(5)
+        self.socket.connect(("127.0.0.1", BFD_PORT))
+        self.buffer = b""
+
+    def send(self, kind, body):
+        self.socket.sendall(struct.pack(">BBHHH", 1, 0, kind, 0, 8 + len(body)) + body)
+
+    def session(self, kind, lid, local, peer, device, interval_us=50_000):
+        self.send(kind, struct.pack(">I16s16sIIIIIIBBHI64s", 0, packed(local), packed(peer), lid, interval_us, interval_us, 0, 0, 0,
+                                    255, 3, 0, 0, device.encode()))
+
+    def state_of(self, lid, seconds=3):
+        """(state, remote discriminator) as told next."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.socket.settimeout(max(0.01, end - time.monotonic()))
+            self.buffer += self.socket.recv(65536)
+            while len(self.buffer) >= 8 and len(self.buffer) >= (length := struct.unpack(">H", self.buffer[6:8])[0]):
+                message, self.buffer = self.buffer[:length], self.buffer[length:]
+                if message[2:4] == b"\0\4" and struct.unpack(">I", message[8:12])[0] == lid:
+                    return message[32], struct.unpack(">I", message[12:16])[0]
+        raise AssertionError("bfdd was told nothing")
 
 
 @pytest.fixture(scope="module", params=PORT_KINDS)
@@ -275,3 +313,96 @@ def test_what_cannot_be_is_refused_by_name(pair, field, value):
     status = a.put_peer(b, **{field: value}).status
     assert status.code == pb.INVALID_ARGUMENT, status
     assert status.field == field or (field, status.field) == ("peer_address", "peer_address"), status
+
+
+# --- BFD sessions of the other instance -------------------------------------------------------------
+
+def shared_session(device, state=BFD_UP, local=1234, **changes):
+    fields = dict(peer=packed("169.254.7.2"), local=packed("169.254.7.1"), device=device, min_ttl=255, detect_multiplier=3,
+                  desired_min_tx_us=50_000, required_min_rx_us=50_000, state=state, local_discriminator=local,
+                  remote_discriminator=99, remote_state=BFD_UP, remote_detect_multiplier=3, remote_desired_min_tx_us=1_000_000,
+                  remote_required_min_rx_us=50_000)
+    fields.update(changes)
+    return pb.BfdSharedSession(**fields)
+
+
+def bfd_packets(tap, seconds):
+    """What is sent into a TUN device on BFD's port: (TTL, payload)."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and select.select([tap], [], [], left)[0]:
+        packet = tap.recv(2048)
+        if packet[0] == 0x45 and packet[9] == 17 and struct.unpack(">H", packet[22:24])[0] == BFD_SINGLE_HOP:
+            yield packet[8], packet[28:]
+
+
+def test_bfd_sessions_of_the_other_instance_go_on_when_their_tunnel_is_ours(pair):
+    _, b = pair
+    sync = Rpc(b.dir / "fastpath.sock", pb.ROLE_SYNC)
+    sync.ok(peer_sync_reset=pb.PeerSyncReset(connected=True))
+    said = pb.BfdSync.FromString(sync.event("peer_sync").bfd)
+    assert said.all and not said.sessions, "a new connection begins with all there is"
+    sync.ok(peer_sync=pb.PeerSync(bfd=pb.BfdSync(all=True, sessions=[
+        shared_session("tun7"), shared_session("tun8", local=5678)]).SerializeToString()))
+    assert b.rpc.ok(list_bfd=pb.ListBfd()).bfd.shared == 2
+    assert not b.rpc.ok(list_bfd=pb.ListBfd()).bfd.sessions
+    # Carrier, which a tunnel gets when its endpoint is ours.
+    b.rpc.ok(put_tunnel=pb.PutTunnel(tunnel_id=7, name="seven", device="tun7", mtu=1400, carrier=pb.CARRIER_ALWAYS))
+    run("ip", "-n", b.ns, "addr", "add", "169.254.7.1/30", "dev", "tun7")
+    tap = packet_socket(b.ns, "tun7")
+    ttl, payload = next(bfd_packets(tap, 2))
+    assert ttl == 255
+    assert (payload[1] >> 6, *struct.unpack(">II", payload[4:12])) == (BFD_UP, 1234, 99), "with its discriminators, and up"
+    only, = b.rpc.ok(list_bfd=pb.ListBfd()).bfd.sessions
+    assert (only.state, only.adopted, only.known_to_bfdd) == ("up", True, False)
+    bfdd = Bfdd(b.ns)
+    bfdd.session(Bfdd.ADD, 77, "169.254.7.1", "169.254.7.2", "tun7")
+    assert bfdd.state_of(77) == (BFD_UP, 99), "a bfdd that is told of it later hears that it is up"
+    # It is shared with the other instance from now on; nobody answers, so that it goes down.
+    changes = []
+    poll("its end is told", lambda: (changes.append(pb.BfdSync.FromString(e.bfd)) if (e := sync.event("peer_sync", 0.2)) else None)
+         or any(s.device == "tun7" and s.state != BFD_UP for c in changes for s in c.sessions), 6)
+    b.rpc.ok(del_tunnel=pb.DelTunnel(tunnel_id=7))
+    sync.close()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff", pb.BfdSync(sessions=[shared_session("")]).SerializeToString(),
+                                     pb.BfdSync(sessions=[shared_session("tun7", state=9)]).SerializeToString(),
+                                     pb.BfdSync(sessions=[shared_session("tun7", local=0)]).SerializeToString()])
+def test_sessions_that_cannot_be_are_refused_and_nothing_is_kept_of_them(pair, content):
+    _, b = pair
+    sync = Rpc(b.dir / "fastpath.sock", pb.ROLE_SYNC)
+    sync.ok(peer_sync=pb.PeerSync(bfd=pb.BfdSync(all=True).SerializeToString()))
+    assert sync.call(peer_sync=pb.PeerSync(bfd=content)).status.code in (pb.MALFORMED, pb.INVALID_ARGUMENT)
+    assert b.rpc.ok(list_bfd=pb.ListBfd()).bfd.shared == 0
+    sync.close()
+
+
+def test_hostile_bfd_packets_and_a_hostile_bfdd_are_counted_or_hung_up_on(pair):
+    a, b = pair
+    bfdd = Bfdd(b.ns)
+    bfdd.session(Bfdd.ADD, 5, b.vnet, a.vnet, "vnet")
+    poll("the session is there", lambda: b.rpc.ok(list_bfd=pb.ListBfd()).bfd.sessions)
+    good = struct.pack(">BBBBIIIII", 0x20, 1 << 6, 3, 24, 4711, 0, 1_000_000, 50_000, 0)
+    attacks = {"truncated": b"", "version": b"\0" + good[1:], "length": good[:3] + b"\x05" + good[4:],
+               "detect_multiplier": good[:2] + b"\0" + good[3:], "my_discriminator": good[:4] + bytes(4) + good[8:],
+               "authentication": good[:1] + b"\x44" + good[2:3] + b"\x1a" + good[4:] + b"\1\2",
+               "unknown_session": good[:8] + b"\0\0\1\1" + good[12:]}
+    udp = socket_in(a.ns, socket.AF_INET, socket.SOCK_DGRAM)
+    for ttl, packets in ((255, attacks.values()), (254, [good])):
+        udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        for packet in packets:
+            udp.sendto(packet, (b.vnet, BFD_SINGLE_HOP))
+
+    def refused():
+        return {d.reason: d.packets for d in b.rpc.ok(list_bfd=pb.ListBfd()).bfd.refused}
+    poll("all are counted", lambda: all(refused().get(reason) for reason in [*attacks, "ttl"]))
+    assert b.rpc.ok(list_bfd=pb.ListBfd()).bfd.sessions[0].state == "down"
+    udp.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 255)
+    udp.sendto(good, (b.vnet, BFD_SINGLE_HOP))
+    poll("a right one is heard", lambda: b.rpc.ok(list_bfd=pb.ListBfd()).bfd.sessions[0].state == "init")
+    for garbage in (b"\7" * 64, struct.pack(">BBHHH", 1, 0, 2, 0, 12) + b"\0" * 4, struct.pack(">BBHHH", 1, 0, 2, 0, 65535)):
+        other = Bfdd(b.ns)
+        other.socket.sendall(garbage)
+        other.socket.settimeout(3)
+        assert other.socket.recv(100) == b"", "the connection ends"
+    assert b.process.poll() is None

@@ -27,8 +27,10 @@ class Pair : public ::testing::Test {
     start(1, 2);
   }
   void start(std::size_t i, std::uint8_t nonce_byte) {
-    at_[i].emplace(PartnerSettings{.own_instance = static_cast<std::uint8_t>(i), .instance = static_cast<std::uint8_t>(1 - i), .timing = {}},
-                   key(), nonce(nonce_byte), now_);
+    at_[i].emplace(
+        PartnerSettings{
+            .own_instance = static_cast<std::uint8_t>(i), .instance = static_cast<std::uint8_t>(1 - i), .timing = {}},
+        key(), nonce(nonce_byte), now_);
   }
   Partner& operator[](std::size_t i) { return *at_[i]; }
 
@@ -198,7 +200,8 @@ TEST_F(Pair, AFloodOfQuestionsIsNotAnsweredOneByOne) {
   run(1s);
   std::size_t answers = 0;
   for (int i = 0; i < 1000; ++i, now_ += 10us) {
-    Partner stranger({.own_instance = 1, .instance = 0, .timing = {}}, key(), nonce(static_cast<std::uint8_t>(10 + i % 200)), now_);
+    Partner stranger({.own_instance = 1, .instance = 0, .timing = {}}, key(),
+                     nonce(static_cast<std::uint8_t>(10 + i % 200)), now_);
     ASSERT_TRUE(stranger.advance(now_));
     (*this)[0].receive(stranger.datagram(), now_);
     if ((*this)[0].advance(now_)) ++answers;
