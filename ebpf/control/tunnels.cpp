@@ -135,7 +135,11 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
     return replaced;
   }
   t->generation = generation;
+  const std::optional<bool> before = t->carrier;
   apply_carrier(settings.id, *t);
+  // Who puts a tunnel that is there may be a gwd that was started anew, and has not heard.
+  if (on_carrier_ && before && t->carrier == before)
+    on_carrier_(settings.id, *before ? tun::Carrier::kUp : tun::Carrier::kDown);
   return {};
 }
 

@@ -10,27 +10,32 @@ from coexistence import (ECHO_PORT_HOSTS, SPOKE_PREFIX, VNET_PREFIX, VNET_ROUTER
                          instance_of, session, site_of)
 from coexistence_lab import ROUTER_ASN, Instance, inner
 from coexistence_peers import BFD_MULTIPLIER, COMMON, TunnelEnd, TunnelRouter, VnetRouter, frr_routes
-from gateway import METRICS, require_programs
-from ha_lab import INSTANCES, SITES, HaLab
-from lab import BIN, GW_ASN, Site, poll
+from gateway import GWCTL, METRICS, require_programs
+from ha_lab import INSTANCES, SITES, HaLab, takes_over
+from lab import BIN, GW_ASN, LabError, Site, command, poll
 from peers import Frr
 
 BFD_MS = 50
 
 
-def ha_document(sites=SITES, **changes) -> dict:
+def ha_document(sites=SITES, bfd_ms=BFD_MS, **changes) -> dict:
     """gateway.yaml of both. changes: keys of `gateway` that are added or replaced."""
-    gateway = {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) | {"sync": i.sync} for i in INSTANCES]}
+    gateway = {"name": "hub-lab", "asn": GW_ASN, "instances": [instance_of(i) | {"sync": i.sync} for i in INSTANCES],
+               "ha": {"failback_delay": "2s", "heartbeat": f"{bfd_ms}ms"}}
     return {
         "version": 1,
         "gateway": gateway | changes,
         "vnet": {"prefixes": [VNET_PREFIX], "next_hop": VNET_ROUTER,
-                 "routers": [{"name": "rs1", "address": VNET_ROUTER, "asn": ROUTER_ASN, "bgp": session(BFD_MS)}],
+                 "routers": [{"name": "rs1", "address": VNET_ROUTER, "asn": ROUTER_ASN, "bgp": session(bfd_ms)}],
                  "peerings": [{"name": "spoke-1", "prefixes": [SPOKE_PREFIX], "use_remote_gateways": True}]},
         "management": {"metrics": METRICS},
         "sites": [ha_site_of(s) for s in sites],
-        "connections": [ha_connection_of(s) for s in sites],
+        "connections": [ha_connection_of(s, bfd_ms) for s in sites],
     }
+
+
+def bfd_of(site: Site, bfd_ms: int) -> int:
+    return max(site.bfd_ms, bfd_ms)
 
 
 def ha_site_of(site: Site) -> dict:
@@ -41,10 +46,10 @@ def ha_site_of(site: Site) -> dict:
     return out
 
 
-def ha_connection_of(site: Site) -> dict:
+def ha_connection_of(site: Site, bfd_ms: int) -> dict:
     out = connection_of(site, INSTANCES)
     if site.bfd_ms:
-        out |= {"bgp": out["bgp"] | session(site.bfd_ms)}
+        out |= {"bgp": out["bgp"] | session(bfd_of(site, bfd_ms))}
     else:
         del out["bgp"]
     if len(site.tunnels_to) == 1:
@@ -56,6 +61,16 @@ class HaGateway(CoexistenceGateway):
     def __init__(self, lab: HaLab, instance: Instance, doc: dict, ports: str):
         super().__init__(lab, instance, doc, ports)
         self.fastpath_options = (*self.fastpath_options, "--instance", instance.index)
+
+    def ha(self) -> dict:
+        """gwctl's word on the two instances; empty while gwd is away."""
+        try:
+            return self.json("ha", "show")
+        except LabError:
+            return {}
+
+    def owned(self) -> set[str]:
+        return {e["address"] for e in self.ha().get("endpoints", []) if e.get("owner") == self.instance}
 
     def processes(self):
         """Those with a supervisor, as far as they were started."""
@@ -72,7 +87,10 @@ class HaGateway(CoexistenceGateway):
         for process in self.processes():
             process.popen.wait(5)
 
+    is_off = False
+
     def power_off(self):
+        self.is_off = True
         for process in self.processes():
             process.abandon()
         self.lab.remove_instance(self.at)
@@ -88,6 +106,7 @@ class HaGateway(CoexistenceGateway):
         self.lab.rebuild_instance(self.at)
         shutil.rmtree(self.lab.run / f"fastpath-state{self.suffix}", ignore_errors=True)
         self.ns = self.lab.ns[self.role]
+        self.is_off = False
         self.revive()
 
     def stop(self):
@@ -138,20 +157,23 @@ class StaticRouter:
         lab.ns[site.name].ip(*(f"route add {prefix} dev {device}" for prefix in (VNET_PREFIX, SPOKE_PREFIX)))
 
 
-def router_of(lab: HaLab, site: Site):
+def router_of(lab: HaLab, site: Site, bfd_ms: int):
     if not site.bfd_ms:
         return StaticRouter(lab, site)
     if len(site.tunnels_to) == 1:
         return FrrSite(lab, site)
-    return TunnelRouter(lab, site, site.bfd_ms)
+    return TunnelRouter(lab, site, bfd_of(site, bfd_ms))
 
 
 class HaWorld(Coexistence):
-    """with HaWorld("name") as world: both instances are up, all sessions Established, packets pass. changes: of gateway.yaml's `gateway`."""
+    """with HaWorld("name") as world: both instances are up, all sessions Established, packets pass. changes: of gateway.yaml's `gateway`.
+
+    bfd_ms: of BFD, and of the heartbeat between the instances. The product's 50 ms x 3 are for a machine that does nothing else.
+    """
 
     families = (4,)
 
-    def __init__(self, name: str, *, ports: str = "xsk", sites=SITES, **changes):  # noqa: super().__init__ has the other world's parts
+    def __init__(self, name: str, *, ports: str = "xsk", sites=SITES, bfd_ms: int = BFD_MS, **changes):  # noqa: super().__init__ has the other world's parts
         require_programs()
         self.lab = HaLab(name, sites)
         self.gateways: dict[str, HaGateway] = {}
@@ -159,20 +181,30 @@ class HaWorld(Coexistence):
         self.routers: dict = {}
         try:
             for instance in INSTANCES:
-                self.gateways[instance.name] = HaGateway(self.lab, instance, ha_document(sites, **changes), ports)
-                self.gateways[instance.name].start()
-            self.vnet = VnetRouter(self.lab, BFD_MS)
+                self.gateways[instance.name] = HaGateway(self.lab, instance, ha_document(sites, bfd_ms, **changes), ports)
+            self.make_certificates()
+            for gateway in self.gateways.values():
+                gateway.start()
+            self.vnet = VnetRouter(self.lab, bfd_ms)
             for site in sites:
                 for instance in site.tunnels_to:
                     # Where both may start a tunnel, they do when it has died, and end one of the two: the gateway's test of that is elsewhere.
                     single = len(site.tunnels_to) == 1
                     self.ends[site.name, instance.name] = TunnelEnd(self.lab, site, instance, initiate=single, persistent=single)
-                self.routers[site.name] = router_of(self.lab, site)
+                self.routers[site.name] = router_of(self.lab, site, bfd_ms)
             for role, address in (*ECHO_PORT_HOSTS.items(), *((f"host{s.index}", s.host4) for s in sites)):
                 self.lab.spawn(role, f"echo-{role}", [BIN / "gw-probe", "echo", "--at", address, 4242])
         except BaseException:
             self.close()
             raise
+
+    def make_certificates(self):
+        if not takes_over():
+            return
+        folder = self.lab.private_dir("certificates")
+        command([GWCTL, "ha", "init", "--gateway", "hub-lab", "--dir", folder, *self.gateways])
+        for gateway in self.gateways.values():
+            shutil.copytree(folder, gateway.etc / "ha")
 
     def of(self, instance: Instance) -> HaGateway:
         return self.gateways[instance.name]
@@ -192,6 +224,9 @@ class HaWorld(Coexistence):
                 poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), 20, 0.2)
 
     def restore_all(self):
+        for gateway in self.gateways.values():
+            if not gateway.lab.ns[gateway.role].pids():
+                gateway.power_on() if gateway.is_off else gateway.revive()
         for instance in INSTANCES:
             self.lab.plug_in(instance)
         self.lab.heal()

@@ -22,15 +22,26 @@ Losing an instance: `kill` (kill -9 of everything; its kernel lives), `power_off
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from dataclasses import dataclass
 
 from coexistence_lab import CoexistenceLab, Instance
-from lab import Namespace, Site, command, poll
+from gateway import GWCTL
+from lab import LabError, Namespace, Site, command, poll
 
 WAN_ROUTER = "203.0.113.1"
 SYNC_NETWORKS = 2
+
+
+@functools.cache
+def takes_over() -> bool:
+    """gwd moves endpoints, and sets their addresses itself."""
+    try:
+        return "drain" in command([GWCTL, "ha", "--help"])
+    except LabError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,12 @@ class HaInstance(Instance):
 
     @property
     def wan4(self):
+        """Its endpoint, which gwd puts on the interface of whoever has it."""
         return f"203.0.113.{10 + self.index}"
+
+    @property
+    def own_wan4(self):
+        return f"203.0.113.{2 + self.index}"
 
     @property
     def tells_vnet(self):
@@ -95,7 +111,7 @@ class HaLab(CoexistenceLab):
 
     def _build_instance(self, instance: Instance):
         role = instance.name
-        self.plug(role, "eth0", "wan", f"{instance.wan4}/24")
+        self.plug(role, "eth0", "wan", f"{instance.own_wan4 if takes_over() else instance.wan4}/24")
         self.plug(role, "eth1", "vnet", f"{instance.vnet4}/24")
         for path, address in enumerate(instance.sync):
             self.plug(role, f"eth{3 + path}", f"s{path}", f"{address}/24")

@@ -1,0 +1,117 @@
+// RouteController, tunnels that move between instances: what was learned before is held until the session has said it
+// again, and what another instance carries now leads there for a while.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/log.hpp"
+#include "gwd/control/route_controller.hpp"
+#include "gwd/control/sources.hpp"
+
+namespace gw::gwd {
+namespace asio = boost::asio;
+
+// bgpd lets go of their sessions; the routes stay a while, as another instance's.
+std::map<IpAddress, RouteController::Peer> RouteController::take_moved_peers(const config::GatewayModel& model) {
+  std::map<IpAddress, Peer> moved;
+  for (const config::TunnelModel& tunnel : model.elsewhere) {
+    if (!tunnel.bgp || tunnel.carrier.empty()) continue;
+    const auto before = peers_.find(tunnel.bgp->peer);
+    if (before == peers_.end() || name_of(before->second) != tunnel.name) continue;
+    Peer& peer = moved[tunnel.bgp->peer] = std::move(before->second);
+    peers_.erase(before);
+    if (std::exchange(peer.moved, true)) continue;
+    peer.up = false;
+    peer.held = false;
+    peer.end_of_rib.clear();
+    rib_.mark_stale(peer.source);
+    learned_.forget(tunnel.name);
+    sweep_later(peer, kMovedTime);
+  }
+  return moved;
+}
+
+// A static site is no longer ours: at once, or if another instance carries its tunnel now, after a while.
+void RouteController::let_static_go(const std::string& source, const config::GatewayModel& model) {
+  const bool moved = std::ranges::any_of(model.elsewhere, [&](const config::TunnelModel& tunnel) {
+    return !tunnel.carrier.empty() && source == std::string(kStaticPrefix) + tunnel.name;
+  });
+  if (!moved) {
+    rib_.remove_source(*rib_.find_source(source));
+    return;
+  }
+  auto& timer = moved_static_[source] = std::make_unique<asio::steady_timer>(io_, kMovedTime);
+  timer->async_wait([this, source](const boost::system::error_code& error) {
+    if (error) return;
+    rib_.remove_source(*rib_.find_source(source));
+    moved_static_.erase(source);
+    publish();
+  });
+}
+
+void RouteController::path_died(const IpAddress& address) {
+  const auto it = peers_.find(address);
+  if (it == peers_.end() || it->second.up || it->second.moved || rib_.count(it->second.source).stale == 0) return;
+  log::warning("routes", "{}: the path to {} is dead: its routes are withdrawn", name_of(it->second), address);
+  withdraw(it->second);
+  publish();
+}
+
+// Its tunnel is carried here from now on, and bgpd opens the session. Until then: what the other instance has said of
+// it, or what is left from when it was here before.
+void RouteController::hold(Peer& peer) {
+  if (auto learned = learned_elsewhere_.take(name_of(peer))) adopt(peer, std::move(*learned));
+  if (rib_.count(peer.source).stale == 0) return;
+  peer.held = true;
+  sweep_later(peer, std::max(peer.offered.restart_time, kReopenTime));
+  log::info("routes", "{}: {} routes are held until its session is open again", name_of(peer),
+            rib_.count(peer.source).stale);
+}
+
+void RouteController::adopt(Peer& peer, sync::Learned learned) {
+  const std::string name = name_of(peer);
+  routes::Source source = rib_.source(peer.source);
+  source.router_id = learned.router_id;
+  rib_.put_source(std::move(source));
+  rib_.withdraw_all(peer.source);
+  peer.offered = learned.offered;
+  learned_.session(name, learned.router_id, learned.offered);
+  std::map<routes::AttributesPtr, bgp::BmpRoutes> updates;
+  for (const auto& [prefix, attributes] : learned.routes) updates[attributes].announced.push_back(prefix);
+  for (auto& [attributes, update] : updates) {
+    update.attributes = attributes;
+    rib_.announce(peer.source, attributes, update.announced, clock_.now());
+    learned_.routes(name, update);
+  }
+  rib_.mark_stale(peer.source);
+}
+
+void RouteController::release(Peer& peer) {
+  if (std::exchange(peer.held, false) && held_changed_) held_changed_();
+}
+
+void RouteController::tell_what_is_left(const Peer& peer) {
+  const std::vector<Prefix> left = rib_.prefixes(peer.source);
+  learned_.keep_only(name_of(peer), {left.begin(), left.end()});
+}
+
+std::vector<bgp::OriginIntent> RouteController::held_origins() const {
+  std::vector<bgp::OriginIntent> out;
+  for (const auto& [address, peer] : peers_) {
+    if (!peer.held) continue;
+    bgp::OriginIntent origin{rib_.source(peer.source), rib_.prefixes(peer.source)};
+    std::erase_if(origin.prefixes, [&](const Prefix& prefix) { return !is_accepted(prefix, origin.source.name); });
+    std::ranges::sort(origin.prefixes);
+    origin.source.type = routes::PeerType::kLocal;
+    out.push_back(std::move(origin));
+  }
+  return out;
+}
+
+bool RouteController::is_accepted(const Prefix& prefix, std::string_view source) const {
+  return std::ranges::any_of(rib_.explain(prefix), [&](const routes::Explanation& route) {
+    return route.action == routes::Action::kAccept && route.candidate.source->name == source;
+  });
+}
+
+}  // namespace gw::gwd
