@@ -316,12 +316,17 @@ class Program {
     apply.add_option("--confirm", confirm_, "go back after this time unless `gwctl confirm` says it is good")
         ->type_name("DURATION");
     apply.add_option("--comment", comment_, "for `show revisions`")->type_name("TEXT");
+    applies_alone(apply);
     does(apply, [this] { return apply_document(); });
     CLI::App& confirm = command(app_, "confirm", "Keep what `apply --confirm` applied", "  gwctl confirm");
     does(confirm, [this] {
       api::ConfigReply reply;
       return report(session_->ask(post("/v1/config/confirm", reply), reply), reply, "confirmed");
     });
+  }
+
+  void applies_alone(CLI::App& sub) {
+    sub.add_flag("--alone", alone_, "of two instances: here, although the other does not answer; it follows later");
   }
 
   std::string file() const { return file_.empty() ? kDefaultConfig : file_; }
@@ -356,6 +361,7 @@ class Program {
     }
     if (const Exit read = session_->read_document(file(), request); read != kOk) return read;
     request.set_comment(comment_);
+    request.set_alone(alone_);
     api::ConfigReply reply;
     return report(session_->ask(post("/v1/config/apply", request), reply), reply, "applied");
   }
@@ -383,8 +389,10 @@ class Program {
     rollback.add_option("N", revision_, "the revision [the one before the running one]")
         ->type_name("N")
         ->check(CLI::Range(1U, 4294967295U));
+    applies_alone(rollback);
     does(rollback, [this] {
       api::RollbackRequest request;
+      request.set_alone(alone_);
       request.set_revision(revision_);
       api::ConfigReply reply;
       return report(session_->ask(post("/v1/config/rollback", request), reply), reply, "applied");
@@ -512,6 +520,7 @@ class Program {
   std::string folder_ = kDefaultCertificates;
   std::string gateway_;
   std::vector<std::string> instances_;
+  bool alone_ = false;
   bool authority_ = false;
   bool drop_authority_ = false;
 };

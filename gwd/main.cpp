@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
@@ -15,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/spawn.hpp"
 #include "gwd/api/api.hpp"
 #include "gwd/api/http_server.hpp"
 #include "gwd/control/config_service.hpp"
@@ -125,10 +127,16 @@ int run(const Options& options) {
   std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error,
                                                                              int) {
     if (error) return;
-    if (const auto done = config.reload(options.config); !done) {
-      log::error("config", "SIGHUP: {}; revision {} goes on", done.error().error.describe(), config.running_revision());
-      for (const auto& finding : done.error().findings) log::error("config", "{}", finding.describe());
-    }
+    asio::co_spawn(
+        io,
+        [&]() -> asio::awaitable<void> {
+          const auto done = co_await config.reload(options.config);
+          if (done) co_return;
+          log::error("config", "SIGHUP: {}; revision {} goes on", done.error().error.describe(),
+                     config.running_revision());
+          for (const auto& finding : done.error().findings) log::error("config", "{}", finding.describe());
+        },
+        kEndOnException);
     reload.async_wait(on_reload);
   };
   reload.async_wait(on_reload);

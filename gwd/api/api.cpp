@@ -109,9 +109,9 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/doctor", [this](const auto& r) { return examine(r); }},
       {"GET", "/v1/support", [this](const auto& r) { return support(r); }},
       {"POST", "/v1/config/validate", now([this](const auto& r) { return validate(r); })},
-      {"POST", "/v1/config/apply", now([this](const auto& r) { return apply(r); })},
+      {"POST", "/v1/config/apply", [this](const auto& r) { return apply(r); }},
       {"POST", "/v1/config/confirm", now([this](const auto&) { return config_response(config_.confirm()); })},
-      {"POST", "/v1/config/rollback", now([this](const auto& r) { return rollback(r); })},
+      {"POST", "/v1/config/rollback", [this](const auto& r) { return rollback(r); }},
       {"GET", "/v1/config", now([this](const auto&) { return running_config(); })},
       {"GET", "/v1/config/revisions", now([this](const auto&) { return revisions(); })},
       {"GET", "/v1/config/diff", now([this](const auto& r) { return diff(r); })},
@@ -265,18 +265,19 @@ HttpResponse Api::validate(const HttpRequest& request) {
   return config_response(config_.validate({body->document(), body->file()}));
 }
 
-HttpResponse Api::apply(const HttpRequest& request) {
+asio::awaitable<HttpResponse> Api::apply(const HttpRequest& request) {
   const auto body = parse_body<api::ConfigRequest>(request);
-  if (!body) return error_response(body.error());
-  return config_response(
-      config_.apply({body->document(), body->file()},
-                    {.confirm_within = std::chrono::seconds(body->confirm_seconds()), .comment = body->comment()}));
+  if (!body) co_return error_response(body.error());
+  co_return config_response(co_await config_.apply_on_both(
+      {body->document(), body->file()}, {.confirm_within = std::chrono::seconds(body->confirm_seconds()),
+                                         .comment = body->comment(),
+                                         .alone = body->alone()}));
 }
 
-HttpResponse Api::rollback(const HttpRequest& request) {
+asio::awaitable<HttpResponse> Api::rollback(const HttpRequest& request) {
   const auto body = parse_body<api::RollbackRequest>(request);
-  if (!body) return error_response(body.error());
-  return config_response(config_.rollback(body->revision()));
+  if (!body) co_return error_response(body.error());
+  co_return config_response(co_await config_.rollback_on_both(body->revision(), {.alone = body->alone()}));
 }
 
 HttpResponse Api::running_config() {

@@ -46,8 +46,8 @@ class Api {
   boost::asio::awaitable<HttpResponse> examine(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> support(const HttpRequest& request);
   HttpResponse validate(const HttpRequest& request);
-  HttpResponse apply(const HttpRequest& request);
-  HttpResponse rollback(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> apply(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> rollback(const HttpRequest& request);
   HttpResponse running_config();
   HttpResponse revisions();
   HttpResponse diff(const HttpRequest& request);

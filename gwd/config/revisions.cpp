@@ -13,7 +13,7 @@ namespace gw::config {
 namespace {
 
 constexpr int kApplicationId = 0x67776472;  // "gwdr"
-constexpr int kSchemaVersion = 1;
+constexpr int kSchemaVersion = 2;
 constexpr int kBusyMs = 2000;
 
 constexpr std::string_view kSchema = R"sql(
@@ -29,12 +29,17 @@ CREATE TABLE state (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   running INTEGER REFERENCES revision (number),
   pending_previous INTEGER REFERENCES revision (number),
-  pending_deadline_ms INTEGER
+  pending_deadline_ms INTEGER,
+  serial INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO state (id) VALUES (1);
 )sql";
 
-constexpr std::array<std::string_view, 4> kOrigins{"start", "apply", "rollback", "auto-rollback"};
+// Format 1 had no serial.
+constexpr std::string_view kFromFormat1 =
+    "ALTER TABLE state ADD COLUMN serial INTEGER NOT NULL DEFAULT 0; PRAGMA user_version = 2";
+
+constexpr std::array<std::string_view, 5> kOrigins{"start", "apply", "rollback", "auto-rollback", "sync"};
 
 Origin origin_from(std::string_view text) {
   for (std::size_t i = 0; i < kOrigins.size(); ++i)
@@ -188,6 +193,11 @@ Status RevisionStore::prepare_schema(const std::string& path) {
   const auto tables = one_integer(db, "SELECT count(*) FROM sqlite_master");
   if (!application || !version || !tables) return unusable(path, sqlite3_errmsg(db));
   if (*application == kApplicationId && *version == kSchemaVersion) return {};
+  if (*application == kApplicationId && *version == 1) {
+    GW_TRY_ASSIGN(Transaction migration, Transaction::begin(db));
+    GW_TRY(execute(db, std::string(kFromFormat1)));
+    return migration.commit();
+  }
   if (*application == kApplicationId)
     return unusable(path, std::format("it has format {}, this gwd knows {}", *version, kSchemaVersion));
   if (*tables != 0) return unusable(path, "it is another program's database");
@@ -214,17 +224,30 @@ Result<std::uint32_t> RevisionStore::commit(const NewRevision& revision) {
              .bind(revision.document)
              .step());
   const std::int64_t number = sqlite3_last_insert_rowid(db);
-  Statement state(db, "UPDATE state SET running = ?, pending_previous = ?, pending_deadline_ms = ?");
+  GW_TRY_ASSIGN(const std::int64_t last_serial, one_integer(db, "SELECT serial FROM state"));
+  Statement state(db, "UPDATE state SET running = ?, pending_previous = ?, pending_deadline_ms = ?, serial = ?");
   state.bind(number);
   if (revision.confirm_deadline)
     state.bind(fallback).bind(to_ms(*revision.confirm_deadline));
   else
     state.bind_null().bind_null();
+  state.bind(revision.serial ? static_cast<std::int64_t>(*revision.serial) : last_serial + 1);
   GW_TRY(state.step());
   Statement prune(db, "DELETE FROM revision WHERE number <= ? AND number IS NOT (SELECT pending_previous FROM state)");
   GW_TRY(prune.bind(number - static_cast<std::int64_t>(kKeptRevisions)).step());
   GW_TRY(transaction.commit());
   return static_cast<std::uint32_t>(number);
+}
+
+Result<std::uint64_t> RevisionStore::serial() const {
+  GW_TRY_ASSIGN(const std::int64_t serial, one_integer(db_.get(), "SELECT serial FROM state"));
+  return static_cast<std::uint64_t>(serial);
+}
+
+Status RevisionStore::set_serial(std::uint64_t serial) {
+  Statement update(db_.get(), "UPDATE state SET serial = ?");
+  GW_TRY(update.bind(static_cast<std::int64_t>(serial)).step());
+  return {};
 }
 
 Status RevisionStore::confirm() {

@@ -19,8 +19,8 @@ namespace gw::config {
 
 inline constexpr std::size_t kKeptRevisions = 200;
 
-enum class Origin : std::uint8_t { kStart, kApply, kRollback, kAutoRollback };
-std::string_view to_string(Origin origin);  // "start", "apply", "rollback", "auto-rollback"
+enum class Origin : std::uint8_t { kStart, kApply, kRollback, kAutoRollback, kSync };
+std::string_view to_string(Origin origin);  // "start", "apply", "rollback", "auto-rollback", "sync"
 
 struct Revision {
   std::uint32_t number = 0;
@@ -48,6 +48,8 @@ struct NewRevision {
   /// Set: the revision must be confirmed until then. The revision to return to is the last one that is
   /// confirmed. Not set: confirms what was pending. Refused (kInvalidArgument) for the first revision.
   std::optional<WallTime> confirm_deadline;
+  /// The document's number among both instances'; not set: the next one.
+  std::optional<std::uint64_t> serial;
 };
 
 class RevisionStore {
@@ -64,6 +66,10 @@ class RevisionStore {
   /// kNotFound when nothing is pending.
   Status confirm();
   Result<std::optional<PendingConfirm>> pending() const;
+
+  /// Which of two instances has the newer document: grows with every commit on either. 0: none yet.
+  Result<std::uint64_t> serial() const;
+  Status set_serial(std::uint64_t serial);
 
   Result<std::optional<Revision>> running() const;
   /// kNotFound with the range of what there is.

@@ -11,6 +11,8 @@
 #include "gwd/control/sources.hpp"
 
 namespace gw::gwd {
+namespace asio = boost::asio;
+
 namespace {
 
 std::unexpected<ConfigFailure> refuse(Error error, config::Findings findings = {}) {
@@ -33,9 +35,19 @@ Result<std::string> read_file(const std::string& path) {
 
 ConfigService::ConfigService(boost::asio::io_context& io, const Clock& clock, config::RevisionStore store,
                              std::string instance)
-    : io_(io), clock_(clock), store_(std::move(store)), instance_(std::move(instance)), confirm_timer_(io) {}
+    : io_(io),
+      clock_(clock),
+      store_(std::move(store)),
+      instance_(std::move(instance)),
+      confirm_timer_(io),
+      sync_(clock, sync_ports()),
+      sync_timer_(io) {}
 
-void ConfigService::stop() { confirm_timer_.cancel(); }
+void ConfigService::stop() {
+  confirm_timer_.cancel();
+  sync_timer_.cancel();
+  sync_.on_lost();
+}
 
 ConfigResult<ConfigService::Valid> ConfigService::compile(const ConfigDocument& document,
                                                           config::UnreadableSecrets secrets) const {
@@ -78,11 +90,17 @@ void ConfigService::activate(Valid next, std::uint32_t number) {
   start_error_.clear();
   for (const auto& tunnel : running_->model->tunnels)
     if (!tunnel.fault.empty()) log::error("config", "{}: {}", tunnel.name, tunnel.fault);
+  if (const auto& ha = running_->model->ha)
+    sync_.set_peer({ha->instances.at(ha->peer()).name,
+                    ha->self < ha->peer() ? ConfigSync::Rank::kFirst : ConfigSync::Rank::kSecond});
+  else
+    sync_.set_peer({});
   activate_(running_->model);
   arm_confirm_timer();
 }
 
 ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
+  config_file_ = file;
   auto outcome = start_with(file);
   if (!outcome) start_error_ = outcome.error().error.describe();
   return outcome;
@@ -112,10 +130,10 @@ ConfigResult<ConfigOutcome> ConfigService::start_with(const std::string& file) {
   return outcome;
 }
 
-ConfigResult<ConfigOutcome> ConfigService::reload(const std::string& file) {
+asio::awaitable<ConfigResult<ConfigOutcome>> ConfigService::reload(std::string file) {
   const auto text = read_file(file);
-  if (!text) return refuse(text.error());
-  return apply({*text, file}, {.comment = "SIGHUP"});
+  if (!text) co_return refuse(text.error());
+  co_return co_await apply_on_both({*text, file}, {.comment = "SIGHUP"});
 }
 
 // Asked of what an operator gives us only: a start or a way back has to work whatever the machine looks like.
@@ -173,7 +191,9 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
     if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
   ConfigOutcome outcome{
       .changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
-  if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0) {
+  // What both instances have agreed on is committed, whatever it changes here: the serials have to stay together.
+  if (running_ && outcome.changes.empty() && options.confirm_within.count() == 0 && confirm_left().count() == 0 &&
+      !options.serial) {
     outcome.revision = running_number_;
     return outcome;
   }
@@ -182,18 +202,22 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
                                .comment = options.comment,
                                .origin = options.origin,
                                .applied = clock_.wall(),
-                               .confirm_deadline = std::nullopt};
+                               .confirm_deadline = std::nullopt,
+                               .serial = options.serial};
   if (options.confirm_within.count() > 0) revision.confirm_deadline = clock_.wall() + options.confirm_within;
   const auto number = store_.commit(revision);
   if (!number) return refuse(number.error());
   outcome.revision = *number;
   log::info("config", "revision {} ({}): {} change{}", *number, config::to_string(options.origin),
             outcome.changes.size(), outcome.changes.size() == 1 ? "" : "s");
+  if (options.committed) options.committed();
   activate(std::move(*compiled), *number);
   return outcome;
 }
 
-ConfigResult<ConfigOutcome> ConfigService::confirm() {
+ConfigResult<ConfigOutcome> ConfigService::confirm() { return sync_.confirm(); }
+
+ConfigResult<ConfigOutcome> ConfigService::confirm_here() {
   if (const auto done = store_.confirm(); !done) return refuse(done.error());
   confirm_timer_.cancel();
   log::info("config", "revision {} is confirmed", running_number_);
@@ -251,6 +275,7 @@ void ConfigService::roll_back_unconfirmed() {
   const auto done = apply({target->document, target->file},
                           {.comment = std::format("revision {} was not confirmed", (*pending)->revision),
                            .origin = config::Origin::kAutoRollback});
+  if (done) sync_.announce();
   if (!done)
     log::error("config", "going back to revision {} failed, revision {} goes on: {}", previous, running_number_,
                done.error().error.describe());

@@ -5,6 +5,7 @@
 // says so): the file takes effect by SIGHUP or `gwctl apply`, with the checks that these have.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
@@ -19,36 +20,11 @@
 #include "base/result.hpp"
 #include "gwd/config/compile.hpp"
 #include "gwd/config/revisions.hpp"
+#include "gwd/control/config_sync.hpp"
+#include "gwd/control/config_types.hpp"
 #include "gwd/control/model_ptr.hpp"
 
 namespace gw::gwd {
-
-/// Why a document or revision was not taken.
-struct ConfigFailure {
-  Error error;
-  config::Findings findings;
-};
-
-struct ConfigOutcome {
-  std::uint32_t revision = 0;        // running now
-  std::vector<std::string> changes;  // for people; empty: nothing changed, no new revision
-  config::Findings warnings;
-  std::chrono::seconds confirm_within{0};  // 0: nothing to confirm
-};
-
-template <class T>
-using ConfigResult = std::expected<T, ConfigFailure>;
-
-struct ConfigDocument {
-  std::string text;
-  std::string file;  // absolute path: names it in findings; secret files are relative to its folder
-};
-
-struct ApplyOptions {
-  std::chrono::seconds confirm_within{0};
-  std::string comment;
-  config::Origin origin = config::Origin::kApply;
-};
 
 class ConfigService {
  public:
@@ -69,7 +45,7 @@ class ConfigService {
   /// Runs the revision that was running, or `file` on a machine that has none yet.
   ConfigResult<ConfigOutcome> start(const std::string& file);
   /// Applies what `file` holds now (SIGHUP).
-  ConfigResult<ConfigOutcome> reload(const std::string& file);
+  boost::asio::awaitable<ConfigResult<ConfigOutcome>> reload(std::string file);
 
   ConfigResult<ConfigOutcome> validate(const ConfigDocument& document) const;
   /// A document as it would run, for questions about it.
@@ -82,6 +58,18 @@ class ConfigService {
   ConfigResult<ConfigOutcome> confirm();
   /// `number` 0: the revision before the running one.
   ConfigResult<ConfigOutcome> rollback(std::uint32_t number);
+
+  // The same where the gateway has another instance: it is asked first, and both change or neither does.
+  boost::asio::awaitable<ConfigResult<ConfigOutcome>> apply_on_both(ConfigDocument document, ApplyOptions options);
+  boost::asio::awaitable<ConfigResult<ConfigOutcome>> rollback_on_both(std::uint32_t number, ApplyOptions options);
+  /// How messages get to the other instance (kind `config` of the sync channel).
+  void on_send(std::function<void(std::string)> send) { send_ = std::move(send); }
+  /// A session of the sync channel begins, or a path is there again after none was; no path is left; a message came.
+  void on_peer_session() { sync_.on_session(); }
+  void on_peer_lost() { sync_.on_lost(); }
+  void on_peer_message(std::string_view payload);
+  /// Why two instances run different documents; empty: they do not.
+  const std::string& sync_alarm() const { return sync_.alarm(); }
 
   /// Changes from one revision to another; 0 is the running one.
   struct DiffRange {
@@ -114,6 +102,10 @@ class ConfigService {
   void activate(Valid next, std::uint32_t number);
   void arm_confirm_timer();
   void roll_back_unconfirmed();
+  ConfigResult<ConfigOutcome> confirm_here();
+  ConfigSync::Ports sync_ports();
+  ConfigDocument localized(const ConfigDocument& document) const;
+  void arm_sync_timer();
 
   boost::asio::io_context& io_;
   const Clock& clock_;
@@ -125,6 +117,10 @@ class ConfigService {
   std::optional<Valid> running_;
   std::uint32_t running_number_ = 0;
   std::string start_error_;
+  std::string config_file_;  // gateway.yaml, as given at start
+  std::function<void(std::string)> send_;
+  ConfigSync sync_;
+  boost::asio::steady_timer sync_timer_;
 };
 
 }  // namespace gw::gwd

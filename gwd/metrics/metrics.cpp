@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <limits>
+#include <span>
 #include <utility>
 
 #include "gwd/api/replies.hpp"
@@ -36,6 +39,25 @@ class Families {
     metric.label = std::move(labels);
     metric.counter.value = static_cast<double>(value);
     family(name, MetricType::Counter).metric.push_back(std::move(metric));
+  }
+  struct Buckets {
+    std::span<const std::chrono::milliseconds> bounds;
+    std::span<const std::uint64_t> counts;  // one more: beyond the last bound
+    double sum = 0;                         // seconds
+  };
+  void histogram(const Name& name, Labels labels, const Buckets& buckets) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < buckets.counts.size(); ++i) {
+      below += buckets.counts[i];
+      const double bound = i < buckets.bounds.size() ? std::chrono::duration<double>(buckets.bounds[i]).count()
+                                                     : std::numeric_limits<double>::infinity();
+      metric.histogram.bucket.push_back({below, bound});
+    }
+    metric.histogram.sample_count = below;
+    metric.histogram.sample_sum = buckets.sum;
+    family(name, MetricType::Histogram).metric.push_back(std::move(metric));
   }
   std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
@@ -107,6 +129,41 @@ void add_worker(Families& out, const fp::WorkerCounters& worker, const std::stri
                 worker.burst_sizes(i));
 }
 
+void add_sync_kind(Families& out, const sync::KindCounters& kind, const Labels& labels) {
+  out.gauge({"gw_sync_lag_seconds", "Age of the oldest message that the other instance has not acknowledged"}, labels,
+            std::chrono::duration<double>(kind.lag).count());
+  out.histogram({"gw_sync_acknowledged_seconds", "How long messages waited for the other instance's acknowledgement"},
+                labels, {sync::kLagBounds, kind.lag_histogram, kind.lag_sum_seconds});
+  out.gauge({"gw_sync_unacknowledged_bytes", "Kept to be sent again"}, labels,
+            static_cast<double>(kind.unacknowledged_bytes));
+  out.counter({"gw_sync_sent_messages", "Messages for the other instance"}, labels, kind.sent_messages);
+  out.counter({"gw_sync_sent_bytes", "Bytes for the other instance"}, labels, kind.sent_bytes);
+  out.counter({"gw_sync_received_messages", "Messages of the other instance"}, labels, kind.received_messages);
+  out.counter({"gw_sync_received_bytes", "Bytes of the other instance"}, labels, kind.received_bytes);
+  out.counter({"gw_sync_repeated_frames", "Frames that were sent again after a connection broke"}, labels,
+              kind.repeated_frames);
+}
+
+void add_sync(Families& out, const sync::ChannelStats& sync, const std::string& instance) {
+  const Labels labels{{"instance", instance}};
+  for (std::size_t i = 0; i < sync.paths.size(); ++i) {
+    const Labels path{{"path", std::to_string(i + 1)}, {"instance", instance}};
+    out.gauge({"gw_sync_path_up", "1 when the path of the sync channel is connected"}, path,
+              sync.paths[i].connected ? 1 : 0);
+    out.gauge({"gw_sync_round_trip_seconds", "Of the last heartbeat on the path"}, path,
+              std::chrono::duration<double>(sync.paths[i].round_trip).count());
+  }
+  out.counter({"gw_sync_sessions", "Sessions begun: everything was said again"}, labels, sync.sessions);
+  out.counter({"gw_sync_failovers", "Times that data went on by the other path"}, labels, sync.failovers);
+  out.counter({"gw_sync_refused", "Connections that were refused"}, labels, sync.refused);
+  if (sync.certificate_ends)
+    out.gauge({"gw_sync_certificate_end_timestamp_seconds", "Until when this instance's certificate is good"}, labels,
+              std::chrono::duration<double>(sync.certificate_ends->time_since_epoch()).count());
+  for (std::size_t i = 0; i < sync.kinds.size(); ++i)
+    add_sync_kind(out, sync.kinds[i],
+                  {{"kind", std::string(sync::to_string(sync::kKinds[i]))}, {"instance", instance}});
+}
+
 }  // namespace
 
 double BandwidthMeter::bits_per_second(const std::string& tunnel, Bytes bytes, MonoTime at) {
@@ -147,6 +204,7 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
     out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"},
                 {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
   for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
+  if (snapshot.sync) add_sync(out, *snapshot.sync, instance);
   return out.text();
 }
 

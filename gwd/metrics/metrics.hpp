@@ -5,6 +5,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "gw/api/v1/api.pb.h"
 #include "gwd/api/http_server.hpp"
 #include "gwd/control/gateway.hpp"
+#include "gwd/sync/channel.hpp"
 
 namespace gw::gwd {
 
@@ -25,7 +27,8 @@ struct MetricsSnapshot {
   std::uint32_t revision = 0;
   std::size_t vnet_prefixes = 0;
   std::size_t routes = 0;
-  std::size_t route_differences = 0;  // to FRR
+  std::size_t route_differences = 0;       // to FRR
+  std::optional<sync::ChannelStats> sync;  // there is another instance
   MonoTime at;
 };
 

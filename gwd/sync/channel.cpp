@@ -110,6 +110,7 @@ class Channel::Thread final : private LinkListener {
 
   ~Thread() {
     asio::post(io_, [this] {
+      drain_commands();
       carrier_.stop();
       link_.stop();
       stats_timer_.expires_after(kByeTime);

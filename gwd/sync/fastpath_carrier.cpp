@@ -23,6 +23,7 @@ namespace {
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds kReconnectPause{50};
+constexpr std::chrono::milliseconds kRefusedPause{1000};  // an older gw-fastpath, in the middle of an upgrade
 // More than this unread, and it stands still: a full state is shorter than the history.
 constexpr std::size_t kStalledBytes = std::size_t{8} << 20;
 
@@ -123,11 +124,13 @@ asio::awaitable<void> FastpathCarrier::run() {
     outgoing_.clear();
     stalled_ = false;
     if (std::exchange(up_, false)) {
-      if (!stopping_) log::warning("sync", "gw-fastpath's state is not carried: {}", why.message);
+      if (!stopping_ && reason_ != why.message)
+        log::warning("sync", "gw-fastpath's state is not carried: {}", why.message);
+      reason_ = why.message;
       apply(pair_.local_down());
     }
     if (stopping_) break;
-    pause_.expires_after(kReconnectPause);
+    pause_.expires_after(why.code == Errc::kRefused ? kRefusedPause : kReconnectPause);
     co_await pause_.async_wait(kAwait);
   }
 }

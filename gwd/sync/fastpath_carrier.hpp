@@ -71,6 +71,7 @@ class FastpathCarrier {
   boost::asio::local::stream_protocol::socket socket_;
   boost::asio::steady_timer pause_;
   CarrierPair pair_;
+  std::string reason_;  // why the last connection ended
   std::string outgoing_;
   std::uint64_t next_request_ = 1;
   std::uint64_t next_id_;  // of connections to gw-fastpath

@@ -71,6 +71,7 @@ void Link::start() {
 
 void Link::stop() {
   stopping_ = true;
+  if (active_) active_->queue(more_for(*active_));  // the last words, ahead of the Bye
   for (const auto& path : paths_) {
     boost::system::error_code ignored;
     path->acceptor.close(ignored);

@@ -192,6 +192,9 @@ TEST_F(Commands, ConfirmAndRollback) {
   EXPECT_EQ(out(), "- sites[lyon]\nrevision 8 applied\n");
   EXPECT_EQ(run({"rollback", "12"}), kOk);
   EXPECT_THAT(requests_.at(0), HasSubstr(R"("revision":12)"));
+  EXPECT_THAT(requests_.at(0), HasSubstr(R"("alone":false)"));
+  EXPECT_EQ(run({"rollback", "12", "--alone"}), kOk);
+  EXPECT_THAT(requests_.at(0), HasSubstr(R"("alone":true)"));
 }
 
 TEST_F(Commands, DiffAloneIsAboutTheLastApply) {

@@ -7,8 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_future.hpp>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <thread>
 
 namespace gw::gwd {
@@ -65,6 +68,12 @@ connections:
   ConfigResult<ConfigOutcome> apply(int mtu, ApplyOptions options = {}) {
     return service->apply({document(mtu), file()}, options);
   }
+  ConfigResult<ConfigOutcome> wait(boost::asio::awaitable<ConfigResult<ConfigOutcome>> command) {
+    auto done = boost::asio::co_spawn(io, std::move(command), boost::asio::use_future);
+    io.restart();
+    while (done.wait_for(seconds(0)) != std::future_status::ready) io.run_one_for(seconds(5));
+    return done.get();
+  }
   std::uint32_t running_mtu() const { return activated.back()->tunnels.at(0).mtu; }
   void run(std::chrono::milliseconds time) {
     io.restart();
@@ -89,7 +98,7 @@ TEST_F(ConfigServiceTest, TheFirstStartTakesTheFileLaterOnesTheRunningRevision) 
   ASSERT_TRUE(again);
   EXPECT_EQ(again->revision, 2U);
   EXPECT_EQ(running_mtu(), 1300U);
-  ASSERT_TRUE(service->reload(file()));  // SIGHUP
+  ASSERT_TRUE(wait(service->reload(file())));  // SIGHUP
   EXPECT_EQ(running_mtu(), 1400U);
 }
 

@@ -87,5 +87,28 @@ TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
   EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
 }
 
+TEST(RenderMetrics, HasTheSyncChannelsLagByKind) {
+  MetricsSnapshot snapshot;
+  BandwidthMeter meter;
+  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("gw_sync")));
+  snapshot.sync.emplace();
+  snapshot.sync->paths = {{.connected = true, .round_trip = std::chrono::microseconds(250)}, {}};
+  snapshot.sync->sessions = 3;
+  auto& kind = snapshot.sync->kinds[sync::index_of(sync::Kind::kFastpath)];
+  kind.lag = std::chrono::microseconds(1500);
+  kind.lag_histogram = {5, 2, 0, 1, 0, 0, 0, 0, 0, 4};
+  kind.lag_sum_seconds = 9.5;
+  const std::string text = render_metrics(snapshot, meter);
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_path_up{path="1",instance=""} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_path_up{path="2",instance=""} 0)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_round_trip_seconds{path="1",instance=""} 0.00025)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_sessions{instance=""} 3)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_lag_seconds{kind="fastpath",instance=""} 0.0015)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="0.002"} 7)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="0.01"} 8)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="+Inf"} 12)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_sum{kind="fastpath",instance=""} 9.5)"));
+}
+
 }  // namespace
 }  // namespace gw::gwd
