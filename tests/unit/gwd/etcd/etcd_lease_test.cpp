@@ -164,6 +164,72 @@ TEST_F(EtcdLeaseTest, AForeignValueIsAFaultWithItsKey) {
   EXPECT_EQ(b_.last<ha::LeaseService>()->words, "etcd's key /gw/hub/lease/203.0.113.10: is not a lease");
 }
 
+/// etcd with certificates of an authority of its own, on another port.
+class EtcdTlsTest : public EtcdLeaseTest {
+ protected:
+  void start_tls(const std::string& client_options) {
+    const std::string dir = data_.path();
+    test::run(
+        "cd " + dir +
+        " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout ca.key -out ca.crt "
+        "-subj /CN=ca 2>&1 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-CA ca.crt -CAkey ca.key -keyout etcd.key -out etcd.crt -subj /CN=etcd "
+        "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:false 2>&1");
+    tls_ = test::Process(
+        {"/bin/sh", "-c",
+         "exec /usr/bin/etcd --name tls --data-dir " + dir +
+             "/tls --listen-peer-urls http://127.0.0.1:3380 "
+             "--initial-advertise-peer-urls http://127.0.0.1:3380 --initial-cluster tls=http://127.0.0.1:3380 "
+             "--listen-client-urls https://127.0.0.1:3379 --advertise-client-urls https://127.0.0.1:3379 "
+             "--cert-file " +
+             dir + "/etcd.crt --key-file " + dir + "/etcd.key " + client_options},
+        data_.path() / "tls.log");
+  }
+  Status connect(const std::string& ca, const std::string& certificate, const std::string& url) {
+    a_.events.clear();
+    return a_.lease.start(
+        {.gateway = "hub",
+         .self = kA,
+         .endpoints = {kE},
+         .etcd = {.endpoints = {url},
+                  .ca_file = data_.path() / ca,
+                  .cert_file = certificate.empty() ? "" : (data_.path() / (certificate + ".crt")).string(),
+                  .key_file = certificate.empty() ? "" : (data_.path() / (certificate + ".key")).string(),
+                  .ttl = kTtl}});
+  }
+  std::string words() const {
+    const auto service = a_.last<ha::LeaseService>();
+    return service ? service->words : "";
+  }
+
+  test::Process tls_;
+};
+
+TEST_F(EtcdTlsTest, ThatOfItsAuthorityAndNoOther) {
+  start_tls("");
+  ASSERT_TRUE(connect("ca.crt", "", "https://127.0.0.1:3379"));
+  ASSERT_TRUE(until([&] { return a_.knows(); }, milliseconds(15'000))) << words();
+  EXPECT_NE(take(a_), 0U);
+  test::run("cd " + data_.path().string() +
+            " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+            "-days 2 -keyout other.key -out other.crt -subj /CN=other 2>&1");
+  ASSERT_TRUE(connect("other.crt", "", "https://127.0.0.1:3379"));
+  ASSERT_TRUE(until([&] { return !words().empty(); }, milliseconds(4000)));
+  EXPECT_NE(words().find("127.0.0.1:3379: TLS: certificate verify failed"), std::string::npos) << words();
+  ASSERT_TRUE(connect("ca.crt", "", "https://localhost:3379")) << "not a name of its certificate";
+  ASSERT_TRUE(until([&] { return !words().empty(); }, milliseconds(4000)));
+  EXPECT_FALSE(a_.knows());
+}
+
+TEST_F(EtcdTlsTest, OurCertificateIsShown) {
+  start_tls("--client-cert-auth --trusted-ca-file " + data_.path().string() + "/ca.crt");
+  ASSERT_TRUE(connect("ca.crt", "etcd", "https://127.0.0.1:3379"));
+  ASSERT_TRUE(until([&] { return a_.knows(); }, milliseconds(15'000))) << words();
+  ASSERT_TRUE(connect("ca.crt", "", "https://127.0.0.1:3379"));
+  ASSERT_TRUE(until([&] { return !words().empty(); }, milliseconds(4000)));
+  EXPECT_FALSE(a_.knows());
+}
+
 TEST(EtcdLeaseSettings, AMissingFileIsNamed) {
   boost::asio::io_context io;
   const SystemClock clock;
