@@ -101,6 +101,7 @@ void ConfigService::arm_sync_timer() {
 
 asio::awaitable<ConfigResult<ConfigOutcome>> ConfigService::apply_on_both(ConfigDocument document,
                                                                           ApplyOptions options) {
+  if (!send_ || sync_.peer().empty()) co_return apply(document, options);
   // Nothing to ask about: what runs is what the document says, on both.
   if (auto fits = validate(document); fits && fits->changes.empty() && options.confirm_within.count() == 0 &&
                                       confirm_left().count() == 0 && sync_.alarm().empty())
@@ -120,6 +121,7 @@ asio::awaitable<ConfigResult<ConfigOutcome>> ConfigService::apply_on_both(Config
 
 asio::awaitable<ConfigResult<ConfigOutcome>> ConfigService::rollback_on_both(std::uint32_t number,
                                                                              ApplyOptions options) {
+  if (!send_ || sync_.peer().empty()) co_return rollback(number);
   const auto target = number == 0 ? store_.before_running() : store_.get(number);
   if (!target) co_return std::unexpected(ConfigFailure{target.error(), {}});
   options.comment = std::format("rollback to revision {}", target->number);
