@@ -50,6 +50,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kTick = 1s;
+constexpr auto kSyncLook = 20ms;  // for another instance, while there is none
 // Half of the shortest time after which the kernel calls a neighbour stale (base_reachable_time / 2 = 15 s).
 constexpr unsigned kFreshenTicks = 10;
 constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
@@ -193,6 +194,7 @@ class Fastpath {
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
+  void sync_tick();
   void remove_leaving();
   void check_ports();
   void set_clear_vlans(gw_side side, std::span<const control::VlanStack> stacks);
@@ -216,6 +218,7 @@ class Fastpath {
   control::Events events_;
   asio::signal_set signals_{io_, SIGTERM, SIGINT};
   asio::steady_timer timer_{io_};
+  asio::steady_timer sync_timer_{io_};
   asio::steady_timer route_timer_{io_};
   asio::posix::stream_descriptor notices_{io_};
   asio::posix::stream_descriptor liveness_events_{io_};
@@ -326,6 +329,10 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
                 o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {
+  if (base_.store->shares_endpoints()) {
+    base_.workers->shared().gates.hold();
+    log::info("ha", "one of several instances: nothing is sent before gwd says which endpoints are ours");
+  }
   if (base_.buffers.jumbo()) tunnels_.set_max_mtu(control::Tunnels::kMaxJumboMtu);
 }
 
@@ -392,6 +399,18 @@ void Fastpath::tick() {
   });
 }
 
+/// Rarely while there is nobody to tell.
+void Fastpath::sync_tick() {
+  using control::SaSync;
+  const bool in_sync = sas_.sync().state() == SaSync::State::kInSync;
+  sync_timer_.expires_after(in_sync ? SaSync::kInterval : kSyncLook);
+  sync_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    sas_.sync().tick();
+    sync_tick();
+  });
+}
+
 /// Between two turns others get theirs.
 void Fastpath::remove_leaving() {
   if (sas_.remove_some()) asio::post(io_, [this] { remove_leaving(); });
@@ -425,6 +444,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
                     }}));
   forwarding_.on_gateways([this](const auto& gateways) { adjacencies_.set_gateways(gateways); });
   sas_.on_leaving([this] { asio::post(io_, [this] { remove_leaving(); }); });
+  sas_.on_sync_frame([this](const auto& frame) { events_.sync_frame(frame); });
   sas_.on_active([this](std::uint32_t tunnel) { path_mtus_.refresh(tunnel); });
   tunnels_.on_carrier([this](std::uint32_t id, tun::Carrier state) {
     events_.tunnel_state(id, state);
@@ -459,6 +479,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
     io_.stop();
   });
   tick();
+  sync_tick();
   GW_TRY(ike_.listen(options.ike_socket.empty() ? beside(options.socket, "ike.sock") : options.ike_socket));
   GW_TRY(server_.listen(options.socket));
   if (auto told = tunnels_.store().notify("READY=1"); !told) log::warning("main", "{}", told.error().describe());

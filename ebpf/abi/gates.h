@@ -24,7 +24,8 @@ struct gw_gate {
 struct gw_gates {
   __u64 lease_until_ns; /* the embedded lease, for all endpoints; GW_GATE_FOREVER: there is none */
   __u64 used;           /* places in use, by their bits */
-  __u64 reserved[6];
+  __u64 hold;           /* nothing is sent at all: restarted, and nobody has said yet what is ours */
+  __u64 reserved[5];
   struct gw_gate gates[GW_GATES];
 };
 

@@ -82,6 +82,12 @@ void Events::endpoint_lost(const liveness::Loss& loss) {
   server_.publish(event, {fp::ROLE_CONTROL});
 }
 
+void Events::sync_frame(const fp::SaSync& frame) {
+  fp::Event event;
+  frame.SerializeToString(event.mutable_peer_sync()->mutable_sa());
+  server_.publish(event, {fp::ROLE_SYNC});
+}
+
 void Events::tunnel_state(std::uint32_t tunnel_id, tun::Carrier state) {
   fp::Event event;
   event.mutable_tunnel_state()->set_tunnel_id(tunnel_id);

@@ -20,6 +20,7 @@ class Events {
   void peer_state(const liveness::PartnerStatus& status);
   void bfd_sync(const rpc::fp::BfdSync& message);
   void endpoint_lost(const liveness::Loss& loss);
+  void sync_frame(const fp::SaSync& frame);
   void tunnel_state(std::uint32_t tunnel_id, tun::Carrier state);
 
  private:

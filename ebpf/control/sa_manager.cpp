@@ -59,10 +59,10 @@ Result<std::uint32_t> SaManager::add(const SaRequest& request, std::uint64_t own
     parts_.tunnels.release_slot(entry.tunnel_id);
     return std::unexpected(std::move(installed).error());
   }
-  const std::uint32_t epoch = entry.record->iv_epoch;
+  const std::uint32_t epoch = esp::load_field(entry.record->iv_epoch);
   log::info("sa", "added {}: {}, tunnel {}, {}", describe(entry.key), describe(entry.direction), entry.tunnel_id,
             entry.algorithm);
-  table_.insert(std::move(entry));
+  settle(table_.insert(std::move(entry)));
   (void)end_reservation(request.key());
   return epoch;
 }
@@ -114,11 +114,13 @@ Result<SaEntry> SaManager::prepare(const SaRequest& request, std::uint64_t owner
   entry.reqid = request.reqid;
   entry.hard_lifetime = request.hard_lifetime;
   entry.fingerprint = parts_.store.fingerprint(p.key_identity().bytes());
+  entry.sync_key = sync_key(p.key_identity().bytes(), request.direction);
   entry.owner_epoch = owner_epoch;
   entry.installed = parts_.clock.now();
   GW_TRY_ASSIGN(entry.slot, parts_.tunnels.acquire_slot(request.tunnel_id));
-  auto record = parts_.store.adopt({p.spi, p.dst.address, request.direction, entry.fingerprint},
-                                   {request.origin, parts_.instance, p.sequence_jump});
+  auto record =
+      parts_.store.adopt({p.spi, p.dst.address, request.direction, entry.fingerprint},
+                         {request.origin, parts_.instance, p.sequence_jump, worker::boot_ns(parts_.clock.now())});
   if (!record) {
     parts_.tunnels.release_slot(request.tunnel_id);
     return std::unexpected(std::move(record).error());
@@ -216,6 +218,7 @@ Status SaManager::move(const SaMove& m) {
   const std::uint32_t tunnel = entry->tunnel_id;
   const bool active = entry->active;
   table_.move(SaKey(m.key), to);
+  sync_.move(table_.find(to)->sync_key, our_address(*table_.find(to)));
   if (active) follow_ownership(*table_.find(to));
   if (active && on_active_) on_active_(tunnel);
   return {};
@@ -297,6 +300,8 @@ void SaManager::forget(const SaKey& gone) {
   const bool active = entry.active;
   if (entry.direction == esp::Direction::kOutbound) parts_.paths.release(entry.path);
   esp::RuntimeRecord& record = *entry.record;
+  sync_.remove(entry.sync_key);
+  slots_.erase(&record);
   table_.erase(key);
   parts_.store.release(record);
   if (active) parts_.tunnels.stop_sending(tunnel_id);

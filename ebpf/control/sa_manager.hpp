@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "base/result.hpp"
 #include "ebpf/control/endpoints.hpp"
 #include "ebpf/control/paths.hpp"
+#include "ebpf/control/sa_sync.hpp"
 #include "ebpf/control/sa_table.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
@@ -42,7 +44,7 @@ struct SaMove {
   esp::Encapsulation encapsulation = esp::Encapsulation::kNative;
 };
 
-class SaManager {
+class SaManager : private SaSync::Host {
  public:
   struct Parts {
     worker::Workers& workers;
@@ -55,7 +57,7 @@ class SaManager {
     std::uint32_t instance = 0;
     std::size_t max_sas = 0;
   };
-  explicit SaManager(const Parts& parts) : parts_(parts) {}
+  explicit SaManager(const Parts& parts) : parts_(parts), sync_(parts.store, parts.instance, parts.clock, *this) {}
 
   /// charon needs half a minute at most to get an answer; then the SA comes, or never.
   static constexpr std::chrono::seconds kReservation{60};
@@ -96,6 +98,14 @@ class SaManager {
   void remove_ended_orphans();
   void end_old_reservations();
 
+  /// The other instance's gw-fastpath.
+  SaSync& sync() { return sync_; }
+  const SaSync& sync() const { return sync_; }
+  void on_sync_frame(std::function<void(const fp::SaSync&)> callback) { on_sync_frame_ = std::move(callback); }
+
+  /// Its endpoint is ours, or belongs to no one instance.
+  bool sends_for(const SaEntry& entry) const { return parts_.endpoints.owned(our_address(entry)); }
+
   const SaTable& table() const { return table_; }
   SaTable& table() { return table_; }
 
@@ -113,8 +123,17 @@ class SaManager {
     return entry.direction == esp::Direction::kInbound ? entry.dst.address : entry.src.address;
   }
   void apply_gates(const IpAddress& address);
-  void release_endpoints(std::span<const EndpointClaim> claims);
-  std::vector<SaKey> take_endpoint(const EndpointClaim& claim);
+  void release_endpoints(std::span<const EndpointClaim> claims, const std::set<IpAddress>& added);
+  std::vector<SaKey> take_endpoint(const IpAddress& address, Handover handover);
+  std::vector<SaKey> take(std::span<SaEntry* const> entries, Handover handover);
+  void hand_on(SaEntry& entry);
+  void settle(SaEntry& entry);
+  void follow_all(const IpAddress& address);
+  void send(const fp::SaSync& frame) override;
+  bool owned(const IpAddress& endpoint) const override { return parts_.endpoints.owned(endpoint); }
+  void accept(std::span<const SaSync::Granted> grants) override;
+  void forget(std::span<esp::RuntimeRecord* const> records) override;
+  void on_owners(std::span<esp::RuntimeRecord* const> records, const std::function<void(std::size_t)>& change);
   void follow_ownership(const SaEntry& entry);
   bool sends(const SaEntry& entry) const { return entry.active && parts_.endpoints.owned(entry.src.address); }
   void withdraw(const SaEntry& entry);
@@ -127,6 +146,9 @@ class SaManager {
 
   Parts parts_;
   SaTable table_;
+  SaSync sync_;
+  std::function<void(const fp::SaSync&)> on_sync_frame_;
+  std::map<const esp::RuntimeRecord*, worker::TunnelSlot> slots_;  // of the SAs that have them
   std::function<void(std::uint32_t)> on_active_;
   std::function<void()> on_leaving_;
   std::deque<SaKey> leaving_;

@@ -36,6 +36,7 @@ struct SaEntry {
   std::uint32_t reqid = 0;
   std::chrono::seconds hard_lifetime{0};  // 0: none
   esp::Fingerprint fingerprint{};
+  esp::Fingerprint sync_key{};           // of the key, as the other instance calls it (sa_sync.hpp)
   esp::RuntimeRecord* record = nullptr;  // of the RuntimeStore
   std::unique_ptr<esp::OutboundSa> out;  // outbound; used by the tunnel's worker while active
   std::shared_ptr<const esp::SaDrops> drops;

@@ -1,7 +1,9 @@
 // The rule that may never break: no (key, IV) is ever used twice (docs/architecture.md, Nonces and sequence
 // numbers). The 8-byte explicit IV is 4 bits instance, 20 bits epoch, 40 bits counter. The epoch belongs to
 // the key: every time a process takes a key into use it records a new epoch first, so what an earlier
-// process may have used up to its last instant does not matter. Pure: all state is in the RuntimeRecord.
+// process may have used up to its last instant does not matter. An epoch is a block (12 bits) and a restart within it
+// (8 bits). Block 0 is the instance's that negotiated the key; every other one is granted by the other instance, once
+// (grants.hpp, ADR 14). Pure: all state is in the RuntimeRecord.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +14,10 @@
 namespace gw::esp {
 
 inline constexpr std::uint32_t kMaxInstance = 15;
-inline constexpr std::uint32_t kIvEpochs = 1U << 20;                  // valid: 1..kIvEpochs-1; 0 is "none"
+inline constexpr std::uint32_t kIvEpochs = 1U << 20;  // valid: 1..kIvEpochs-1; 0 is "none"
+inline constexpr std::uint32_t kRestartBits = 8;
+inline constexpr std::uint32_t kRestarts = 1U << kRestartBits;        // of a block; valid: 1..kRestarts-1
+inline constexpr std::uint32_t kEpochBlocks = kIvEpochs / kRestarts;  // granted ones: 1..kEpochBlocks-1
 inline constexpr std::uint64_t kIvCounters = std::uint64_t{1} << 40;  // valid: 0..kIvCounters-1
 /// Soft expiry comes this many packets before a sequence or IV counter ends: 179 s at 1.5 Mpps, the highest
 /// rate measured for one worker, so more than the 165 s after which charon gives up a rekey exchange.
@@ -26,7 +31,14 @@ enum class SequenceMode : std::uint8_t {
 };
 
 /// Was the key just made by an IKE exchange, or does it come back from somebody's table?
-enum class KeyOrigin : std::uint8_t { kFresh, kReplayed };
+enum class KeyOrigin : std::uint8_t {
+  kFresh,
+  kReplayed,
+  kSynced,  // from the other instance, which negotiated it or has it from us
+};
+
+constexpr std::uint32_t block_of(std::uint32_t epoch) { return epoch >> kRestartBits; }
+constexpr std::uint32_t first_epoch_of(std::uint32_t block) { return block << kRestartBits | 1; }
 
 /// The last sequence number that may be sent: a counter never cycles (RFC 4303 3.3.3).
 constexpr std::uint64_t last_sequence(SequenceMode mode) {
@@ -40,8 +52,15 @@ constexpr std::uint64_t make_iv(std::uint32_t instance, std::uint32_t epoch, std
 /// A key without any record, fresh from IKE: epoch 1, counter 0, sequence 1.
 Status begin_outbound(RuntimeRecord& record, std::uint32_t instance);
 
+/// A key of the other instance: installed, and not to be sent with before a block of epochs was granted.
+Status begin_standby(RuntimeRecord& record, std::uint32_t instance);
+
+/// Whether anything may be sent with the key; if not, only a grant or a new key helps.
+inline bool may_send(const RuntimeRecord& record) { return load_field(record.iv_epoch) != 0; }
+
 /// A key with a record: the next epoch is recorded before this returns; counter 0; the sequence goes on
 /// `jump` after the recorded one (0 when the record was written before every transmission, as local ones are).
+/// When the restarts of a block are used up it is the first of the granted one. A standby record stays one.
 /// kNeedsRekey when the epochs are used up or the record belongs to another instance.
 Status resume_outbound(RuntimeRecord& record, std::uint32_t instance, std::uint64_t jump);
 

@@ -10,6 +10,14 @@ ReplayWindow::ReplayWindow(std::uint32_t packets, SequenceMode mode)
       ring_mask_(std::bit_ceil(size_) - 1),
       mode_(mode) {}
 
+// The other instance may have delivered anything up to here: all bits stay set (takeover_rules.hpp).
+bool ReplayWindow::first_after_takeover(RuntimeRecord& record) {
+  for (std::uint64_t& word : record.replay_bitmap) store_field(word, UINT64_MAX);
+  publish_reservations();
+  store_field(record.resync, std::uint32_t{0});
+  return true;
+}
+
 // Clears the bits of sequence numbers first..last, fewer than the ring has.
 void ReplayWindow::clear_range(RuntimeRecord& record, std::uint64_t first, std::uint64_t last) const {
   while (first <= last) {

@@ -28,6 +28,7 @@ class ReplayWindow {
   bool accept(RuntimeRecord& record, std::uint64_t sequence) const;
 
  private:
+  static bool first_after_takeover(RuntimeRecord& record);
   void clear_range(RuntimeRecord& record, std::uint64_t first, std::uint64_t last) const;
 
   std::uint32_t size_;
@@ -72,6 +73,8 @@ inline bool ReplayWindow::accept(RuntimeRecord& record, std::uint64_t sequence) 
     store_field(record.replay_top, sequence);
     std::atomic_thread_fence(std::memory_order_release);
     const std::uint64_t ring = std::uint64_t{ring_mask_} + 1;
+    if (load_field(record.resync) != 0) [[unlikely]]
+      return first_after_takeover(record);
     // What was skipped; the usual step by one skips nothing.
     clear_range(record, sequence - top >= ring ? sequence - ring + 1 : top + 1, sequence - 1);
   }

@@ -15,7 +15,7 @@ namespace gw::esp {
 namespace {
 
 constexpr std::array<char, 8> kMagic{'g', 'w', '-', 'e', 's', 'p', 'r', 't'};
-constexpr std::uint32_t kHeaderVersion = 1;
+constexpr std::uint32_t kHeaderVersion = 2;
 
 std::uint64_t checksum_of(const StoreHeader& h) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(&h);
@@ -62,8 +62,35 @@ Status check_header(const StoreHeader& h, std::size_t file_bytes, std::uint32_t 
                                                 h.record_bytes, capacity, sizeof(RuntimeRecord)));
   if (file_bytes != store_bytes(capacity))
     return fail(Errc::kMalformed, std::format("it has {} bytes, not {}", file_bytes, store_bytes(capacity)));
+  if (h.rolled_back != 0)
+    return fail(Errc::kMalformed, "it was rolled back, and its process ended before it had put that right");
   if (h.high_water > capacity) return fail(Errc::kMalformed, "its slot count is damaged");
   return {};
+}
+
+PeerStanding note_peer(StoreHeader& h, std::uint32_t instance, const StoreName& name) {
+  if (h.peer_instance == 0) h.peer_instance = instance + 1;
+  if (h.peer_instance != instance + 1) {
+    h.peer_instance = instance + 1;
+    std::ranges::fill(h.peers, PeerStore{});
+    h.peers.front() = {name.id, name.generation};
+    return PeerStanding::kOtherInstance;
+  }
+  const auto it = std::ranges::find(h.peers, name.id, &PeerStore::id);
+  if (it != h.peers.end()) {
+    if (name.generation < it->generation) return PeerStanding::kRolledBack;
+    it->generation = name.generation;
+    return PeerStanding::kKnown;
+  }
+  // The oldest is forgotten.
+  std::ranges::rotate(h.peers, h.peers.end() - 1);
+  h.peers.front() = {name.id, name.generation};
+  return PeerStanding::kKnown;
+}
+
+void note_progress(StoreHeader& h, const StoreName& name) {
+  const auto it = std::ranges::find(h.peers, name.id, &PeerStore::id);
+  if (it != h.peers.end()) it->generation = std::max(it->generation, name.generation);
 }
 
 void write_identity(RuntimeRecord& record, const RecordId& id) {
@@ -94,6 +121,13 @@ Status resume_record(RuntimeRecord& record, Direction direction, const AdoptOpti
 }
 
 Status begin_record(RuntimeRecord& record, Direction direction, const AdoptOptions& options) {
+  if (options.origin == KeyOrigin::kSynced) {
+    // Nothing that the other instance has received is known: the window begins at the first authenticated packet.
+    store_field(record.synced_at_ns, options.now_ns);
+    if (direction == Direction::kOutbound) return begin_standby(record, options.instance);
+    store_field(record.resync, std::uint32_t{1});
+    return {};
+  }
   if (options.origin != KeyOrigin::kFresh)
     return fail(Errc::kNeedsRekey,
                 direction == Direction::kOutbound

@@ -28,6 +28,13 @@ Result<Fd> open_locked(const std::string& path) {
   return fd;
 }
 
+Result<std::array<std::uint8_t, 16>> random_id() {
+  std::array<std::uint8_t, 16> id{};
+  if (RAND_bytes(id.data(), static_cast<int>(id.size())) != 1)
+    return fail(Errc::kIo, "the system gives no random numbers");
+  return id;
+}
+
 Result<std::size_t> size_of(const Fd& fd, const std::string& path) {
   struct stat st{};
   if (::fstat(fd.get(), &st) != 0) return fail_errno(std::format("cannot stat {}", path));
@@ -79,7 +86,8 @@ Status RuntimeStore::replace_file(std::uint32_t capacity, std::string why) {
   GW_TRY(allocate(capacity));
   if (::fchmod(fd_.get(), 0600) != 0) return fail_errno(std::format("cannot protect {}", path_));
   GW_TRY(map(capacity));
-  const StoreHeader h = make_header(capacity, salt);
+  StoreHeader h = make_header(capacity, salt);
+  GW_TRY_ASSIGN(h.id, random_id());
   std::memcpy(memory_, &h, sizeof h);
   return {};
 }
@@ -155,7 +163,8 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
     it->second.origin = Origin::kResumed;
     return &r;
   }
-  if (id.direction == Direction::kOutbound && spent_.contains(id.fingerprint))
+  // A synced key gets another block of epochs, if any.
+  if (options.origin != KeyOrigin::kSynced && id.direction == Direction::kOutbound && spent_.contains(id.fingerprint))
     return fail(Errc::kNeedsRekey, "this process has sent with the key in an SA that was deleted");
   RuntimeRecord trial{};
   GW_TRY(begin_record(trial, id.direction, options));  // refuse before a slot is taken
@@ -207,6 +216,56 @@ void RuntimeStore::free_slot(std::uint32_t i) {
   publish();
   std::memset(&record, 0, sizeof record);
   free_.push_back(i);
+}
+
+StoreName RuntimeStore::next_generation() {
+  ++header().generation;
+  publish();
+  return name();
+}
+
+std::optional<std::uint64_t> RuntimeStore::heard_of(const std::array<std::uint8_t, 16>& id) const {
+  const auto it = std::ranges::find(header().peers, id, &PeerStore::id);
+  if (it == header().peers.end()) return std::nullopt;
+  return it->generation;
+}
+
+StoreName RuntimeStore::next_connection() const {
+  StoreName name = this->name();
+  std::array<std::uint8_t, sizeof name.connection> random{};
+  if (RAND_bytes(random.data(), static_cast<int>(random.size())) != 1) std::abort();  // see random_id()
+  std::memcpy(&name.connection, random.data(), sizeof name.connection);
+  return name;
+}
+
+PeerStanding RuntimeStore::note_peer(std::uint32_t instance, const StoreName& name) {
+  const PeerStanding standing = esp::note_peer(header(), instance, name);
+  publish();
+  if (standing != PeerStanding::kOtherInstance) return standing;
+  // What this one has used is not known.
+  for (const auto& [key, entry] : index_) store_field(slot(entry.slot).peer_blocks_end, std::uint32_t{0});
+  publish();
+  return standing;
+}
+
+void RuntimeStore::forget_epochs(const std::function<void(std::span<RuntimeRecord* const>)>& forget) {
+  header().rolled_back = 1;  // a process that dies meanwhile leaves a file that the next one does not use
+  publish();
+  std::vector<RuntimeRecord*> used;
+  for (const auto& [key, entry] : index_) {
+    if (key.first != Direction::kOutbound) continue;
+    if (entry.attached)
+      used.push_back(&slot(entry.slot));
+    else
+      esp::forget_epochs(slot(entry.slot));
+  }
+  forget(used);
+  auto id = random_id();
+  if (!id) std::abort();  // a known name would be believed
+  header().id = *id;
+  header().generation = 0;
+  publish();
+  header().rolled_back = 0;
 }
 
 std::vector<RuntimeRecord*> RuntimeStore::unattached() const {

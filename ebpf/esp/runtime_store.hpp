@@ -5,8 +5,10 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -51,6 +53,24 @@ class RuntimeStore {
   void abandon(RuntimeRecord& record);
   /// The SA was deleted: its key will never be used again, the slot is free. Only after the worker let go.
   void release(RuntimeRecord& record);
+
+  /// Something is about to be told to the other instance: the generation has grown, in the file, when this returns.
+  StoreName next_generation();
+  /// For a new connection.
+  StoreName next_connection() const;
+  StoreName name() const { return {header().id, header().generation, 0}; }
+  PeerStanding note_peer(std::uint32_t instance, const StoreName& name);
+  /// The highest generation of that store of the other instance.
+  std::optional<std::uint64_t> heard_of(const std::array<std::uint8_t, 16>& id) const;
+  void note_progress(const StoreName& name) { esp::note_progress(header(), name); }
+  /// This store was rolled back: all epochs of all records are forgotten, by `forget` for one that an SA uses (on the
+  /// thread that owns it); it has another name from now on.
+  void forget_epochs(const std::function<void(std::span<RuntimeRecord* const>)>& forget);
+
+  /// Whether endpoints are shared with other instances; remembered for the next process.
+  bool shares_endpoints() const { return header().shared_endpoints != 0; }
+  enum class Endpoints : std::uint32_t { kAlone, kShared };
+  void set_endpoints(Endpoints e) { header().shared_endpoints = static_cast<std::uint32_t>(e); }
 
   std::uint32_t capacity() const { return capacity_; }
   std::uint32_t used() const { return static_cast<std::uint32_t>(index_.size()); }

@@ -79,7 +79,8 @@ std::uint8_t SaCommon::check_limits() {
 
 Result<std::unique_ptr<OutboundSa>> OutboundSa::create(const SaParameters& p, CryptoBackend& backend,
                                                        RuntimeRecord& record) {
-  if (load_field(record.iv_epoch) == 0 || load_field(record.next_sequence) == 0)
+  const bool begun = load_field(record.iv_epoch) != 0 || load_field(record.next_counter) == kIvCounters;
+  if (!begun || load_field(record.next_sequence) == 0)
     return fail(Errc::kNeedsRekey, "the SA's record was not begun: its nonces could repeat");
   std::unique_ptr<OutboundSa> sa(new OutboundSa);
   GW_TRY(sa->init(p, backend, record));

@@ -260,7 +260,7 @@ Result<control::SaRequest> parse_add_sa(const fp::AddSa& m, const esp::Transform
   GW_TRY_ASSIGN(r.parameters.local, parse_selectors(m.local_selectors(), "local_selectors"));
   GW_TRY_ASSIGN(r.parameters.remote, parse_selectors(m.remote_selectors(), "remote_selectors"));
   r.direction = m.inbound() ? esp::Direction::kInbound : esp::Direction::kOutbound;
-  r.origin = m.fresh() ? esp::KeyOrigin::kFresh : esp::KeyOrigin::kReplayed;
+  r.origin = m.synced() ? esp::KeyOrigin::kSynced : m.fresh() ? esp::KeyOrigin::kFresh : esp::KeyOrigin::kReplayed;
   r.reqid = m.reqid();
   r.hard_lifetime = std::chrono::seconds(std::min<std::uint64_t>(m.lifetime().hard_seconds(), UINT32_MAX));
   r.parameters.spi = key.spi;
@@ -457,6 +457,14 @@ void fill(const esp::RuntimeRecord& record, fp::SaCounters& out) {
   out.set_packets(c.packets);
   out.set_bytes(c.bytes);
   out.set_last_used_unix_ms(c.last_used_ms);
+}
+
+void fill(const control::EndpointClaim& claim, fp::EndpointClaim& out) {
+  out.set_address(claim.address.bytes_string());
+  out.set_ownership(claim.ownership == control::Ownership::kOwned ? fp::OWNERSHIP_OWNED : fp::OWNERSHIP_STANDBY);
+  out.set_lease_epoch(claim.lease_epoch);
+  out.set_deadline_ns(claim.deadline_ns);
+  out.set_handover(claim.handover == control::Handover::kPlanned ? fp::HANDOVER_PLANNED : fp::HANDOVER_TAKEOVER);
 }
 
 void fill(const fib::Route& route, fp::Route& out) {

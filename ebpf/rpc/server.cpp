@@ -192,8 +192,8 @@ void Server::stop() {
   if (!path_.empty()) std::filesystem::remove(std::exchange(path_, {}), gone);
 }
 
-// There is one charon and one gwd. What an older connection of theirs still has in its buffer was written
-// before they gave it up; carried out now it would come after what they sent since.
+// There is one charon, one gwd, and one sync loop of it. What an older connection of theirs still has in its buffer was
+// written before they gave it up; carried out now it would come after what they sent since.
 void Server::end_predecessors(const Session& session) {
   const fp::Role role = session.client().role;
   if (role != fp::ROLE_IKE && role != fp::ROLE_CONTROL && role != fp::ROLE_SYNC) return;

@@ -67,6 +67,7 @@ Status Service::dispatch(Client& client, const fp::ClientFrame& request, fp::Res
                                                 role_name(client.role)));
   switch (request.body_case()) {
     case fp::ClientFrame::kHello: return hello(client, request.hello(), out);
+    case fp::ClientFrame::kPing: return {};
     case fp::ClientFrame::kSyncDone: return sync_done(client);
     case fp::ClientFrame::kQuerySa: return query_sa(request.query_sa(), out);
     case fp::ClientFrame::kListSas: list_sas(*out.mutable_sas()); return {};
@@ -130,6 +131,8 @@ Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
   reply.set_crypto_backend(std::string(parts_.workers[0].crypto_name()));
   reply.set_max_tunnels(static_cast<std::uint32_t>(parts_.workers.shared().tunnels()));
   reply.set_max_sas(static_cast<std::uint32_t>(parts_.max_sas));
+  if (m.role() == fp::ROLE_CONTROL)
+    for (const auto& [address, endpoint] : parts_.sas.endpoints().all()) fill(endpoint.claim, *reply.add_endpoints());
   return {};
 }
 
@@ -205,13 +208,16 @@ Status Service::put_peer(const fp::PutPeer& m) {
 
 Status Service::peer_sync(const fp::PeerSync& m) {
   if (m.has_bfd()) return parts_.liveness.receive_sync(m.bfd());
+  if (m.has_sa()) parts_.sas.sync().receive(m.sa());
   return {};
 }
 
 Status Service::peer_sync_reset(const fp::PeerSyncReset& m) {
   if (m.connected()) {
+    parts_.sas.sync().connect();
     parts_.liveness.sync_connected();
   } else {
+    parts_.sas.sync().disconnect();
     parts_.liveness.sync_disconnected();
   }
   return {};

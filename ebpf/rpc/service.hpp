@@ -59,10 +59,10 @@ class Service final : public Handler {
   Status del_tunnel(std::uint32_t id);
   Status update_routes(const Client& client, const fp::UpdateRoutes& m);
   Status put_settings(const Client& client, const fp::PutSettings& m);
-  Status put_endpoints(const fp::PutEndpoints& m, fp::Response& out);
-  Status put_peer(const fp::PutPeer& m);
   Status peer_sync(const fp::PeerSync& m);
   Status peer_sync_reset(const fp::PeerSyncReset& m);
+  Status put_endpoints(const fp::PutEndpoints& m, fp::Response& out);
+  Status put_peer(const fp::PutPeer& m);
   void set_transit(xdp::Transit transit);
   Status sync_done(const Client& client);
   void list_sas(fp::SaList& out) const;

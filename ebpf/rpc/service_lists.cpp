@@ -59,6 +59,32 @@ void add_ike_drops(const relay::IkeRelay::Counters& c, DropList& out) {
   add_drop(drop_info(GW_DROP_NOT_IKE).name, c.not_ike, out);
 }
 
+std::string_view name_of(control::SaSync::State state) {
+  switch (state) {
+    case control::SaSync::State::kAway: return "away";
+    case control::SaSync::State::kMeeting: return "meeting";
+    case control::SaSync::State::kInSync: return "in sync";
+    case control::SaSync::State::kRefused: break;
+  }
+  return "refused";
+}
+
+void fill(const control::SaSync& sync, fp::SaSyncCounters& out) {
+  out.set_state(std::string(name_of(sync.state())));
+  out.set_why(sync.why());
+  out.set_shared_sas(static_cast<std::uint32_t>(sync.announced()));
+  const auto us = [](std::chrono::microseconds d) { return static_cast<std::uint64_t>(d.count()); };
+  const control::SyncLag lag = sync.lag();
+  out.set_median_lag_us(us(lag.median));
+  out.set_p99_lag_us(us(lag.p99));
+  out.set_worst_lag_us(us(lag.worst));
+  const control::SaSync::Counters& c = sync.counters();
+  out.set_reports(c.reports);
+  out.set_granted(c.granted);
+  out.set_refused_grants(c.refused_grants);
+  out.set_stale_frames(c.stale_frames);
+}
+
 }  // namespace
 
 void Service::fill_sa(const control::SaEntry& e, fp::SaInfo& out) const {
@@ -81,6 +107,8 @@ void Service::fill_sa(const control::SaEntry& e, fp::SaInfo& out) const {
     out.set_iv_epoch(esp::load_field(e.record->iv_epoch));
   }
   fill(*e.record, *out.mutable_counters());
+  out.set_standby(!parts_.sas.sends_for(e));
+  out.set_waits_for_grant(!inbound && !esp::may_send(*e.record));
   out.set_age_ms(milliseconds(parts_.clock.now() - e.installed));
   out.set_reqid(e.reqid);
   for (int i = 1; e.drops && i < GW_DROP_COUNT; ++i) {
@@ -226,6 +254,7 @@ void Service::counters(fp::Counters& out) const {
     out.set_circuit_rx_packets(circuit.rx);
     out.set_circuit_tx_packets(circuit.tx);
   }
+  fill(parts_.sas.sync(), *out.mutable_sa_sync());
   out.set_uptime_ms(milliseconds(parts_.clock.now() - started_));
 }
 

@@ -105,6 +105,7 @@ class DataPath {
   explicit DataPath(const Parts& parts);
 
   // --- changes (control thread, through Worker::call; of tunnels that this worker owns) ---
+  WorkerIndex index() const { return parts_.index; }
   esp::CryptoBackend& crypto() { return parts_.crypto; }
   void set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels_[slot].config = config; }
   const TunnelConfig& tunnel(TunnelSlot slot) const { return tunnels_[slot].config; }

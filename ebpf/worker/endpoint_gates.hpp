@@ -39,7 +39,7 @@ class EndpointGates {
   /// `memory` outlives this. All places are free, there is no embedded lease.
   explicit EndpointGates(gw_gates& memory) : memory_(memory) {
     memory_ = {};
-    memory_.lease_until_ns = GW_GATE_FOREVER;
+    store(memory_.lease_until_ns, GW_GATE_FOREVER);
   }
   EndpointGates(const EndpointGates&) = delete;
   EndpointGates& operator=(const EndpointGates&) = delete;
@@ -75,6 +75,10 @@ class EndpointGates {
     store(memory_.gates[gate].receive_until_ns, until_ns);
   }
 
+  /// One of several instances, just started: whoever has an SA does not send before it is known what is ours.
+  void hold() { store(memory_.hold, 1); }
+  void end_hold() { store(memory_.hold, 0); }
+
   // --- liveness thread ---
   void set_lease_until(std::uint64_t until_ns) { store(memory_.lease_until_ns, until_ns); }
   /// The other instance claims it with this epoch. Higher than ours: closed from now on.
@@ -84,15 +88,18 @@ class EndpointGates {
   }
 
   // --- any thread ---
-  bool any() const { return load(memory_.used) != 0; }
+  bool any() const { return (load(memory_.used) | load(memory_.hold)) != 0; }
   std::uint64_t lease_until_ns() const { return load(memory_.lease_until_ns); }
   std::uint64_t lost_to_epoch(GateIndex gate) const { return load(memory_.gates[gate].lost_to_epoch); }
-  bool may_send(GateIndex gate, MonoTime now) const { return gate == kNoGate || is_open(gate, boot_ns(now)); }
+  bool may_send(GateIndex gate, MonoTime now) const {
+    return load(memory_.hold) == 0 && (gate == kNoGate || is_open(gate, boot_ns(now)));
+  }
   /// All places.
   OpenGates open_at(MonoTime now) const {
-    std::uint64_t left = load(memory_.used) & ~std::uint64_t{1};
-    if (left == 0) [[likely]]
+    if (!any()) [[likely]]
       return {};
+    if (load(memory_.hold) != 0) return {.send = 0, .receive = 0};
+    std::uint64_t left = load(memory_.used) & ~std::uint64_t{1};
     const std::uint64_t now_ns = boot_ns(now);
     OpenGates open{~left, ~left};
     for (; left != 0; left &= left - 1) {

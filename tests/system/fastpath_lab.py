@@ -185,8 +185,9 @@ def add_sa(spi, src, dst, key, inbound, tunnel=1, udp=False, ports=(4500, 4500),
 
 
 class FastpathLab:
-    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500, ports="xsk", program=FASTPATH):
-        """`queues`: receive queues of both ports; a flow's hash chooses."""
+    def __init__(self, directory: pathlib.Path, keeper=False, options=(), queues=1, mtu=1500, ports="xsk", program=FASTPATH, name="fp"):
+        """`queues`: receive queues of both ports; a flow's hash chooses. `name`: of its namespaces, for a second lab beside this one."""
+        self.peer_ns, self.ns, self.host_ns = (name + end for end in "wgv")
         self.dir = directory
         self.program = program
         self.options = [str(o) for o in options]
@@ -201,32 +202,32 @@ class FastpathLab:
         self.process = None
         self.clients = []
         self._make_network()
-        self.wan = Link("fpw", "wan0")
-        self.vnet = Link("fpv", "vnet0")
+        self.wan = Link(self.peer_ns, "wan0")
+        self.vnet = Link(self.host_ns, "vnet0")
         self.start()
 
     def _make_network(self):
-        for ns in ("fpw", "fpg", "fpv"):
+        for ns in (self.peer_ns, self.ns, self.host_ns):
             run("ip", "netns", "add", ns)
             run("ip", "-n", ns, "link", "set", "lo", "up")
-        for inside, mac, ns, outside, peer_mac in (("wan", WAN_MAC, "fpw", "wan0", PEER_MAC), ("vnet", VNET_MAC, "fpv", "vnet0", HOST_MAC)):
-            run("ip", "-n", "fpg", "link", "add", inside, "address", mac, *self.queues, "type", "veth", "peer", "name", outside,
+        for inside, mac, ns, outside, peer_mac in (("wan", WAN_MAC, self.peer_ns, "wan0", PEER_MAC), ("vnet", VNET_MAC, self.host_ns, "vnet0", HOST_MAC)):
+            run("ip", "-n", self.ns, "link", "add", inside, "address", mac, *self.queues, "type", "veth", "peer", "name", outside,
                 "address", peer_mac, *self.queues, "netns", ns)
-            run("ip", "-n", "fpg", "link", "set", inside, "mtu", self.mtu, "up")
+            run("ip", "-n", self.ns, "link", "set", inside, "mtu", self.mtu, "up")
             run("ip", "-n", ns, "link", "set", outside, "mtu", self.mtu, "up")
             # An XDP frame needs GRO (or XDP) at the veth's other end.
             run("ip", "netns", "exec", ns, "ethtool", "-K", outside, "gro", "on", "tx", "off")
             # Of gso ports: our packet sockets at the other end want what a wire would carry, not superpackets.
-            run("ip", "netns", "exec", "fpg", "ethtool", "-K", inside, "tso", "off", "tx-udp-segmentation", "off", "tx", "off")
-        for ns, interface, addresses in (("fpg", "wan", ("192.0.2.1/24", "2001:db8::1/64")), ("fpg", "vnet", ("10.1.0.1/24", "fd00:1::1/64")),
-                                         ("fpw", "wan0", ("192.0.2.2/24", "2001:db8::2/64")), ("fpv", "vnet0", ("10.1.0.10/24", "fd00:1::10/64"))):
+            run("ip", "netns", "exec", self.ns, "ethtool", "-K", inside, "tso", "off", "tx-udp-segmentation", "off", "tx", "off")
+        for ns, interface, addresses in ((self.ns, "wan", ("192.0.2.1/24", "2001:db8::1/64")), (self.ns, "vnet", ("10.1.0.1/24", "fd00:1::1/64")),
+                                         (self.peer_ns, "wan0", ("192.0.2.2/24", "2001:db8::2/64")), (self.host_ns, "vnet0", ("10.1.0.10/24", "fd00:1::10/64"))):
             for address in addresses:
                 run("ip", "-n", ns, "addr", "add", address, "dev", interface, *(["nodad"] if ":" in address else []))
         for key in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0"):
-            run("ip", "netns", "exec", "fpg", "sysctl", "-qw", key)
+            run("ip", "netns", "exec", self.ns, "sysctl", "-qw", key)
 
     def start(self):
-        command = ["ip", "netns", "exec", "fpg"] + ([sys.executable, str(KEEPER)] if self.keeper else [])
+        command = ["ip", "netns", "exec", self.ns] + ([sys.executable, str(KEEPER)] if self.keeper else [])
         command += [str(self.program), "--wan", "wan", "--vnet", "vnet", *self.kinds, "--socket", str(self.socket), "--state-dir", str(self.state),
                     "--log-level", "debug", *self.options]
         self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
@@ -279,7 +280,7 @@ class FastpathLab:
         return {d.reason: d.packets for d in counters.drops}
 
     def carrier(self, device):
-        return run("ip", "netns", "exec", "fpg", "cat", f"/sys/class/net/{device}/carrier").strip() == "1"
+        return run("ip", "netns", "exec", self.ns, "cat", f"/sys/class/net/{device}/carrier").strip() == "1"
 
     def close(self):
         for client in self.clients:
@@ -294,7 +295,7 @@ class FastpathLab:
                 self.process.wait()
         self.wan.close()
         self.vnet.close()
-        for ns in ("fpw", "fpg", "fpv"):
+        for ns in (self.peer_ns, self.ns, self.host_ns):
             run("ip", "netns", "del", ns, check=False)
         run("rm", "-rf", self.state)
         return status

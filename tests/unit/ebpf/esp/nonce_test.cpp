@@ -48,7 +48,7 @@ TEST(Nonce, DyingAtAnyPointNeverRepeatsAnIv) {
   RuntimeRecord record{};
   ASSERT_TRUE(begin_outbound(record, 1));
   std::uint64_t top_sequence = 0;
-  for (int life = 0; life < 200; ++life) {
+  for (int life = 0; life < 150; ++life) {
     const std::uint64_t packets = random() % 50;
     for (std::uint64_t i = 0; i < packets; ++i) {
       Reservation n{};
@@ -76,7 +76,7 @@ TEST(Nonce, AHalfBegunRecordIsNotUsed) {
   RuntimeRecord r{};
   r.iv_epoch = 1;  // died before next_sequence was stored
   EXPECT_EQ(resume_outbound(r, 0, 0).error().code, Errc::kNeedsRekey);
-  RuntimeRecord zero{};
+  RuntimeRecord zero{};  // not even standby
   EXPECT_EQ(resume_outbound(zero, 0, 0).error().code, Errc::kNeedsRekey);
 }
 
@@ -105,11 +105,17 @@ TEST(Nonce, AnotherInstancesRecordNeedsRekey) {
 TEST(Nonce, EpochsRunOut) {
   RuntimeRecord r{};
   ASSERT_TRUE(begin_outbound(r, 0));
-  r.iv_epoch = kIvEpochs - 2;
+  r.iv_epoch = kRestarts - 2;
   ASSERT_TRUE(resume_outbound(r, 0, 0));
-  EXPECT_EQ(r.iv_epoch, kIvEpochs - 1);
+  EXPECT_EQ(r.iv_epoch, kRestarts - 1);
   EXPECT_EQ(resume_outbound(r, 0, 0).error().code, Errc::kNeedsRekey);
-  EXPECT_EQ(r.iv_epoch, kIvEpochs - 1) << "a refusal changes nothing";
+  EXPECT_EQ(r.iv_epoch, kRestarts - 1) << "a refusal changes nothing";
+  r.granted_block = 7;
+  ASSERT_TRUE(resume_outbound(r, 0, 0));
+  EXPECT_EQ(r.iv_epoch, first_epoch_of(7));
+  r.iv_epoch = kIvEpochs - 1;
+  r.granted_block = kEpochBlocks - 1;
+  EXPECT_EQ(resume_outbound(r, 0, 0).error().code, Errc::kNeedsRekey);
 }
 
 struct ExhaustionRow {

@@ -79,6 +79,20 @@ TEST_F(EndpointGatesTest, WhatWasHandedOverIsStillReceivedForAWhile) {
   EXPECT_FALSE(gates_.open_at(at(12s)).may_receive(gate));
 }
 
+TEST_F(EndpointGatesTest, OneOfSeveralSendsNothingBeforeItKnowsWhatIsOurs) {
+  const GateIndex gate = gates_.take();
+  gates_.set(gate, {GW_GATE_FOREVER, 1});
+  gates_.hold();
+  EXPECT_TRUE(gates_.any());
+  for (const GateIndex g : {kNoGate, gate}) {
+    EXPECT_FALSE(gates_.may_send(g, at(1s)));
+    EXPECT_FALSE(gates_.open_at(at(1s)).may_send(g));
+    EXPECT_FALSE(gates_.open_at(at(1s)).may_receive(g));
+  }
+  gates_.end_hold();
+  for (const GateIndex g : {kNoGate, gate}) EXPECT_TRUE(gates_.open_at(at(1s)).may_send(g));
+}
+
 TEST_F(EndpointGatesTest, PlacesEndAndComeBack) {
   for (int i = 1; i < GW_GATES; ++i) ASSERT_NE(gates_.take(), kNoGate) << i;
   EXPECT_EQ(gates_.take(), kNoGate);
