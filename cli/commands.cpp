@@ -13,6 +13,7 @@
 #include "cli/completion.hpp"
 #include "cli/doctor.hpp"
 #include "cli/ha_certificates.hpp"
+#include "cli/render_ha.hpp"
 #include "cli/session.hpp"
 
 namespace gw::cli {
@@ -447,6 +448,7 @@ class Program {
     CLI::App& ha = command(app_, "ha", "Two instances that are one gateway",
                            "  gwctl ha init --gateway hub-east gw-a gw-b\n  gwctl ha certificates");
     ha.require_subcommand(1);
+    add_ha_orders(ha);
     const auto in_folder = [this](CLI::App& sub) {
       sub.add_option("--dir", folder_, std::format("the folder [{}]", kDefaultCertificates))->type_name("DIR");
     };
@@ -470,6 +472,44 @@ class Program {
                              "  gwctl ha certificates");
     in_folder(show);
     does(show, [this] { return certificates(describe_certificates(folder())); });
+  }
+
+  void add_ha_orders(CLI::App& ha) {
+    add_view<api::HaReply>(ha, "show", "Who owns which endpoint and why, the other instance, the paths to it", "/v1/ha",
+                           "  gwctl ha show\n  gwctl ha show --details --watch 1\n  gwctl ha show --check || alert")
+        .add_flag("--details", details_, "what state was sent, and how far it lags");
+    does(command(ha, "drain", "All endpoints to the other instance; nothing is lost", "  gwctl ha drain"),
+         [this] { return ha_order("drain", api::HaTakeoverRequest()); });
+    does(command(ha, "undrain", "This instance may own endpoints again; those at home here come back",
+                 "  gwctl ha undrain"),
+         [this] { return ha_order("undrain", api::HaTakeoverRequest()); });
+    CLI::App& move = command(ha, "move", "One endpoint to another instance; nothing is lost",
+                             "  gwctl ha move 203.0.113.10\n  gwctl ha move 203.0.113.10 gw-b");
+    move.add_option("ENDPOINT", endpoint_, "its address")->type_name("ADDRESS")->required();
+    move.add_option("INSTANCE", instance_, "where to [the other one]")->type_name("NAME");
+    does(move, [this] {
+      api::HaMoveRequest request;
+      request.set_address(endpoint_);
+      request.set_instance(instance_);
+      return ha_order("move", request);
+    });
+    CLI::App& takeover =
+        command(ha, "takeover", "Own an endpoint (or all) now, without asking whoever has it: for when it is dead",
+                "  gwctl ha takeover\n  gwctl ha takeover 203.0.113.10");
+    takeover.add_option("ENDPOINT", endpoint_, "its address [all]")->type_name("ADDRESS");
+    does(takeover, [this] {
+      api::HaTakeoverRequest request;
+      request.set_address(endpoint_);
+      return ha_order("takeover", request);
+    });
+  }
+
+  int ha_order(const std::string& order, const google::protobuf::Message& request) {
+    api::HaReply reply;
+    if (const Exit asked = session_->ask(post("/v1/ha/" + order, request), reply); asked != kOk) return asked;
+    if (json_) return session_->print_json(reply), kOk;
+    surroundings_.out << render(reply, view());
+    return kOk;
   }
 
   CertificateFolder folder() const { return {folder_, surroundings_.now()}; }
@@ -517,6 +557,8 @@ class Program {
   std::string comment_;
   std::uint32_t revision_ = 0;
   std::vector<std::string> range_;
+  std::string endpoint_;
+  std::string instance_;
   std::string folder_ = kDefaultCertificates;
   std::string gateway_;
   std::vector<std::string> instances_;

@@ -101,7 +101,8 @@ int run(const Options& options) {
                        {.vici = options.vici,
                         .fastpath = options.fastpath,
                         .bgp = {.vty_dir = options.frr_dir, .config_file = options.state_dir + "/frr/bgpd.conf"},
-                        .bmp_port = options.bmp_port},
+                        .bmp_port = options.bmp_port,
+                        .ike_ha = options.run_dir + "/ike-sync.sock"},
                        std::move(*kernel));
   gwd::ConfigService config(io, clock, std::move(*store), options.instance);
   config.check_against({.has_interface = gwd::KernelNet::has_interface, .has_address = gwd::KernelNet::has_address});
@@ -112,6 +113,12 @@ int run(const Options& options) {
       log::warning("metrics", "management.metrics takes effect when gwd starts again");
     gateway.apply(std::move(model));
   });
+  config.on_send([&](std::string message) {
+    if (gateway.ha() != nullptr) gateway.ha()->send(gwd::sync::Kind::kConfig, std::move(message));
+  });
+  gateway.on_config_sync({.session = [&] { config.on_peer_session(); },
+                          .lost = [&] { config.on_peer_lost(); },
+                          .message = [&](std::string_view message) { config.on_peer_message(message); }});
   gwd::Api api(gateway, config, clock);
   gwd::UnixHttpServer api_server(io, [&](gwd::HttpRequest request) { return api.handle(std::move(request)); });
   gwd::MetricsEndpoint metrics(gateway, clock, [&] { return config.running_revision(); });

@@ -47,6 +47,7 @@ void fill(const control::SaKey& key, fp::SaId& out);
 void fill(const esp::Endpoint& endpoint, fp::Endpoint& out);
 void fill(const esp::RuntimeRecord& record, fp::SaCounters& out);
 void fill(const fib::Route& route, fp::Route& out);
+void fill(const control::EndpointClaim& claim, fp::EndpointClaim& out);
 void add_drop(std::string_view reason, std::uint64_t packets, google::protobuf::RepeatedPtrField<fp::DropCount>& out);
 
 }  // namespace gw::rpc

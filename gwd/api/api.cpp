@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "gwd/api/ha.hpp"
 #include "gwd/api/replies.hpp"
 #include "gwd/api/support.hpp"
 #include "gwd/api/what_if.hpp"
@@ -24,6 +25,7 @@ unsigned http_status(Errc code) {
     case Errc::kInvalidArgument:
     case Errc::kMalformed: return 400;
     case Errc::kNotFound: return 404;
+    case Errc::kRefused:
     case Errc::kAlreadyExists: return 409;
     case Errc::kPermission: return 403;
     case Errc::kTimeout: return 504;
@@ -108,6 +110,12 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/snapshot", [this](const auto& r) { return snapshot(r); }},
       {"GET", "/v1/doctor", [this](const auto& r) { return examine(r); }},
       {"GET", "/v1/support", [this](const auto& r) { return support(r); }},
+      {"GET", "/v1/ha", now([this](const auto&) { return ha({}); })},
+      {"POST", "/v1/ha/drain", now([this](const auto&) { return ha(ha_drain(gateway_)); })},
+      {"POST", "/v1/ha/undrain", now([this](const auto&) { return ha(ha_undrain(gateway_)); })},
+      {"POST", "/v1/ha/move", now([this](const auto& r) { return ha_order<api::HaMoveRequest>(r, ha_move); })},
+      {"POST", "/v1/ha/takeover",
+       now([this](const auto& r) { return ha_order<api::HaTakeoverRequest>(r, ha_takeover); })},
       {"POST", "/v1/config/validate", now([this](const auto& r) { return validate(r); })},
       {"POST", "/v1/config/apply", [this](const auto& r) { return apply(r); }},
       {"POST", "/v1/config/confirm", now([this](const auto&) { return config_response(config_.confirm()); })},
@@ -130,6 +138,18 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
                                              : std::format("no such path: {}", request.path)));
   if (path_known) response.status = 405;
   co_return response;
+}
+
+HttpResponse Api::ha(const Status& order) {
+  if (!order) return error_response(order.error());
+  const auto reply = make_ha_reply(gateway_, clock_);
+  return reply ? json_response(*reply) : error_response(reply.error());
+}
+
+template <class Order>
+HttpResponse Api::ha_order(const HttpRequest& request, Status (*carry_out)(Gateway&, const Order&)) {
+  const auto order = parse_body<Order>(request);
+  return ha(order ? carry_out(gateway_, *order) : Status(std::unexpected(order.error())));
 }
 
 api::StatusReply Api::make_status_reply() const {

@@ -45,6 +45,9 @@ class Api {
   boost::asio::awaitable<HttpResponse> snapshot(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> examine(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> support(const HttpRequest& request);
+  HttpResponse ha(const Status& order);
+  template <class Order>
+  HttpResponse ha_order(const HttpRequest& request, Status (*carry_out)(Gateway&, const Order&));
   HttpResponse validate(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> apply(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> rollback(const HttpRequest& request);

@@ -11,6 +11,7 @@
 
 #include "base/frame.hpp"
 #include "base/log.hpp"
+#include "base/secret.hpp"
 #include "base/spawn.hpp"
 
 namespace gw::gwd {
@@ -41,7 +42,9 @@ Error make_error(Errc code, std::string message) {
 
 // A request that waits: the timer is its time-out and, cancelled, its wake-up.
 struct FastpathClient::Pending {
-  explicit Pending(asio::io_context& io) : timer(io, kRequestTimeout) {}
+  Pending(asio::io_context& io, std::uint64_t request_id, std::chrono::milliseconds timeout)
+      : id(request_id), timer(io, timeout) {}
+  std::uint64_t id;
   asio::steady_timer timer;
   std::optional<Result<fp::Response>> result;
 };
@@ -131,18 +134,38 @@ asio::awaitable<Status> FastpathClient::say_hello() {
   co_return Status{};
 }
 
+std::shared_ptr<FastpathClient::Pending> FastpathClient::send(fp::ClientFrame frame,
+                                                              std::chrono::milliseconds timeout) {
+  const std::uint64_t id = next_id_++;
+  frame.set_id(id);
+  std::string bytes = frame.SerializeAsString();
+  append_frame(outgoing_, bytes);
+  wipe(bytes);
+  const auto pending = std::make_shared<Pending>(io_, id, timeout);
+  pending_.emplace(id, pending);
+  if (!std::exchange(writing_, true)) asio::co_spawn(io_, write_pending(), kEndOnException);
+  return pending;
+}
+
+asio::awaitable<Status> FastpathClient::ping(std::chrono::milliseconds timeout) {
+  if (!connected_) co_return fail(Errc::kClosed, "gw-fastpath is away");
+  fp::ClientFrame frame;
+  frame.mutable_ping();
+  const auto pending = send(std::move(frame), timeout);
+  co_await pending->timer.async_wait(kAwait);
+  pending_.erase(pending->id);
+  if (!pending->result) co_return fail(Errc::kTimeout, "gw-fastpath does not answer");
+  if (!*pending->result) co_return std::unexpected(std::move(*pending->result).error());
+  co_return Status{};
+}
+
 asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame frame) {
   if (!connected_)
     co_return fail(Errc::kClosed,
                    "gw-fastpath does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath");
-  const std::uint64_t id = next_id_++;
-  frame.set_id(id);
-  append_frame(outgoing_, frame.SerializeAsString());
-  const auto pending = std::make_shared<Pending>(io_);
-  pending_.emplace(id, pending);
-  if (!std::exchange(writing_, true)) asio::co_spawn(io_, write_pending(), kEndOnException);
+  const auto pending = send(std::move(frame), kRequestTimeout);
   co_await pending->timer.async_wait(kAwait);
-  pending_.erase(id);
+  pending_.erase(pending->id);
   if (!pending->result) {
     // Answers come in order: one that is missing means that the rest cannot be trusted either.
     boost::system::error_code ignored;
@@ -159,8 +182,9 @@ asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame fr
 
 asio::awaitable<void> FastpathClient::write_pending() {
   while (!outgoing_.empty()) {
-    const std::string chunk = std::exchange(outgoing_, {});
+    std::string chunk = std::exchange(outgoing_, {});
     const auto [error, bytes] = co_await asio::async_write(socket_, asio::buffer(chunk), kAwait);
+    wipe(chunk);       // heartbeat keys
     if (error) break;  // the reader sees the same end and reports it
   }
   writing_ = false;

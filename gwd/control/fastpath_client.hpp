@@ -47,8 +47,12 @@ class FastpathClient {
   /// breaks, kTimeout, or the code that gw-fastpath answered with, its field and message kept.
   boost::asio::awaitable<Result<fp::Response>> request(fp::ClientFrame frame);
 
+  /// Whether gw-fastpath answers; kTimeout leaves the session as it is.
+  boost::asio::awaitable<Status> ping(std::chrono::milliseconds timeout);
+
  private:
   struct Pending;
+  std::shared_ptr<Pending> send(fp::ClientFrame frame, std::chrono::milliseconds timeout);
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Error> session();

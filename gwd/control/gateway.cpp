@@ -12,6 +12,7 @@
 #include "base/spawn.hpp"
 #include "gwd/control/port_check.hpp"
 #include "gwd/control/sources.hpp"
+#include "gwd/version.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -53,7 +54,7 @@ std::vector<ProbeTarget> probe_targets(const config::GatewayModel& model) {
   return targets;
 }
 
-constexpr std::chrono::seconds kLetGo{2};        // bgpd of a device: milliseconds, after a large policy a second
+constexpr std::chrono::seconds kLetGo{2};  // bgpd of a device: milliseconds, after a large policy a second
 bool is_fe80(const IpAddress& a) { return a.is_v6() && a.is_link_local(); }
 
 constexpr std::uint8_t kLinkLocalLength = 64;  // RFC 4291 2.5.6
@@ -90,6 +91,9 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   bfd_.on_change([this] { bgp_.refresh(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
   routes_.on_held_change([this] { apply_bgp(); });
+  ike_.on_connections_loaded([this] {
+    if (ha_) ha_->on_connections_loaded();
+  });
   bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
@@ -113,6 +117,7 @@ Status Gateway::start() {
 }
 
 void Gateway::stop() {
+  if (ha_) ha_->stop();
   reconcile_.stop();
   prober_.stop();
   routes_.stop();
@@ -135,6 +140,98 @@ Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
 }
 
 void Gateway::apply(ModelPtr next) {
+  document_ = std::move(next);
+  apply_ha(*document_);
+  if (!ha_)
+    apply_model(document_);
+  else if (ha_->decided())
+    apply_model(std::make_shared<const config::GatewayModel>(carried_model(*document_, ha_->carriers())));
+}
+
+void Gateway::apply_ha(const config::GatewayModel& document) {
+  if (!document.ha) {
+    if (ha_) ha_->stop();
+    ha_.reset();
+    return;
+  }
+  if (ha_ && ha_->reconfigure(document)) return;
+  if (ha_) ha_->stop();
+  ha_.reset();
+  ha_ = std::make_unique<HaController>(HaController::Parts{.io = io_,
+                                                           .clock = clock_,
+                                                           .fastpath = fastpath_,
+                                                           .kernel = kernel_,
+                                                           .fastpath_socket = paths_.fastpath,
+                                                           .ike_socket = paths_.ike_ha,
+                                                           .release = std::string(kVersion)},
+                                       document, ha_callbacks());
+  if (const auto ok = ha_->start(); !ok) log::error("ha", "{}", ok.error().describe());
+}
+
+HaController::Gateway Gateway::ha_callbacks() {
+  const auto carried = [this](const config::Carriers& carriers) {
+    return std::make_shared<const config::GatewayModel>(carried_model(*document_, carriers));
+  };
+  return {.route_by = [this, carried](const config::Carriers& carriers) { routes_.set_model(*carried(carriers)); },
+          .carry_by = [this, carried](const config::Carriers& carriers) { apply_model(carried(carriers)); },
+          .forwarding_in_sync = [this] { return forwarding_.in_sync(); },
+          .rekey =
+              [this](std::vector<fp::SaId> sas) {
+                boost::asio::co_spawn(io_, rekey_tunnels_of(std::move(sas)), kEndOnException);
+              },
+          .graceful_shutdown = [](const ha::GracefulShutdown&) {},
+          .sync_reset = [this] { on_peer_session(); },
+          .peer_lost =
+              [this] {
+                routes_.sync_ended();
+                if (config_sync_.lost) config_sync_.lost();
+              },
+          .peer_back = [this] { on_peer_session(); },
+          .peer_dead =
+              [this] {
+                // Whatever its bgpd promised: nothing passes there.
+                const config::HaModel& ha = *document_->ha;
+                if (const auto& address = ha.instances[ha.peer()].vnet_address) routes_.path_died(*address);
+              },
+          .connections_loaded = [this] { return ike_.connections_loaded(); },
+          .advertise =
+              [](const IpAddress& address, ha::Switch) {
+                log::warning("ha", "{}: `move: bgp` is not carried out by this release", address);
+              },
+          .sync_message = [this](sync::Kind kind, const std::string& message) { on_peer_message(kind, message); }};
+}
+
+void Gateway::on_peer_session() {
+  routes_.sync_ended();
+  routes_.sync_to([this](std::string message) { ha_->send(sync::Kind::kRoutes, std::move(message)); });
+  if (config_sync_.session) config_sync_.session();
+}
+
+void Gateway::on_peer_message(sync::Kind kind, const std::string& message) {
+  if (kind == sync::Kind::kConfig && config_sync_.message) return config_sync_.message(message);
+  if (kind != sync::Kind::kRoutes) return;
+  if (const auto ok = routes_.sync_from(message); !ok)
+    log::warning("ha", "routes of the other instance: {}", ok.error().describe());
+}
+
+// Keys that came from the other instance and may not be used here.
+boost::asio::awaitable<void> Gateway::rekey_tunnels_of(std::vector<fp::SaId> sas) {
+  fp::ClientFrame frame;
+  frame.mutable_list_sas();
+  const auto reply = co_await fastpath_.request(std::move(frame));
+  if (!reply) co_return;
+  std::set<std::uint32_t> ids;
+  for (const fp::SaInfo& sa : reply->sas().sas())
+    if (std::ranges::any_of(sas,
+                            [&](const fp::SaId& id) { return id.spi() == sa.id().spi() && id.dst() == sa.id().dst(); }))
+      ids.insert(sa.tunnel_id());
+  std::vector<std::string> names;
+  for (const config::TunnelModel& tunnel : model_->tunnels)
+    if (ids.contains(tunnel.tunnel_id)) names.push_back(tunnel.name);
+  ike_.rekey(std::move(names));
+}
+
+void Gateway::apply_model(ModelPtr next) {
   const config::GatewayModel& model = *next;
   // Before anything can attract traffic.
   const GuardPorts ports = guard_ports(model);
@@ -288,6 +385,7 @@ void Gateway::set_static_routes(std::uint32_t tunnel_id) {
 void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
   crypto_backend_ = hello.crypto_backend();
   fastpath_since_ = clock_.wall();
+  if (ha_) ha_->on_fastpath_up(hello);
   forwarding_.resync();
   boost::asio::co_spawn(io_, learn_ports(), kEndOnException);
 }
@@ -311,9 +409,13 @@ void Gateway::compare_ports() {
   if (!port_problem_.empty() && port_problem_ != before) log::error("fastpath", "gw-fastpath: {}", port_problem_);
 }
 
-void Gateway::on_fastpath_down(const Error&) { fastpath_since_ = clock_.wall(); }
+void Gateway::on_fastpath_down(const Error&) {
+  fastpath_since_ = clock_.wall();
+  if (ha_) ha_->on_fastpath_down();
+}
 
 void Gateway::on_fastpath_event(const fp::Event& event) {
+  if (ha_) ha_->on_fastpath_event(event);
   if (!event.has_tunnel_state()) return;
   const std::uint32_t tunnel_id = event.tunnel_state().tunnel_id();
   routes_.set_carrier(tunnel_id, event.tunnel_state());

@@ -18,6 +18,7 @@
 #include "gwd/control/fastpath_client.hpp"
 #include "gwd/control/forward_guard.hpp"
 #include "gwd/control/forwarding.hpp"
+#include "gwd/control/ha_controller.hpp"
 #include "gwd/control/ike_controller.hpp"
 #include "gwd/control/kernel_net.hpp"
 #include "gwd/control/model_ptr.hpp"
@@ -32,6 +33,7 @@ struct GatewayPaths {
   std::string fastpath;  // gw-fastpath's socket
   BgpPaths bgp;
   std::uint16_t bmp_port = 0;  // 0: any free one
+  std::string ike_ha;          // gwd's socket for charon's gw-ha plugin
 };
 
 /// What to tell the operator while one of them is away.
@@ -59,8 +61,19 @@ class Gateway final : private FastpathListener {
   void stop();
   void apply(ModelPtr next);
 
-  /// Null before the first apply().
+  /// What this instance brings about now: with another instance, the endpoints as they are carried. Null before the
+  /// first apply(), and a moment longer with another instance.
   const ModelPtr& model() const { return model_; }
+  /// Null: the document has one instance, or two that share no state.
+  HaController* ha() { return ha_.get(); }
+  /// Whoever keeps the other instance's document the same (ConfigService).
+  struct ConfigSyncPorts {
+    std::function<void()> session;  // begins, or goes on after a break
+    std::function<void()> lost;
+    std::function<void(std::string_view)> message;
+  };
+  void on_config_sync(ConfigSyncPorts ports) { config_sync_ = std::move(ports); }
+  const HaController* ha() const { return ha_.get(); }
   FastpathClient& fastpath() { return fastpath_; }
   const FastpathClient& fastpath() const { return fastpath_; }
   const IkeController& ike() const { return ike_; }
@@ -85,6 +98,12 @@ class Gateway final : private FastpathListener {
     std::set<DeviceRoute> routes;
   };
   static KernelState kernel_state(const config::TunnelModel& tunnel);
+  void on_peer_session();
+  void on_peer_message(sync::Kind kind, const std::string& message);
+  void apply_ha(const config::GatewayModel& document);
+  HaController::Gateway ha_callbacks();
+  void apply_model(ModelPtr next);
+  boost::asio::awaitable<void> rekey_tunnels_of(std::vector<fp::SaId> sas);
   void apply_tunnels(const config::GatewayModel& model);
   void apply_circuit(const config::GatewayModel& model);
   void apply_vnet(const config::GatewayModel& model);
@@ -110,6 +129,7 @@ class Gateway final : private FastpathListener {
   RouteController routes_;
   ReconcileController reconcile_;
   PathProber prober_;
+  ModelPtr document_;  // as the operator gave it
   ModelPtr model_;
   std::map<std::uint32_t, KernelState> kernel_states_;
   BgpIntentPtr bgp_intent_;
@@ -120,6 +140,8 @@ class Gateway final : private FastpathListener {
   fp::PortList served_ports_;
   std::string port_problem_;
   std::optional<WallTime> fastpath_since_;
+  ConfigSyncPorts config_sync_;
+  std::unique_ptr<HaController> ha_;  // last: its callbacks use the others
 };
 
 }  // namespace gw::gwd

@@ -135,6 +135,7 @@ void IkeController::set_model(const ModelPtr& whole) {
   for (const auto& [name, tunnel] : next) instances_.insert(tunnel.model->home);
   for (const auto& [name, tunnel] : tunnels_) retired_.insert(name);
   tunnels_ = std::move(next);
+  told_loaded_ = told_loaded_ && connections_loaded();
   wake_.wake();
 }
 
@@ -182,6 +183,7 @@ asio::awaitable<Status> IkeController::open_session() {
   if (!version) co_return std::unexpected(version.error());
   version_ = std::format("{} {}", version->text("daemon"), version->text("version"));
   for (auto& [name, tunnel] : tunnels_) {
+    told_loaded_ = false;
     tunnel.loaded = false;
     tunnel.told_down = true;  // a new charon has no SAs; one that only lost the connection will show them
     tunnel.retry = kFirstRetry;
@@ -218,6 +220,8 @@ asio::awaitable<Status> IkeController::reconcile() {
   for (const auto& [name, tunnel] : tunnels_) names.push_back(name);
   for (const auto& name : names)
     if (const auto done = co_await load(name); !done && is_fatal(done.error())) co_return done;
+  const bool loaded = connections_loaded();
+  if (loaded && !std::exchange(told_loaded_, true) && loaded_) loaded_();
   if (const auto done = co_await rekey_due(); !done && is_fatal(done.error())) co_return done;
   const auto sas = co_await read_sas();
   if (!sas) co_return std::unexpected(sas.error());
@@ -273,6 +277,12 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
     if (!ended && is_fatal(ended.error())) co_return std::unexpected(ended.error());  // nothing to terminate is fine
   }
   co_return Status{};
+}
+
+bool IkeController::connections_loaded() const {
+  return connected_ && std::ranges::all_of(tunnels_, [](const auto& entry) {
+           return entry.second.loaded || entry.second.model->disabled || !entry.second.model->fault.empty();
+         });
 }
 
 void IkeController::rekey(std::vector<std::string> tunnels) {

@@ -72,6 +72,10 @@ class IkeController {
   /// These tunnels' CHILD_SAs get new keys at once: an endpoint came with keys that may not be used here.
   void rekey(std::vector<std::string> tunnels);
 
+  /// charon has all connections of the document; told again when there were new ones.
+  void on_connections_loaded(std::function<void()> callback) { loaded_ = std::move(callback); }
+  bool connections_loaded() const;
+
   bool connected() const { return connected_; }
   const std::string& version() const { return version_; }
   /// Of the connection, or since it was lost.
@@ -125,6 +129,8 @@ class IkeController {
   LoopWake wake_;
   Tunnels tunnels_;
   std::set<std::string, std::less<>> retired_;  // no longer intended, still in charon
+  std::function<void()> loaded_;
+  bool told_loaded_ = false;
   ike::RecentLog recent_log_;
   std::set<std::string, std::less<>> rekeys_;     // names
   std::set<std::string, std::less<>> instances_;  // of the document, whose connections are in this charon

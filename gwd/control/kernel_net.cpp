@@ -4,9 +4,11 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
@@ -142,6 +144,15 @@ Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view 
 }
 
 bool KernelNet::has_interface(const std::string& name) { return ::if_nametoindex(name.c_str()) != 0; }
+
+bool KernelNet::has_carrier(const std::string& name) {
+  ifreq request{};
+  if (name.size() >= sizeof request.ifr_name) return false;
+  std::ranges::copy(name, request.ifr_name);
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr int kUp = IFF_UP | IFF_RUNNING;
+  return socket && ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & kUp) == kUp;
+}
 
 bool KernelNet::has_address(const IpAddress& address) {
   bool found = false;

@@ -37,6 +37,8 @@ class KernelNet {
   static Result<KernelNet> open();
 
   static bool has_interface(const std::string& name);
+  /// Up, and its link too; no when there is no such interface.
+  static bool has_carrier(const std::string& name);
   /// On any interface; yes when the kernel cannot be asked.
   static bool has_address(const IpAddress& address);
 

@@ -1,0 +1,433 @@
+#include "gwd/control/ha_controller.hpp"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <format>
+#include <random>
+#include <utility>
+
+#include "base/log.hpp"
+#include "base/spawn.hpp"
+
+namespace gw::gwd {
+namespace asio = boost::asio;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Longer than the path from a changed route to gw-fastpath by a hundredfold; then the move goes on anyway.
+constexpr auto kRedirectTimeout = 200ms;
+constexpr auto kHealthInterval = 50ms;
+// gw-fastpath answers within milliseconds, where there is one.
+constexpr auto kAdoptWait = 2s;
+// A main loop that has said nothing for so long does not speak for its instance.
+constexpr auto kLoopSilent = 1000ms;
+
+ha::Link link(bool up) { return up ? ha::Link::kUp : ha::Link::kDown; }
+
+std::uint64_t random_incarnation() {
+  std::random_device device;
+  return std::uint64_t{device()} << 32 | device();
+}
+
+std::vector<ha::Claim> read_claims(const auto& claims) {
+  std::vector<ha::Claim> out;
+  for (const fp::EndpointClaim& claim : claims) {
+    const auto address = IpAddress::from_bytes(std::string_view(claim.address()));
+    if (!address) continue;
+    const bool owned = claim.ownership() == fp::OWNERSHIP_OWNED;
+    out.push_back({*address, claim.lease_epoch(), owned ? ha::Ownership::kOwned : ha::Ownership::kStandby});
+  }
+  return out;
+}
+
+}  // namespace
+
+ha::Configuration HaController::machine_configuration(const config::HaModel& model) {
+  ha::Configuration out;
+  out.self = static_cast<ha::Instance>(model.self);
+  for (std::size_t i = 0; i < model.instances.size(); ++i)
+    out.members.push_back({static_cast<ha::Instance>(i), model.instances[i].name});
+  for (const config::HaEndpoint& endpoint : model.endpoints)
+    out.endpoints.push_back({endpoint.address, static_cast<ha::Instance>(endpoint.home)});
+  out.mode = model.mode == config::HaMode::kActiveStandby ? ha::Mode::kActiveStandby : ha::Mode::kActiveActive;
+  out.preferred = static_cast<ha::Instance>(model.preferred);
+  out.lease = model.lease == config::LeaseKind::kEtcd ? ha::LeaseKind::kEtcd : ha::LeaseKind::kEmbedded;
+  out.failback = model.failback == config::Failback::kManual ? ha::Failback::kManual : ha::Failback::kAutomatic;
+  out.timing.failback_delay = model.failback_delay;
+  out.timing.silent = model.heartbeat * model.multiplier;
+  return out;
+}
+
+sync::ChannelSettings HaController::channel_settings(const Parts& parts, const config::GatewayModel& model) {
+  return {
+      .gateway = model.gateway, .ha = *model.ha, .fastpath_socket = parts.fastpath_socket, .release = parts.release};
+}
+
+EndpointSwitch::Owner HaController::switch_owner() {
+  return {.tell = [this](const ha::Event& event) { feed(event); },
+          .redirect = [this] { return redirect(); },
+          .carry = [this] { carry(); },
+          .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); },
+          .advertise = [this](const IpAddress& address, ha::Switch to) { gateway_.advertise(address, to); }};
+}
+
+HaController::HaController(const Parts& parts, const config::GatewayModel& model, Gateway gateway)
+    : parts_(parts),
+      gateway_(std::move(gateway)),
+      gateway_name_(model.gateway),
+      ha_(*model.ha),
+      wan_interface_(model.wan_interface),
+      vnet_interface_(model.vnet_interface),
+      started_(parts.clock.now()),
+      machine_(machine_configuration(ha_), random_incarnation(), started_),
+      ike_(parts.io.get_executor(),
+           {.send = [this](std::string frame) { channel_.send(sync::Kind::kIke, std::move(frame)); },
+            .changed = [this](const ike::HaLink::State& state) { on_ike_state(state); }}),
+      switch_({parts.io, parts.fastpath, parts.kernel, ike_}, switch_owner()),
+      etcd_(parts.io, parts.clock, [this](const ha::Event& event) { feed(event); }),
+      wake_(parts.io),
+      health_wake_(parts.io),
+      channel_(parts.io, channel_settings(parts, model), *this) {
+  configure_switch();
+}
+
+void HaController::configure_switch() {
+  switch_.configure(
+      {.instance = ha_.instances[ha_.self].name, .interface = wan_interface_, .hook_timeout = ha_.hook_timeout},
+      ha_.endpoints);
+}
+
+HaController::~HaController() = default;
+
+Status HaController::start() {
+  if (auto ok = ike_.listen(parts_.ike_socket); !ok)
+    return std::unexpected(std::move(ok).error().with_context("socket for charon's gw-ha plugin"));
+  if (ha_.lease == config::LeaseKind::kEtcd) {
+    sync::EtcdLease::Settings settings{
+        .gateway = gateway_name_, .self = static_cast<ha::Instance>(ha_.self), .endpoints = {}, .etcd = ha_.etcd};
+    for (const config::HaEndpoint& endpoint : ha_.endpoints) settings.endpoints.push_back(endpoint.address);
+    if (auto ok = etcd_.start(std::move(settings)); !ok)
+      return std::unexpected(std::move(ok).error().with_context("leases in etcd"));
+  }
+  switch_.start();
+  asio::co_spawn(parts_.io, run(), kEndOnException);
+  asio::co_spawn(parts_.io, watch_fastpath(), kEndOnException);
+  return {};
+}
+
+void HaController::stop() {
+  stopping_ = true;
+  etcd_.stop();
+  switch_.stop();
+  ike_.stop();
+  wake_.wake();
+  health_wake_.wake();
+}
+
+Status HaController::reconfigure(const config::GatewayModel& model) {
+  const config::HaModel& next = *model.ha;
+  // What two processes agree about is the channel's; the machine and the switch follow the document.
+  const auto fixed = [](const config::HaModel& m) {
+    return std::tie(m.self, m.instances, m.port, m.tls_dir, m.heartbeat, m.multiplier, m.lease, m.etcd);
+  };
+  const bool leases = next.lease == config::LeaseKind::kEtcd && next.endpoints != ha_.endpoints;
+  if (leases || fixed(next) != fixed(ha_)) return fail(Errc::kInvalidArgument, "the instances or the channel changed");
+  ha_ = next;
+  wan_interface_ = model.wan_interface;
+  vnet_interface_ = model.vnet_interface;
+  const std::vector<ha::Action> actions = machine_.reconfigure(parts_.clock.now(), machine_configuration(ha_));
+  carry_out(actions);
+  configure_switch();
+  asio::co_spawn(parts_.io, put_peer(), kEndOnException);
+  return {};
+}
+
+const std::string& HaController::name_of(ha::Instance id) const {
+  static const std::string kUnknown = "?";
+  return ha::number(id) < ha_.instances.size() ? ha_.instances[ha::number(id)].name : kUnknown;
+}
+
+config::Carriers HaController::carriers() const {
+  config::Carriers out;
+  const std::string& self = ha_.instances[ha_.self].name;
+  for (const ha::Snapshot::Endpoint& endpoint : snapshot().endpoints) {
+    if (switch_.carries(endpoint.address) && !switch_.is_leaving(endpoint.address)) {
+      out[endpoint.address] = self;
+      continue;
+    }
+    // Not here: with its owner, or on its way to the next one.
+    const auto owner = endpoint.moving_to ? endpoint.moving_to : endpoint.owner;
+    if (owner && name_of(*owner) != self) out[endpoint.address] = name_of(*owner);
+  }
+  return out;
+}
+
+// --- what happens ----------------------------------------------------------------------------
+
+asio::awaitable<void> HaController::run() {
+  while (!stopping_) {
+    tick();
+    const auto due = machine_.next_deadline() - parts_.clock.now();
+    const auto pause = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(due), 1ms, kTick);
+    co_await wake_.sleep(pause);
+  }
+}
+
+void HaController::tick() {
+  feed(ha::LocalHealth(health()));
+  feed(ha::Tick{});
+  channel_.say(encode(machine_.report(peer())));
+  // Without a fast path nobody says what is held here: nothing can be.
+  given_up_waiting_ = given_up_waiting_ || parts_.clock.now() - started_ > kAdoptWait;
+  // While an endpoint is being moved, the switch says when.
+  if (decided() && !switch_.busy()) carry();
+}
+
+void HaController::carry() {
+  config::Carriers now = carriers();
+  if (told_ == now) return;
+  told_ = std::move(now);
+  gateway_.carry_by(*told_);
+}
+
+ha::LocalHealth HaController::health() const {
+  return {.fastpath = link(fastpath_answers_),
+          .forwarding = link(fastpath_answers_),
+          .wan = link(KernelNet::has_carrier(wan_interface_)),
+          .vnet = link(KernelNet::has_carrier(vnet_interface_))};
+}
+
+// A stopped process keeps its sockets open: it is asked something, again and again.
+asio::awaitable<void> HaController::watch_fastpath() {
+  while (!stopping_) {
+    if (parts_.fastpath.connected()) {
+      const auto answer = co_await parts_.fastpath.ping(kHealthTimeout);
+      if (std::exchange(fastpath_answers_, answer.has_value()) && !answer)
+        log::warning("ha", "{}", answer.error().message);
+    } else {
+      fastpath_answers_ = false;
+    }
+    co_await health_wake_.sleep(kHealthInterval);
+  }
+}
+
+void HaController::on_fastpath_up(const fp::HelloReply& hello) {
+  fastpath_answers_ = true;
+  if (!std::exchange(adopted_, true)) {
+    feed(ha::Adopted{read_claims(hello.endpoints())});
+  }
+  switch_.resync();
+  feed(ha::LocalHealth(health()));
+  asio::co_spawn(parts_.io, put_peer(), kEndOnException);
+}
+
+void HaController::on_fastpath_down() {
+  fastpath_answers_ = false;
+  feed(ha::LocalHealth(health()));
+}
+
+void HaController::on_fastpath_event(const fp::Event& event) {
+  if (event.has_peer_state()) {
+    const fp::PeerState& state = event.peer_state();
+    feed(ha::DataPath{.peer = peer(),
+                      .link = link(state.alive()),
+                      .forwarding = link(state.forwarding()),
+                      .last_heard = MonoTime(std::chrono::nanoseconds(state.last_heard_ns())),
+                      .claims = read_claims(state.claims())});
+  } else if (event.has_endpoint_lost()) {
+    const auto address = IpAddress::from_bytes(std::string_view(event.endpoint_lost().address()));
+    if (address) feed(ha::EndpointLost{*address, event.endpoint_lost().lease_epoch()});
+  }
+}
+
+void HaController::on_sync_reset(const sync::PeerInfo& info) {
+  log::info("ha", "a new session with {} (gwd {})", name_of(peer()), info.release);
+  if (std::exchange(session_, true)) {
+    ike_.channel_down();
+    feed(ha::SyncChannel{peer(), ha::Link::kDown});
+  }
+  ike_.channel_up();
+  feed(ha::SyncChannel{peer(), ha::Link::kUp});
+  gateway_.sync_reset();
+  send_heartbeat_key();
+  tell_sync_progress();
+}
+
+void HaController::on_sync_message(sync::Kind kind, std::string payload) {
+  switch (kind) {
+    case sync::Kind::kControl: on_control(payload); break;
+    case sync::Kind::kIke:
+      if (const auto ok = ike_.receive(payload); !ok)
+        log::warning("ha", "IKE state from {}: {}", name_of(peer()), ok.error().describe());
+      break;
+    default: gateway_.sync_message(kind, std::move(payload)); return;
+  }
+  wipe(payload);
+}
+
+void HaController::on_sync_heartbeat(const sync::PeerHeartbeat& heartbeat) {
+  if (heartbeat.loop_age > kLoopSilent || heartbeat.status.empty()) return;
+  const auto report = decode_report(heartbeat.status);
+  if (!report) return log::warning("ha", "report of {}: {}", name_of(peer()), report.error().describe());
+  feed(ha::ReportHeard{peer(), *report});
+}
+
+void HaController::on_sync_paths(const std::vector<sync::PathState>& paths) {
+  const bool connected = std::ranges::any_of(paths, &sync::PathState::connected);
+  if (std::exchange(connected_, connected) == connected) return;
+  // A new session is on_sync_reset()'s.
+  if (!connected)
+    gateway_.peer_lost();
+  else if (session_)
+    gateway_.peer_back();
+}
+
+void HaController::on_control(std::string_view payload) {
+  auto message = decode_control(payload);
+  if (!message) return log::warning("ha", "from {}: {}", name_of(peer()), message.error().describe());
+  if (auto* key = std::get_if<HeartbeatKey>(&*message)) {
+    // The lower number makes the key; the higher one obeys.
+    if (ha_.peer() < ha_.self) set_heartbeat_key(std::move(key->key));
+    return;
+  }
+  log::debug("ha", "{} says: {}", name_of(peer()), describe(std::get<ha::Message>(*message)));
+  feed(ha::MessageHeard{peer(), std::get<ha::Message>(std::move(*message))});
+}
+
+void HaController::on_ike_state(const ike::HaLink::State& state) {
+  if (!std::exchange(ike_there_, state.charon) && state.charon && gateway_.connections_loaded())
+    ike_.connections_loaded();
+  tell_sync_progress();
+}
+
+void HaController::on_connections_loaded() {
+  if (ike_.state().charon) ike_.connections_loaded();
+}
+
+void HaController::tell_sync_progress() { feed(ha::SyncProgress{peer(), link(session_ && ike_.state().synced)}); }
+
+Status HaController::command(const ha::Command& command) {
+  auto actions = machine_.command(parts_.clock.now(), command);
+  if (!actions) return std::unexpected(actions.error());
+  carry_out(*actions);
+  wake_.wake();
+  return {};
+}
+
+// --- what is to be done ------------------------------------------------------------------------
+
+// Actions cause events while they are carried out: one after the other.
+void HaController::feed(const ha::Event& event) {
+  events_.push_back(event);
+  if (std::exchange(feeding_, true)) return;
+  while (!events_.empty()) {
+    const ha::Event next = std::move(events_.front());
+    events_.erase(events_.begin());
+    carry_out(machine_.handle(parts_.clock.now(), next));
+  }
+  feeding_ = false;
+}
+
+void HaController::carry_out(const std::vector<ha::Action>& actions) {
+  for (const ha::Action& action : actions) carry_out(action);
+  if (!actions.empty()) wake_.wake();  // the next deadline may be another
+}
+
+void HaController::carry_out(const ha::Action& action) {
+  if (const auto* own = std::get_if<ha::Own>(&action)) {
+    switch_.own(*own);
+  } else if (const auto* extend = std::get_if<ha::Extend>(&action)) {
+    switch_.extend(*extend);
+  } else if (const auto* release = std::get_if<ha::Release>(&action)) {
+    switch_.release(*release);
+  } else if (const auto* ready = std::get_if<ha::GetReady>(&action)) {
+    get_ready(*ready);
+  } else if (const auto* shutdown = std::get_if<ha::GracefulShutdown>(&action)) {
+    gateway_.graceful_shutdown(*shutdown);
+  } else if (const auto* tell = std::get_if<ha::Tell>(&action)) {
+    log::debug("ha", "to {}: {}", name_of(tell->to), describe(tell->message));
+    channel_.send(sync::Kind::kControl, encode(tell->message));
+  } else if (std::holds_alternative<ha::TellReports>(action)) {
+    channel_.say(encode(machine_.report(peer())));
+  } else if (const auto* ask = std::get_if<ha::AskLease>(&action)) {
+    etcd_.ask(*ask);
+  } else if (const auto* drop = std::get_if<ha::DropLease>(&action)) {
+    etcd_.drop(*drop);
+  } else if (const auto* alarm = std::get_if<ha::Alarm>(&action)) {
+    note(*alarm);
+  } else if (const auto* transition = std::get_if<ha::Transition>(&action)) {
+    log::info("ha", "{}: {} -> {}: {} [{}]", transition->address, to_string(transition->from),
+              to_string(transition->to), transition->cause, transition->situation);
+  }
+}
+
+// Tunnels and connections of every endpoint are here all the time; what may be missing are the SAs.
+void HaController::get_ready(const ha::GetReady& order) {
+  const bool ready = fastpath_answers_ && session_ && ike_.state().synced;
+  feed(ha::ReadyDone{order.address, order.epoch, ready ? ha::Reason::kNone : ha::Reason::kNotInSync});
+}
+
+void HaController::note(const ha::Alarm& alarm) {
+  if (alarm.kind == ha::AlarmKind::kPeerDead && alarm.to == ha::Switch::kOn) gateway_.peer_dead();
+  const std::string where = alarm.address ? alarm.address->to_string() + ": " : "";
+  if (alarm.to == ha::Switch::kOn)
+    log::error("ha", "{}{} ({})", where, alarm.text, to_string(alarm.kind));
+  else
+    log::info("ha", "{}{} is over", where, to_string(alarm.kind));
+}
+
+asio::awaitable<void> HaController::redirect() {
+  gateway_.route_by(carriers());
+  const MonoTime until = parts_.clock.now() + kRedirectTimeout;
+  asio::steady_timer timer(parts_.io);
+  while (!gateway_.forwarding_in_sync() && parts_.clock.now() < until) {
+    timer.expires_after(1ms);
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+// --- the heartbeat in the data path ----------------------------------------------------------------
+
+void HaController::send_heartbeat_key() {
+  if (ha_.peer() < ha_.self) return;
+  if (heartbeat_key_.empty()) {
+    std::array<std::uint8_t, HeartbeatKey::kBytes> key;
+    if (RAND_bytes(key.data(), static_cast<int>(key.size())) != 1) {
+      log::error("ha", "no random key for the heartbeats");
+      return;
+    }
+    set_heartbeat_key(SharedSecret(Secret(key)));
+    wipe(key.data(), key.size());
+  }
+  channel_.send(sync::Kind::kControl, encode(HeartbeatKey{heartbeat_key_}));
+}
+
+void HaController::set_heartbeat_key(SharedSecret key) {
+  if (key == heartbeat_key_) return;
+  heartbeat_key_ = std::move(key);
+  asio::co_spawn(parts_.io, put_peer(), kEndOnException);
+}
+
+asio::awaitable<void> HaController::put_peer() {
+  const auto& local = ha_.instances[ha_.self].vnet_address;
+  const auto& remote = ha_.instances[ha_.peer()].vnet_address;
+  if (heartbeat_key_.empty() || !local || !remote || !parts_.fastpath.connected()) co_return;
+  fp::ClientFrame frame;
+  fp::PutPeer& put = *frame.mutable_put_peer();
+  put.set_instance(ha_.peer());
+  put.set_local_address(local->bytes_string());
+  put.set_peer_address(remote->bytes_string());
+  put.set_port(ha_.port);
+  put.set_key(std::string(heartbeat_key_.text()));
+  put.set_interval_ms(static_cast<std::uint32_t>(ha_.heartbeat.count()));
+  put.set_multiplier(ha_.multiplier);
+  put.set_embedded_lease(ha_.lease == config::LeaseKind::kEmbedded);
+  const auto reply = co_await parts_.fastpath.request(std::move(frame));
+  if (!reply && reply.error().code != Errc::kClosed)
+    log::error("ha", "gw-fastpath does not take the other instance: {}", reply.error().describe());
+}
+
+}  // namespace gw::gwd
