@@ -66,6 +66,8 @@ struct BgpIntent {
   routes::PolicyPtr policy = std::make_shared<const routes::Policy>();
   std::chrono::seconds restart_time{120};  // how long peers keep our routes (RFC 4724); at most 4095 s
   std::uint16_t bmp_port = 0;              // loopback port of gwd's BmpServer; 0: no BMP
+  /// Every session is told that this instance's routes are a last resort (RFC 8326): it is about to stop.
+  bool graceful_shutdown = false;
 };
 
 /// Everything that would make bgpd refuse or, worse, accept: reserved ASNs, doubled peers, timers.

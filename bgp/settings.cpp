@@ -107,6 +107,12 @@ Settings gateway_settings(const BgpIntent& intent, const PolicyRender& policy) {
                  {},
                  Command(std::format("bgp graceful-restart restart-time {}", intent.restart_time.count())),
                  {}});
+  // Said either way: a gwd that was started anew finds what the last one had left.
+  out.push_back({Block::kRouter,
+                 "graceful-shutdown",
+                 {},
+                 Command(intent.graceful_shutdown ? "bgp graceful-shutdown" : "no bgp graceful-shutdown"),
+                 {}});
   if (intent.bmp_port != 0) {
     add_toggle(out, Block::kBmp,
                std::format("bmp connect 127.0.0.1 port {} min-retry 100 max-retry 1000", intent.bmp_port));

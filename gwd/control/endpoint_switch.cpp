@@ -132,7 +132,10 @@ asio::awaitable<void> EndpointSwitch::step() {
       log::error("ha", "gw-fastpath does not take the endpoints: {}", put.error().describe());
     put_due_ = true;
     for (const IpAddress& address : owns) endpoints_[address].dirty = true;
-    // A fast path that is away sends nothing; one that comes back is told before anything else.
+    // A fast path that is gone sends nothing, and one that comes back is told before anything else. One that is only
+    // silent may send yet: what it has is not released before it says so.
+    if (!parts_.fastpath.gone())
+      for (const IpAddress& address : std::exchange(releases, {})) endpoints_[address].dirty = true;
   }
   if (!releases.empty()) co_await finish_releases(std::move(releases));
   if (!put) {

@@ -87,6 +87,7 @@ asio::awaitable<void> FastpathClient::run() {
 // One connection, from connect to its end; returns why it ended.
 asio::awaitable<Error> FastpathClient::session() {
   const auto [connect_error] = co_await socket_.async_connect(path_, kAwait);
+  gone_ = gone_ || connect_error;
   if (connect_error)
     co_return make_error(Errc::kClosed,
                          std::format("gw-fastpath does not answer on {}: {}", path_, connect_error.message()));
@@ -107,6 +108,8 @@ asio::awaitable<Error> FastpathClient::session() {
           kEndOnException);
     }
     const auto [error, bytes] = co_await socket_.async_read_some(asio::buffer(buffer), kAwait);
+    // Its end, and not ours for want of an answer.
+    if (error == asio::error::eof || error == asio::error::connection_reset) gone_ = true;
     if (error)
       co_return make_error(Errc::kClosed, std::format("gw-fastpath closed the connection: {}", error.message()));
     frames.feed(std::span(buffer).first(bytes));
@@ -129,6 +132,7 @@ asio::awaitable<Status> FastpathClient::say_hello() {
   connected_ = true;  // request() must let the hello through
   auto reply = co_await request(std::move(frame));
   if (!reply) co_return std::unexpected(std::move(reply).error());
+  gone_ = false;
   log::info("fastpath", "connected, crypto {}", reply->hello().crypto_backend());
   listener_.on_fastpath_up(reply->hello());
   co_return Status{};

@@ -42,6 +42,8 @@ class FastpathClient {
   void start();
   void stop();
   bool connected() const { return connected_; }
+  /// No process has the socket. One that is stopped has it and may send packets yet, when it is continued.
+  bool gone() const { return gone_; }
 
   /// Sends `frame` (its id is set here) and waits for the answer. kClosed when there is no session or it
   /// breaks, kTimeout, or the code that gw-fastpath answered with, its field and message kept.
@@ -72,6 +74,7 @@ class FastpathClient {
   std::uint64_t epoch_;
   bool writing_ = false;
   bool connected_ = false;
+  bool gone_ = false;
   bool stopping_ = false;
 };
 

@@ -179,7 +179,13 @@ HaController::Gateway Gateway::ha_callbacks() {
               [this](std::vector<fp::SaId> sas) {
                 boost::asio::co_spawn(io_, rekey_tunnels_of(std::move(sas)), kEndOnException);
               },
-          .graceful_shutdown = [](const ha::GracefulShutdown&) {},
+          .graceful_shutdown =
+              [this](const ha::GracefulShutdown& order) {
+                // One endpoint's move takes its sites' other tunnels as they are: only the whole instance is drained.
+                if (order.address) return;
+                draining_ = order.to == ha::Switch::kOn;
+                apply_bgp();
+              },
           .sync_reset = [this] { on_peer_session(); },
           .peer_lost =
               [this] {
@@ -255,8 +261,10 @@ void Gateway::apply_model(ModelPtr next) {
 
 void Gateway::apply_bgp() {
   if (!model_) return;
-  const auto intent = std::make_shared<const bgp::BgpIntent>(
-      bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()}));
+  bgp::BgpIntent wanted =
+      bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()});
+  wanted.graceful_shutdown = draining_;
+  const auto intent = std::make_shared<const bgp::BgpIntent>(std::move(wanted));
   bgp_intent_ = intent;
   bfd_.set_intent(bgp::bfd_sessions(*intent, bgp_.sessions()));
   bgp_.set_intent(intent);

@@ -141,6 +141,7 @@ class Gateway final : private FastpathListener {
   std::string port_problem_;
   std::optional<WallTime> fastpath_since_;
   ConfigSyncPorts config_sync_;
+  bool draining_ = false;  // sessions are told that this instance is about to stop
   std::unique_ptr<HaController> ha_;  // last: its callbacks use the others
 };
 

@@ -222,6 +222,7 @@ boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request
   snapshot.peers = make_bgp_peers_reply(gateway_);
   snapshot.components = gateway_.components();
   snapshot.revision = revision_();
+  if (const HaController* ha = gateway_.ha()) snapshot.sync = ha->channel();
   if (gateway_.model()) snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
   snapshot.routes = gateway_.routes().rib().size();
   snapshot.route_differences = gateway_.reconcile().differences().size();

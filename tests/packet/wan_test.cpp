@@ -76,18 +76,22 @@ TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
   EXPECT_EQ(counted_since(before), only(GW_XDP_DROP_NO_SOCKET));
 }
 
+void append(Bytes& packet, const IpAddress& address) {
+  packet.insert(packet.end(), address.bytes().begin(), address.bytes().end());
+}
+
 /// Who-has `target`, from `sender`.
 Bytes arp(const char* sender, const char* target) {
   Bytes packet = Bytes{0, 1, 8, 0, 6, 4, 0, 1} + Bytes(kPeerMac.begin(), kPeerMac.end());
-  for (const auto byte : ip(sender).bytes()) packet.push_back(byte);
+  append(packet, ip(sender));
   packet = packet + Bytes(6, 0);
-  for (const auto byte : ip(target).bytes()) packet.push_back(byte);
+  append(packet, ip(target));
   return ethernet(0x0806) + packet;
 }
 
 Bytes solicitation(const char* target) {
   Bytes packet = Bytes{135, 0, 0, 0, 0, 0, 0, 0};
-  for (const auto byte : ip(target).bytes()) packet.push_back(byte);
+  append(packet, ip(target));
   return wan_v6(packet, 58, {.hop_limit = 255});
 }
 

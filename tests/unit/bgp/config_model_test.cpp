@@ -157,6 +157,7 @@ hostname gw-a
 router bgp 65515
 bgp router-id 203.0.113.10
 bgp graceful-restart restart-time 120
+no bgp graceful-shutdown
 neighbor 169.254.21.2 remote-as 65021
 neighbor 169.254.21.2 peer-group GW-TUNNELS
 neighbor 169.254.21.2 description paris-ce1/gw-a
@@ -338,6 +339,13 @@ TEST(Diff, LimitsAndAsNumbersOfANeighbour) {
                           "address-family ipv6 unicast", "neighbor 169.254.21.2 as-override",
                           "neighbor 169.254.21.2 remove-private-AS all",
                           "neighbor 169.254.21.2 maximum-prefix 100 80 warning-only", "exit-address-family", "exit"));
+}
+
+TEST(Diff, AnInstanceThatIsDrainedSaysSoOnEverySession) {
+  BgpIntent drained = gateway();
+  drained.graceful_shutdown = true;
+  EXPECT_THAT(printed(diff(gateway(), drained)), ElementsAre("router bgp 65515", "bgp graceful-shutdown", "exit"));
+  EXPECT_THAT(printed(diff(drained, gateway())), ElementsAre("router bgp 65515", "no bgp graceful-shutdown", "exit"));
 }
 
 TEST(Diff, BmpPortMoves) {
