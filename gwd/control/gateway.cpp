@@ -149,7 +149,7 @@ void Gateway::apply(ModelPtr next) {
 }
 
 void Gateway::apply_ha(const config::GatewayModel& document) {
-  if (!document.ha) {
+  if (!document.ha || paths_.ike_ha.empty()) {
     if (ha_) ha_->stop();
     ha_.reset();
     return;

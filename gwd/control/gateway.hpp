@@ -33,7 +33,7 @@ struct GatewayPaths {
   std::string fastpath;  // gw-fastpath's socket
   BgpPaths bgp;
   std::uint16_t bmp_port = 0;  // 0: any free one
-  std::string ike_ha;          // gwd's socket for charon's gw-ha plugin
+  std::string ike_ha;          // gwd's socket for charon's gw-ha plugin; empty: endpoints stay where they are at home
 };
 
 /// What to tell the operator while one of them is away.

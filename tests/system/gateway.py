@@ -80,6 +80,8 @@ def document(sites: list[Site], overrides: dict | None = None, outer6: tuple = (
 class Gateway:
     """One instance: `instance` is its name in gateway.yaml, `role` its namespace in the lab."""
 
+    gwd_options: tuple = ()  # more of them
+
     def __init__(self, lab: Lab, doc: dict, ports: str = "xsk", fastpath: tuple = (), *, instance: str = INSTANCE, role: str = "gw"):
         """ports: the kind of gw-fastpath's ports; "xsk", "gso" or "auto". fastpath: more options of it."""
         self.lab, self.ports, self.fastpath_options = lab, ports, fastpath
@@ -158,7 +160,7 @@ class Gateway:
         self.gwd = self.lab.spawn(self.role, f"gwd{self.suffix}", [
             BIN / "gwd", "--config", self.config, "--instance", self.instance, "--state-dir", self.state,
             "--run-dir", self.run_dir, "--vici", self.charon.vici, "--fastpath", self.fastpath_socket,
-            "--frr-dir", self.frr.dir], restart=True)
+            "--frr-dir", self.frr.dir, *self.gwd_options], restart=True)
         poll(f"gwd answers on {self.socket} (log: {self.gwd.log})", self.answers, 15)
 
     def fastpath_pid(self) -> int:

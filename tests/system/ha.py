@@ -61,6 +61,7 @@ class HaGateway(CoexistenceGateway):
     def __init__(self, lab: HaLab, instance: Instance, doc: dict, ports: str):
         super().__init__(lab, instance, doc, ports)
         self.fastpath_options = (*self.fastpath_options, "--instance", instance.index)
+        self.gwd_options = () if takes_over() else ("--no-takeover",)
 
     def ha(self) -> dict:
         """gwctl's word on the two instances; empty while gwd is away."""

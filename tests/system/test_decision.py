@@ -10,6 +10,7 @@ import itertools
 import json
 import random
 import subprocess
+import time
 
 import pytest
 
@@ -101,6 +102,17 @@ class Merge:
         self.process.wait(5)
 
 
+def connected(namespace: str, asn: int, router_id: str, address: str) -> Speaker:
+    """bgpd refuses whoever comes before zebra has told it the interfaces."""
+    end = time.monotonic() + 15
+    while True:
+        speaker = Speaker(namespace, address, GW_VNET4, asn, router_id)
+        if speaker.established.wait(1):
+            return speaker
+        speaker.close()
+        assert time.monotonic() < end, f"no session of {address}"
+
+
 @pytest.fixture(scope="module")
 def bench():
     with Lab("test_decision") as lab:
@@ -111,9 +123,7 @@ def bench():
         frr.start("bgpd", conf=bgpd_config())
         speakers = {}
         for name, _, _, asn, router_id, address, _, _ in PEERS:
-            speakers[name] = Speaker(lab.ns["vnet"].name, address, GW_VNET4, asn, router_id)
-        for name, speaker in speakers.items():
-            poll(f"session of {name}", speaker.established.is_set, 15)
+            speakers[name] = connected(lab.ns["vnet"].name, asn, router_id, address)
         merge = Merge()
         yield frr, speakers, merge
         merge.close()

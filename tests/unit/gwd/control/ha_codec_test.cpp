@@ -68,7 +68,9 @@ TEST(HaCodec, TruncatedBytesAreRefusedOrMeanLess) {
   const std::string whole = encode(ha::Message(ha::HandOver{kFour, 0x20}));
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const auto part = decode_control(std::string_view(whole).substr(0, length));
-    if (part) EXPECT_NE(std::get<ha::Message>(*part), ha::Message(ha::HandOver{kFour, 0x20}));
+    if (part) {
+      EXPECT_NE(std::get<ha::Message>(*part), ha::Message(ha::HandOver{kFour, 0x20}));
+    }
   }
 }
 
