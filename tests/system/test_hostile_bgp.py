@@ -210,17 +210,9 @@ def test_bgpd_aborts_in_the_middle(world):
 
 def port_of(world, stream):
     """Where gwd told FRR to send it."""
-    if stream == "BMP":
-        line = next(line for line in world.gateway.frr.vtysh("show running-config").splitlines() if "bmp connect" in line)
-        return int(line.split("port ")[1].split()[0])
-    log = world.gateway.ns.run("ss", "-Htn", "state", "established", "src", "127.0.0.1")
-    ports = {int(row.split()[2].rsplit(":", 1)[1]) for row in log.splitlines()} & listening(world)
-    return (ports - {port_of(world, "BMP"), 9620}).pop()
-
-
-def listening(world):
-    rows = world.gateway.ns.run("ss", "-Hltn").splitlines()
-    return {int(row.split()[3].rsplit(":", 1)[1]) for row in rows if row.split()[3].startswith("127.0.0.1:")}
+    word = {"BMP": "bmp connect", "FPM": "fpm address"}[stream]
+    line = next(line for line in world.gateway.frr.vtysh("show running-config").splitlines() if word in line)
+    return int(line.split("port ")[1].split()[0])
 
 
 CLIENT = """
