@@ -27,7 +27,10 @@ EndpointSwitch::EndpointSwitch(const Parts& parts, Owner owner)
               .advertise = [this](const IpAddress& address, ha::Switch to) { owner_.advertise(address, to); }}),
       wake_(parts.io) {}
 
-void EndpointSwitch::start() { asio::co_spawn(parts_.io, run(), kEndOnException); }
+void EndpointSwitch::start() {
+  running_ = true;
+  asio::co_spawn(parts_.io, run(), kEndOnException);
+}
 
 void EndpointSwitch::stop() {
   stopping_ = true;
@@ -113,6 +116,13 @@ asio::awaitable<void> EndpointSwitch::run() {
     co_await step();
     working_ = false;
   }
+  running_ = false;
+}
+
+// Those that are still endpoints: a new document may have come meanwhile.
+void EndpointSwitch::set_dirty(const std::vector<IpAddress>& addresses) {
+  for (const IpAddress& address : addresses)
+    if (const auto it = endpoints_.find(address); it != endpoints_.end()) it->second.dirty = true;
 }
 
 asio::awaitable<void> EndpointSwitch::step() {
@@ -131,11 +141,10 @@ asio::awaitable<void> EndpointSwitch::step() {
     if (put.error().code != Errc::kClosed && put.error().code != Errc::kTimeout)
       log::error("ha", "gw-fastpath does not take the endpoints: {}", put.error().describe());
     put_due_ = true;
-    for (const IpAddress& address : owns) endpoints_[address].dirty = true;
+    set_dirty(owns);
     // A fast path that is gone sends nothing, and one that comes back is told before anything else. One that is only
     // silent may send yet: what it has is not released before it says so.
-    if (!parts_.fastpath.gone())
-      for (const IpAddress& address : std::exchange(releases, {})) endpoints_[address].dirty = true;
+    if (!parts_.fastpath.gone()) set_dirty(std::exchange(releases, {}));
   }
   if (!releases.empty()) co_await finish_releases(std::move(releases));
   if (!put) {
@@ -183,8 +192,9 @@ asio::awaitable<void> EndpointSwitch::finish_releases(std::vector<IpAddress> add
 }
 
 asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<IpAddress> addresses) {
+  std::erase_if(addresses, [this](const IpAddress& address) { return !endpoints_.contains(address); });
   for (const IpAddress& address : addresses) {
-    Endpoint& endpoint = endpoints_[address];
+    Endpoint& endpoint = endpoints_.at(address);
     endpoint.carried = true;
     attract(endpoint);
   }

@@ -56,7 +56,9 @@ class EndpointSwitch {
   EndpointSwitch(const Parts& parts, Owner owner);
 
   void start();
+  /// What is being carried out is finished; idle() says when. Only then may it be destroyed.
   void stop();
+  bool idle() const { return !running_; }
   /// All endpoints of the gateway; those that are not in it any more were released before.
   void configure(AddressMover::Settings settings, const std::vector<config::HaEndpoint>& endpoints);
 
@@ -95,6 +97,7 @@ class EndpointSwitch {
   void repel(const Endpoint& endpoint);
   DeviceAddress device_address(const Endpoint& endpoint) const;
   bool has_work() const;
+  void set_dirty(const std::vector<IpAddress>& addresses);
 
   Parts parts_;
   Owner owner_;
@@ -104,6 +107,7 @@ class EndpointSwitch {
   std::map<IpAddress, Endpoint> endpoints_;
   bool put_due_ = false;  // deadlines changed, or gw-fastpath is new
   bool working_ = false;
+  bool running_ = false;
   bool stopping_ = false;
 };
 

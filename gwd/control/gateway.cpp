@@ -4,6 +4,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <filesystem>
 #include <format>
 #include <memory>
 #include <utility>
@@ -54,6 +55,7 @@ std::vector<ProbeTarget> probe_targets(const config::GatewayModel& model) {
   return targets;
 }
 
+constexpr std::chrono::milliseconds kHaEnds{5};  // how often it is asked whether it has
 constexpr std::chrono::seconds kLetGo{2};  // bgpd of a device: milliseconds, after a large policy a second
 bool is_fe80(const IpAddress& a) { return a.is_v6() && a.is_link_local(); }
 
@@ -141,22 +143,43 @@ Gateway::KernelState Gateway::kernel_state(const config::TunnelModel& tunnel) {
 
 void Gateway::apply(ModelPtr next) {
   document_ = std::move(next);
-  apply_ha(*document_);
-  if (!ha_)
+  const bool shared = wants_ha(*document_);
+  if (shared || ha_) apply_ha(*document_);
+  if (!shared)
     apply_model(document_);
-  else if (ha_->decided())
+  else if (ha_ && !ha_ending_ && ha_->decided())
     apply_model(std::make_shared<const config::GatewayModel>(carried_model(*document_, ha_->carriers())));
 }
 
+// Without certificates the instances never hear of each other, and each would think that the other one is dead.
+bool Gateway::wants_ha(const config::GatewayModel& document) const {
+  if (!document.ha || paths_.ike_ha.empty()) return false;
+  const config::HaModel& ha = *document.ha;
+  const std::filesystem::path folder = ha.tls_dir;
+  const std::string& name = ha.instances[ha.self].name;
+  for (const std::string& file : {std::string("ca.crt"), name + ".crt", name + ".key"}) {
+    std::error_code error;
+    if (std::filesystem::exists(folder / file, error)) continue;
+    log::error("ha", "{} is missing: endpoints stay at home; make it with `gwctl ha init`, then `gwctl apply` again",
+               (folder / file).string());
+    return false;
+  }
+  if (const auto ok = HaController::check(ha); !ok) {
+    log::error("ha", "endpoints stay at home: {}", ok.error().describe());
+    return false;
+  }
+  return true;
+}
+
 void Gateway::apply_ha(const config::GatewayModel& document) {
-  if (!document.ha || paths_.ike_ha.empty()) {
-    if (ha_) ha_->stop();
-    ha_.reset();
+  if (ha_ending_) return;  // it looks at document_ when it has ended
+  if (ha_) {
+    if (wants_ha(document) && ha_->reconfigure(document)) return;
+    // A document may come by the channel itself, and coroutines are under way: not here and now.
+    ha_ending_ = true;
+    boost::asio::co_spawn(io_, end_ha(), kEndOnException);
     return;
   }
-  if (ha_ && ha_->reconfigure(document)) return;
-  if (ha_) ha_->stop();
-  ha_.reset();
   ha_ = std::make_unique<HaController>(HaController::Parts{.io = io_,
                                                            .clock = clock_,
                                                            .fastpath = fastpath_,
@@ -166,6 +189,20 @@ void Gateway::apply_ha(const config::GatewayModel& document) {
                                                            .release = std::string(kVersion)},
                                        document, ha_callbacks());
   if (const auto ok = ha_->start(); !ok) log::error("ha", "{}", ok.error().describe());
+}
+
+boost::asio::awaitable<void> Gateway::end_ha() {
+  ha_->stop();
+  boost::asio::steady_timer timer(io_);
+  do {
+    timer.expires_after(kHaEnds);
+    co_await timer.async_wait(boost::asio::use_awaitable);
+  } while (!ha_->idle());
+  ha_.reset();
+  routes_.sync_ended();
+  draining_ = false;
+  ha_ending_ = false;
+  apply(document_);
 }
 
 HaController::Gateway Gateway::ha_callbacks() {

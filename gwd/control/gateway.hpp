@@ -100,7 +100,9 @@ class Gateway final : private FastpathListener {
   static KernelState kernel_state(const config::TunnelModel& tunnel);
   void on_peer_session();
   void on_peer_message(sync::Kind kind, const std::string& message);
+  bool wants_ha(const config::GatewayModel& document) const;
   void apply_ha(const config::GatewayModel& document);
+  boost::asio::awaitable<void> end_ha();
   HaController::Gateway ha_callbacks();
   void apply_model(ModelPtr next);
   boost::asio::awaitable<void> rekey_tunnels_of(std::vector<fp::SaId> sas);
@@ -141,6 +143,7 @@ class Gateway final : private FastpathListener {
   std::string port_problem_;
   std::optional<WallTime> fastpath_since_;
   ConfigSyncPorts config_sync_;
+  bool ha_ending_ = false;
   bool draining_ = false;  // sessions are told that this instance is about to stop
   std::unique_ptr<HaController> ha_;  // last: its callbacks use the others
 };

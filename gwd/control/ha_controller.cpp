@@ -27,6 +27,18 @@ constexpr auto kLoopSilent = 1000ms;
 
 ha::Link link(bool up) { return up ? ha::Link::kUp : ha::Link::kDown; }
 
+/// A coroutine that uses its object until it ends.
+class Running {
+ public:
+  explicit Running(int& count) : count_(count) { ++count_; }
+  ~Running() { --count_; }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  int& count_;
+};
+
 std::uint64_t random_incarnation() {
   std::random_device device;
   return std::uint64_t{device()} << 32 | device();
@@ -102,6 +114,8 @@ void HaController::configure_switch() {
 
 HaController::~HaController() = default;
 
+Status HaController::check(const config::HaModel& model) { return ha::check(machine_configuration(model)); }
+
 Status HaController::start() {
   if (auto ok = ike_.listen(parts_.ike_socket); !ok)
     return std::unexpected(std::move(ok).error().with_context("socket for charon's gw-ha plugin"));
@@ -129,6 +143,7 @@ void HaController::stop() {
 
 Status HaController::reconfigure(const config::GatewayModel& model) {
   const config::HaModel& next = *model.ha;
+  GW_TRY(check(next));
   // What two processes agree about is the channel's; the machine and the switch follow the document.
   const auto fixed = [](const config::HaModel& m) {
     return std::tie(m.self, m.instances, m.port, m.tls_dir, m.heartbeat, m.multiplier, m.lease, m.etcd);
@@ -168,6 +183,7 @@ config::Carriers HaController::carriers() const {
 // --- what happens ----------------------------------------------------------------------------
 
 asio::awaitable<void> HaController::run() {
+  const Running running(running_);
   while (!stopping_) {
     tick();
     const auto due = machine_.next_deadline() - parts_.clock.now();
@@ -187,6 +203,7 @@ void HaController::tick() {
 }
 
 void HaController::carry() {
+  if (stopping_) return;
   config::Carriers now = carriers();
   if (told_ == now) return;
   told_ = std::move(now);
@@ -202,6 +219,7 @@ ha::LocalHealth HaController::health() const {
 
 // A stopped process keeps its sockets open: it is asked something, again and again.
 asio::awaitable<void> HaController::watch_fastpath() {
+  const Running running(running_);
   while (!stopping_) {
     if (parts_.fastpath.connected()) {
       const auto answer = co_await parts_.fastpath.ping(kHealthTimeout);
@@ -321,6 +339,7 @@ Status HaController::command(const ha::Command& command) {
 
 // Actions cause events while they are carried out: one after the other.
 void HaController::feed(const ha::Event& event) {
+  if (stopping_) return;
   events_.push_back(event);
   if (std::exchange(feeding_, true)) return;
   while (!events_.empty()) {
@@ -412,6 +431,7 @@ void HaController::set_heartbeat_key(SharedSecret key) {
 }
 
 asio::awaitable<void> HaController::put_peer() {
+  const Running running(running_);
   const auto& local = ha_.instances[ha_.self].vnet_address;
   const auto& remote = ha_.instances[ha_.peer()].vnet_address;
   if (heartbeat_key_.empty() || !local || !remote || !parts_.fastpath.connected()) co_return;

@@ -69,8 +69,13 @@ class HaController final : private sync::ChannelListener {
   HaController(const Parts& parts, const config::GatewayModel& model, Gateway gateway);
   ~HaController() override;
 
+  /// Whether the machine can work with these settings; the error names the field.
+  static Status check(const config::HaModel& model);
+
   Status start();
+  /// What is under way is finished; idle() says when. Only then may it be destroyed, and not in one of its own calls.
   void stop();
+  bool idle() const { return running_ == 0 && switch_.idle(); }
   /// A new document with the same instances; kInvalidArgument: it needs a new controller.
   Status reconfigure(const config::GatewayModel& model);
 
@@ -148,6 +153,7 @@ class HaController final : private sync::ChannelListener {
   bool feeding_ = false;
   std::vector<ha::Event> events_;  // that came while others were worked on
   bool stopping_ = false;
+  int running_ = 0;  // coroutines
   sync::Channel channel_;  // last: its thread ends first
 };
 
