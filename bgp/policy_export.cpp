@@ -74,23 +74,6 @@ std::vector<std::string> set_lines(const routes::Set& set, const routes::Policy&
   return out;
 }
 
-void add_rules(RouteMap& map, const routes::Policy& policy, const Subject& to, Family family, PolicyObjects& objects) {
-  unsigned sequence = kFirstRule;
-  for (const std::size_t index : to.export_rules) {
-    const routes::Rule& rule = policy.export_rules[index];
-    auto lines = rule_conditions(rule, family, objects);
-    if (!lines) continue;
-    sequence += kRuleStep;
-    if (rule.action == routes::Action::kRefuse) {
-      map.add(Entry::kDeny, sequence, std::move(*lines));
-      continue;
-    }
-    std::ranges::move(set_lines(rule.set, policy, to), std::back_inserter(*lines));
-    lines->push_back(std::format("on-match goto {}", kAfterRules));
-    map.add(Entry::kPermit, sequence, std::move(*lines));
-  }
-}
-
 }  // namespace
 
 RouteMap export_map(const routes::Policy& policy, const Subject& to, Family family, PolicyObjects& objects) {
@@ -105,7 +88,8 @@ RouteMap export_map(const routes::Policy& policy, const Subject& to, Family fami
     if (to.peer->advertise_default_route == routes::DefaultRoute::kRefuse) add_no_default(map, 40, family, objects);
   }
   add_filter(map, 50, to.peer->export_filter, family, objects);
-  add_rules(map, policy, to, family, objects);
+  const auto sets = [&](const routes::Set& set) { return set_lines(set, policy, to); };
+  add_rules(map, {policy.export_rules, to.export_rules, sets}, family, objects);
   // What the partner has told is its own: the VNet sends there directly, not through this instance. IPv6 goes through
   // this instance: of bgpd 10.3 the command is for IPv4 alone (tried), and by itself it keeps an IPv6 next hop only
   // over an IPv6 session.

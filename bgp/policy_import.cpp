@@ -108,20 +108,7 @@ RouteMap import_map(const routes::Policy& policy, const Subject& subject, Family
   else
     add_class(map, policy, subject, objects);
   // [5]
-  unsigned sequence = kFirstRule;
-  for (const std::size_t index : subject.import_rules) {
-    const routes::Rule& rule = policy.import_rules[index];
-    auto lines = rule_conditions(rule, family, objects);
-    if (!lines) continue;
-    sequence += kRuleStep;
-    if (rule.action == routes::Action::kRefuse) {
-      map.add(Entry::kDeny, sequence, std::move(*lines));
-      continue;
-    }
-    std::ranges::move(set_lines(rule.set), std::back_inserter(*lines));
-    lines->push_back(std::format("on-match goto {}", kAfterRules));
-    map.add(Entry::kPermit, sequence, std::move(*lines));
-  }
+  add_rules(map, {policy.import_rules, subject.import_rules, set_lines}, family, objects);
   // [6]; bgpd does [7] itself.
   const std::string gshut = objects.community_list("GSHUT", {"permit graceful-shutdown"});
   map.add(Entry::kPermit, kAfterRules,

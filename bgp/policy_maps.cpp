@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <format>
+#include <iterator>
+#include <utility>
 
 namespace gw::bgp {
 namespace {
@@ -24,6 +26,30 @@ std::optional<std::string> range_entry(std::string_view action, const routes::Pr
 std::string printable(std::string_view text) {
   std::string out(text);
   std::ranges::replace_if(out, [](char c) { return c < ' ' || c > '~'; }, '?');
+  return out;
+}
+
+/// The conditions of a rule that depend on the route, and its name; nothing if it matches no route of this family.
+std::optional<std::vector<std::string>> rule_conditions(const routes::Rule& rule, Family family,
+                                                        PolicyObjects& objects) {
+  std::vector<std::string> out{std::format("description policy {}", printable(rule.name))};
+  const routes::Match& match = rule.match;
+  if (!match.prefixes.empty()) {
+    std::vector<std::string> entries;
+    for (const routes::PrefixRange& range : match.prefixes) {
+      if (auto entry = range_entry("permit", range, family)) entries.push_back(std::move(*entry));
+    }
+    if (entries.empty()) return std::nullopt;
+    out.push_back(match_prefixes(family, objects.prefix_list("PREFIXES", family, entries)));
+  }
+  if (match.community) {
+    const std::string entry = std::format("permit {}", community_text(*match.community));
+    out.push_back(std::format("match community {}", objects.community_list("COMMUNITY", {entry})));
+  }
+  if (match.asn_in_path) {
+    const std::string expression = std::format("_{}_", *match.asn_in_path);
+    out.push_back(std::format("match as-path {}", objects.as_path_list("ASN", expression)));
+  }
   return out;
 }
 
@@ -66,27 +92,21 @@ void add_no_default(RouteMap& map, unsigned sequence, Family family, PolicyObjec
   map.add(RouteMap::Entry::kDeny, sequence, {match_prefixes(family, objects.prefix_list("DEFAULT", family, {prefix}))});
 }
 
-std::optional<std::vector<std::string>> rule_conditions(const routes::Rule& rule, Family family,
-                                                        PolicyObjects& objects) {
-  std::vector<std::string> out{std::format("description policy {}", printable(rule.name))};
-  const routes::Match& match = rule.match;
-  if (!match.prefixes.empty()) {
-    std::vector<std::string> entries;
-    for (const routes::PrefixRange& range : match.prefixes) {
-      if (auto entry = range_entry("permit", range, family)) entries.push_back(std::move(*entry));
+void add_rules(RouteMap& map, const RuleSet& set, Family family, PolicyObjects& objects) {
+  unsigned sequence = kFirstRule;
+  for (const std::size_t index : set.indexes) {
+    const routes::Rule& rule = set.rules[index];
+    auto lines = rule_conditions(rule, family, objects);
+    if (!lines) continue;
+    sequence += kRuleStep;
+    if (rule.action == routes::Action::kRefuse) {
+      map.add(RouteMap::Entry::kDeny, sequence, std::move(*lines));
+      continue;
     }
-    if (entries.empty()) return std::nullopt;
-    out.push_back(match_prefixes(family, objects.prefix_list("PREFIXES", family, entries)));
+    std::ranges::move(set.set_lines(rule.set), std::back_inserter(*lines));
+    lines->push_back(std::format("on-match goto {}", kAfterRules));
+    map.add(RouteMap::Entry::kPermit, sequence, std::move(*lines));
   }
-  if (match.community) {
-    const std::string entry = std::format("permit {}", community_text(*match.community));
-    out.push_back(std::format("match community {}", objects.community_list("COMMUNITY", {entry})));
-  }
-  if (match.asn_in_path) {
-    const std::string expression = std::format("_{}_", *match.asn_in_path);
-    out.push_back(std::format("match as-path {}", objects.as_path_list("ASN", expression)));
-  }
-  return out;
 }
 
 }  // namespace gw::bgp

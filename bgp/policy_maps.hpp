@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,8 +43,12 @@ void add_filter(RouteMap& map, unsigned first, const std::vector<routes::FilterL
                 PolicyObjects& objects);
 /// The default route is denied.
 void add_no_default(RouteMap& map, unsigned sequence, Family family, PolicyObjects& objects);
-/// The conditions of a rule that depend on the route, and its name; nothing if it matches no route of this family.
-std::optional<std::vector<std::string>> rule_conditions(const routes::Rule& rule, Family family,
-                                                        PolicyObjects& objects);
+/// Of the operator's rules those that `indexes` name; `set_lines` says what a rule sets.
+struct RuleSet {
+  const std::vector<routes::Rule>& rules;
+  const std::vector<std::size_t>& indexes;
+  std::function<std::vector<std::string>(const routes::Set&)> set_lines;
+};
+void add_rules(RouteMap& map, const RuleSet& set, Family family, PolicyObjects& objects);
 
 }  // namespace gw::bgp

@@ -72,9 +72,6 @@ void fill_status(const bgp::PeerStatus& status, api::SnapshotSession& out) {
   out.set_last_reset(status.last_reset);
 }
 
-// The circuit takes so many routes from a gateway (azure-conventions).
-constexpr std::uint32_t kToldToCircuit = 1000;
-
 void fill_routes(const Gateway& gateway, const std::string& name, const routes::Survey& survey,
                  api::SnapshotSession& out) {
   const routes::Rib& rib = gateway.routes().rib();
@@ -106,7 +103,7 @@ void add_sessions(const Gateway& gateway, const routes::Survey& survey, api::Sna
     session.set_kind(std::string(routes::to_string(source.source.kind)));
     session.set_site(source.source.site);
     session.set_disabled(source.disabled);
-    if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(kToldToCircuit);
+    if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(RouteController::kToldToCircuit);
     fill_settings(*source.bgp, session);
     if (const auto status = statuses.find(source.bgp->peer); status != statuses.end())
       fill_status(status->second, session);

@@ -96,9 +96,14 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   ike_.on_connections_loaded([this] {
     if (ha_) ha_->on_connections_loaded();
   });
+  reconcile_.on_other_count([this](const IpAddress& peer) {
+    routes_.relearn(peer);
+    bgp_.tell_again({peer});
+  });
   bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
+    reconcile_.compare_counts();
     if (bgp_intent_) bfd_.set_intent(bgp::bfd_sessions(*bgp_intent_, bgp_.sessions()));
     note_bfd();
   });

@@ -148,6 +148,25 @@ asio::awaitable<void> ReconcileController::compare() {
   }
 }
 
+void ReconcileController::compare_counts() {
+  std::set<std::string> known;
+  for (const LearnedSession& session : routes_.sessions()) {
+    known.insert(session.name);
+    const auto status = bgp_.sessions().find(session.peer);
+    if (!session.complete || !bgp_.in_sync() || status == bgp_.sessions().end() || !status->second.established()) {
+      counts_.forget(session.name);
+      continue;
+    }
+    const auto& of_family = session.count.of_family;
+    const CountWatch::Counts counts{{of_family[0].accepted, of_family[1].accepted},
+                                    {status->second.received_v4, status->second.received_v6}};
+    if (!counts_.see(session.name, counts, clock_.now())) continue;
+    log::error("routes", "{}; the session's routes are learned again", counts_.alarm());
+    if (other_count_) other_count_(session.peer);
+  }
+  counts_.keep_only(known);
+}
+
 // A route that is kept for a peer that may come back is one that FRR need not have.
 void ReconcileController::judge() {
   const std::string before = alarm();
@@ -207,7 +226,7 @@ std::string ReconcileController::describe(const bgp::Difference& difference) {
 }
 
 std::string ReconcileController::alarm() const {
-  if (alarms_.empty()) return {};
+  if (alarms_.empty()) return counts_.alarm();
   const auto& [prefix, difference] = *alarms_.begin();
   return std::format("{}{} {} in FRR than in gwd (RoutesDiffer): {} {}: {}", alarms_.size() == kMaxShown ? ">= " : "",
                      alarms_.size(), alarms_.size() == 1 ? "route is another" : "routes are others", prefix,

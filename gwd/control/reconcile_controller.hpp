@@ -22,6 +22,7 @@
 #include "bgp/vty_client.hpp"
 #include "gwd/config/model.hpp"
 #include "gwd/control/bgp_controller.hpp"
+#include "gwd/control/count_watch.hpp"
 #include "gwd/control/loop_wake.hpp"
 #include "gwd/control/route_controller.hpp"
 
@@ -46,6 +47,10 @@ class ReconcileController {
   void set_model(const config::GatewayModel& model);
   /// What gwd forwards a prefix by that BGP has told; nullptr: by nothing, or by what is its own (FRR has no route).
   void set_route(const Prefix& prefix, const ForwardingEntry* entry);
+  /// bgpd's sessions have been read: its numbers are compared with gwd's.
+  void compare_counts();
+  /// Told of a session whose numbers differ and stay different: it is to be learned again.
+  void on_other_count(std::function<void(const IpAddress& peer)> callback) { other_count_ = std::move(callback); }
   /// The tunnel's device may be another one now.
   void forget_device(std::uint32_t tunnel_id) { tunnel_exits_.erase(tunnel_id); }
 
@@ -84,6 +89,8 @@ class ReconcileController {
   LoopWake compare_wake_;
   bgp::FpmSession session_;
   bgp::Reconciler reconciler_;
+  CountWatch counts_;
+  std::function<void(const IpAddress&)> other_count_;
   std::map<Prefix, bgp::Difference> alarms_;
   std::map<std::uint32_t, std::string> devices_;  // tunnel id -> device
   std::map<std::uint32_t, std::uint32_t> tunnel_exits_;

@@ -79,6 +79,33 @@ std::vector<IpAddress> RouteController::policy_in_force() {
   return ask;
 }
 
+std::vector<LearnedSession> RouteController::sessions() const {
+  std::vector<LearnedSession> out;
+  for (const auto& [address, peer] : peers_) {
+    const routes::SourceCount count = rib_.count(peer.source);
+    const bool complete = bmp_connected_ && peer.up && count.stale == 0 && count.held_back == 0;
+    out.push_back({name_of(peer), address, count, complete});
+  }
+  return out;
+}
+
+void RouteController::relearn(const IpAddress& address) {
+  const auto it = peers_.find(address);
+  if (it == peers_.end()) return;
+  rib_.mark_stale(it->second.source);
+  sweep_later(it->second, kRelearn);
+  it->second.sweeping = true;
+}
+
+void RouteController::watch_told(Peer& peer, const bgp::PeerStatus& session) {
+  if (rib_.source(peer.source).kind != routes::SourceKind::kCircuit || !session.established()) return;
+  const std::size_t told = std::max(session.advertised_v4, session.advertised_v6);
+  const routes::LimitState now = routes::check_limit(told, kToldToCircuit);
+  if (std::exchange(peer.told, now) == now || now == routes::LimitState::kOk) return;
+  log::warning("routes", "{}: {} routes are advertised, a circuit takes {} and drops the session above: advertise fewer "
+               "(RouteLimitNear)", name_of(peer), told, kToldToCircuit);
+}
+
 void RouteController::drop_held_back(Peer& peer) {
   if (!peer.told_again || clock_.now() - *peer.told_again < kTellAgain) return;
   peer.told_again.reset();
@@ -378,6 +405,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
       publish();
     }
     drop_held_back(peer);
+    if (session != sessions.end()) watch_told(peer, session->second);
     const bool told = session != sessions.end() && session->second.established() && peer.up &&
                       (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
     learned = learned && told;

@@ -39,6 +39,13 @@ struct PeerRoutes {
   routes::SourceCount count;
   routes::LimitState limit = routes::LimitState::kOk;
 };
+/// One BGP session: what has been learned of it.
+struct LearnedSession {
+  std::string name;
+  IpAddress peer;
+  routes::SourceCount count;
+  bool complete = false;  // up, and nothing of before it is waited for
+};
 
 class RouteController {
  public:
@@ -49,6 +56,10 @@ class RouteController {
   static constexpr std::chrono::seconds kRestartTime{120};
   /// After bgpd was asked to tell a session's routes again, and of its silence: what is still held back is gone.
   static constexpr std::chrono::seconds kTellAgain{10};
+  /// For bgpd to tell a full table again (100,000 routes: 2 s).
+  static constexpr std::chrono::seconds kRelearn{60};
+  /// A circuit's routers take so many routes from a gateway, of each family (azure-conventions).
+  static constexpr std::uint32_t kToldToCircuit = 1000;
   /// After a start of gwd: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
 
@@ -110,6 +121,9 @@ class RouteController {
   void set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions);
 
   const routes::Rib& rib() const { return rib_; }
+  std::vector<LearnedSession> sessions() const;
+  /// What gwd has of this peer stays in use until bgpd, which is to be asked, has told it again; the rest goes then.
+  void relearn(const IpAddress& peer);
   /// Absent: the tunnel has no BGP.
   std::optional<PeerRoutes> peer_routes(std::string_view tunnel) const;
 
@@ -121,6 +135,7 @@ class RouteController {
     bool unnumbered = false;
     bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
+    routes::LimitState told = routes::LimitState::kOk;  // of what a circuit's router is told
     std::set<Family> end_of_rib;         // of the present session
     bool up = false;                     // as BMP says
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
@@ -142,6 +157,7 @@ class RouteController {
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
   void drop_held_back(Peer& peer);
+  void watch_told(Peer& peer, const bgp::PeerStatus& session);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
   std::string far_end(const Peer& peer) const;
   bool has_carrier(const Peer& peer) const;

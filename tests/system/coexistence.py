@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import yaml
 
@@ -303,3 +304,16 @@ def tables(world: Coexistence) -> str:
     found = {"rs1": world.vnet.routes(), **{r: world.circuit.routes(r) for r in world.circuit.frr},
              **{n: r.routes() for n, r in world.routers.items()}}
     return json.dumps({k: {p: sorted(s) for p, s in v.items()} for k, v in found.items()}, indent=1)
+
+
+def assert_no_difference(world):
+    """FRR's routes are gwd's on every instance, and stay so for longer than the alarm for numbers of routes waits."""
+    def zebra(gateway):
+        return next(c for c in gateway.json("status")["components"] if c["name"] == "zebra")
+    for name, gateway in world.gateways.items():
+        poll(f"{name} compares (now: {zebra(gateway)})", lambda g=gateway: zebra(g)["connected"] and not zebra(g).get("problem"), 20, 0.2)
+    end = time.monotonic() + 25
+    while time.monotonic() < end:
+        for name, gateway in world.gateways.items():
+            assert not zebra(gateway).get("problem"), f"{name}: {zebra(gateway)['problem']}"
+        time.sleep(1)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from coexistence import SOON, Coexistence, eventually
+from coexistence import SOON, Coexistence, assert_no_difference, eventually
 from coexistence_lab import BRANCH, CONVERGED, LYON, PARIS
 from gateway import PORT_KINDS
 from lab import LabError, poll
@@ -76,6 +76,11 @@ def test_each_instance_has_its_own_paths_and_the_others_as_well(world, net):
         for prefix in (net.P, net.L, net.B):
             eventually(f"{prefix} of {other}", lambda g=gateway, o=other, p=prefix: f"instance:{o}" in g.candidates(p))
         assert f"site1-ce1/{name}" in gateway.candidates(net.P)
+
+
+def test_frr_agrees_with_gwd(world):
+    """In prefixes, devices and numbers of routes; what differs is said after 12 s."""
+    assert_no_difference(world)
 
 
 def test_a_default_route_goes_nowhere(world, net):

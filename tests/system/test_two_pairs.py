@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from coexistence import Coexistence, eventually
+from coexistence import Coexistence, assert_no_difference, eventually
 from coexistence_lab import LYON, PARIS, TWO_PAIRS
 
 SITES = (PARIS, LYON)
@@ -71,6 +71,10 @@ def test_nothing_is_lost_while_all_is_well(world, net, role, site):
     with world.load(site, role=role, rate=100) as load:
         time.sleep(1)
     load.assert_no_loss()
+
+
+def test_frr_agrees_with_gwd(world):
+    assert_no_difference(world)
 
 
 def test_the_vpn_pair_takes_over_from_the_er_pair_and_gives_back(world, net):
