@@ -38,8 +38,8 @@ constexpr auto kQuestions = std::to_array<Question>({
     {"nft.txt", "nft list ruleset"},
     {"journal-gwd.txt", "journalctl --no-pager -n 2000 -u gwd"},
     {"journal-gw-fastpath.txt", "journalctl --no-pager -n 2000 -u gw-fastpath"},
-    {"journal-strongswan.txt", "journalctl --no-pager -n 2000 -u strongswan"},
-    {"journal-frr.txt", "journalctl --no-pager -n 2000 -u frr"},
+    {"journal-gw-charon.txt", "journalctl --no-pager -n 2000 -u gw-charon"},
+    {"journal-frr.txt", "journalctl --no-pager -n 2000 -u gw-zebra -u gw-bgpd -u gw-bfdd"},
 });
 
 Colour colour_of(const std::string& severity) {

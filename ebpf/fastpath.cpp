@@ -34,6 +34,7 @@
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
 #include "ebpf/liveness/thread.hpp"
+#include "ebpf/liveness/workers_advance.hpp"
 #include "ebpf/relay/ike_relay.hpp"
 #include "ebpf/relay/sockets.hpp"
 #include "ebpf/rpc/server.hpp"
@@ -194,6 +195,8 @@ class Fastpath {
 
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
+  void tell_alive();
+  void tell_manager(std::string_view state);
   void sync_tick();
   void remove_leaving();
   void check_ports();
@@ -213,6 +216,7 @@ class Fastpath {
   control::Endpoints endpoints_;
   control::SaManager sas_;
   control::PathMtus path_mtus_;
+  liveness::WorkersAdvance workers_advance_{*base_.workers};
   rpc::Service service_;
   rpc::Server server_;
   control::Events events_;
@@ -391,12 +395,25 @@ void Fastpath::tick() {
     check_ports();
     update_frames();
     adjacencies_.ask_again();
+    if (tunnels_.store().manager().watchdog()) tell_alive();
     if (++ticks_ % kFreshenTicks == 0) {
       paths_.keep_fresh();
       adjacencies_.keep_fresh();
     }
     tick();
   });
+}
+
+/// Only this thread runs this, the packet threads have gone round, and the liveness thread answers (or call() ends the
+/// program after 10 s): whichever hangs, systemd kills us (WatchdogSec=) and the next one takes the descriptors over.
+void Fastpath::tell_alive() {
+  if (workers_advance_.look() == liveness::Forwarding::kNo) return;
+  liveness_.thread().call([](liveness::Thread::Core&, MonoTime) {});
+  tell_manager("WATCHDOG=1");
+}
+
+void Fastpath::tell_manager(std::string_view state) {
+  if (auto told = tunnels_.store().manager().notify(state); !told) log::warning("main", "{}", told.error().describe());
 }
 
 /// Rarely while there is nobody to tell.
@@ -482,7 +499,7 @@ Status Fastpath::serve(const FastpathOptions& options) {
   sync_tick();
   GW_TRY(ike_.listen(options.ike_socket.empty() ? beside(options.socket, "ike.sock") : options.ike_socket));
   GW_TRY(server_.listen(options.socket));
-  if (auto told = tunnels_.store().notify("READY=1"); !told) log::warning("main", "{}", told.error().describe());
+  tell_manager("READY=1");
   log::info("main", "ready at {}", options.socket);
   io_.run();
   // Not ours to close: their owners do.

@@ -11,16 +11,22 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <tuple>
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "base/service_manager.hpp"
 #include "base/spawn.hpp"
 #include "gwd/api/api.hpp"
 #include "gwd/api/http_server.hpp"
+#include "gwd/config/compile.hpp"
 #include "gwd/control/config_service.hpp"
+#include "gwd/control/fastpath_ports.hpp"
 #include "gwd/control/gateway.hpp"
+#include "gwd/control/watchdog.hpp"
 #include "gwd/metrics/metrics.hpp"
 #include "gwd/version.hpp"
 
@@ -37,6 +43,8 @@ struct Options {
   std::string vici = "/run/charon.vici";
   std::string fastpath = "/run/gw/fastpath.sock";
   std::string frr_dir = "/run/frr";
+  std::string fastpath_ports;  // empty: gw-fastpath is told its ports by somebody else
+  std::string api_group;       // empty: the process's own
   std::uint16_t bmp_port = 11019;
   std::string log_level = "info";
   bool takeover = true;
@@ -44,6 +52,7 @@ struct Options {
 
 constexpr std::uint16_t kDefaultMetricsPort = 9620;
 constexpr int kExitStart = 3;
+constexpr uid_t kSameUser = static_cast<uid_t>(-1);
 
 log::Level to_level(const std::string& name) {
   if (name == "debug") return log::Level::kDebug;
@@ -72,9 +81,19 @@ Status listen_metrics(gwd::TcpHttpServer& server, const gwd::ModelPtr& model) {
 Status make_frr_dir(const std::string& path) {
   if (::mkdir(path.c_str(), 0750) != 0 && errno != EEXIST) return fail_errno(std::format("cannot create {}", path));
   const group* frr = getgrnam("frr");
-  if (frr != nullptr && ::chown(path.c_str(), 0, frr->gr_gid) != 0)
+  if (frr != nullptr && ::chown(path.c_str(), kSameUser, frr->gr_gid) != 0)
     return fail_errno(std::format("cannot give {} to group frr", path));
   if (::chmod(path.c_str(), 0750) != 0) return fail_errno(std::format("cannot set the mode of {}", path));
+  return {};
+}
+
+// The socket is for root and one group: operators, who need not be able to talk to gw-fastpath and charon themselves.
+Status give_to_group(const std::string& socket, const std::string& name) {
+  if (name.empty()) return {};
+  const group* operators = getgrnam(name.c_str());
+  if (operators == nullptr) return fail(Errc::kNotFound, std::format("--api-group: there is no group {}", name));
+  if (::chown(socket.c_str(), kSameUser, operators->gr_gid) != 0)
+    return fail_errno(std::format("cannot give {} to group {}", socket, name));
   return {};
 }
 
@@ -88,6 +107,17 @@ Result<config::RevisionStore> open_store(const Options& options) {
   std::filesystem::create_directories(options.run_dir, error);
   if (error) return fail(Errc::kIo, std::format("cannot create {}: {}", options.run_dir, error.message()));
   return config::RevisionStore::open(options.state_dir + "/gwd.db");
+}
+
+/// For whoever has a document and no gwd yet (the first boot's seed): 0, or 1 with the findings on stderr.
+int check(const std::string& file, const std::string& instance) {
+  std::ifstream stream(file);
+  if (!stream) return stop_with(1, Error{Errc::kNotFound, std::format("cannot read {}", file)});
+  std::ostringstream text;
+  text << stream.rdbuf();
+  const config::Compiled compiled = config::compile({text.str(), std::filesystem::absolute(file).string(), instance});
+  for (const auto& finding : compiled.findings) std::fprintf(stderr, "%s\n", finding.describe().c_str());
+  return compiled.model ? 0 : 1;
 }
 
 int run(const Options& options) {
@@ -112,6 +142,9 @@ int run(const Options& options) {
     if (before && std::tie(before->metrics_address, before->metrics_port) !=
                       std::tie(model->metrics_address, model->metrics_port))
       log::warning("metrics", "management.metrics takes effect when gwd starts again");
+    if (!options.fastpath_ports.empty())
+      if (const auto done = gwd::write_fastpath_ports(options.fastpath_ports, *model); !done)
+        log::error("gwd", "{}", done.error().describe());
     gateway.apply(std::move(model));
   });
   config.on_send([&](std::string message) {
@@ -129,8 +162,14 @@ int run(const Options& options) {
   // A faulty document must not lock the operator out: without one gwd serves its API, and waits for `gwctl apply`.
   if (const auto started = config.start(options.config); !started) print(started.error());
   if (const auto ok = api_server.listen({options.run_dir + "/gwd.sock"}); !ok) return stop_with(kExitStart, ok.error());
+  if (const auto ok = give_to_group(options.run_dir + "/gwd.sock", options.api_group); !ok)
+    return stop_with(kExitStart, ok.error());
   if (const auto ok = listen_metrics(metrics_server, gateway.model()); !ok) return stop_with(kExitStart, ok.error());
 
+  gwd::Watchdog watchdog(io, ServiceManager::from_environment(), [&]() -> std::optional<std::uint64_t> {
+    if (gateway.ha() == nullptr) return std::nullopt;
+    return gateway.ha()->sync_reports();
+  });
   asio::signal_set reload(io, SIGHUP);
   std::function<void(const boost::system::error_code&, int)> on_reload = [&](const boost::system::error_code& error,
                                                                              int) {
@@ -152,6 +191,7 @@ int run(const Options& options) {
   quit.async_wait([&](const boost::system::error_code&, int signal) {
     // Nothing is torn down: tunnels, sessions and routes go on without gwd.
     log::info("gwd", "signal {}, stopping", signal);
+    watchdog.stop();
     reload.cancel();
     api_server.stop();
     metrics_server.stop();
@@ -161,6 +201,7 @@ int run(const Options& options) {
   });
   log::info("gwd", "gwd {} runs {}", gwd::kVersion,
             gateway.model() ? "instance " + gateway.model()->instance : "without a configuration");
+  watchdog.start();
   io.run();
   return 0;
 }
@@ -170,6 +211,8 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   CLI::App app{"gwd - control daemon of the VPN gateway"};
   Options options;
+  std::string checked;
+  app.add_option("--check", checked, "says what is wrong with this document, and ends")->check(CLI::ExistingFile);
   app.add_option("--config", options.config, "gateway.yaml")->capture_default_str();
   app.add_option("--instance", options.instance,
                  "which of the document's instances this machine is (not needed with one)");
@@ -178,6 +221,9 @@ int main(int argc, char** argv) {
   app.add_option("--vici", options.vici, "charon's VICI socket")->capture_default_str();
   app.add_option("--fastpath", options.fastpath, "gw-fastpath's socket")->capture_default_str();
   app.add_option("--frr-dir", options.frr_dir, "folder of FRR's vty sockets")->capture_default_str();
+  app.add_option("--fastpath-ports", options.fastpath_ports,
+                 "file that is given the document's ports as gw-fastpath's options, for its unit");
+  app.add_option("--api-group", options.api_group, "group of operators, who may use gwd.sock");
   app.add_option("--bmp-port", options.bmp_port, "loopback port for bgpd's BMP; 0: any free one")
       ->capture_default_str();
   app.add_option("--log-level", options.log_level, "debug, info, warning, error")
@@ -189,5 +235,5 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   gw::log::init("gwd", to_level(options.log_level));
   ::umask(0027);
-  return run(options);
+  return checked.empty() ? run(options) : check(checked, options.instance);
 }

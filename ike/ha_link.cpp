@@ -99,7 +99,7 @@ Status HaLink::listen(const std::string& path) {
   std::filesystem::remove(path, ignored);
   Fd listener = seqpacket();
   if (!listener) return fail_errno("opening the IKE sync socket");
-  if (::bind(listener.get(), generic, sizeof address) != 0 || ::chmod(path.c_str(), 0600) != 0 ||
+  if (::bind(listener.get(), generic, sizeof address) != 0 || ::chmod(path.c_str(), 0660) != 0 ||
       ::listen(listener.get(), 4) != 0)
     return fail_errno(std::format("making the IKE sync socket {}", path));
   path_ = path;

@@ -56,7 +56,7 @@ Status IkeRelay::listen(const std::string& path) {
   std::filesystem::remove(path, ignored);
   Fd listener = seqpacket();
   if (!listener) return fail_errno("opening the IKE relay's socket");
-  if (::bind(listener.get(), generic, sizeof address) != 0 || ::chmod(path.c_str(), 0600) != 0 ||
+  if (::bind(listener.get(), generic, sizeof address) != 0 || ::chmod(path.c_str(), 0660) != 0 ||
       ::listen(listener.get(), 4) != 0)
     return fail_errno(std::format("making the IKE relay's socket {}", path));
   path_ = path;

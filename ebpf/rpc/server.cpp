@@ -157,7 +157,7 @@ Status Server::listen(const std::string& path) {
     return fail(Errc::kAlreadyExists, std::format("another gw-fastpath answers at {}", path));
   std::filesystem::remove(path, ignored);  // left by a process that was killed
   acceptor_.open(endpoint.protocol(), error);
-  const mode_t before = ::umask(0177);
+  const mode_t before = ::umask(0117);  // 0660: root and the services of the gateway (ADR 18)
   if (!error) acceptor_.bind(endpoint, error);
   ::umask(before);
   if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);

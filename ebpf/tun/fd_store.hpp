@@ -1,4 +1,4 @@
-// Descriptors that outlive the process, by systemd's protocol without libsystemd: sent to $NOTIFY_SOCKET
+// Descriptors that outlive the process, by systemd's protocol: sent to the service manager
 // with FDSTORE=1 (sd_notify(3)), handed back after a restart by LISTEN_FDS (sd_listen_fds(3)). Without a
 // service manager every call does nothing. Control thread.
 #pragma once
@@ -9,6 +9,7 @@
 
 #include "base/fd.hpp"
 #include "base/result.hpp"
+#include "base/service_manager.hpp"
 
 namespace gw::tun {
 
@@ -23,13 +24,10 @@ class FdStore {
   /// Keeps a duplicate. An error is logged by the caller: the program works on, only a crash costs more.
   Status keep(std::string_view name, int fd);
   Status forget(std::string_view name);
-  /// READY=1: systemd's Type=notify.
-  Status notify(std::string_view state);
+  const ServiceManager& manager() const { return manager_; }
 
  private:
-  Status send(std::string_view message, int fd);
-
-  std::string socket_;  // empty: no service manager; '@...': abstract
+  ServiceManager manager_;
   std::map<std::string, Fd> kept_;
 };
 

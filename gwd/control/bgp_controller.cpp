@@ -73,7 +73,8 @@ Status BgpController::write_config_file() const {
   const std::string temporary = paths_.config_file + ".new";
   Fd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640));
   if (!file) return fail_errno(std::format("cannot write {}", temporary));
-  if (const passwd* frr = getpwnam("frr"); frr != nullptr && fchown(file.get(), frr->pw_uid, frr->pw_gid) != 0)
+  constexpr uid_t kSameUser = static_cast<uid_t>(-1);
+  if (const passwd* frr = getpwnam("frr"); frr != nullptr && fchown(file.get(), kSameUser, frr->pw_gid) != 0)
     return fail_errno(std::format("cannot give {} to frr", temporary));
   std::string_view rest = text.text();
   while (!rest.empty()) {

@@ -40,9 +40,9 @@ struct GatewayPaths {
 inline constexpr std::string_view kFastpathAway =
     "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
 inline constexpr std::string_view kCharonAway =
-    "does not answer: systemctl status strongswan, journalctl -u strongswan";
+    "does not answer: systemctl status gw-charon, journalctl -u gw-charon";
 inline constexpr std::string_view kBfddAway = "does not answer: dead paths are noticed by BGP's timers only";
-inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status frr, journalctl -u frr";
+inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status gw-bgpd, journalctl -u gw-bgpd";
 
 /// A program that gwd works with, as `gwctl status` shows it.
 struct ComponentStatus {

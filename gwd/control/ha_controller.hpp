@@ -91,6 +91,8 @@ class HaController final : private sync::ChannelListener {
 
   ha::Snapshot snapshot() const { return machine_.snapshot(parts_.clock.now()); }
   const sync::ChannelStats& channel() const { return channel_.stats(); }
+  /// Grows while the sync thread goes on.
+  std::uint64_t sync_reports() const { return channel_.reports(); }
   const ike::HaLink::State& ike() const { return ike_.state(); }
   const config::HaModel& model() const { return ha_; }
   const std::string& name_of(ha::Instance id) const;
@@ -153,7 +155,7 @@ class HaController final : private sync::ChannelListener {
   bool feeding_ = false;
   std::vector<ha::Event> events_;  // that came while others were worked on
   bool stopping_ = false;
-  int running_ = 0;  // coroutines
+  int running_ = 0;        // coroutines
   sync::Channel channel_;  // last: its thread ends first
 };
 

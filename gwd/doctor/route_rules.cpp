@@ -157,7 +157,7 @@ void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings) {
                    .severity = Severity::kError,
                    .consequence = "bgpd tells the neighbours something else than what is forwarded here, and the "
                                   "gateway's own packets may go another way",
-                   .remedy = {"gwctl support-bundle; then systemctl restart frr (routes go on meanwhile)"}},
+                   .remedy = {"gwctl support-bundle; then systemctl restart gw-bgpd (routes go on meanwhile)"}},
                   findings);
 }
 

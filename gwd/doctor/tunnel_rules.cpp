@@ -41,7 +41,7 @@ std::string remedy_for(const api::Tunnel& tunnel) {
   if (fault == "TrafficSelectorMismatch")
     return std::format("the device of {} must take 0.0.0.0/0 and ::/0 as traffic selectors (route-based)",
                        tunnel.connection());
-  return std::format("gwctl show tunnels --details; journalctl -u strongswan | grep {}", tunnel.connection());
+  return std::format("gwctl show tunnels --details; journalctl -u gw-charon | grep {}", tunnel.connection());
 }
 
 std::string drops_text(const google::protobuf::RepeatedPtrField<api::DropCounter>& drops) {

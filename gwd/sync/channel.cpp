@@ -82,7 +82,10 @@ struct Channel::Shared : std::enable_shared_from_this<Channel::Shared> {
   void deliver(MessageEvent& event) { listener->on_sync_message(event.kind, std::move(event.payload)); }
   void deliver(PeerHeartbeat& event) { listener->on_sync_heartbeat(event); }
   void deliver(std::vector<PathState>& event) { listener->on_sync_paths(event); }
-  void deliver(ChannelStats& event) { stats = std::move(event); }
+  void deliver(ChannelStats& event) {
+    stats = std::move(event);
+    ++reports;
+  }
 
   asio::io_context& main;
   ChannelListener* listener;  // null: the channel is gone
@@ -93,6 +96,7 @@ struct Channel::Shared : std::enable_shared_from_this<Channel::Shared> {
   std::atomic<bool> reset_wanted{false};
   std::uint64_t sessions_seen = 0;  // the main loop's
   ChannelStats stats;               // the main loop's
+  std::uint64_t reports = 0;        // the main loop's
 };
 
 class Channel::Thread final : private LinkListener {
@@ -218,5 +222,6 @@ void Channel::reset() {
 }
 
 const ChannelStats& Channel::stats() const { return shared_->stats; }
+std::uint64_t Channel::reports() const { return shared_->reports; }
 
 }  // namespace gw::gwd::sync

@@ -111,6 +111,8 @@ class Channel {
   void reset();
 
   const ChannelStats& stats() const;
+  /// Grows every 100 ms while the thread goes on.
+  std::uint64_t reports() const;
 
  private:
   struct Shared;

@@ -118,7 +118,7 @@ def test_frames_that_are_none(lab):
     answer = pb.ServerFrame.FromString(silent.recv(1000)[4:])
     assert answer.response.status.code == pb.MALFORMED, "no Hello first"
     silent.close()
-    assert oct(os.stat(lab.socket).st_mode & 0o777) == "0o600"
+    assert oct(os.stat(lab.socket).st_mode & 0o777) == "0o660"
 
 
 def test_sync_done_sweeps_what_was_not_sent_again(lab):

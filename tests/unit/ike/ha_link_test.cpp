@@ -104,9 +104,8 @@ class HaLinkTest : public testing::Test {
   HaLink link_;
 };
 
-TEST_F(HaLinkTest, SocketIsForItsOwnerAlone) {
-  EXPECT_EQ(std::filesystem::status(path_).permissions(),
-            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+TEST_F(HaLinkTest, SocketIsForItsOwnerAndTheGroupOfTheServices) {
+  EXPECT_EQ(std::filesystem::status(path_).permissions(), static_cast<std::filesystem::perms>(0660));
   HaLink second(io_.get_executor(), {.send = [](std::string) {}});
   EXPECT_EQ(second.listen(path_).error().code, Errc::kAlreadyExists);
   EXPECT_EQ(second.listen(std::string(200, 'x')).error().code, Errc::kInvalidArgument);

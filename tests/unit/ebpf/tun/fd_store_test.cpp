@@ -79,7 +79,7 @@ TEST(FdStore, ForgetsAndTellsReadiness) {
   FdStore store = FdStore::from_environment();
   ASSERT_TRUE(store.forget("tun-7"));
   EXPECT_EQ(manager.receive()->text, "FDSTOREREMOVE=1\nFDNAME=tun-7");
-  ASSERT_TRUE(store.notify("READY=1"));
+  ASSERT_TRUE(store.manager().notify("READY=1"));
   EXPECT_EQ(manager.receive()->text, "READY=1");
 }
 
@@ -87,13 +87,13 @@ TEST(FdStore, WithoutAManagerNothingHappens) {
   ::unsetenv("NOTIFY_SOCKET");
   FdStore store = FdStore::from_environment();
   EXPECT_TRUE(store.keep("tun-7", 0));
-  EXPECT_TRUE(store.notify("READY=1"));
+  EXPECT_TRUE(store.manager().notify("READY=1"));
 }
 
 TEST(FdStore, AManagerThatIsGoneIsAnError) {
   ::setenv("NOTIFY_SOCKET", "/nonexistent/notify", 1);
   FdStore store = FdStore::from_environment();
-  EXPECT_FALSE(store.notify("READY=1"));
+  EXPECT_FALSE(store.manager().notify("READY=1"));
   ::unsetenv("NOTIFY_SOCKET");
 }
 
