@@ -21,7 +21,7 @@ using namespace std::chrono_literals;
 // is for bursts in work and the tunnel devices.
 constexpr std::uint32_t kFramesPerSocket = 3 * xsk::kRingEntries;
 // For packets that are parked, handed to another worker, or come from a tunnel's device.
-constexpr std::uint32_t kFramesPerGsoPort = 2048;
+constexpr std::uint32_t kFramesPerGsoPort = 4096;
 // Packets put together from several frames: 512 are two full receive rings of 9,000-byte packets.
 constexpr std::uint32_t kLargeFrames = 512;
 // What is in front of an IP packet: Ethernet and two VLAN tags.

@@ -83,6 +83,8 @@ enum gw_drop {
 
   /* two instances */
   GW_DROP_STANDBY,
+  GW_DROP_MOVE_FULL,
+  GW_DROP_MOVE_LATE,
 
   GW_DROP_COUNT
 };

@@ -60,6 +60,10 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"transit_closed", "The packet came by the circuit and wanted into a tunnel, or the reverse: transit is closed."},
     {"hairpin", "The way forward leads back to the neighbour or tunnel that the packet came from."},
     {"standby", "This instance does not own the tunnel's endpoint at this moment; the other one does."},
+    {"move_full",
+     "The tunnel's endpoint was being moved to the other instance, and no more packets could wait for it."},
+    {"move_late",
+     "The packet waited for the tunnel's endpoint to be moved to the other instance, and that took too long."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

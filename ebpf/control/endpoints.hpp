@@ -29,6 +29,8 @@ struct EndpointClaim {
   std::uint64_t lease_epoch = 0;
   std::uint64_t deadline_ns = 0;  // CLOCK_BOOTTIME; 0: none
   Handover handover = Handover::kTakeover;
+  bool parting = false;           // standby: devices keep their carrier, see fastpath.proto
+  bool awaits_positions = false;  // owned: stays closed until they are here
   friend bool operator==(const EndpointClaim&, const EndpointClaim&) = default;
 };
 

@@ -231,6 +231,11 @@ std::vector<net::NextHop> Paths::ways(Path& path) {
 }
 
 /// Asks the kernel for the way.
+void Paths::refresh_from(const IpAddress& source) {
+  for (worker::PathIndex i = 0; i < paths_.size(); ++i)
+    if (paths_[i].references > 0 && paths_[i].use.flow.src == source) resolve(i);
+}
+
 void Paths::resolve(worker::PathIndex index) {
   Path& path = paths_[index];
   path.hops = ways(path);

@@ -66,6 +66,8 @@ class Paths {
   /// The monitor is readable. True: routes changed; call refresh_routes() soon (they come in bursts).
   bool on_readable();
   void refresh_routes();
+  /// The ways of what leaves with this address; nothing of a change that may be in the monitor is waited for.
+  void refresh_from(const IpAddress& source);
   /// Every few seconds: the kernel confirms the neighbours that the worker uses.
   void keep_fresh();
 

@@ -75,7 +75,11 @@ class SaManager : private SaSync::Host {
   void apply_outer_policy(std::uint32_t tunnel_id);
   /// The whole list of endpoints, as gwd claims them. Returns the outbound SAs of endpoints that became owned that
   /// cannot send: only a new key helps.
-  Result<std::vector<SaKey>> put_endpoints(std::span<const EndpointClaim> claims);
+  struct PutEndpoints {
+    std::vector<SaKey> needs_rekey;
+    std::vector<IpAddress> awaited;  // EndpointClaim::awaits_positions
+  };
+  Result<PutEndpoints> put_endpoints(std::span<const EndpointClaim> claims);
   const Endpoints& endpoints() const { return parts_.endpoints; }
   /// Inner packets of that size are the largest that the path of this outbound SA has room for.
   void limit_padding(const SaEntry& entry, std::uint32_t inner_bytes);
@@ -124,6 +128,7 @@ class SaManager : private SaSync::Host {
   }
   void apply_gates(const IpAddress& address);
   void release_endpoints(std::span<const EndpointClaim> claims, const std::set<IpAddress>& added);
+  void stop_sending(std::span<const IpAddress> released);
   std::vector<SaKey> take_endpoint(const IpAddress& address, Handover handover);
   std::vector<SaKey> take(std::span<SaEntry* const> entries, Handover handover);
   void hand_on(SaEntry& entry);

@@ -403,6 +403,13 @@ void SaSync::ownership_changed() {
     if (local.used) local.owned = host_.owned(local.sa.endpoint);
 }
 
+bool SaSync::awaits_final(const IpAddress& endpoint) const {
+  return state_ == State::kInSync && std::ranges::any_of(local_, [&](const Local& local) {
+           return local.used && !local.owned && local.sa.endpoint == endpoint && !local.exact &&
+                  remote_by_key_.contains(local.key);
+         });
+}
+
 bool SaSync::exact(const SyncKey& key) const {
   const auto it = local_by_key_.find(key);
   return it != local_by_key_.end() && local_[it->second].exact;

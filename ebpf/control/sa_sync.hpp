@@ -98,6 +98,8 @@ class SaSync {
   void tell_final(const IpAddress& endpoint);
   /// The last report about it is exact.
   bool exact(const SyncKey& key) const;
+  /// The other instance knows keys of it, and has not said yet where it stopped.
+  bool awaits_final(const IpAddress& endpoint) const;
 
   SyncLag lag() const;
   const Counters& counters() const { return counters_; }

@@ -8,7 +8,7 @@
 namespace gw::control {
 
 /// In its order: what goes has stopped before anything opens; a gate opens when all behind it is ready.
-Result<std::vector<SaKey>> SaManager::put_endpoints(std::span<const EndpointClaim> claims) {
+Result<SaManager::PutEndpoints> SaManager::put_endpoints(std::span<const EndpointClaim> claims) {
   Endpoints& endpoints = parts_.endpoints;
   GW_TRY(Endpoints::check(claims));
   std::set<IpAddress> added;
@@ -19,11 +19,17 @@ Result<std::vector<SaKey>> SaManager::put_endpoints(std::span<const EndpointClai
   parts_.store.set_endpoints(claims.empty() ? Kind::kAlone : Kind::kShared);
   for (const IpAddress& address : added) apply_gates(address);
   release_endpoints(claims, added);
-  std::vector<SaKey> needs_rekey;
+  PutEndpoints out;
   for (const EndpointClaim& claim : claims) {
     if (claim.ownership != Ownership::kOwned) continue;
     const bool ours = endpoints.owned(claim.address);
-    if (!ours) std::ranges::move(take_endpoint(claim.address, claim.handover), std::back_inserter(needs_rekey));
+    if (!ours && claim.awaits_positions && claim.handover == Handover::kPlanned && sync_.awaits_final(claim.address)) {
+      out.awaited.push_back(claim.address);
+      continue;
+    }
+    if (!ours) std::ranges::move(take_endpoint(claim.address, claim.handover), std::back_inserter(out.needs_rekey));
+    // Its address came to the wan a moment ago.
+    if (!ours) parts_.paths.refresh_from(claim.address);
     endpoints.open(claim);
     if (ours) continue;
     log::info("ha", "endpoint {} is ours, lease epoch {}", claim.address, claim.lease_epoch);
@@ -31,7 +37,7 @@ Result<std::vector<SaKey>> SaManager::put_endpoints(std::span<const EndpointClai
   }
   for (const IpAddress& gone : endpoints.missing_in(claims)) {
     if (!endpoints.owned(gone))
-      std::ranges::move(take_endpoint(gone, Handover::kTakeover), std::back_inserter(needs_rekey));
+      std::ranges::move(take_endpoint(gone, Handover::kTakeover), std::back_inserter(out.needs_rekey));
     endpoints.remove(gone);
     apply_gates(gone);
     follow_all(gone);
@@ -39,26 +45,33 @@ Result<std::vector<SaKey>> SaManager::put_endpoints(std::span<const EndpointClai
   }
   sync_.ownership_changed();
   parts_.workers.shared().gates.end_hold();
-  return needs_rekey;
+  return out;
 }
 
 /// Their workers send nothing more when this returns, and the other instance is told where they stopped.
 void SaManager::release_endpoints(std::span<const EndpointClaim> claims, const std::set<IpAddress>& added) {
   Endpoints& endpoints = parts_.endpoints;
   std::vector<IpAddress> released;
+  std::vector<IpAddress> gone;  // nothing of them is here any more
   for (const EndpointClaim& claim : claims) {
     if (claim.ownership == Ownership::kOwned) continue;
-    if (endpoints.owned(claim.address) || added.contains(claim.address)) released.push_back(claim.address);
+    const bool now = endpoints.owned(claim.address) || added.contains(claim.address);
+    if (now) released.push_back(claim.address);
+    if (!claim.parting && (now || endpoints.all().at(claim.address).claim.parting)) gone.push_back(claim.address);
     endpoints.close(claim);
   }
-  if (released.empty()) return;
+  if (!released.empty()) stop_sending(released);
+  for (const IpAddress& address : gone) follow_all(address);
+}
+
+/// Their gates are closed already.
+void SaManager::stop_sending(std::span<const IpAddress> released) {
   parts_.workers.quiesce();
   for (const IpAddress& address : released) {
     log::info("ha", "endpoint {} is standby here", address);
     sync_.tell_final(address);
     for (const auto& [key, entry] : table_.entries())
       if (our_address(entry) == address) hand_on(*table_.find(key));
-    follow_all(address);
   }
 }
 

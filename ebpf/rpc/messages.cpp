@@ -299,6 +299,8 @@ Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEnd
         .lease_epoch = e.lease_epoch(),
         .deadline_ns = e.deadline_ns(),
         .handover = e.handover() == fp::HANDOVER_PLANNED ? control::Handover::kPlanned : control::Handover::kTakeover,
+        .parting = e.parting(),
+        .awaits_positions = e.awaits_positions(),
     });
   }
   return claims;

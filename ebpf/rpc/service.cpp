@@ -194,10 +194,11 @@ void Service::set_transit(xdp::Transit transit) {
 
 Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
   GW_TRY_ASSIGN(const auto claims, parse_put_endpoints(m));
-  GW_TRY_ASSIGN(const auto needs_rekey, parts_.sas.put_endpoints(claims));
+  GW_TRY_ASSIGN(const auto put, parts_.sas.put_endpoints(claims));
   parts_.liveness.set_claims(parts_.sas.endpoints());
   fp::PutEndpointsReply& reply = *out.mutable_put_endpoints();
-  for (const control::SaKey& key : needs_rekey) fill(key, *reply.add_needs_rekey());
+  for (const control::SaKey& key : put.needs_rekey) fill(key, *reply.add_needs_rekey());
+  for (const IpAddress& address : put.awaited) reply.add_awaited(address.bytes_string());
   return {};
 }
 

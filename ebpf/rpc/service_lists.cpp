@@ -44,6 +44,7 @@ void fill(const worker::WorkerCounters& w, fp::WorkerCounters& out) {
   out.set_taken_over(w.taken_over.get());
   out.set_rejoined(w.rejoined.get());
   out.set_moved(w.moved.get());
+  out.set_waited(w.waited.get());
   out.set_icmp_sent(w.icmp_sent.get());
   for (const worker::Counter& size : w.burst_sizes) out.add_burst_sizes(size.get());
   std::uint64_t lost = 0;

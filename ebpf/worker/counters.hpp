@@ -74,6 +74,7 @@ struct WorkerCounters {
   Counter handed_over;                        // to the tunnel's owner
   Counter taken_over;                         // from the worker that received them
   Counter moved;                              // BPF took them for a tunnel; their route led to a neighbour by then
+  Counter waited;                             // for an endpoint that was being moved
   Counter notices_lost;                       // the queue to the control thread was full
   Counter rejoined;                           // outer packets put together from fragments
   Counter icmp_sent;                          // errors to senders of inner packets

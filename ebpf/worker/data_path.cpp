@@ -42,7 +42,11 @@ void DataPath::expire_waiting() {
   read_clock();
   reassembler_.expire(now_);
   count_fragment_drops();
-  parking_.expire(now_, [this](const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
+  parking_.expire(now_,
+                  [this](const SaKey&, const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
+  movers_.expire(now_, [this](TunnelSlot tunnel, const Parked& late) {
+    drop(GW_DROP_MOVE_LATE, {.frame = late.meta.frame, .tunnel = tunnel});
+  });
 }
 
 // --- shared by both directions ---------------------------------------------------------------------

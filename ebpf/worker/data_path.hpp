@@ -130,11 +130,14 @@ class DataPath {
   std::size_t from_peers();
   /// Packets of other workers wait at this moment.
   bool has_peers_packets() const;
-  /// Drops what was parked for an SA that did not come, and fragments of packets that stayed incomplete. Cheap to call
-  /// every round: it looks at all that waits only when kLookForLate has gone by.
+  /// Packets of tunnels whose endpoint was handed over: by the way that there is now, if there is one.
+  void send_waiting();
+  bool has_movers() const { return !movers_.empty(); }
+  /// Drops what was parked for an SA that did not come or an endpoint that is still nobody's, and fragments of packets
+  /// that stayed incomplete. Cheap to call every round: it looks at all that waits only when kLookForLate has gone by.
   void expire_waiting();
   static constexpr std::chrono::milliseconds kLookForLate{100};
-  bool has_waiting() const { return !parking_.empty() || !reassembler_.empty(); }
+  bool has_waiting() const { return !parking_.empty() || !movers_.empty() || !reassembler_.empty(); }
   /// True once after notices were queued.
   bool take_notified() { return std::exchange(notified_, false); }
 
@@ -164,6 +167,8 @@ class DataPath {
   std::size_t assign_sas(Burst& burst, const Buckets& buckets, std::size_t count);
   void decapsulate(Burst& burst, std::size_t count);
   bool park(const esp::Packet& p, const PacketMeta& meta);
+  void park_mover(const esp::Packet& p, const Slot& s);
+  bool has_way(TunnelSlot tunnel, const esp::Packet& p) const;
   bool rejoin(esp::Packet& p, PacketMeta& meta);
   void count_fragment_drops();
   /// What the forwarding table says of a packet's two ends.
@@ -245,6 +250,7 @@ class DataPath {
     PacketMeta meta;
   };
   Parking<SaKey, Parked> parking_;
+  Parking<TunnelSlot, Parked, kForEndpoints> movers_;
   ip::Reassembler reassembler_;
   ip::ErrorLimiter icmp_limit_;
   Burst scratch_;                                 // from tunnel devices and other workers

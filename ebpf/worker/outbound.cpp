@@ -181,7 +181,11 @@ void DataPath::send_to_tunnels(std::span<esp::Packet> packets) {
   std::size_t n = 0;
   for (std::size_t i = 0; i < packets.size(); ++i) {
     if (const gw_drop reason = prepare_outbound(packets[i], slots_[i], Source::kVnet); reason != GW_DROP_NONE) {
-      refuse(reason, packets[i], slots_[i]);
+      // What is received for it yet was ours a moment ago.
+      if (reason == GW_DROP_STANDBY && open_.may_receive(tunnels_[slots_[i].tunnel].active.gate))
+        park_mover(packets[i], slots_[i]);
+      else
+        refuse(reason, packets[i], slots_[i]);
     } else {
       move_up(packets, i, n);
       move_up(slots_, i, n++);

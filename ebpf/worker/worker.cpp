@@ -182,8 +182,10 @@ int Worker::sleep_time() {
   // has lain down, so look at what they may have put there just before.
   exchange_.lie_down(index_);
   if (data_path_.has_peers_packets() || frames_->has_returned()) return 0;
-  // Packets that the kernel could not send yet are tried again after a millisecond.
-  return unsent_ ? 1 : data_path_.has_waiting() ? static_cast<int>(DataPath::kLookForLate.count()) : -1;
+  // Packets that the kernel could not send yet are tried again after a millisecond; a gate that opens wakes nobody.
+  return unsent_ || data_path_.has_movers() ? 1
+         : data_path_.has_waiting()         ? static_cast<int>(DataPath::kLookForLate.count())
+                                            : -1;
 }
 
 void Worker::run() {
@@ -193,6 +195,7 @@ void Worker::run() {
     std::size_t packets = poll_events(timeout);
     if (idle_rounds_ >= kSpinRounds) exchange_.get_up(index_);
     run_commands();
+    if (data_path_.has_movers()) data_path_.send_waiting();
     packets += data_path_.from_peers();
     packets += poll_port(*wan_, &DataPath::from_wan);
     packets += poll_port(*vnet_, &DataPath::from_vnet);

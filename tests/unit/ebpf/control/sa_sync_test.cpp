@@ -256,10 +256,12 @@ TEST_F(SaSyncTest, PositionsArriveWithinATick) {
   deliver_all();
   EXPECT_EQ(b_->records[1]->synced_position, 701U);
   EXPECT_FALSE(b_->sync().exact(name_of(1)));
+  EXPECT_TRUE(b_->sync().awaits_final(kEndpoint));
   EXPECT_EQ(a_->sync().lag().worst, 3ms);
   a_->sync().tell_final(kEndpoint);
   deliver_all();
   EXPECT_TRUE(b_->sync().exact(name_of(1)));
+  EXPECT_FALSE(b_->sync().awaits_final(kEndpoint));
 }
 
 // Nobody answers: it waits, and tells the newest when somebody does.

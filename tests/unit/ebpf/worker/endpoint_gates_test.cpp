@@ -140,5 +140,55 @@ TEST(Gate, AClosedOneStopsBothDirectionsAndUsesNoSequenceNumber) {
   EXPECT_EQ(sequence, 3U);
 }
 
+class HandedOver : public testing::Test {
+ protected:
+  HandedOver() {
+    gate_ = gates().take();
+    gates().set(gate_, {GW_GATE_FOREVER, 1});
+    rig_.workers().call(rig_.slot(0), [&](DataPath& d) {
+      ActiveSa active = d.active(rig_.slot(0));
+      active.gate = gate_;
+      d.activate(rig_.slot(0), active);
+    });
+  }
+  EndpointGates& gates() { return rig_.workers().shared().gates; }
+  void hand_over() {
+    gates().set_receive_until(gate_, GW_GATE_FOREVER);
+    gates().set(gate_, {0, 1});
+  }
+  std::uint64_t waited() { return rig_.workers()[0].counters().waited.get(); }
+  auto totals() { return rig_.workers().totals(rig_.slot(0)); }
+
+  test::WorkerRig rig_{{.workers = 1}};
+  GateIndex gate_ = kNoGate;
+};
+
+TEST_F(HandedOver, PacketsWaitAndLeaveWhenItComesBack) {
+  hand_over();
+  rig_.vnet(0).inject(std::vector{rig_.to_site(0, 1), rig_.to_site(0, 2), rig_.to_site(1, 1)});
+  ASSERT_TRUE(eventually([&] { return waited() == 2; }));
+  ASSERT_TRUE(eventually([&] { return rig_.workers().totals(rig_.slot(1)).out_packets == 1; })) << "is no endpoint's";
+  EXPECT_EQ(totals().out_packets, 0U);
+  gates().set(gate_, {GW_GATE_FOREVER, 3});
+  ASSERT_TRUE(eventually([&] { return totals().out_packets == 2; }));
+  EXPECT_EQ(totals().out_drops[GW_DROP_STANDBY], 0U);
+}
+
+TEST_F(HandedOver, NothingWaitsLongerThanSensible) {
+  hand_over();
+  rig_.vnet(0).inject(std::vector<test::Bytes>{rig_.to_site(0, 1)});
+  ASSERT_TRUE(eventually([&] { return totals().out_drops[GW_DROP_MOVE_LATE] == 1; }));
+  gates().set(gate_, {GW_GATE_FOREVER, 3});
+  rig_.vnet(0).inject(std::vector<test::Bytes>{rig_.to_site(0, 2)});
+  ASSERT_TRUE(eventually([&] { return totals().out_packets == 1; })) << "and that is the second one";
+}
+
+TEST_F(HandedOver, WhoIsNotWaitedForIsDropped) {
+  gates().set(gate_, {0, 1});  // superseded, or never ours
+  rig_.vnet(0).inject(std::vector<test::Bytes>{rig_.to_site(0, 1)});
+  ASSERT_TRUE(eventually([&] { return totals().out_drops[GW_DROP_STANDBY] == 1; }));
+  EXPECT_EQ(waited(), 0U);
+}
+
 }  // namespace
 }  // namespace gw::worker
