@@ -29,10 +29,10 @@ struct PeerIntent {
   std::string name;  // routes::Source::name, "paris-ce1/gw-a", "er1-primary/gw-a": description, and in error messages
   /// kVpnTunnel, kBranchVnet, kCircuit, kVnet (a VNet router) or kPartner (iBGP: the other instance, the other pair).
   routes::SourceKind kind = routes::SourceKind::kVpnTunnel;
-  std::string site;           // "paris"; empty: not a site's
-  std::string device;         // the tunnel's TUN device; empty: not over a tunnel of its own
-  IpAddress local;            // 169.254.21.1
-  IpAddress peer;             // 169.254.21.2; the key. Of an unnumbered session: `local` once more
+  std::string site;    // "paris"; empty: not a site's
+  std::string device;  // the tunnel's TUN device; empty: not over a tunnel of its own
+  IpAddress local;     // 169.254.21.1
+  IpAddress peer;      // 169.254.21.2; the key. Of an unnumbered session: `local` once more
   /// Over link-local addresses (RFC 4291 2.5.6): bgpd's neighbour is `device`, which learns its peer's address from
   /// router advertisements; `local` is this side's and no other device's, so it names the session.
   bool unnumbered = false;
@@ -45,6 +45,8 @@ struct PeerIntent {
   /// Not rendered: bfd_model's, for peers that answer it.
   std::optional<BfdIntent> bfd;
   bool disabled = false;  // configured, held down
+  /// What it is told is a last resort (RFC 8326): its tunnel is about to move to the other instance.
+  bool graceful_shutdown = false;
   friend bool operator==(const PeerIntent&, const PeerIntent&) = default;
 };
 /// As bgpd calls it: "169.254.21.2", "tun7".
@@ -54,6 +56,8 @@ std::string neighbour_name(const PeerIntent& peer);
 struct OriginIntent {
   routes::Source source;  // as in the Rib: kind, name, site
   std::vector<Prefix> prefixes;
+  std::vector<std::uint32_t> communities{};  // that the routes are told with, beside their class
+  std::vector<std::uint32_t> as_path{};      // as if a session had told them: theirs may be compared with others
 };
 
 struct BgpIntent {

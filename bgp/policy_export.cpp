@@ -100,6 +100,7 @@ RouteMap export_map(const routes::Policy& policy, const Subject& to, Family fami
   }
   std::vector<std::string> last;
   if (!partner) last.push_back(delete_internal(objects));
+  if (to.graceful_shutdown) last.emplace_back("set community graceful-shutdown additive");
   map.add(Entry::kPermit, kAfterRules + 10, std::move(last));
   return map;
 }

@@ -21,6 +21,7 @@ struct Subject {
   const routes::PeerPolicy* peer = nullptr;
   std::vector<std::size_t> import_rules;  // that can match routes of this session, in order
   std::vector<std::size_t> export_rules;  // that can match what this session is told
+  bool graceful_shutdown = false;         // PeerIntent's
 };
 
 RouteMap import_map(const routes::Policy& policy, const Subject& subject, Family family, PolicyObjects& objects);

@@ -38,6 +38,7 @@ std::string key_of(const Subject& subject) {
   for (const std::size_t index : subject.import_rules) out += std::format("{},", index);
   out += ';';
   for (const std::size_t index : subject.export_rules) out += std::format("{},", index);
+  if (subject.graceful_shutdown) out += ";shutdown";
   return out;
 }
 
@@ -64,6 +65,7 @@ RouteMap network_map(const routes::Policy& policy, const routes::Candidate& rout
   for (const std::uint32_t community : a.communities) communities += ' ' + community_text(community);
   lines.push_back(std::move(communities));
   if (!route.source->site.empty()) lines.push_back("set extcommunity soo " + site_of_origin(route.source->site));
+  if (a.as_path.length() > 0) lines.push_back("set as-path prepend " + a.as_path.to_string());
   RouteMap map;
   map.add(RouteMap::Entry::kPermit, 10, std::move(lines));
   return map;
@@ -80,7 +82,8 @@ std::string site_of_origin(std::string_view site) {
 
 PolicyRender::PolicyRender(const BgpIntent& intent) {
   for (const PeerIntent& peer : intent.peers) {
-    peers_.push_back(&maps_of(*intent.policy, {peer.kind, peer.name, peer.site, intent.instance}));
+    peers_.push_back(
+        &maps_of(*intent.policy, {peer.kind, peer.name, peer.site, intent.instance, peer.graceful_shutdown}));
     if (groups_.contains(peer.kind)) continue;
     groups_[peer.kind] = &maps_of(*intent.policy, {peer.kind, {}, {}, intent.instance});
   }
@@ -88,7 +91,7 @@ PolicyRender::PolicyRender(const BgpIntent& intent) {
 }
 
 const SessionMaps& PolicyRender::maps_of(const routes::Policy& policy, const Session& session) {
-  Subject subject{session.kind, &policy.peer(session.name), {}, {}};
+  Subject subject{session.kind, &policy.peer(session.name), {}, {}, session.graceful_shutdown};
   const auto rules_for = [&](const std::vector<routes::Rule>& rules) {
     std::vector<std::size_t> out;
     for (std::size_t i = 0; i < rules.size(); ++i) {
@@ -119,7 +122,12 @@ void PolicyRender::render_networks(const BgpIntent& intent) {
     const auto source = std::make_shared<const routes::Source>(origin.source);
     for (const Prefix& prefix : origin.prefixes) {
       auto attributes = std::make_shared<routes::Attributes>();
+      attributes->communities = origin.communities;
+      attributes->as_path = routes::AsPath::sequence(origin.as_path);
       if (importer.apply(*source, prefix, *attributes).action == routes::Action::kRefuse) continue;
+      // Policy leaves our own routes alone; one that is a last resort is that for ourselves, too.
+      if (attributes->has_community(routes::kGracefulShutdown))
+        attributes->weight = 0, attributes->local_preference = 0;
       const routes::Candidate route{source, std::move(attributes)};
       const auto [it, first] = best.try_emplace(prefix, route);
       if (!first && routes::compare(route, it->second).order < 0) it->second = route;

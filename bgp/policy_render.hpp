@@ -39,6 +39,7 @@ class PolicyRender {
     std::string_view name;
     std::string_view site;
     std::string_view instance;
+    bool graceful_shutdown = false;
   };
   const SessionMaps& maps_of(const routes::Policy& policy, const Session& session);
   void render_networks(const BgpIntent& intent);

@@ -34,6 +34,9 @@ void EndpointSwitch::start() {
 
 void EndpointSwitch::stop() {
   stopping_ = true;
+  // A kernel without gw-fastpath's programs would answer for it.
+  for (auto& [address, endpoint] : endpoints_)
+    if (endpoint.address_goes) remove_address(endpoint);
   mover_.stop();
   wake_.wake();
 }
@@ -62,7 +65,7 @@ void EndpointSwitch::own(const ha::Own& order) {
   endpoint.how = order.how;
   endpoint.until = order.until;
   endpoint.dirty = true;
-  endpoint.leaving = false;
+  endpoint.parting.reset();
   wake_.wake();
 }
 
@@ -83,7 +86,13 @@ void EndpointSwitch::release(const ha::Release& order) {
   endpoint.until.reset();
   endpoint.cause = order.cause;
   endpoint.dirty = true;
-  endpoint.leaving = endpoint.carried && order.cause == ha::ReleaseCause::kHandOver;
+  wake_.wake();
+}
+
+void EndpointSwitch::taken(const IpAddress& address) {
+  const auto it = endpoints_.find(address);
+  if (it == endpoints_.end() || !it->second.parting) return;
+  it->second.parting = parts_.clock.now();
   wake_.wake();
 }
 
@@ -97,19 +106,31 @@ bool EndpointSwitch::carries(const IpAddress& address) const {
   return it != endpoints_.end() && it->second.carried;
 }
 
-bool EndpointSwitch::is_leaving(const IpAddress& address) const {
-  const auto it = endpoints_.find(address);
-  return it != endpoints_.end() && it->second.leaving;
+bool EndpointSwitch::busy() const {
+  return working_ || has_work() ||
+         std::ranges::any_of(endpoints_, [](const auto& entry) { return entry.second.parting.has_value(); });
 }
 
 bool EndpointSwitch::has_work() const {
-  return put_due_ || std::ranges::any_of(endpoints_, [](const auto& entry) { return entry.second.dirty; });
+  const MonoTime now = parts_.clock.now();
+  return put_due_ || std::ranges::any_of(endpoints_, [&](const auto& entry) {
+           const Endpoint& e = entry.second;
+           return e.dirty || (e.parting && *e.parting <= now) || (e.address_goes && *e.address_goes <= now);
+         });
+}
+
+std::chrono::nanoseconds EndpointSwitch::until_next() const {
+  std::chrono::nanoseconds pause = kIdle;
+  for (const auto& [address, endpoint] : endpoints_)
+    for (const auto& due : {endpoint.parting, endpoint.address_goes})
+      if (due) pause = std::min(pause, *due - parts_.clock.now());
+  return std::max(pause, std::chrono::nanoseconds(0));
 }
 
 asio::awaitable<void> EndpointSwitch::run() {
   while (!stopping_) {
     if (!has_work()) {
-      co_await wake_.sleep(kIdle);
+      co_await wake_.sleep(std::chrono::ceil<std::chrono::milliseconds>(until_next()));
       continue;
     }
     working_ = true;
@@ -125,37 +146,58 @@ void EndpointSwitch::set_dirty(const std::vector<IpAddress>& addresses) {
     if (const auto it = endpoints_.find(address); it != endpoints_.end()) it->second.dirty = true;
 }
 
+bool EndpointSwitch::is_planned_release(const IpAddress& address) const {
+  const Endpoint& e = endpoints_.at(address);
+  return e.carried && e.wanted == ha::Ownership::kStandby && e.cause == ha::ReleaseCause::kHandOver;
+}
+
 asio::awaitable<void> EndpointSwitch::step() {
-  if (std::ranges::any_of(endpoints_, [](const auto& entry) { return entry.second.leaving; }))
-    co_await owner_.redirect();
+  remove_late_addresses();
+  co_await finish_partings();
   // What is ordered from here on waits for the next step.
   put_due_ = false;
+  std::vector<IpAddress> planned;
   std::vector<IpAddress> releases;
   std::vector<IpAddress> owns;
   for (auto& [address, endpoint] : endpoints_) {
     if (!std::exchange(endpoint.dirty, false)) continue;
-    (endpoint.wanted == ha::Ownership::kOwned ? owns : releases).push_back(address);
+    if (endpoint.wanted == ha::Ownership::kOwned)
+      owns.push_back(address);
+    else
+      (is_planned_release(address) ? planned : releases).push_back(address);
   }
-  auto put = co_await put_endpoints();
+  // Before gw-fastpath opens, so that it finds the way of what it sends. Until then it answers nobody for them.
+  if (parts_.fastpath.connected())
+    for (const IpAddress& address : owns) add_address(endpoints_.at(address));
+  // Exchanges under way end first, which may take a while; packets go on meanwhile.
+  if (!planned.empty()) co_await release_ike(planned);
+  auto put = co_await put_exactly();
   if (!put) {
     if (put.error().code != Errc::kClosed && put.error().code != Errc::kTimeout)
       log::error("ha", "gw-fastpath does not take the endpoints: {}", put.error().describe());
     put_due_ = true;
     set_dirty(owns);
+    for (const IpAddress& address : owns)
+      if (const auto it = endpoints_.find(address); it != endpoints_.end() && !it->second.carried)
+        remove_address(it->second);
     // A fast path that is gone sends nothing, and one that comes back is told before anything else. One that is only
     // silent may send yet: what it has is not released before it says so.
-    if (!parts_.fastpath.gone()) set_dirty(std::exchange(releases, {}));
+    if (!parts_.fastpath.gone()) {
+      set_dirty(std::exchange(releases, {}));
+      set_dirty(std::exchange(planned, {}));
+    }
   }
+  if (!planned.empty()) part(planned);
   if (!releases.empty()) co_await finish_releases(std::move(releases));
   if (!put) {
     co_await wake_.sleep(kRetry);
     co_return;
   }
   if (!owns.empty()) co_await finish_owns(std::move(owns));
-  if (!put->empty()) owner_.rekey(std::move(*put));
+  if (put->needs_rekey_size() > 0) owner_.rekey({put->needs_rekey().begin(), put->needs_rekey().end()});
 }
 
-asio::awaitable<Result<std::vector<fp::SaId>>> EndpointSwitch::put_endpoints() {
+asio::awaitable<Result<fp::PutEndpointsReply>> EndpointSwitch::put_endpoints() {
   fp::ClientFrame frame;
   fp::PutEndpoints& put = *frame.mutable_put_endpoints();
   for (const auto& [address, endpoint] : endpoints_) {
@@ -166,24 +208,87 @@ asio::awaitable<Result<std::vector<fp::SaId>>> EndpointSwitch::put_endpoints() {
     claim.set_lease_epoch(endpoint.epoch);
     if (endpoint.until) claim.set_deadline_ns(to_ns(*endpoint.until));
     claim.set_handover(endpoint.how == ha::Handover::kPlanned ? fp::HANDOVER_PLANNED : fp::HANDOVER_TAKEOVER);
+    claim.set_awaits_positions(owned && endpoint.how == ha::Handover::kPlanned);
+    claim.set_parting(!owned && (endpoint.parting || is_planned_release(address)));
   }
   auto reply = co_await parts_.fastpath.request(std::move(frame));
   if (!reply) co_return std::unexpected(reply.error());
-  const auto& list = reply->put_endpoints().needs_rekey();
-  co_return std::vector<fp::SaId>(list.begin(), list.end());
+  co_return std::move(*reply->mutable_put_endpoints());
+}
+
+/// Again until the old owner's last positions are here, for a moment; then sequence numbers go on as after a takeover.
+asio::awaitable<Result<fp::PutEndpointsReply>> EndpointSwitch::put_exactly() {
+  const MonoTime late = parts_.clock.now() + kPositions;
+  fp::PutEndpointsReply all;
+  for (;;) {
+    auto put = co_await put_endpoints();
+    if (!put) co_return put;
+    all.mutable_needs_rekey()->MergeFrom(put->needs_rekey());
+    if (put->awaited().empty()) co_return all;
+    if (parts_.clock.now() < late) {
+      asio::steady_timer timer(parts_.io, std::chrono::milliseconds(1));
+      co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+      continue;
+    }
+    for (const std::string& bytes : put->awaited()) {
+      const auto address = IpAddress::from_bytes(std::string_view(bytes));
+      const auto it = address ? endpoints_.find(*address) : endpoints_.end();
+      if (it == endpoints_.end()) continue;
+      log::warning("ha", "{}: its old owner's last positions are not here: sequence numbers go on as after a takeover",
+                   *address);
+      it->second.how = ha::Handover::kTakeover;
+    }
+  }
+}
+
+asio::awaitable<void> EndpointSwitch::release_ike(std::vector<IpAddress> addresses) {
+  for (const IpAddress& address : addresses) {
+    const auto released = co_await parts_.ike.release(address, kIkeTimeout);
+    if (!released && released.error().code != Errc::kClosed)
+      owner_.tell(ha::ActionFailed{address, "charon did not let go of it: " + released.error().describe()});
+  }
+}
+
+/// The fast path has stopped: the next owner may begin. Everything else here stays as it is until that forwards.
+void EndpointSwitch::part(const std::vector<IpAddress>& addresses) {
+  for (const IpAddress& address : addresses) {
+    const auto it = endpoints_.find(address);
+    if (it == endpoints_.end() || it->second.wanted == ha::Ownership::kOwned) continue;  // ours again meanwhile
+    it->second.parting = parts_.clock.now() + kParting;
+    owner_.tell(ha::ReleaseDone{address, it->second.epoch});
+  }
+}
+
+/// Routes first: packets that wait for that are on their way then.
+asio::awaitable<void> EndpointSwitch::finish_partings() {
+  std::vector<IpAddress> gone;
+  for (auto& [address, endpoint] : endpoints_) {
+    if (!endpoint.parting || *endpoint.parting > parts_.clock.now()) continue;
+    endpoint.parting.reset();
+    endpoint.carried = false;
+    gone.push_back(address);
+  }
+  if (gone.empty()) co_return;
+  co_await owner_.redirect();
+  owner_.carry();
+  put_due_ = true;  // devices lose their carrier
+  for (const IpAddress& address : gone) {
+    const auto it = endpoints_.find(address);
+    if (it == endpoints_.end() || it->second.carried) continue;
+    mover_.repel(it->second.model);
+    it->second.address_goes = parts_.clock.now() + kStillReceives;
+  }
 }
 
 asio::awaitable<void> EndpointSwitch::finish_releases(std::vector<IpAddress> addresses) {
   std::vector<ha::ReleaseDone> done;
   bool changed = false;
+  co_await release_ike(addresses);
   for (const IpAddress& address : addresses) {
-    const auto released = co_await parts_.ike.release(address, kIkeTimeout);
-    if (!released && released.error().code != Errc::kClosed)
-      owner_.tell(ha::ActionFailed{address, "charon did not let go of it: " + released.error().describe()});
     const auto it = endpoints_.find(address);
     if (it == endpoints_.end() || it->second.wanted == ha::Ownership::kOwned) continue;  // ours again meanwhile
     changed = std::exchange(it->second.carried, false) || changed;
-    it->second.leaving = false;
+    it->second.parting.reset();
     repel(it->second);
     done.push_back({address, it->second.epoch});
   }
@@ -196,8 +301,11 @@ asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<IpAddress> address
   for (const IpAddress& address : addresses) {
     Endpoint& endpoint = endpoints_.at(address);
     endpoint.carried = true;
-    attract(endpoint);
+    mover_.attract(endpoint.model);
   }
+  co_await owner_.redirect();
+  for (const IpAddress& address : addresses)
+    if (const auto it = endpoints_.find(address); it != endpoints_.end()) owner_.forwards(address, it->second.epoch);
   for (const IpAddress& address : addresses) {
     const auto taken = co_await parts_.ike.take(address, kIkeTimeout);
     if (taken && taken->ike_sas > 0)
@@ -218,16 +326,26 @@ DeviceAddress EndpointSwitch::device_address(const Endpoint& endpoint) const {
   return DeviceAddress::on_link(wan_interface_, {address, static_cast<std::uint8_t>(address_bits(address.family()))});
 }
 
-void EndpointSwitch::attract(const Endpoint& endpoint) {
+void EndpointSwitch::add_address(Endpoint& endpoint) {
+  endpoint.address_goes.reset();
   if (const auto done = parts_.kernel.add_address(device_address(endpoint)); !done)
     owner_.tell(ha::ActionFailed{endpoint.model.address, done.error().describe()});
-  mover_.attract(endpoint.model);
 }
 
-void EndpointSwitch::repel(const Endpoint& endpoint) {
+void EndpointSwitch::repel(Endpoint& endpoint) {
   mover_.repel(endpoint.model);
+  remove_address(endpoint);
+}
+
+void EndpointSwitch::remove_address(Endpoint& endpoint) {
+  endpoint.address_goes.reset();
   if (const auto done = parts_.kernel.remove_address(device_address(endpoint)); !done)
     owner_.tell(ha::ActionFailed{endpoint.model.address, done.error().describe()});
+}
+
+void EndpointSwitch::remove_late_addresses() {
+  for (auto& [address, endpoint] : endpoints_)
+    if (endpoint.address_goes && *endpoint.address_goes <= parts_.clock.now()) remove_address(endpoint);
 }
 
 }  // namespace gw::gwd

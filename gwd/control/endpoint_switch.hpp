@@ -1,9 +1,14 @@
 // Carries out what the HA machine decides about endpoints, in the order that loses nothing.
 //
-//   Own      the fast path sends and receives -> the address attracts traffic -> charon has the IKE SAs -> the rest of
-//            gwd follows (sessions, routes) -> keys that may not be used here are replaced
-//   Release  planned: routes lead to the next owner -> the fast path stops -> charon lets go, without a DELETE -> the
-//            rest of gwd follows -> the address goes. Not planned: the fast path first.
+//   Own      the address is on the wan, silent -> the fast path sends, receives and answers for it -> it attracts
+//   traffic
+//            -> routes lead into the tunnels -> the old owner is told so -> charon has the IKE SAs -> the rest of gwd
+//            follows (sessions) -> keys that may not be used here are replaced
+//   Release  planned: charon lets go, without a DELETE -> the fast path stops, and packets for the tunnels wait in it
+//   ->
+//            it is handed over -> the next owner forwards: routes lead there, and what waited goes there -> the rest of
+//            gwd follows (sessions) -> what was on its way here has arrived: the address goes.
+//            Not planned: the fast path first.
 // Whatever died and came back (gw-fastpath, gwd) is brought to the same state again. Owner: HaController; thread:
 // control.
 #pragma once
@@ -34,9 +39,17 @@ class EndpointSwitch {
   /// charon's part took 17 to 34 ms when tried; it goes on behind our back after this.
   static constexpr std::chrono::milliseconds kIkeTimeout{500};
   static constexpr std::chrono::milliseconds kRetry{50};
+  /// How long packets may wait in gw-fastpath (kForEndpoints): until then the new owner should have said that it
+  /// forwards.
+  static constexpr std::chrono::milliseconds kParting{200};
+  /// The address stays on the interface for as long as gw-fastpath decapsulates for it (Endpoints::kStillReceives).
+  static constexpr std::chrono::seconds kStillReceives{2};
+  /// The old owner's last positions come by another stream than its word that it has stopped.
+  static constexpr std::chrono::milliseconds kPositions{20};
 
   struct Parts {
     boost::asio::io_context& io;
+    const Clock& clock;
     FastpathClient& fastpath;
     KernelNet& kernel;
     ike::HaLink& ike;
@@ -44,8 +57,10 @@ class EndpointSwitch {
   struct Owner {
     /// OwnDone, ReleaseDone, ActionFailed.
     std::function<void(const ha::Event&)> tell;
-    /// Returns when packets for endpoints that are about to be released go to their next owner.
+    /// Returns when gw-fastpath's routes follow carries().
     std::function<boost::asio::awaitable<void>()> redirect;
+    /// The endpoint's packets pass here: to be told to its old owner.
+    std::function<void(const IpAddress&, ha::Epoch)> forwards;
     /// The rest of gwd follows carries().
     std::function<void()> carry;
     std::function<void(std::vector<fp::SaId>)> rekey;
@@ -65,15 +80,15 @@ class EndpointSwitch {
   void own(const ha::Own& order);
   void extend(const ha::Extend& order);
   void release(const ha::Release& order);
+  /// The new owner of what was handed over forwards.
+  void taken(const IpAddress& address);
   /// A new gw-fastpath, or a new session with it.
   void resync();
 
-  /// This instance sends for it, as far as gwd knows.
+  /// Its packets are routed into its tunnels here: this instance sends for it, or has just handed it over.
   bool carries(const IpAddress& address) const;
   /// An order is being carried out.
-  bool busy() const { return working_ || has_work(); }
-  /// A planned release has begun: what is routed to it goes elsewhere.
-  bool is_leaving(const IpAddress& address) const;
+  bool busy() const;
 
  private:
   struct Endpoint {
@@ -85,16 +100,26 @@ class EndpointSwitch {
     ha::ReleaseCause cause = ha::ReleaseCause::kNotOurs;
     bool carried = false;  // the fast path has it as ours
     bool dirty = false;    // `wanted` is to be brought about
-    bool leaving = false;
+    /// Handed over, and the new owner has not said yet that it forwards: until then.
+    std::optional<MonoTime> parting;
+    std::optional<MonoTime> address_goes;
   };
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> step();
-  boost::asio::awaitable<Result<std::vector<fp::SaId>>> put_endpoints();
+  boost::asio::awaitable<Result<fp::PutEndpointsReply>> put_endpoints();
+  boost::asio::awaitable<Result<fp::PutEndpointsReply>> put_exactly();
+  boost::asio::awaitable<void> release_ike(std::vector<IpAddress> addresses);
+  bool is_planned_release(const IpAddress& address) const;
+  void part(const std::vector<IpAddress>& addresses);
+  boost::asio::awaitable<void> finish_partings();
   boost::asio::awaitable<void> finish_releases(std::vector<IpAddress> addresses);
   boost::asio::awaitable<void> finish_owns(std::vector<IpAddress> addresses);
-  void attract(const Endpoint& endpoint);
-  void repel(const Endpoint& endpoint);
+  void add_address(Endpoint& endpoint);
+  void repel(Endpoint& endpoint);
+  void remove_address(Endpoint& endpoint);
+  void remove_late_addresses();
+  std::chrono::nanoseconds until_next() const;
   DeviceAddress device_address(const Endpoint& endpoint) const;
   bool has_work() const;
   void set_dirty(const std::vector<IpAddress>& addresses);

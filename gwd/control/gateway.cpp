@@ -56,7 +56,7 @@ std::vector<ProbeTarget> probe_targets(const config::GatewayModel& model) {
 }
 
 constexpr std::chrono::milliseconds kHaEnds{5};  // how often it is asked whether it has
-constexpr std::chrono::seconds kLetGo{2};  // bgpd of a device: milliseconds, after a large policy a second
+constexpr std::chrono::seconds kLetGo{2};        // bgpd of a device: milliseconds, after a large policy a second
 bool is_fe80(const IpAddress& a) { return a.is_v6() && a.is_link_local(); }
 
 constexpr std::uint8_t kLinkLocalLength = 64;  // RFC 4291 2.5.6
@@ -206,6 +206,7 @@ boost::asio::awaitable<void> Gateway::end_ha() {
   ha_.reset();
   routes_.sync_ended();
   draining_ = false;
+  leaving_.clear();
   ha_ending_ = false;
   apply(document_);
 }
@@ -215,7 +216,14 @@ HaController::Gateway Gateway::ha_callbacks() {
     return std::make_shared<const config::GatewayModel>(carried_model(*document_, carriers));
   };
   return {.route_by = [this, carried](const config::Carriers& carriers) { routes_.set_model(*carried(carriers)); },
-          .carry_by = [this, carried](const config::Carriers& carriers) { apply_model(carried(carriers)); },
+          .carry_by =
+              [this, carried](const config::Carriers& carriers) {
+                std::erase_if(leaving_, [&](const IpAddress& address) {
+                  const auto carrier = carriers.find(address);
+                  return carrier == carriers.end() || carrier->second != document_->instance;
+                });
+                apply_model(carried(carriers));
+              },
           .forwarding_in_sync = [this] { return forwarding_.in_sync(); },
           .rekey =
               [this](std::vector<fp::SaId> sas) {
@@ -223,9 +231,13 @@ HaController::Gateway Gateway::ha_callbacks() {
               },
           .graceful_shutdown =
               [this](const ha::GracefulShutdown& order) {
-                // One endpoint's move takes its sites' other tunnels as they are: only the whole instance is drained.
-                if (order.address) return;
-                draining_ = order.to == ha::Switch::kOn;
+                const bool on = order.to == ha::Switch::kOn;
+                if (!order.address)
+                  draining_ = on;
+                else if (on)
+                  leaving_.insert(*order.address);
+                else
+                  leaving_.erase(*order.address);
                 apply_bgp();
               },
           .sync_reset = [this] { on_peer_session(); },
@@ -303,9 +315,13 @@ void Gateway::apply_model(ModelPtr next) {
 
 void Gateway::apply_bgp() {
   if (!model_) return;
-  bgp::BgpIntent wanted =
-      bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()});
+  bgp::BgpIntent wanted = bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()});
   wanted.graceful_shutdown = draining_;
+  for (const config::TunnelModel& tunnel : model_->tunnels) {
+    if (!leaving_.contains(tunnel.local)) continue;
+    const auto peer = std::ranges::find(wanted.peers, tunnel.name, &bgp::PeerIntent::name);
+    if (peer != wanted.peers.end()) peer->graceful_shutdown = true;
+  }
   const auto intent = std::make_shared<const bgp::BgpIntent>(std::move(wanted));
   bgp_intent_ = intent;
   bfd_.set_intent(bgp::bfd_sessions(*intent, bgp_.sessions()));

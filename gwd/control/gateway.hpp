@@ -144,7 +144,8 @@ class Gateway final : private FastpathListener {
   std::optional<WallTime> fastpath_since_;
   ConfigSyncPorts config_sync_;
   bool ha_ending_ = false;
-  bool draining_ = false;  // sessions are told that this instance is about to stop
+  bool draining_ = false;             // sessions are told that this instance is about to stop
+  std::set<IpAddress> leaving_;       // endpoints: the sessions of their tunnels are told that they move
   std::unique_ptr<HaController> ha_;  // last: its callbacks use the others
 };
 

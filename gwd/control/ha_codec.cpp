@@ -109,6 +109,13 @@ std::string encode(const ha::Message& message) {
   return out.SerializeAsString();
 }
 
+std::string encode(const Forwards& forwards) {
+  pb::Control out;
+  out.mutable_forwards()->set_address(forwards.address.bytes_string());
+  out.mutable_forwards()->set_epoch(forwards.epoch);
+  return out.SerializeAsString();
+}
+
 std::string encode(const HeartbeatKey& key) {
   pb::Control out;
   std::string& bytes = *out.mutable_heartbeat_key()->mutable_key();
@@ -131,6 +138,10 @@ Result<HaControl> decode_control(std::string_view bytes) {
       HeartbeatKey out{SharedSecret(Secret(std::string_view(key)))};
       wipe(key);
       return out;
+    }
+    case pb::Control::kForwards: {
+      GW_TRY_ASSIGN(const IpAddress address, read_address(in.forwards().address()));
+      return Forwards{address, in.forwards().epoch()};
     }
     default: return fail(Errc::kUnsupported, "a control message that this release does not know");
   }

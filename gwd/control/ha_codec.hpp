@@ -21,9 +21,16 @@ struct HeartbeatKey {
   static constexpr std::size_t kBytes = 32;
   SharedSecret key;
 };
-using HaControl = std::variant<ha::Message, HeartbeatKey>;
+/// The sender's fast path forwards for an endpoint that it took, by its claim `epoch`.
+struct Forwards {
+  IpAddress address;
+  ha::Epoch epoch = 0;
+  friend bool operator==(const Forwards&, const Forwards&) = default;
+};
+using HaControl = std::variant<ha::Message, HeartbeatKey, Forwards>;
 
 std::string encode(const ha::Message& message);
+std::string encode(const Forwards& forwards);
 /// Holds a key: wipe it when it is sent.
 std::string encode(const HeartbeatKey& key);
 Result<HaControl> decode_control(std::string_view bytes);

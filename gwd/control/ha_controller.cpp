@@ -79,11 +79,14 @@ sync::ChannelSettings HaController::channel_settings(const Parts& parts, const c
 }
 
 EndpointSwitch::Owner HaController::switch_owner() {
-  return {.tell = [this](const ha::Event& event) { feed(event); },
-          .redirect = [this] { return redirect(); },
-          .carry = [this] { carry(); },
-          .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); },
-          .advertise = [this](const IpAddress& address, ha::Switch to) { gateway_.advertise(address, to); }};
+  return {
+      .tell = [this](const ha::Event& event) { feed(event); },
+      .redirect = [this] { return redirect(); },
+      .forwards = [this](const IpAddress& address,
+                         ha::Epoch epoch) { channel_.send(sync::Kind::kControl, encode(Forwards{address, epoch})); },
+      .carry = [this] { carry(); },
+      .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); },
+      .advertise = [this](const IpAddress& address, ha::Switch to) { gateway_.advertise(address, to); }};
 }
 
 HaController::HaController(const Parts& parts, const config::GatewayModel& model, Gateway gateway)
@@ -98,7 +101,7 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
       ike_(parts.io.get_executor(),
            {.send = [this](std::string frame) { channel_.send(sync::Kind::kIke, std::move(frame)); },
             .changed = [this](const ike::HaLink::State& state) { on_ike_state(state); }}),
-      switch_({parts.io, parts.fastpath, parts.kernel, ike_}, switch_owner()),
+      switch_({parts.io, parts.clock, parts.fastpath, parts.kernel, ike_}, switch_owner()),
       etcd_(parts.io, parts.clock, [this](const ha::Event& event) { feed(event); }),
       wake_(parts.io),
       health_wake_(parts.io),
@@ -169,7 +172,7 @@ config::Carriers HaController::carriers() const {
   config::Carriers out;
   const std::string& self = ha_.instances[ha_.self].name;
   for (const ha::Snapshot::Endpoint& endpoint : snapshot().endpoints) {
-    if (switch_.carries(endpoint.address) && !switch_.is_leaving(endpoint.address)) {
+    if (switch_.carries(endpoint.address)) {
       out[endpoint.address] = self;
       continue;
     }
@@ -311,6 +314,7 @@ void HaController::on_control(std::string_view payload) {
     if (ha_.peer() < ha_.self) set_heartbeat_key(std::move(key->key));
     return;
   }
+  if (const auto* forwards = std::get_if<Forwards>(&*message)) return switch_.taken(forwards->address);
   log::debug("ha", "{} says: {}", name_of(peer()), describe(std::get<ha::Message>(*message)));
   feed(ha::MessageHeard{peer(), std::get<ha::Message>(std::move(*message))});
 }

@@ -94,7 +94,8 @@ class RouteController {
   void sync_ended() { learned_.end(); }
   /// What the other instance says of its own (a message of kind `routes`). Used when a tunnel comes here: set_model().
   Status sync_from(std::string_view message) { return learned_elsewhere_.apply(message); }
-  /// What is held for tunnels that came here: bgpd does not know it, and is to go on announcing it.
+  /// What is held for tunnels that came here, or that have just gone to another instance: bgpd does not know it, and is
+  /// to go on announcing it.
   std::vector<bgp::OriginIntent> held_origins() const;
   /// Told when held_origins() is another, but for set_model().
   void on_held_change(std::function<void()> callback) { held_changed_ = std::move(callback); }
@@ -136,8 +137,8 @@ class RouteController {
     bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
     routes::LimitState told = routes::LimitState::kOk;  // of what a circuit's router is told
-    std::set<Family> end_of_rib;         // of the present session
-    bool up = false;                     // as BMP says
+    std::set<Family> end_of_rib;                        // of the present session
+    bool up = false;                                    // as BMP says
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
     bool held = false;                   // its stale routes are another instance's knowledge, or from before it moved
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
@@ -152,7 +153,7 @@ class RouteController {
   void adopt(Peer& peer, sync::Learned learned);
   void release(Peer& peer);
   void tell_what_is_left(const Peer& peer);
-  bool is_accepted(const Prefix& prefix, std::string_view source) const;
+  std::optional<std::vector<std::uint32_t>> accepted_path(const Prefix& prefix, std::string_view source) const;
   void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);

@@ -45,6 +45,7 @@ void RouteController::let_static_go(const std::string& source, const config::Gat
     if (error) return;
     rib_.remove_source(*rib_.find_source(source));
     moved_static_.erase(source);
+    if (held_changed_) held_changed_();
     publish();
   });
 }
@@ -87,7 +88,7 @@ void RouteController::adopt(Peer& peer, sync::Learned learned) {
 }
 
 void RouteController::release(Peer& peer) {
-  if (std::exchange(peer.held, false) && held_changed_) held_changed_();
+  if ((std::exchange(peer.held, false) || peer.moved) && held_changed_) held_changed_();
 }
 
 void RouteController::tell_what_is_left(const Peer& peer) {
@@ -95,23 +96,42 @@ void RouteController::tell_what_is_left(const Peer& peer) {
   learned_.keep_only(name_of(peer), {left.begin(), left.end()});
 }
 
+// What moved away is a last resort from here on (RFC 8326): whoever hears the new owner turns to it, and nobody is
+// without a route before he does.
 std::vector<bgp::OriginIntent> RouteController::held_origins() const {
   std::vector<bgp::OriginIntent> out;
   for (const auto& [address, peer] : peers_) {
-    if (!peer.held) continue;
-    bgp::OriginIntent origin{rib_.source(peer.source), rib_.prefixes(peer.source)};
-    std::erase_if(origin.prefixes, [&](const Prefix& prefix) { return !is_accepted(prefix, origin.source.name); });
-    std::ranges::sort(origin.prefixes);
-    origin.source.type = routes::PeerType::kLocal;
-    out.push_back(std::move(origin));
+    if (!peer.held && !peer.moved) continue;
+    std::map<std::vector<std::uint32_t>, std::vector<Prefix>> by_path;
+    for (const Prefix& prefix : rib_.prefixes(peer.source))
+      if (const auto path = accepted_path(prefix, name_of(peer))) by_path[*path].push_back(prefix);
+    for (auto& [path, prefixes] : by_path) {
+      std::ranges::sort(prefixes);
+      bgp::OriginIntent origin{rib_.source(peer.source), std::move(prefixes), {}, path};
+      origin.source.type = routes::PeerType::kLocal;
+      if (peer.moved) origin.communities = {routes::kGracefulShutdown};
+      out.push_back(std::move(origin));
+    }
+  }
+  for (const auto& [name, timer] : moved_static_) {
+    const routes::SourceId source = *rib_.find_source(name);
+    out.push_back({rib_.source(source), rib_.prefixes(source), {routes::kGracefulShutdown}});
   }
   return out;
 }
 
-bool RouteController::is_accepted(const Prefix& prefix, std::string_view source) const {
-  return std::ranges::any_of(rib_.explain(prefix), [&](const routes::Explanation& route) {
-    return route.action == routes::Action::kAccept && route.candidate.source->name == source;
-  });
+// Of a route that policy takes. Sets are left out: bgpd has no words for them.
+std::optional<std::vector<std::uint32_t>> RouteController::accepted_path(const Prefix& prefix,
+                                                                         std::string_view source) const {
+  for (const routes::Explanation& route : rib_.explain(prefix)) {
+    if (route.action != routes::Action::kAccept || route.candidate.source->name != source) continue;
+    std::vector<std::uint32_t> path;
+    for (const routes::AsSegment& segment : route.candidate.attributes->as_path.segments())
+      if (segment.type == routes::AsSegment::Type::kSequence)
+        path.insert(path.end(), segment.asns.begin(), segment.asns.end());
+    return path;
+  }
+  return std::nullopt;
 }
 
 }  // namespace gw::gwd

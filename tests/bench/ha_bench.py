@@ -3,6 +3,8 @@
 Probes of 1,000 packets a second each way in 4 flows. A row has one kind of site: what moves its traffic is another mechanism.
   ha-dual   a tunnel to each instance: BGP and BFD, 50 ms x 3. Ours is all but the site's router: until the VNet's router and
             the instance that lives send nothing to the dead one any more.
+  ha-drain  one tunnel, without BGP and with: its endpoint is moved to the other instance and back, its instance is drained and
+            undrained, and both instances are restarted one after the other. Beside the probes, TCP with data every 5 ms.
 """
 import functools
 import os
@@ -103,11 +105,15 @@ def show(event, steps):
     print(f"{event.name:<26} {text}", file=sys.stderr, flush=True)
 
 
+def runs_asked():
+    return RECORDED_RUNS if os.environ.get("GW_BENCH_RECORD") else int(os.environ.get("GW_BENCH_RUNS", RUNS))
+
+
 @functools.cache
 def dual():
     from ha import HaWorld
     from ha_lab import DUAL
-    runs = RECORDED_RUNS if os.environ.get("GW_BENCH_RECORD") else int(os.environ.get("GW_BENCH_RUNS", RUNS))
+    runs = runs_asked()
     found = {}
     with HaWorld("bench_ha", ports=PORTS, sites=(DUAL,)) as world:
         world.settle_all()
@@ -129,4 +135,103 @@ def ha_dual():
             "note": f"worst {max(times):.0f} ms; packets of 1,000 a second each way, median / worst. {'; '.join(notes)}."}
 
 
-BENCHMARKS = {"ha-dual": ("a pair loses an instance, site with two tunnels", ha_dual)}
+@dataclass
+class Planned:
+    lost: int
+    duplicated: int
+    stall_ms: float
+
+
+def move(world, source, target):
+    from ha_lab import GW_A
+    from lab import poll
+    world.of(source).ctl("ha", "move", GW_A.wan4, target.name)
+    poll(f"{target.name} has it", lambda: GW_A.wan4 in world.of(target).owned(), 20, 0.05)
+    world.settle()
+    time.sleep(WARM_UP)
+
+
+def there_and_back(world):
+    from ha_lab import GW_A, GW_B
+    move(world, GW_A, GW_B)
+    move(world, GW_B, GW_A)
+
+
+def drain(world, instance):
+    from lab import poll
+    gateway = world.of(instance)
+    gateway.ctl("ha", "drain")
+    poll(f"{instance.name} has no endpoint", lambda: gateway.ha() and not gateway.owned(), 30, 0.05)
+    world.settle()
+    time.sleep(AFTER)
+
+
+def undrain(world, instance):
+    from lab import poll
+    gateway = world.of(instance)
+    gateway.ctl("ha", "undrain")
+    poll(f"{instance.name} has its endpoint again", lambda: instance.wan4 in gateway.owned(), 30, 0.05)
+    world.settle()
+    time.sleep(WARM_UP)
+
+
+def drain_and_undrain(world):
+    from ha_lab import GW_A
+    drain(world, GW_A)
+    undrain(world, GW_A)
+
+
+def can_receive(gateway, other):
+    """The other instance could take over from this one: it holds its state."""
+    peers = gateway.ha().get("peers", [])
+    return any(p.get("instance") == other.name and p.get("has_all_of_ours") and not p.get("unfit") for p in peers)
+
+
+def rolling_restart(world):
+    from ha_lab import GW_A, GW_B
+    from lab import poll
+    for instance, other in ((GW_A, GW_B), (GW_B, GW_A)):
+        drain(world, instance)
+        world.of(instance).stop()
+        world.of(instance).revive()
+        poll(f"{instance.name} is up to date", lambda i=instance, o=other: can_receive(world.of(o), i), 60, 0.2)
+        undrain(world, instance)
+
+
+PLANNED = {"move there and back": there_and_back, "drain and undrain": drain_and_undrain, "rolling restart": rolling_restart}
+
+
+def planned(world, site, work):
+    from coexistence_lab import VNET_HOST
+    from probes import TcpStream
+    stream = TcpStream(world.lab, (f"host{site.index}", site.host4), ("host", VNET_HOST))
+    with world.load(site) as load, stream:
+        time.sleep(WARM_UP)
+        work(world)
+        time.sleep(WARM_UP)
+    if stream.broken:
+        print(f"TCP broke: {stream.broken}", file=sys.stderr, flush=True)
+    return Planned(sum(r.lost for r in load.results), sum(r.duplicated for r in load.results),
+                   stream.longest_stall_ms if not stream.broken else float("inf"))
+
+
+def ha_drain():
+    from ha import HaWorld
+    from ha_lab import SINGLE, STATIC
+    found, notes = [], []
+    with HaWorld("bench_ha_drain", ports=PORTS, sites=(SINGLE, STATIC), ha={"failback": "manual"}) as world:
+        world.settle_all()
+        for name, work in PLANNED.items():
+            for site, words in ((STATIC, "without BGP"), (SINGLE, "BGP")):
+                steps = [planned(world, site, work) for _ in range(runs_asked())]
+                found += steps
+                notes.append(f"{name}, {words}: lost {median_and_worst([s.lost for s in steps])}, "
+                             f"TCP stood still for {median_and_worst([s.stall_ms for s in steps])} ms")
+                print(notes[-1], file=sys.stderr, flush=True)
+    lost = [s.lost for s in found]
+    return {"value": max(lost), "unit": "packets", "reference": "of 1,000 a second each way", "reference_value": 0.0, "ratio": 0.0,
+            "runs": len(found), "spread": 0.0, "note": f"median / worst; TCP with data every 5 ms. {'; '.join(notes)}."}
+
+
+BENCHMARKS = {"ha-dual": ("a pair loses an instance, site with two tunnels", ha_dual),
+              "ha-drain": ("packets lost by planned work on a pair, site with one tunnel", ha_drain)}

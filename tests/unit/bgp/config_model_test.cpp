@@ -348,6 +348,31 @@ TEST(Diff, AnInstanceThatIsDrainedSaysSoOnEverySession) {
   EXPECT_THAT(printed(diff(drained, gateway())), ElementsAre("router bgp 65515", "no bgp graceful-shutdown", "exit"));
 }
 
+TEST(Diff, ASessionWhoseTunnelMovesIsToldSoAlone) {
+  BgpIntent moving = gateway();
+  moving.peers.front().graceful_shutdown = true;
+  const auto lines = printed(diff(gateway(), moving));
+  EXPECT_THAT(lines, Contains("set community graceful-shutdown additive"));
+  const auto sessions = [&](const std::string& line) { return line.starts_with("neighbor "); };
+  EXPECT_EQ(std::ranges::count_if(lines, sessions), 2) << "its route-map out, of either family";
+  EXPECT_TRUE(std::ranges::all_of(lines, [&](const std::string& line) {
+    return !sessions(line) || line.starts_with("neighbor 169.254.21.2 route-map GW-VPN-OUT");
+  }));
+}
+
+TEST(Diff, WhatIsHeldKeepsItsPathAndSaysThatItMoves) {
+  BgpIntent holding = gateway();
+  OriginIntent origin = holding.origins.front();
+  origin.prefixes = {Prefix::parse("10.33.0.0/16").value()};
+  origin.communities = {routes::kGracefulShutdown};
+  origin.as_path = {65021, 65033};
+  holding.origins.push_back(origin);
+  const auto lines = printed(diff(gateway(), holding));
+  EXPECT_THAT(lines, Contains("set as-path prepend 65021 65033"));
+  EXPECT_THAT(lines, Contains(HasSubstr("65535:0")));
+  EXPECT_THAT(lines, Contains("set weight 0")) << "any other route is better";
+}
+
 TEST(Diff, BmpPortMoves) {
   BgpIntent after = gateway();
   after.bmp_port = 1791;

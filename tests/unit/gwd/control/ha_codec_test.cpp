@@ -38,6 +38,15 @@ TEST(HaCodec, EveryMessageComesBackAsItWas) {
   }
 }
 
+TEST(HaCodec, WhoForwardsSaysForWhat) {
+  const auto back = decode_control(encode(Forwards{kSix, 0x31}));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(std::get<Forwards>(*back), (Forwards{kSix, 0x31}));
+  ::gw::ha::v1::Control nothing;
+  nothing.mutable_forwards()->set_epoch(0x31);
+  EXPECT_FALSE(decode_control(nothing.SerializeAsString())) << "of no address";
+}
+
 TEST(HaCodec, AHeartbeatKeyHasItsLength) {
   const HeartbeatKey key{SharedSecret(Secret(std::string_view("0123456789abcdef0123456789abcdef")))};
   const auto back = decode_control(encode(key));

@@ -333,7 +333,21 @@ TEST_F(TakenOverTest, ItsRoutesAreThereAtOnceAndBgpdIsToldThem) {
   ASSERT_EQ(held.size(), 1U);
   EXPECT_EQ(held.front().prefixes, std::vector{pfx("10.33.0.0/16")}) << "not what policy refuses: a part of the VNet";
   EXPECT_EQ(held.front().source.name, "ce3/gw-a");
+  EXPECT_EQ(held.front().as_path, (std::vector<std::uint32_t>{65021, 65033})) << "no shorter than it was";
+  EXPECT_TRUE(held.front().communities.empty());
   EXPECT_EQ(bgp_intent(model, 0, {{}, held}).origins.size(), 2U) << "the VNet's, too";
+}
+
+TEST_F(TakenOverTest, WhatGoesAgainIsALastResortForAWhile) {
+  take_over();
+  model.elsewhere.push_back(std::move(model.tunnels.back()));
+  model.tunnels.pop_back();
+  model.elsewhere.back().carrier = "gw-a";
+  routes.set_model(model);
+  const auto held = routes.held_origins();
+  ASSERT_EQ(held.size(), 1U);
+  EXPECT_EQ(held.front().prefixes, std::vector{pfx("10.33.0.0/16")});
+  EXPECT_EQ(held.front().communities, std::vector{routes::kGracefulShutdown});
 }
 
 TEST_F(TakenOverTest, AWithdrawalBeforeItCameCounts) {
