@@ -94,6 +94,8 @@ void EndpointFsm::on(Instance from, const Refuse& m) {
   // To a Request of the operator's: what passes is asked again.
   if (!wish_ || state_ != State::kStandby) return;
   if (m.reason == Reason::kBusy || m.reason == Reason::kNotInSync) return;
+  // It has not heard yet that we are not any more.
+  if (m.reason == Reason::kDrained && view_.drained == Switch::kOff) return;
   wish_.reset();
   move_failed(std::format("not moved here: {} says: {}", name(from), words));
 }

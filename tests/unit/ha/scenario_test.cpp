@@ -62,5 +62,17 @@ TEST_F(Pair, DrainMovesEverythingAndUndrainBringsItBack) {
   ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(4000))) << w.history();
 }
 
+// Its request may overtake the report that it is not drained any more: refused for that, it asks again.
+TEST_F(Pair, UndrainIsNotLostOnWhoHasNotHeardOfIt) {
+  begin();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(w.command(kA, Drain{}));
+    ASSERT_TRUE(w.run_until([&] { return owns(kB, a); }, ms(4000))) << w.history();
+    w.run(ms(500 + 7 * i));
+    ASSERT_TRUE(w.command(kA, Undrain{}));
+    ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
+  }
+}
+
 }  // namespace
 }  // namespace gw::ha::sim
