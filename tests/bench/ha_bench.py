@@ -195,7 +195,11 @@ def rolling_restart(world):
         world.of(instance).stop()
         world.of(instance).revive()
         poll(f"{instance.name} is up to date", lambda i=instance, o=other: can_receive(world.of(o), i), 60, 0.2)
-        undrain(world, instance)
+        # A gwd that was started anew is not drained any more; without failback its endpoint waits for the operator.
+        world.of(instance).ctl("ha", "move", instance.wan4, instance.name)
+        poll(f"{instance.name} has its endpoint again", lambda i=instance: i.wan4 in world.of(i).owned(), 30, 0.05)
+        world.settle()
+        time.sleep(WARM_UP)
 
 
 PLANNED = {"move there and back": there_and_back, "drain and undrain": drain_and_undrain, "rolling restart": rolling_restart}
