@@ -35,6 +35,8 @@ class BmpServer {
   std::uint16_t port() const { return server_.port(); }
   /// Handlers are not called any more.
   void close() { server_.close(); }
+  /// bgpd connects again, after its `min-retry` of 100 ms, and tells everything.
+  void reopen(const Error& why) { server_.drop(why); }
 
  private:
   Status deliver(std::span<const std::uint8_t> bytes);

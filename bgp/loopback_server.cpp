@@ -34,6 +34,9 @@ class LoopbackServer::Impl : public std::enable_shared_from_this<Impl> {
   Status listen(std::uint16_t port);
   std::uint16_t port() const { return port_; }
   void close();
+  void drop(const Error& why) {
+    if (const auto current = current_) drop(current, why);
+  }
 
  private:
   using Socket = std::shared_ptr<tcp::socket>;
@@ -133,5 +136,6 @@ LoopbackServer::~LoopbackServer() { close(); }
 Status LoopbackServer::listen(std::uint16_t port) { return impl_->listen(port); }
 std::uint16_t LoopbackServer::port() const { return impl_->port(); }
 void LoopbackServer::close() { impl_->close(); }
+void LoopbackServer::drop(const Error& why) { impl_->drop(why); }
 
 }  // namespace gw::bgp

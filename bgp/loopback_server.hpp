@@ -34,6 +34,8 @@ class LoopbackServer {
   Status listen(std::uint16_t port);
   std::uint16_t port() const;
   void close();
+  /// Ends the connection of now, if there is one: `disconnected` is called with `why` before this returns.
+  void drop(const Error& why);
 
  private:
   class Impl;

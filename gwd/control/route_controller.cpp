@@ -31,6 +31,7 @@ RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwa
                                .disconnected = [this](const bgp::BmpDisconnected& event) { handle(event); },
                                .event = [this](const bgp::BmpEvent& event) { handle(event); }}),
       learning_(io),
+      reopen_(io),
       rib_(std::make_shared<const routes::Policy>(), {}, routes::Withdrawals::kOfRefusedNotTold),
       hand_over_(io, [this](const Prefix& prefix) { publish(prefix, rib_.published(prefix)); }) {}
 
@@ -48,6 +49,7 @@ Status RouteController::listen(std::uint16_t bmp_port) {
 void RouteController::stop() {
   bmp_.close();
   learning_.cancel();
+  reopen_.cancel();
   hand_over_.stop();
   for (auto& [address, peer] : peers_) peer.sweep->cancel();
   moved_static_.clear();
@@ -102,8 +104,10 @@ void RouteController::watch_told(Peer& peer, const bgp::PeerStatus& session) {
   const std::size_t told = std::max(session.advertised_v4, session.advertised_v6);
   const routes::LimitState now = routes::check_limit(told, kToldToCircuit);
   if (std::exchange(peer.told, now) == now || now == routes::LimitState::kOk) return;
-  log::warning("routes", "{}: {} routes are advertised, a circuit takes {} and drops the session above: advertise fewer "
-               "(RouteLimitNear)", name_of(peer), told, kToldToCircuit);
+  log::warning("routes",
+               "{}: {} routes are advertised, a circuit takes {} and drops the session above: advertise fewer "
+               "(RouteLimitNear)",
+               name_of(peer), told, kToldToCircuit);
 }
 
 void RouteController::drop_held_back(Peer& peer) {
@@ -186,7 +190,8 @@ void RouteController::set_static_routes(std::uint32_t tunnel_id, const fastpath:
 void RouteController::set_carrier(std::uint32_t tunnel_id, fastpath::v1::TunnelState state) {
   if (!ways_.set_carrier(tunnel_id, state.carrier() ? Carrier::kUp : Carrier::kDown)) return;
   for (auto& [address, peer] : peers_) {
-    if (peer.up || peer.moved || !bmp_connected_ || has_carrier(peer)) continue;
+    if (peer.up || peer.asked_again || peer.moved || has_carrier(peer)) continue;
+    if (!bmp_connected_ && !reopened_) continue;
     withdraw(peer);
   }
   set_static_routes(tunnel_id, state);
@@ -203,23 +208,6 @@ std::optional<PeerRoutes> RouteController::peer_routes(std::string_view tunnel) 
   const auto it = std::ranges::find_if(peers_, [&](const auto& entry) { return name_of(entry.second) == tunnel; });
   if (it == peers_.end()) return std::nullopt;
   return PeerRoutes{rib_.count(it->second.source), it->second.limit};
-}
-
-void RouteController::handle(const bgp::BmpConnected&) {
-  bmp_connected_ = true;
-  log::info("routes", "bgpd's BMP stream is there");
-}
-
-void RouteController::handle(const bgp::BmpDisconnected&) {
-  bmp_connected_ = false;
-  log::warning("routes", "bgpd's BMP stream ended; its routes stay for {} s", kRestartTime.count());
-  for (auto& [address, peer] : peers_) {
-    if (peer.moved) continue;
-    peer.end_of_rib.clear();
-    peer.up = false;
-    rib_.mark_stale(peer.source);
-    sweep_later(peer, kRestartTime);
-  }
 }
 
 void RouteController::handle(const bgp::BmpEvent& event) {
@@ -242,7 +230,8 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   peer.end_of_rib.clear();
   peer.up = true;
   peer.offered = event.graceful_restart;
-  log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
+  if (!peer.asked_again)
+    log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
   if (session_changed_) session_changed_();
   routes::Source source = rib_.source(peer.source);
   source.router_id = event.peer.router_id;
@@ -252,10 +241,12 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
 
 void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   const auto it = peers_.find(event.peer.address);
+  reopen_after_loss(it == peers_.end() ? 1 : rib_.count(it->second.source).accepted());
   if (it == peers_.end() || it->second.moved) return;
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = false;
+  peer.asked_again = false;
   log::warning("routes", "{}: BGP session with {} went down: {}", name_of(peer), far_end(peer), event.text);
   if (broke_silently(event.reason) && has_carrier(peer))
     keep_for_restart(peer);
@@ -298,6 +289,7 @@ void RouteController::on_end_of_rib(const bgp::BmpEndOfRib& event) {
   const auto it = peers_.find(event.peer.address);
   if (it == peers_.end()) return;
   it->second.end_of_rib.insert(event.family);
+  if (it->second.asked_again) take_as_whole(it->second, event.family);
 }
 
 void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
@@ -380,8 +372,8 @@ bool RouteController::is_hand_over(routes::PathSetId best) const {
 std::optional<ForwardingEntry> RouteController::own_entry(const Prefix& prefix) const {
   for (const routes::Explanation& route : rib_.explain(prefix)) {
     const routes::Source& source = *route.candidate.source;
-    if (route.action != routes::Action::kAccept || route.stale || source.kind == routes::SourceKind::kPartner ||
-        !ways_.has_carrier(source.name))
+    if (route.action != routes::Action::kAccept || (route.stale && !is_told_again(source.name)) ||
+        source.kind == routes::SourceKind::kPartner || !ways_.has_carrier(source.name))
       continue;
     const auto id = rib_.find_source(source.name);
     if (!id) continue;
@@ -404,6 +396,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
       withdraw(peer);
       publish();
     }
+    judge_unheard(peer, session == sessions.end() ? nullptr : &session->second);
     drop_held_back(peer);
     if (session != sessions.end()) watch_told(peer, session->second);
     const bool told = session != sessions.end() && session->second.established() && peer.up &&

@@ -25,6 +25,7 @@
 #include "bgp/bmp_server.hpp"
 #include "gwd/config/model.hpp"
 #include "gwd/control/bgp_controller.hpp"
+#include "gwd/control/bmp_stall.hpp"
 #include "gwd/control/forwarding.hpp"
 #include "gwd/control/hand_over_delay.hpp"
 #include "gwd/control/route_forwarding.hpp"
@@ -58,6 +59,8 @@ class RouteController {
   static constexpr std::chrono::seconds kTellAgain{10};
   /// For bgpd to tell a full table again (100,000 routes: 2 s).
   static constexpr std::chrono::seconds kRelearn{60};
+  /// For bgpd to connect again when its stream was opened anew; a connection that comes later is a new bgpd's.
+  static constexpr std::chrono::seconds kReopen{3};
   /// A circuit's routers take so many routes from a gateway, of each family (azure-conventions).
   static constexpr std::uint32_t kToldToCircuit = 1000;
   /// After a start of gwd: by now every peer that will come has come.
@@ -142,6 +145,7 @@ class RouteController {
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
     bool held = false;                   // its stale routes are another instance's knowledge, or from before it moved
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
+    bool asked_again = false;            // was up when the stream was opened anew: its routes have not all come yet
     bool sweeping = false;               // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
   };
@@ -157,6 +161,13 @@ class RouteController {
   void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
+  void reopen_after_loss(std::size_t routes);
+  void reopen();
+  void wait_again(Peer& peer);
+  /// Its routes are stale only because the stream is being opened anew.
+  bool is_told_again(std::string_view source) const;
+  void take_as_whole(Peer& peer, Family family);
+  void judge_unheard(Peer& peer, const bgp::PeerStatus* session);
   void drop_held_back(Peer& peer);
   void watch_told(Peer& peer, const bgp::PeerStatus& session);
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
@@ -183,6 +194,9 @@ class RouteController {
   Forwarding& forwarding_;
   bgp::BmpServer bmp_;
   boost::asio::steady_timer learning_;
+  boost::asio::steady_timer reopen_;
+  BmpStall stall_;
+  std::optional<MonoTime> reopened_;  // the stream, and bgpd has not connected again
   routes::Rib rib_;
   RouteForwarding ways_;
   HandOverDelay hand_over_;

@@ -22,6 +22,7 @@ std::map<IpAddress, RouteController::Peer> RouteController::take_moved_peers(con
     peers_.erase(before);
     if (std::exchange(peer.moved, true)) continue;
     peer.up = false;
+    peer.asked_again = false;
     peer.held = false;
     peer.end_of_rib.clear();
     rib_.mark_stale(peer.source);

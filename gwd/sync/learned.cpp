@@ -137,11 +137,14 @@ void LearnedExport::routes(const std::string& tunnel, const bgp::BmpRoutes& chan
   const auto it = known_.find(tunnel);
   if (it == known_.end()) return;
   for (const Prefix& prefix : change.withdrawn) it->second.routes.erase(prefix);
-  for (const Prefix& prefix : change.announced) it->second.routes[prefix] = change.attributes;
+  Learned news;  // bgpd tells whole tables again, too
+  for (const Prefix& prefix : change.announced) {
+    routes::AttributesPtr& known = it->second.routes[prefix];
+    if (!known || *known != *change.attributes) news.routes[prefix] = change.attributes;
+    known = change.attributes;
+  }
   if (!send_) return;
   say_withdrawn(tunnel, change.withdrawn);
-  Learned news;
-  for (const Prefix& prefix : change.announced) news.routes[prefix] = change.attributes;
   say_routes(tunnel, news);
 }
 

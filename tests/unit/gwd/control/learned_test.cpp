@@ -87,6 +87,18 @@ TEST_F(LearnedTest, EveryChangeArrives) {
   EXPECT_EQ(to.tunnels(), 0U);
 }
 
+TEST_F(LearnedTest, WhatIsToldAgainAsItWasIsNotSaidAgain) {
+  from.begin(wire());
+  from.session("ce1/gw-a", ip("10.21.0.1"), {});
+  from.routes("ce1/gw-a", update(attributes(1), {pfx("10.21.0.0/16"), pfx("10.22.0.0/16")}));
+  const std::size_t before = messages;
+  from.routes("ce1/gw-a", update(attributes(1), {pfx("10.21.0.0/16"), pfx("10.22.0.0/16")}));
+  EXPECT_EQ(messages, before);
+  from.routes("ce1/gw-a", update(attributes(2), {pfx("10.21.0.0/16"), pfx("10.22.0.0/16")}));
+  EXPECT_EQ(messages, before + 1);
+  expect_same("ce1/gw-a");
+}
+
 TEST_F(LearnedTest, WhoComesLaterIsToldAll) {
   from.session("ce1/gw-a", ip("10.21.0.1"), {});
   from.routes("ce1/gw-a", update(attributes(1), {pfx("10.21.0.0/16")}));
