@@ -33,6 +33,7 @@
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/esp/runtime_store.hpp"
+#include "ebpf/fib/v4_table.hpp"
 #include "ebpf/liveness/thread.hpp"
 #include "ebpf/liveness/workers_advance.hpp"
 #include "ebpf/relay/ike_relay.hpp"
@@ -58,9 +59,10 @@ constexpr auto kRouteSettle = 50ms;  // route changes come in bursts
 // charon's plugin tries again several times a second.
 constexpr auto kCharonGrace = 2s;
 
-/// Each tunnel may need a next hop of its own, and groups with others.
+/// Each tunnel may need a next hop of its own, and groups with others; each address of ours may need a /24's group.
 xdp::FibSize fib_size(const FastpathOptions& o) {
   xdp::FibSize size = o.fib;
+  size.v4_groups += fib::kOwnV4Groups;
   size.next_hops = std::min(std::max(size.next_hops, 2 * o.max_tunnels), std::uint32_t{GW_FIB_MAX_NEXT_HOPS});
   return size;
 }

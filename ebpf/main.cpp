@@ -7,6 +7,7 @@
 #include "base/log.hpp"
 #include "ebpf/abi/fib.h"
 #include "ebpf/fastpath.hpp"
+#include "ebpf/fib/v4_table.hpp"
 
 int main(int argc, char** argv) {
   CLI::App app{"gw-fastpath: ESP by XDP and AF_XDP between a wan and a vnet interface"};
@@ -63,7 +64,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 64))
       ->capture_default_str();
   app.add_option("--fib-v4-groups", options.fib.v4_groups, "/24 networks with longer IPv4 prefixes in them, 512 B each")
-      ->check(CLI::Range(1u, GW_FIB_V4_MAX_GROUPS))
+      ->check(CLI::Range(1u, GW_FIB_V4_MAX_GROUPS - gw::fib::kOwnV4Groups))
       ->capture_default_str();
   app.add_option("--fib-v6-lines", options.fib.v6_lines, "memory for IPv6 prefixes longer than /16, 64 B each")
       ->check(CLI::Range(1024u, GW_FIB_V6_LINE_MASK))

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <format>
 #include <ranges>
 #include <utility>
 
@@ -152,26 +153,42 @@ Status Table::sweep(Generation generation) {
   return update({}, old);
 }
 
+Status Table::show_own(const IpAddress& address) {
+  const Prefix host = Prefix::host(address);
+  const RouteValue own{local_hop_, 0};
+  const RouteValue route = find(host);
+  auto shown = host.family() == Family::kV4 ? v4_.set(host, own, Claim::kOwnAddress) : v6_.set(host, own);
+  if (!shown) {
+    shown.error().message = std::format("{} is not known as ours: {}", address, shown.error().message);
+    return std::unexpected(std::move(shown).error());
+  }
+  local_.insert(address);
+  if (route.hop != 0) hidden_[host] = route;
+  return {};
+}
+
+Status Table::show_own_no_more(const IpAddress& address) {
+  const Prefix host = Prefix::host(address);
+  const RouteValue route = find(host);
+  local_.erase(address);
+  hidden_.erase(host);
+  GW_TRY(route.hop != 0 ? show(host, route) : hide(host));
+  return {};
+}
+
+// One that does not fit is no reason to leave out the others.
 Status Table::set_local(std::span<const IpAddress> addresses) {
   const std::set<IpAddress> wanted(addresses.begin(), addresses.end());
   const std::vector<IpAddress> before(local_.begin(), local_.end());
-  for (const IpAddress& a : before) {
-    if (wanted.contains(a)) continue;
-    const Prefix host = Prefix::host(a);
-    const RouteValue route = find(host);
-    local_.erase(a);
-    hidden_.erase(host);
-    GW_TRY(route.hop != 0 ? show(host, route) : hide(host));
-  }
-  for (const IpAddress& a : wanted) {
-    if (local_.contains(a)) continue;
-    const Prefix host = Prefix::host(a);
-    const RouteValue route = find(host);
-    GW_TRY(show(host, {local_hop_, 0}));
-    local_.insert(a);
-    if (route.hop != 0) hidden_[host] = route;
-  }
-  return {};
+  Status all;
+  const auto note = [&](Status done) {
+    if (all && !done) all = std::move(done);
+  };
+  for (const IpAddress& a : before)
+    if (!wanted.contains(a)) note(show_own_no_more(a));
+  for (const IpAddress& a : wanted)
+    if (!local_.contains(a)) note(show_own(a));
+  return all;
 }
 
 Status Table::remove_tunnel(std::uint32_t id) {

@@ -43,7 +43,7 @@ class Table {
   Status update(std::span<const Route> add, std::span<const Prefix> remove, Generation generation = 0);
   /// Takes out the routes that no generation from this one on has sent.
   Status sweep(Generation generation);
-  /// The machine's own addresses, as a whole. kLimit: the ones that fit are in.
+  /// The machine's own addresses, as a whole. kLimit: the ones that fit are in, and the first that does not is named.
   Status set_local(std::span<const IpAddress> addresses);
   /// A tunnel changed (MTU, slot): so do its routes.
   void replace_tunnel(const TunnelRef& tunnel) { hops_.replace_tunnel(tunnel); }
@@ -80,6 +80,8 @@ class Table {
   Result<RouteValue> put(const Prefix& prefix, const RouteValue& value);
   Result<RouteValue> take_out(const Prefix& prefix);
   Result<RouteValue> show(const Prefix& prefix, const RouteValue& value);
+  Status show_own(const IpAddress& address);
+  Status show_own_no_more(const IpAddress& address);
   Result<RouteValue> hide(const Prefix& prefix);
   void prefetch(const Prefix& prefix) const;
   Result<Change> add(const Route& route, Generation generation);

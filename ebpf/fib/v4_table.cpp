@@ -27,9 +27,9 @@ V4Table::V4Table(const Memory& m, std::function<void()> reclaim)
 }
 
 /// A group that repeats the entry it replaces, complete before readers can see it.
-bool V4Table::open_group(std::uint32_t slot) {
-  if (free_.empty()) reclaim_();
-  if (free_.empty()) return false;
+bool V4Table::open_group(std::uint32_t slot, Claim claim) {
+  if (!may_open(claim)) reclaim_();
+  if (!may_open(claim)) return false;
   const std::uint16_t group = free_.back();
   free_.pop_back();
   for (auto& e : groups_.subspan(std::size_t{group} * GW_FIB_NODE_ENTRIES, GW_FIB_NODE_ENTRIES))
@@ -48,14 +48,22 @@ void V4Table::release_retired() {
   retired_.clear();
 }
 
-Result<RouteValue> V4Table::set(const Prefix& prefix, const RouteValue& value) {
+Error V4Table::full(Claim claim) const {
+  const std::size_t all = claim == Claim::kRoute ? root_groups_ - kOwnV4Groups : root_groups_;
+  return {Errc::kLimit,
+          std::format("forwarding table: all {} groups for IPv4 {} are in use; gw-fastpath --fib-v4-groups sets how "
+                      "many there are",
+                      all, claim == Claim::kRoute ? "prefixes longer than /24" : "addresses of this machine"),
+          {},
+          {}};
+}
+
+Result<RouteValue> V4Table::set(const Prefix& prefix, const RouteValue& value, Claim claim) {
   assert(value.hop != 0 && value.hop < GW_FIB_MAX_NEXT_HOPS);
   const RouteTree::Place place = tree_.make(prefix);
-  if (place.depth == kGroupDepth && place.made_from <= kGroupDepth && !open_group(slot_of(prefix))) {
+  if (place.depth == kGroupDepth && place.made_from <= kGroupDepth && !open_group(slot_of(prefix), claim)) {
     tree_.prune(place, prefix.address().bytes());
-    return fail(Errc::kLimit, std::format("forwarding table: all {} groups for IPv4 prefixes longer than /24 are in "
-                                          "use; gw-fastpath --fib-v4-groups sets how many there are",
-                                          root_groups_));
+    return std::unexpected(full(claim));
   }
   const RouteValue before = tree_.set(place, value);
   if (before.hop != value.hop) write(place, prefix, value.hop);

@@ -15,13 +15,20 @@
 
 namespace gw::fib {
 
+/// Of the memory's groups, so many are kept for addresses of this machine: each is a /32, and without it the packets
+/// to the gateway itself would be forwarded. On top of what --fib-v4-groups says.
+inline constexpr std::uint32_t kOwnV4Groups = 64;
+
+/// Whose a prefix is.
+enum class Claim : std::uint8_t { kRoute, kOwnAddress };
+
 class V4Table {
  public:
   /// `reclaim`: waits for readers and calls release_retired(); called when memory runs short.
   V4Table(const Memory& memory, std::function<void()> reclaim);
 
   /// Adds or replaces; what was there before (hop 0: nothing). kLimit when groups run out; nothing has then changed.
-  Result<RouteValue> set(const Prefix& prefix, const RouteValue& value);
+  Result<RouteValue> set(const Prefix& prefix, const RouteValue& value, Claim claim = Claim::kRoute);
   /// What was there (hop 0: nothing).
   Result<RouteValue> erase(const Prefix& prefix);
   /// The prefix will be changed soon.
@@ -41,7 +48,9 @@ class V4Table {
 
  private:
   static constexpr unsigned kGroupDepth = GW_FIB_V4_ROOT_BITS / 8;
-  bool open_group(std::uint32_t slot);
+  bool may_open(Claim claim) const { return free_.size() > (claim == Claim::kRoute ? kOwnV4Groups : 0); }
+  bool open_group(std::uint32_t slot, Claim claim);
+  Error full(Claim claim) const;
   void close_group(std::uint32_t slot, NextHopIndex hop);
   NextHopIndex cover(const RouteTree::Place& place, const Prefix& prefix) const;
   void write(const RouteTree::Place& place, const Prefix& prefix, NextHopIndex hop);

@@ -41,7 +41,7 @@ struct UnknownSpi {
 /// of /24 with longer prefixes in them (the full Internet table has 451), 16 MB for IPv6 (the full table takes
 /// a third of it) and 9 MB of next hops.
 struct FibSize {
-  std::uint32_t v4_groups = 8192;   // 512 bytes each
+  std::uint32_t v4_groups = 8192;   // 512 bytes each; gw-fastpath adds kOwnV4Groups
   std::uint32_t v6_lines = 262144;  // 64 bytes each
   std::uint32_t next_hops = 16384;  // 544 bytes each
 };

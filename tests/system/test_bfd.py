@@ -120,12 +120,13 @@ def test_where_only_bfd_is_broken_the_session_comes_back_on_timers(world):
 
 
 def test_a_new_bgpd_watches_what_the_old_one_watched(world):
-    """When bgpd ends, bfdd says Down for every session that it watched (FRR 10.3, bfdd/ptm_adapter.c). That costs nothing with
-    a router that was told of the graceful restart; BIRD without `bfd graceful` ends its session, and is back in seconds."""
+    """When bgpd ends, bfdd lets go of every session that it watched (FRR 10.3, bfdd/ptm_adapter.c) and would tell the peers Down,
+    for which BIRD without `bfd graceful` ends its BGP session. They are gw-fastpath's, which goes on and tells nobody: BGP restarts
+    gracefully with either router, and no packet is lost."""
     for site in (BIRD, FRR):
         wait_watched(world, site)
         world.wait_up(site)
-    with world.probes.load(PLAIN, FRR, rate=200) as load:
+    with world.probes.load(PLAIN, FRR, BIRD, rate=200) as load:
         world.gateway.bgpd().wait_restarted(world.gateway.bgpd().kill())
         for site in (BIRD, FRR):
             wait_watched(world, site)

@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import threading
 import time
 
 import pytest
@@ -34,6 +36,32 @@ def test_ecmp_spreads_flows_and_keeps_them(lab):
     first.control.ok(del_tunnel=pb.DelTunnel(tunnel_id=2))
     assert {way(port) for port in range(100, 140)} == {1}
     assert run("ip", "-n", "fpg", "link", "show", "tun2", check=False) == ""
+
+
+def test_carriers_that_go_together_are_told_at_once(lab):
+    """The kernel tells of carriers once a second: zebra would hear of the first tunnel now and of the others a second later."""
+    first = Tunnel(lab)
+    tunnels = [first, *(Tunnel(lab, number=number, like=first) for number in range(2, 6))]
+    names = {f"tun{number}" for number in range(1, 6)}
+    poll("all have carrier", lambda: all(lab.carrier(name) for name in names))
+    time.sleep(1.1)  # the second's account is clear
+    with subprocess.Popen(["ip", "-n", "fpg", "-o", "monitor", "link"], stdout=subprocess.PIPE, text=True) as monitor:
+        time.sleep(0.2)
+        start = time.monotonic()
+        for tunnel in tunnels:
+            first.ike.ok(del_sa=pb.DelSa(id=tunnel.out_id))
+        told = {}
+        timer = threading.Timer(3, monitor.kill)
+        timer.start()
+        for line in monitor.stdout:
+            name = line.split(": ")[1]
+            if name in names and "NO-CARRIER" in line:
+                told.setdefault(name, time.monotonic() - start)
+            if told.keys() == names:
+                break
+        timer.cancel()
+        monitor.kill()
+    assert told.keys() == names and max(told.values()) < 0.5, told
 
 
 def test_a_device_that_somebody_deleted_is_made_again(lab):

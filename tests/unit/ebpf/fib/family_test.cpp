@@ -102,8 +102,21 @@ TEST(FibFamilies, Ipv4GroupsRunOutAndNothingChanges) {
   EXPECT_TRUE(t.set(prefix("192.0.2.128/25"), 3)) << "the same group";
   t.erase(prefix("192.0.2.0/25"));
   t.erase(prefix("192.0.2.128/25"));
-  EXPECT_EQ(t.v4.groups_free(), 0u) << "readers may still be in it";
+  EXPECT_EQ(t.v4.groups_free(), kOwnV4Groups) << "readers may still be in it";
   EXPECT_TRUE(t.set(prefix("198.51.100.0/25"), 2)) << "reclaimed when there is need";
+}
+
+TEST(FibFamilies, RoutesLeaveGroupsForAddressesOfThisMachine) {
+  Families t({.v4_groups = 1});
+  ASSERT_TRUE(t.set(prefix("192.0.2.0/25"), 1));
+  for (unsigned i = 0; i < kOwnV4Groups; ++i)
+    EXPECT_TRUE(t.v4.set(Prefix::parse(std::format("10.0.{}.1/32", i)).value(), {2, 0}, Claim::kOwnAddress)) << i;
+  EXPECT_EQ(t.v4.groups_free(), 0u);
+  const auto last = t.v4.set(prefix("10.1.0.1/32"), {2, 0}, Claim::kOwnAddress);
+  ASSERT_FALSE(last);
+  EXPECT_EQ(last.error().message,
+            "forwarding table: all 65 groups for IPv4 addresses of this machine are in use; gw-fastpath "
+            "--fib-v4-groups sets how many there are");
 }
 
 TEST(FibFamilies, Ipv6LinesRunOutAndNothingChanges) {

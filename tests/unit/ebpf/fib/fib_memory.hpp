@@ -7,12 +7,13 @@
 #include <cstdlib>
 #include <vector>
 
+#include "ebpf/fib/v4_table.hpp"
 #include "ebpf/fib/view.hpp"
 
 namespace gw::fib {
 
 struct HeapSize {
-  std::size_t v4_groups = 512;
+  std::size_t v4_groups = 512;  // for routes
   std::size_t v6_lines = 32768;
   std::size_t next_hops = 256;
 };
@@ -20,7 +21,7 @@ struct HeapSize {
 class HeapMemory {
  public:
   explicit HeapMemory(const HeapSize& size = {})
-      : v4_groups_(size.v4_groups * GW_FIB_NODE_ENTRIES),
+      : v4_groups_((size.v4_groups + kOwnV4Groups) * GW_FIB_NODE_ENTRIES),
         v6_root_(1u << GW_FIB_V6_ROOT_BITS),
         v6_lines_(size.v6_lines),
         hops_(size.next_hops) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <format>
 
 #include "fib_memory.hpp"
 
@@ -187,6 +188,23 @@ TEST_F(TableTest, OwnAddressesHideRoutesAndUncoverThemAgain) {
   ASSERT_TRUE(table_.set_local({}));
   EXPECT_EQ(at("192.0.2.5").bucket[0], 3);
   EXPECT_EQ(at("192.0.2.6").bucket[0], 1);
+}
+
+TEST_F(TableTest, AFullTableOfRoutesStillTakesOwnAddressesAndOneThatDoesNotFitLeavesTheOthers) {
+  for (unsigned i = 0; i < 16; ++i)
+    ASSERT_TRUE(add({{Prefix::parse(std::format("10.1.{}.0/25", i)).value(), over({tunnel(1)})}}));
+  EXPECT_EQ(add({{prefix("10.2.0.0/25"), over({tunnel(1)})}}).error().code, Errc::kLimit);
+  std::vector<IpAddress> own{address("2001:db8::5")};
+  for (unsigned i = 0; i < kOwnV4Groups + 1; ++i) own.push_back(address(std::format("198.18.{}.1", i)));
+  const Status done = table_.set_local(own);
+  ASSERT_FALSE(done);
+  EXPECT_TRUE(done.error().message.starts_with("198.18.64.1 is not known as ours: ")) << done.error().message;
+  EXPECT_TRUE(done.error().message.contains("--fib-v4-groups")) << done.error().message;
+  EXPECT_EQ(at("198.18.63.1").kind, GW_NEXT_HOP_LOCAL);
+  EXPECT_EQ(at("2001:db8::5").kind, GW_NEXT_HOP_LOCAL) << "after the one that did not fit";
+  own.erase(own.begin() + 1);
+  EXPECT_TRUE(table_.set_local(own)) << "another one went";
+  EXPECT_EQ(at("198.18.64.1").kind, GW_NEXT_HOP_LOCAL);
 }
 
 TEST_F(TableTest, ATunnelThatGoesLeavesItsGroups) {
