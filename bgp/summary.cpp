@@ -144,7 +144,10 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
     if (const json::object* stats = object_at(o, "messageStats")) {
       peer.messages_sent = number_at(*stats, "totalSent");
       peer.messages_received = number_at(*stats, "totalRecv");
+      peer.unsent = number_at(*stats, "depthOutq");
     }
+    peer.silent = milliseconds_at(o, "bgpTimerLastRead");
+    peer.hold = milliseconds_at(o, "bgpTimerHoldTimeMsecs");
     read_end_of_rib(o, peer);
     peer.watched = watched_bfd(o);
     // "No AFI/SAFI activated for peer" is the moment between `neighbor` and its family, not a fault.

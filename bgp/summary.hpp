@@ -37,6 +37,9 @@ struct PeerStatus {
   bool end_of_rib_v4 = false;
   bool end_of_rib_v6 = false;
   std::optional<BfdIntent> watched;  // bgpd ends the session when the BFD with these timers goes down
+  std::chrono::seconds silent{0};    // since its last message, when `neighbors` was read
+  std::chrono::seconds hold{0};      // agreed with the peer; 0: none
+  std::uint64_t unsent = 0;          // messages for it that its TCP does not take
   bool path_died = false;            // the session is down because BFD noticed that nothing passes
   std::string last_error;            // "Hold Timer Expired"; empty: none
   std::string last_reset;            // who ended the session: "BGP Notification received", "BGP Notification send"

@@ -279,11 +279,12 @@ std::string render(const api::CountersReply& reply, const View& view) {
                  {"Per burst", Align::kRight},
                  {"Handed over", Align::kRight},
                  {"Taken over", Align::kRight},
-                 {"Lost between", Align::kRight}});
+                 {"Lost between", Align::kRight},
+                 {"Moved", Align::kRight}});
   for (const api::WorkerCounters& w : reply.workers())
     workers.row({w.worker(), w.tunnels(), w.packets(),
                  w.bursts() == 0 ? 0 : (w.packets() + w.bursts() / 2) / w.bursts(), w.handed_over(), w.taken_over(),
-                 w.handover_drops()});
+                 w.handover_drops(), w.moved()});
   if (!workers.empty()) out += workers.render(view.style) + "\n";
   Table drops({{"Dropped", Align::kRight}, {"Reason"}, {"Meaning"}});
   for (const api::DropCounter& drop : reply.drops())

@@ -325,6 +325,7 @@ api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counter
     out.set_handed_over(worker.handed_over());
     out.set_taken_over(worker.taken_over());
     out.set_handover_drops(worker.handover_drops());
+    out.set_moved(worker.moved());
     *out.mutable_burst_sizes() = worker.burst_sizes();
   }
   reply.set_crypto_backend(gateway.crypto_backend());

@@ -70,6 +70,9 @@ void fill_status(const bgp::PeerStatus& status, api::SnapshotSession& out) {
   out.set_advertised_v6(status.advertised_v6);
   out.set_path_died(status.path_died);
   out.set_last_reset(status.last_reset);
+  out.set_silent_seconds(static_cast<std::uint32_t>(status.silent.count()));
+  out.set_agreed_hold_seconds(static_cast<std::uint32_t>(status.hold.count()));
+  out.set_unsent_messages(status.unsent);
 }
 
 void fill_routes(const Gateway& gateway, const std::string& name, const routes::Survey& survey,

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <format>
 
+#include "gwd/config/asn.hpp"
 #include "gwd/config/policy.hpp"
 #include "gwd/config/rules.hpp"
 #include "gwd/config/suggest.hpp"
@@ -63,6 +64,47 @@ void check_set(Rules& rules, const Path& path, const v1::PolicyRule& rule) {
       rules.error(path + "." + name, "is not advertised", "`prepend`, `med` or `communities`, or direction import");
 }
 
+/// The sessions that an export rule is about and that take private AS numbers out of what they tell.
+std::vector<std::string> sessions_without_private_asns(const v1::Config& config, const v1::PolicyMatch& match) {
+  std::vector<std::string> out;
+  const auto is = [](const std::string& wanted, const std::string& name) { return wanted.empty() || wanted == name; };
+  const bool any_kind = match.source() == v1::POLICY_SOURCE_ANY;
+  for (const v1::Connection& connection : config.connections()) {
+    const bool vpn = any_kind || match.source() == v1::POLICY_SOURCE_VPN || match.source() == v1::POLICY_SOURCE_BRANCH;
+    if (connection.bgp().remove_private_asns() && vpn && match.circuit().empty() &&
+        is(match.site(), connection.device().substr(0, connection.device().find('/'))) &&
+        is(match.connection(), connection.name()))
+      out.push_back("connection " + connection.name());
+  }
+  if (!match.site().empty() || !match.connection().empty()) return out;
+  for (const v1::Circuit& circuit : config.circuits())
+    if (circuit.bgp().remove_private_asns() && (any_kind || match.source() == v1::POLICY_SOURCE_CIRCUIT) &&
+        is(match.circuit(), circuit.name()))
+      out.push_back("circuit " + circuit.name());
+  for (const v1::VnetRouter& router : config.vnet().routers())
+    if (router.bgp().remove_private_asns() && match.circuit().empty() &&
+        (any_kind || match.source() == v1::POLICY_SOURCE_VNET))
+      out.push_back("VNet router " + router.name());
+  return out;
+}
+
+// bgpd takes private AS numbers out after the rules, so what a rule put in front goes as well; its own number in front
+// of all is put there later (ADR 12).
+void check_prepend(Rules& rules, const Path& path, const v1::PolicyRule& rule) {
+  const v1::Config& config = rules.config();
+  const std::uint32_t asn = config.gateway().asn() == 0 ? kDefaultAsn : config.gateway().asn();
+  if (rule.direction() != v1::POLICY_DIRECTION_EXPORT || rule.set().prepend() == 0 || !routes::is_private_asn(asn))
+    return;
+  const std::vector<std::string> sessions = sessions_without_private_asns(config, rule.match());
+  if (sessions.empty()) return;
+  rules.warning(
+      path + ".set.prepend",
+      std::format("is lost towards {}: the gateway's number {} is a private one, and remove_private_asns there "
+                  "takes out what is prepended, too",
+                  join(sessions), asn),
+      "`med` or `communities`, or no remove_private_asns");
+}
+
 }  // namespace
 
 void check_policy(Rules& rules) {
@@ -73,6 +115,7 @@ void check_policy(Rules& rules) {
     rules.name(path + ".name", rule.name(), names);
     check_match(rules, path + ".match", rule.match());
     check_set(rules, path + ".set", rule);
+    check_prepend(rules, path, rule);
   }
 }
 

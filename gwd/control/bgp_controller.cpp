@@ -30,6 +30,9 @@ void keep_details(const bgp::PeerStatus& from, bgp::PeerStatus& to) {
   to.last_reset = from.last_reset;
   to.watched = from.watched;
   to.path_died = from.path_died;
+  to.silent = from.silent;
+  to.hold = from.hold;
+  to.unsent = from.unsent;
   to.end_of_rib_v4 = from.end_of_rib_v4;
   to.end_of_rib_v6 = from.end_of_rib_v6;
 }

@@ -18,6 +18,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"CircuitSessionDown", circuit_session_down},
     {"AsnMismatch", asn_mismatch},
     {"BgpSessionDown", bgp_session_down},
+    {"BgpSessionStuck", bgp_session_stuck},
     {"BfdNotAnswered", bfd_not_answered},
     {"RouteLimitNear", route_limit_near},
     {"AsnLoop", asn_loop},

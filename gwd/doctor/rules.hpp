@@ -17,6 +17,7 @@ void vpn_er_session_down(const api::Snapshot& snapshot, Findings& findings);
 void asn_mismatch(const api::Snapshot& snapshot, Findings& findings);
 void route_limit_near(const api::Snapshot& snapshot, Findings& findings);
 void bfd_not_answered(const api::Snapshot& snapshot, Findings& findings);
+void bgp_session_stuck(const api::Snapshot& snapshot, Findings& findings);
 void bgp_session_down(const api::Snapshot& snapshot, Findings& findings);
 void circuit_session_down(const api::Snapshot& snapshot, Findings& findings);
 

@@ -123,6 +123,38 @@ void bgp_session_down(const api::Snapshot& snapshot, Findings& findings) {
   }
 }
 
+// RFC 4271 4.4: something is said at least three times in a hold time. A device whose BGP hangs still answers TCP.
+void bgp_session_stuck(const api::Snapshot& snapshot, Findings& findings) {
+  for (const api::SnapshotSession& session : snapshot.sessions()) {
+    const std::uint32_t hold = session.agreed_hold_seconds();
+    const std::uint32_t silent = session.silent_seconds();
+    if (session.disabled() || !is_established(session) || hold == 0 || silent * 3 < hold * 2) continue;
+    Finding finding{
+        .name = "BgpSessionStuck",
+        .severity = Severity::kError,
+        .subject = session.name(),
+        .evidence = {std::format("{} is Established and has said nothing for {}; a KEEPALIVE is due every {} s",
+                                 session.peer().neighbor(), duration_text(silent), hold / 3)},
+        .consequence = std::format("its {} stay in use, and what it learns or loses is not heard; the hold time of {} "
+                                   "s ends the session",
+                                   count_text(session.routes_v4() + session.routes_v6(), "route"), hold)};
+    if (session.unsent_messages() > 0)
+      finding.evidence.push_back(
+          std::format("{} for it wait: its TCP takes nothing", count_text(session.unsent_messages(), "message")));
+    if (const api::SnapshotTunnel* tunnel = tunnel_of(snapshot, session); tunnel && tunnel->proof().small_sent() > 0)
+      finding.evidence.push_back(std::format("echoes to it in the tunnel: {} of {} answered",
+                                             tunnel->proof().small_answered(), tunnel->proof().small_sent()));
+    finding.remedy = {std::format("look at BGP on {}: the process hangs or has no CPU; if echoes are not answered "
+                                  "either, at the path",
+                                  session.peer().neighbor()),
+                      std::format("vtysh -c 'clear bgp {}' here ends the session now, and its routes are let go of",
+                                  session.peer().neighbor()),
+                      "a shorter bgp.hold in gateway.yaml ends such a session sooner; BFD notices a dead path, a "
+                      "hanging BGP only where the device runs BFD in it"};
+    findings.push_back(std::move(finding));
+  }
+}
+
 // A peer that answers nothing has no BFD problem.
 void bfd_not_answered(const api::Snapshot& snapshot, Findings& findings) {
   if (!component_connected(snapshot, "bfdd")) return;

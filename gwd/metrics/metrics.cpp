@@ -120,6 +120,8 @@ void add_worker(Families& out, const fp::WorkerCounters& worker, const std::stri
   out.counter({"gw_worker_handed_over", "Packets handed to the worker that owns their tunnel"}, labels,
               worker.handed_over());
   out.counter({"gw_worker_handover_drops", "Packets lost between workers"}, labels, worker.handover_drops());
+  out.counter({"gw_worker_moved", "Packets taken for a tunnel whose route led to a neighbour by then, forwarded there"},
+              labels, worker.moved());
   static constexpr std::array kUpTo{1, 2, 4, 8, 16, 32, 64};
   for (int i = 0; i < std::min(worker.burst_sizes_size(), static_cast<int>(kUpTo.size())); ++i)
     out.counter({"gw_worker_burst_sizes", "Bursts by their number of packets (up to)"},

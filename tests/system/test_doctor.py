@@ -177,6 +177,29 @@ def test_a_tunnel_without_its_session(world):
         router.birdc("enable", "gw")
 
 
+def test_a_session_that_is_up_and_says_nothing(world):
+    """The device's BGP hangs: TCP and the tunnel are fine, and nothing that it would say comes. Without BFD the hold time has to
+    run out; until then its routes stay in use, and afterwards they are gone."""
+    router = world.offices[BIRD.name].router
+    hold = 30  # BIRD's: the smaller one
+    router.lasting_session()
+    pid = router.process.pid
+    command(["kill", "-STOP", pid])
+    try:
+        start = time.monotonic()
+        found = wait_found(world, "BgpSessionStuck", tunnel_name(BIRD), hold)
+        assert time.monotonic() - start > hold / 2, "two keepalives have to be missed"
+        assert "Established" in found["evidence"][0] and "a KEEPALIVE is due every 10 s" in found["evidence"][0], found
+        assert any("answered" in line for line in found["evidence"]), found
+        assert any("clear bgp" in line for line in found["remedy"]), found
+        route = json.loads(world.gateway.ctl("--json", "routes", "effective", BIRD.prefixes[0]))["routes"][0]
+        assert any(c["source"] == tunnel_name(BIRD) and c["place"] == "best" for c in route["candidates"]), route
+        wait_found(world, "BgpSessionDown", tunnel_name(BIRD), hold)
+        assert ("BgpSessionStuck", tunnel_name(BIRD)) not in findings(world)
+    finally:
+        command(["kill", "-CONT", pid])
+
+
 def test_a_route_limit_comes_near(world):
     with bird_with(world, announcing(*(f"10.150.{n}.0/24" for n in range(MAX_ROUTES - 2)))):
         found = wait_found(world, "RouteLimitNear", tunnel_name(BIRD), 20)

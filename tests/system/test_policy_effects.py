@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bgp_speaker import Route
-from lab import Lab, poll
+from lab import GW_ASN, Lab, poll
 from policy_bench import BY_NAME, INTERNAL, ISOLATED, PEERS, Bench, class_mark, plain_policy
 
 PARIS, BERLIN, HUB = BY_NAME["paris-ce1/gw-a"], BY_NAME["berlin-ce1/gw-a"], BY_NAME["hub2/gw-a"]
@@ -96,6 +96,20 @@ def test_every_cell_of_the_export_table(bench, words, sessions, arguments):
                               for k in wanted if heard[k] != wanted[k]), pytrace=False)
     time.sleep(0.5)
     assert hears(bench) == wanted, "it stays so"
+
+
+def test_a_prepend_is_lost_where_private_numbers_are_removed(bench):
+    """What a document with both is warned of: bgpd takes private AS numbers out after the out route-map, ours among them; it puts
+    ours in front once more only afterwards."""
+    def path():
+        heard = bench.speakers[BERLIN.name].heard.get(LEARNED["vpn"][1])
+        return heard and heard.path
+
+    rule = "rule out back accept prepend=2"
+    bench.set_policy([*plain_policy(), rule])
+    poll(f"prepended twice (now: {path()})", lambda: path() == (GW_ASN, GW_ASN, GW_ASN, PARIS.asn), 10, every=0.2)
+    bench.set_policy([*plain_policy(), rule, f"session {BERLIN.name} remove_private=yes"])
+    poll(f"nothing is left of that (now: {path()})", lambda: path() == (GW_ASN,), 10, every=0.2)
 
 
 def test_what_is_ours_leaves_to_nobody_but_the_partner(bench):

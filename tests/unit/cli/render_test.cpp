@@ -170,13 +170,13 @@ TEST(Render, StatusShowsWhatIsWrongWithAConnectedComponent) {
 
 TEST(Render, CountersShowEachWorker) {
   const auto reply = from_json<api::CountersReply>(R"({"crypto_backend": "x", "workers": [
-    {"worker": 0, "tunnels": 3, "packets": 100, "bursts": 10, "handed_over": 7, "taken_over": 2},
+    {"worker": 0, "tunnels": 3, "packets": 100, "bursts": 10, "handed_over": 7, "taken_over": 2, "moved": 4},
     {"worker": 1, "tunnels": 2, "handover_drops": 1}]})");
   EXPECT_EQ(render(reply, kView),
             "crypto x, up 0s\n\nSide  Received  Sent\nwan          0     0\nvnet         0     0\n\n"
-            "Worker  Tunnels  Packets  Per burst  Handed over  Taken over  Lost between\n"
-            "     0        3      100         10            7           2             0\n"
-            "     1        2        0          0            0           0             1\n\n"
+            "Worker  Tunnels  Packets  Per burst  Handed over  Taken over  Lost between  Moved\n"
+            "     0        3      100         10            7           2             0      4\n"
+            "     1        2        0          0            0           0             1      0\n\n"
             "no packet was dropped\n");
 }
 

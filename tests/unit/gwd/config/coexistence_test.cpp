@@ -254,6 +254,10 @@ INSTANTIATE_TEST_SUITE_P(
              "import)"},
         Edit{"    set: { prepend: 2 }", "    action: refuse\n    set: { prepend: 2 }",
              "policy[1].set: a refused route has nothing to be set (no `set`, or `action: accept`)"},
+        Edit{"    bgp: { bfd: {}, accept_default_route: true }", "    bgp: { remove_private_asns: true }",
+             "policy[1].set.prepend: is lost towards circuit er1: the gateway's number 65515 is a private one, and "
+             "remove_private_asns there takes out what is prepended, too (`med` or `communities`, or no "
+             "remove_private_asns)"},
         Edit{"name: circuit-prepend", "name: paris-lp",
              "policy[1].name: the name 'paris-lp' is used twice (each name once)"},
         Edit{"{ prefix: 10.0.0.0/8, ge: 9,", "{ prefix: 10.0.0.0/8, ge: 7,",

@@ -278,6 +278,22 @@ const std::vector<Case>& cases() {
          tunnel(s, kBerlin).mutable_tunnel()->set_up_since_unix_ms(kNow - 5000);
        },
        {}},
+      // BgpSessionStuck
+      {"a session that is up says nothing for two keepalives",
+       [](auto& s) {
+         s.mutable_sessions(kParis)->set_agreed_hold_seconds(180);
+         s.mutable_sessions(kParis)->set_silent_seconds(120);
+       },
+       {"BgpSessionStuck paris-ce1/gw-a error"}},
+      {"one keepalive is late",
+       [](auto& s) {
+         s.mutable_sessions(kParis)->set_agreed_hold_seconds(180);
+         s.mutable_sessions(kParis)->set_silent_seconds(119);
+       },
+       {}},
+      {"nobody has agreed on keepalives",
+       [](auto& s) { s.mutable_sessions(kParis)->set_silent_seconds(5000); },
+       {}},
       // BfdNotAnswered
       {"the device does not answer BFD",
        [](auto& s) { peer(s, kParis).set_bfd("not answered"); },
