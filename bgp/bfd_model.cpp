@@ -76,6 +76,12 @@ Commands bfd_diff(const BfdSessions& before, const BfdSessions& after) {
   return inside;
 }
 
+bool BfdStatus::path_died() const {
+  if (up) return false;
+  return diagnostic == "control detection time expired" ||
+         (diagnostic == "neighbor signaled session down" && since >= kBackBy);
+}
+
 Result<BfdStates> parse_bfd(std::string_view text) {
   namespace json = json_read::json;
   GW_TRY_ASSIGN(const json::value root, json_read::parse(text, "BFD peers"));
@@ -137,6 +143,21 @@ Commands attend(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& 
   inside.insert(inside.begin(), Command(std::format("router bgp {}", intent.asn)));
   inside.emplace_back("exit");
   return inside;
+}
+
+std::vector<std::string> forgotten(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers,
+                                   const BfdStates& bfd) {
+  constexpr std::chrono::seconds kPatience{5};  // it connects within one second otherwise
+  std::vector<std::string> out;
+  for (const PeerIntent& p : intent.peers) {
+    const auto session = peers.find(p.peer);
+    const auto state = bfd.find(p.peer);
+    if (session == peers.end() || p.disabled || state == bfd.end() || !state->second.up) continue;
+    const PeerStatus& status = session->second;
+    if (status.state == "Idle" && status.path_died && !status.watched && status.uptime >= kPatience)
+      out.push_back(neighbour_name(p));
+  }
+  return out;
 }
 
 }  // namespace gw::bgp

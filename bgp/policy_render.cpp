@@ -1,5 +1,6 @@
 #include "bgp/policy_render.hpp"
 
+#include <algorithm>
 #include <format>
 #include <optional>
 #include <utility>
@@ -125,8 +126,8 @@ void PolicyRender::render_networks(const BgpIntent& intent) {
       attributes->communities = origin.communities;
       attributes->as_path = routes::AsPath::sequence(origin.as_path);
       if (importer.apply(*source, prefix, *attributes).action == routes::Action::kRefuse) continue;
-      // Policy leaves our own routes alone; one that is a last resort is that for ourselves, too.
-      if (attributes->has_community(routes::kGracefulShutdown))
+      // One that moved away is a last resort for ourselves, too; a rule that says so to others is not meant.
+      if (std::ranges::contains(origin.communities, routes::kGracefulShutdown))
         attributes->weight = 0, attributes->local_preference = 0;
       const routes::Candidate route{source, std::move(attributes)};
       const auto [it, first] = best.try_emplace(prefix, route);

@@ -335,6 +335,9 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
                 o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_) {
+  ike_.only_if([this](const IpAddress& local) {
+    return base_.workers->shared().gates.may_send(endpoints_.gate_of(local), clock_.now());
+  });
   if (base_.store->shares_endpoints()) {
     base_.workers->shared().gates.hold();
     log::info("ha", "one of several instances: nothing is sent before gwd says which endpoints are ours");

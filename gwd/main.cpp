@@ -47,7 +47,6 @@ struct Options {
   std::string api_group;       // empty: the process's own
   std::uint16_t bmp_port = 11019;
   std::string log_level = "info";
-  bool takeover = true;
 };
 
 constexpr std::uint16_t kDefaultMetricsPort = 9620;
@@ -133,7 +132,7 @@ int run(const Options& options) {
                         .fastpath = options.fastpath,
                         .bgp = {.vty_dir = options.frr_dir, .config_file = options.state_dir + "/frr/bgpd.conf"},
                         .bmp_port = options.bmp_port,
-                        .ike_ha = options.takeover ? options.run_dir + "/ike-sync.sock" : ""},
+                        .ike_ha = options.run_dir + "/ike-sync.sock"},
                        std::move(*kernel));
   gwd::ConfigService config(io, clock, std::move(*store), options.instance);
   config.check_against({.has_interface = gwd::KernelNet::has_interface, .has_address = gwd::KernelNet::has_address});
@@ -229,8 +228,6 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", options.log_level, "debug, info, warning, error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
-  app.add_flag("!--no-takeover", options.takeover,
-               "endpoints stay with the instance where they are at home: BGP and BFD alone move traffic");
   app.set_version_flag("--version", std::string(gw::gwd::kVersion));
   CLI11_PARSE(app, argc, argv);
   gw::log::init("gwd", to_level(options.log_level));

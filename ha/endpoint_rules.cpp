@@ -66,8 +66,11 @@ void EndpointFsm::vacant_embedded(const PeerView& peer) {
   const bool ours = preferred() == self();
   if (!view_.due(not_before_)) return;
   if (view_.sync_alive(peer)) {
-    const auto patience = view_.unfit(peer) == Reason::kNone ? t.prepare_wait : t.fault_grace;
-    if (!ours && !view_.due(*vacant_since_ + patience)) return;
+    // Machines that start together hear each other before their fast paths answer.
+    const Reason unfit = view_.unfit(peer);
+    const bool starts = unfit == Reason::kStarting || unfit == Reason::kFastpathAway;
+    const auto patience = unfit == Reason::kNone ? t.prepare_wait : starts ? t.start_wait : t.fault_grace;
+    if (!ours && !view_.due(std::max(*vacant_since_, peer.channel_since) + patience)) return;
     partner_ = peer.id;
     tell(peer.id, Request{address(), seen_, Stay::kUntilPreferred});
     return go(State::kWaiting, std::format("nobody has it; {} is asked", name(peer.id)));
@@ -79,7 +82,8 @@ void EndpointFsm::vacant_embedded(const PeerView& peer) {
     return;
   }
   if (!view_.dead(peer)) return;
-  const MonoTime start = view_.started() + (ours ? t.start_wait : t.foreign_wait);
+  // After a reboot the other instance is heard within a second or two, when it is there.
+  const MonoTime start = view_.started() + (ours ? 3 * t.start_wait : t.foreign_wait);
   if (view_.due(view_.ever_heard(peer) ? *vacant_since_ + (ours ? Timing::ms{0} : t.fault_grace) : start))
     take(Handover::kTakeover, std::nullopt, "nobody has it, and nobody else is there");
 }

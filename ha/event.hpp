@@ -50,12 +50,16 @@ struct EndpointLost {
 // --- this instance -----------------------------------------------------------------------------
 
 /// `fastpath` is down when gw-fastpath's socket is closed or a question of gwd's is not answered within 100 ms: a
-/// stopped process keeps its sockets open.
+/// stopped process keeps its sockets open. A port is down without carrier, and when nothing is heard on it and its next
+/// hops do not answer.
 struct LocalHealth {
   Link fastpath = Link::kDown;
   Link forwarding = Link::kDown;
   Link wan = Link::kDown;
   Link vnet = Link::kDown;
+  /// Packets came on both ports within one heartbeat. Down for a moment only says that nobody had anything to send; but
+  /// who hears nothing does not know that the other instance is dead.
+  Link hearing = Link::kUp;
   friend bool operator==(const LocalHealth&, const LocalHealth&) = default;
 };
 /// What gw-fastpath already held when gwd connected to it: gwd was restarted, and its endpoints are not given away for

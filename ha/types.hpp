@@ -52,7 +52,7 @@ enum class Reason : std::uint8_t {
   kStarting,       // has not heard its own fast path, or waits for the others
   kFastpathAway,   // gw-fastpath does not answer
   kNotForwarding,  // its workers do not advance
-  kWanDown,        // no carrier
+  kWanDown,        // no carrier, or nothing is heard and nobody answers
   kVnetDown,
   kDrained,      // by the operator
   kUnreachable,  // no path to that instance

@@ -28,7 +28,8 @@ std::string_view word(bool alive) { return alive ? "up" : "down"; }
 
 }  // namespace
 
-View::View(Configuration configuration, MonoTime now) : now_(now), started_(now), awake_since_(now), next_look_(now) {
+View::View(Configuration configuration, MonoTime now)
+    : now_(now), started_(now), awake_since_(now), awake_before_(now), next_look_(now) {
   set_config(std::move(configuration));
 }
 
@@ -42,7 +43,10 @@ void View::set_config(Configuration configuration) {
 }
 
 void View::advance(MonoTime now) {
-  if (now - now_ > timing().frozen) awake_since_ = now;
+  if (now - now_ > timing().frozen) {
+    asleep_since_ = now_;
+    awake_before_ = std::exchange(awake_since_, now);
+  }
   now_ = std::max(now_, now);
   next_look_ = now_ + timing().frozen / 2;
 }
@@ -57,6 +61,8 @@ void View::set_health(const LocalHealth& health) {
   const Reason before = health_ ? fault_of(*health_) : Reason::kNone;
   const bool fastpath_came = health.fastpath == Link::kUp && (!health_ || health_->fastpath == Link::kDown);
   if (fastpath_came) fastpath_since_ = now_;
+  const auto ports_down = [](Reason r) { return r == Reason::kWanDown || r == Reason::kVnetDown; };
+  if (ports_down(before) && !ports_down(fault_of(health))) ports_since_ = now_;
   health_ = health;
   if (fault_of(health) != Reason::kNone && before == Reason::kNone) fault_since_ = now_;
   // What our fast path heard before it went is no word about now.
@@ -85,13 +91,19 @@ const PeerView* View::peer(Instance id) const {
   return found != peers_.end() ? &*found : nullptr;
 }
 
+/// When who was heard last at `heard` counts as silent. A pause of ours is nobody's silence, and revives nobody.
+MonoTime View::silent_at(MonoTime heard) const {
+  const MonoTime before = std::max(heard, awake_before_) + timing().silent;
+  return before <= asleep_since_ ? before : std::max(heard, awake_since_) + timing().silent;
+}
+
 bool View::sync_alive(const PeerView& peer) const {
-  return peer.channel == Link::kUp && peer.report_at && !due(std::max(*peer.report_at, awake_since_) + timing().silent);
+  return peer.channel == Link::kUp && peer.report_at && !due(silent_at(*peer.report_at));
 }
 
 MonoTime View::sync_silent_since(const PeerView& peer) const {
   if (peer.channel == Link::kDown || !peer.report_at) return std::max(peer.channel_since, awake_since_);
-  return std::max(*peer.report_at, awake_since_) + timing().silent;
+  return silent_at(*peer.report_at);
 }
 
 bool View::data_alive(const PeerView& peer) const {
@@ -105,10 +117,15 @@ bool View::ever_heard(const PeerView& peer) const {
 bool View::dead(const PeerView& peer) const {
   if (sync_alive(peer) || data_alive(peer)) return false;
   if (!health_ || health_->fastpath == Link::kDown) return false;  // nobody listens to the data path
-  const MonoTime listening = std::max({awake_since_, fastpath_since_}) + timing().silent;
+  if (!hearing()) return false;                                    // or there is nothing to hear
   const MonoTime heard = std::max(peer.sync_heard, peer.data_heard);
+  return dead_at(heard, awake_before_) <= asleep_since_ || due(dead_at(heard, awake_since_));
+}
+
+MonoTime View::dead_at(MonoTime heard, MonoTime awake) const {
+  const MonoTime listening = std::max({awake, fastpath_since_, ports_since_}) + timing().silent;
   const MonoTime stopped = heard + timing().lease_hold + timing().lease_margin;
-  return due(std::max(listening, stopped));
+  return std::max(listening, stopped);
 }
 
 Reason View::unfit(const PeerView& peer) const { return sync_alive(peer) ? peer.report.unfit : Reason::kUnreachable; }

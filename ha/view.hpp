@@ -57,6 +57,8 @@ class View {
   Reason fault_now() const;
   /// Faults that outlasted the grace, or drained: such an instance gives away what it has.
   Reason unfit() const;
+  /// Something is heard at all: silence of another instance says something about that instance.
+  bool hearing() const { return health_ && health_->hearing == Link::kUp; }
   bool fit_to_take() const { return fault_now() == Reason::kNone && drained == Switch::kOff; }
   Switch drained = Switch::kOff;
   Link lease_service = Link::kDown;
@@ -87,15 +89,20 @@ class View {
 
  private:
   MonoTime fault_since() const { return fault_since_; }
+  MonoTime silent_at(MonoTime heard) const;
+  MonoTime dead_at(MonoTime heard, MonoTime awake) const;
 
   Configuration config_;
   MonoTime now_;
   MonoTime started_;
   MonoTime awake_since_;  // started, or woke up
+  MonoTime asleep_since_{};  // the last pause of this process: what had been silent before it stays so
+  MonoTime awake_before_;    // awake_since_ of before that pause
   mutable MonoTime next_look_;
   std::optional<LocalHealth> health_;
   MonoTime fastpath_since_{};
   MonoTime fault_since_{};
+  MonoTime ports_since_{};  // both ports are alive; what was not heard before, could not be
   std::vector<PeerView> peers_;
 };
 

@@ -13,8 +13,8 @@ std::string_view to_string(Reason reason) {
     case Reason::kStarting: return "it is starting";
     case Reason::kFastpathAway: return "its gw-fastpath does not answer";
     case Reason::kNotForwarding: return "its workers do not forward";
-    case Reason::kWanDown: return "its wan has no carrier";
-    case Reason::kVnetDown: return "its VNet port has no carrier";
+    case Reason::kWanDown: return "its wan is dead: no carrier, or nothing is heard there";
+    case Reason::kVnetDown: return "its VNet port is dead: no carrier, or nothing is heard there";
     case Reason::kDrained: return "it is drained";
     case Reason::kUnreachable: return "it cannot be reached";
     case Reason::kNotInSync: return "it has not got all SAs and routes yet";

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <format>
+#include <utility>
 
 #include "base/log.hpp"
 #include "ebpf/esp/grants.hpp"
@@ -214,7 +215,7 @@ void SaSync::consider(Remote& remote, Local& local) {
       }
     }
   }
-  if (remote.position != 0 && !local.owned) esp::note_report(*local.sa.record, remote.position, remote.at);
+  take_note(remote, local);
 }
 
 void SaSync::flush_grants() {
@@ -268,8 +269,17 @@ void SaSync::on_positions(const fp::SaPositions& m) {
 }
 
 void SaSync::on_final(const IpAddress& endpoint) {
-  for (Local& local : local_)
-    if (local.used && !local.owned && local.sa.endpoint == endpoint) local.exact = remote_by_key_.contains(local.key);
+  for (Local& local : local_) {
+    if (!local.used || local.owned || local.sa.endpoint != endpoint) continue;
+    const auto it = remote_by_key_.find(local.key);
+    local.exact = it != remote_by_key_.end();
+    if (local.exact) take_note(remote_[it->second], local);
+  }
+}
+
+/// Also of what was reported while this instance still believed that it owns the endpoint itself.
+void SaSync::take_note(const Remote& remote, const Local& local) {
+  if (remote.position != 0 && !local.owned) esp::note_report(*local.sa.record, remote.position, remote.at);
 }
 
 void SaSync::on_ack(std::uint64_t batch) {
@@ -399,8 +409,13 @@ void SaSync::move(const SyncKey& key, const IpAddress& endpoint) {
 }
 
 void SaSync::ownership_changed() {
-  for (Local& local : local_)
-    if (local.used) local.owned = host_.owned(local.sa.endpoint);
+  for (Local& local : local_) {
+    if (!local.used) continue;
+    const bool before = std::exchange(local.owned, host_.owned(local.sa.endpoint));
+    if (!before || local.owned) continue;
+    local.exact = false;
+    if (const auto it = remote_by_key_.find(local.key); it != remote_by_key_.end()) take_note(remote_[it->second], local);
+  }
 }
 
 bool SaSync::awaits_final(const IpAddress& endpoint) const {

@@ -131,6 +131,7 @@ class SaSync {
   void on_announcements(const fp::SaAnnouncements& m);
   void on_positions(const fp::SaPositions& m);
   void on_final(const IpAddress& endpoint);
+  static void take_note(const Remote& remote, const Local& local);
   void on_grants(const fp::EpochGrants& m);
   void on_ack(std::uint64_t batch);
   void consider(Remote& remote, Local& local);

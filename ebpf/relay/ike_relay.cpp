@@ -176,6 +176,10 @@ void IkeRelay::from_charon() {
 
 void IkeRelay::send(const IkeMessage& message) {
   const IkeFlow& flow = message.flow;
+  if (may_send_ && !may_send_(flow.local.address)) {
+    ++counters_.not_ours;
+    return;
+  }
   const auto socket = std::ranges::find_if(parts_.sockets, [&](const UdpSocket& s) {
     return s.port() == flow.local.port && s.family() == flow.peer.address.family();
   });

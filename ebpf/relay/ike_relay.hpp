@@ -47,11 +47,15 @@ class IkeRelay {
     std::uint64_t queue_full = 0;  // charon or the relay was too slow
     std::uint64_t not_ike = 0;     // on our own 4500: keepalives, and what is not ESP of an SA, either
     std::uint64_t send_failed = 0;
+    std::uint64_t not_ours = 0;  // from an endpoint that the other instance has
   };
 
   IkeRelay(boost::asio::io_context& io, Parts parts);
   ~IkeRelay();
 
+  /// Asked before each message: charon of an instance that stood still does not know yet that another one has its
+  /// address, and an answer to it would reach that one, which has not asked.
+  void only_if(std::function<bool(const IpAddress& local)> may_send) { may_send_ = std::move(may_send); }
   /// Makes the Unix socket, mode 0600, and starts. kAlreadyExists: another process answers there.
   Status listen(const std::string& path);
   void stop();
@@ -82,6 +86,7 @@ class IkeRelay {
   std::vector<std::unique_ptr<Descriptor>> udp_;
   std::vector<std::uint8_t> buffer_;
   Counters counters_;
+  std::function<bool(const IpAddress& local)> may_send_;  // null: always
   // Who sends from an address that we cannot answer chooses how often; the counter has them all.
   ip::TokenBucket failure_log_{{.per_second = 1, .burst = 5}};
 };

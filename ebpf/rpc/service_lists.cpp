@@ -58,6 +58,7 @@ void add_ike_drops(const relay::IkeRelay::Counters& c, DropList& out) {
   add_drop(drop_info(GW_DROP_IKE_QUEUE_FULL).name, c.queue_full, out);
   add_drop(drop_info(GW_DROP_IKE_SEND_FAILED).name, c.send_failed, out);
   add_drop(drop_info(GW_DROP_NOT_IKE).name, c.not_ike, out);
+  add_drop(drop_info(GW_DROP_STANDBY).name, c.not_ours, out);
 }
 
 std::string_view name_of(control::SaSync::State state) {

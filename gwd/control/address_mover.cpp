@@ -70,11 +70,13 @@ asio::awaitable<void> AddressMover::work(std::shared_ptr<Job> job) {
 
 asio::awaitable<void> AddressMover::announce_all(std::shared_ptr<Job> job) {
   const std::uint64_t order = job->wanted;
-  std::chrono::milliseconds waited{0};
+  const auto begun = std::chrono::steady_clock::now();
   for (const std::chrono::milliseconds at : kAnnounceAfter) {
-    while (waited < at) {
-      co_await job->wake.sleep(at - waited);
-      waited = at;
+    auto due = begun + at;
+    while (job->current(order) && std::chrono::steady_clock::now() < due) {
+      co_await job->wake.sleep(std::chrono::ceil<std::chrono::milliseconds>(due - std::chrono::steady_clock::now()));
+      // This process stood still: another instance may have the address by now, and that comes to be known first.
+      if (std::chrono::steady_clock::now() > due + kLate) due = std::chrono::steady_clock::now() + kBreath;
     }
     if (!job->current(order)) co_return;
     const IpAddress address = job->endpoint.address;

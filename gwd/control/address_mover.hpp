@@ -26,6 +26,9 @@ class AddressMover {
   /// lost, and for a switch whose port was still learning.
   static constexpr std::array<std::chrono::milliseconds, 3> kAnnounceAfter{
       std::chrono::milliseconds(0), std::chrono::milliseconds(100), std::chrono::milliseconds(1000)};
+  /// An announcement that is late by more than this is not sent before so much time has passed again.
+  static constexpr std::chrono::milliseconds kLate{100};
+  static constexpr std::chrono::milliseconds kBreath{300};
   /// Between two runs of a program that failed: a cloud's API that throttles is not helped by more.
   static constexpr std::chrono::milliseconds kFirstRetry{1000};
   static constexpr std::chrono::milliseconds kLastRetry{30'000};

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 #include <format>
+#include <span>
 
 #include "base/fd.hpp"
 
@@ -36,31 +37,59 @@ Result<Interface> find_interface(const std::string& name) {
   return found;
 }
 
-Status announce_v4(const Interface& interface, const IpAddress& address) {
+using ArpFrame = std::array<std::uint8_t, 42>;
+
+Status send_arp(const Interface& interface, std::span<const ArpFrame> frames) {
   const Fd fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));  // protocol 0: it receives nothing
   if (!fd) return fail_errno("packet socket");
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_protocol = htons(ETHERTYPE_ARP);
   to.sll_ifindex = interface.index;
-  for (const ArpOperation operation : {ArpOperation::kRequest, ArpOperation::kReply}) {
-    const auto frame = arp_announcement(address, interface.mac, operation);
+  for (const ArpFrame& frame : frames)
     if (sendto(fd.get(), frame.data(), frame.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0)
-      return fail_errno("gratuitous ARP");
-  }
+      return fail_errno("ARP");
   return {};
 }
 
-Status announce_v6(const Interface& interface, const IpAddress& address) {
-  const Fd fd(socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6));
+Status announce_v4(const Interface& interface, const IpAddress& address) {
+  const std::array<ArpFrame, 2> frames{arp_announcement(address, interface.mac, ArpOperation::kRequest),
+                          arp_announcement(address, interface.mac, ArpOperation::kReply)};
+  return send_arp(interface, frames);
+}
+
+/// For multicast on one link.
+Result<Fd> icmp6_socket(const Interface& interface) {
+  Fd fd(socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6));
   if (!fd) return fail_errno("ICMPv6 socket");
   icmp6_filter nothing;
   ICMP6_FILTER_SETBLOCKALL(&nothing);
-  const int hops = 255;  // RFC 4861 7.1.2: anything else is not believed
+  const int hops = 255;  // RFC 4861 7.1.1, 7.1.2: anything else is not believed
   if (setsockopt(fd.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &nothing, sizeof nothing) != 0 ||
       setsockopt(fd.get(), IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof hops) != 0 ||
       setsockopt(fd.get(), IPPROTO_IPV6, IPV6_MULTICAST_IF, &interface.index, sizeof interface.index) != 0)
     return fail_errno("ICMPv6 socket");
+  return fd;
+}
+
+// RFC 4861 4.3, to the solicited-node multicast address (RFC 4291 2.7.1) from a link-local one, which the kernel chooses.
+Status ask_v6(const Interface& interface, const IpAddress& neighbour) {
+  GW_TRY_ASSIGN(const Fd fd, icmp6_socket(interface));
+  std::array<std::uint8_t, 24> message{};
+  message[0] = ND_NEIGHBOR_SOLICIT;
+  std::ranges::copy(neighbour.bytes(), message.begin() + 8);
+  sockaddr_in6 to{};
+  to.sin6_family = AF_INET6;
+  to.sin6_scope_id = static_cast<std::uint32_t>(interface.index);
+  inet_pton(AF_INET6, "ff02::1:ff00:0", &to.sin6_addr);
+  std::ranges::copy(neighbour.bytes().last(3), to.sin6_addr.s6_addr + 13);
+  if (sendto(fd.get(), message.data(), message.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0)
+    return fail_errno("neighbour solicitation");
+  return {};
+}
+
+Status announce_v6(const Interface& interface, const IpAddress& address) {
+  GW_TRY_ASSIGN(const Fd fd, icmp6_socket(interface));
   sockaddr_in6 from{};
   from.sin6_family = AF_INET6;
   std::ranges::copy(address.bytes(), from.sin6_addr.s6_addr);
@@ -94,6 +123,13 @@ std::array<std::uint8_t, 42> arp_announcement(const IpAddress& address, const Ma
   return frame;
 }
 
+std::array<std::uint8_t, 42> arp_probe(const IpAddress& address, const MacAddress& mac) {
+  auto frame = arp_announcement(address, mac, ArpOperation::kRequest);
+  constexpr std::size_t kSender = 28;  // its protocol address
+  std::fill_n(frame.begin() + kSender, 4, std::uint8_t{0});
+  return frame;
+}
+
 std::array<std::uint8_t, 32> neighbour_advertisement(const IpAddress& address, const MacAddress& mac) {
   std::array<std::uint8_t, 32> message{};
   message[0] = ND_NEIGHBOR_ADVERT;
@@ -109,6 +145,13 @@ std::array<std::uint8_t, 32> neighbour_advertisement(const IpAddress& address, c
 Status announce(const std::string& interface, const IpAddress& address) {
   GW_TRY_ASSIGN(const Interface found, find_interface(interface));
   return address.is_v4() ? announce_v4(found, address) : announce_v6(found, address);
+}
+
+Status ask(const std::string& interface, const IpAddress& neighbour) {
+  GW_TRY_ASSIGN(const Interface found, find_interface(interface));
+  if (!neighbour.is_v4()) return ask_v6(found, neighbour);
+  const std::array<ArpFrame, 1> frames{arp_probe(neighbour, found.mac)};
+  return send_arp(found, frames);
 }
 
 }  // namespace gw::gwd

@@ -106,6 +106,7 @@ asio::awaitable<void> BgpController::run() {
     if (done) done = co_await read_sessions();
     if (done && sessions_read_) sessions_read_();
     if (done) done = co_await attend_bfd();
+    if (done) done = co_await start_forgotten();
     if (!done) {
       if (done.error().message != last_reason) log::warning("bgp", "bgpd: {}", done.error().message);
       last_reason = done.error().message;
@@ -241,6 +242,17 @@ asio::awaitable<Status> BgpController::attend_bfd() {
   if (commands.empty()) co_return Status{};
   next_details_ = {};  // what bgpd watches now is among them
   co_return co_await vty_.configure(std::move(commands), kConfigureTimeout);
+}
+
+asio::awaitable<Status> BgpController::start_forgotten() {
+  if (clock_.now() < next_start_) co_return Status{};
+  for (const std::string& neighbour : bgp::forgotten(*wanted_, sessions_, bfd_.states())) {
+    next_start_ = clock_.now() + kStartPause;
+    log::warning("bgp", "bgpd does not open the session with {} again, whose BFD is up: it is told to", neighbour);
+    const auto done = co_await vty_.show("clear bgp " + neighbour, kShowTimeout);
+    if (!done) co_return std::unexpected(done.error());
+  }
+  co_return Status{};
 }
 
 asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddress peer, bgp::Direction direction) {

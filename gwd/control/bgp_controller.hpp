@@ -36,6 +36,7 @@ struct BgpPaths {
 class BgpController {
  public:
   static constexpr std::chrono::milliseconds kShowTimeout{5000};
+  static constexpr std::chrono::seconds kStartPause{10};  // between two attempts to start sessions that bgpd forgot
   static constexpr std::chrono::milliseconds kConfigureTimeout{30'000};  // 500 tunnels take about 1 s
   static constexpr std::chrono::milliseconds kReconnectPause{100};
   /// After another import policy, best paths are chosen again (bgp::choose_again): most tables are through by the first
@@ -100,6 +101,7 @@ class BgpController {
   boost::asio::awaitable<Status> choose_again();
   boost::asio::awaitable<Status> read_sessions();
   boost::asio::awaitable<Status> attend_bfd();
+  boost::asio::awaitable<Status> start_forgotten();
   Status write_config_file() const;
 
   boost::asio::io_context& io_;
@@ -112,6 +114,7 @@ class BgpController {
   BgpIntentPtr applied_;
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   MonoTime next_details_{};
+  MonoTime next_start_{};  // of sessions that bgpd has forgotten
   std::vector<MonoTime> choose_at_;  // sorted
   std::set<IpAddress> ask_again_;
   std::function<void()> has_applied_;

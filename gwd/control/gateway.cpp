@@ -103,6 +103,8 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   bgp_.on_applied([this] { bgp_.tell_again(routes_.policy_in_force()); });
   bgp_.on_sessions([this] {
     routes_.set_sessions(bgp_.sessions());
+    for (const auto& [address, status] : bfd_.states())
+      if (status.path_died()) routes_.held_path_died(address);
     reconcile_.compare_counts();
     if (bgp_intent_) bfd_.set_intent(bgp::bfd_sessions(*bgp_intent_, bgp_.sessions()));
     note_bfd();

@@ -10,6 +10,7 @@
 
 #include "base/log.hpp"
 #include "base/spawn.hpp"
+#include "gwd/control/announcement.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -20,6 +21,8 @@ namespace {
 // Longer than the path from a changed route to gw-fastpath by a hundredfold; then the move goes on anyway.
 constexpr auto kRedirectTimeout = 200ms;
 constexpr auto kHealthInterval = 50ms;
+constexpr int kLooks = 5;               // at the ports, in one heartbeat
+constexpr std::size_t kMostSites = 32;  // whose next hops are looked for
 // gw-fastpath answers within milliseconds, where there is one.
 constexpr auto kAdoptWait = 2s;
 // A main loop that has said nothing for so long does not speak for its instance.
@@ -94,6 +97,8 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
       gateway_(std::move(gateway)),
       gateway_name_(model.gateway),
       ha_(*model.ha),
+      wan_port_{&wan_interface_, PortWatch(parts.clock, ha_.heartbeat)},
+      vnet_port_{&vnet_interface_, PortWatch(parts.clock, ha_.heartbeat)},
       wan_interface_(model.wan_interface),
       vnet_interface_(model.vnet_interface),
       started_(parts.clock.now()),
@@ -105,8 +110,22 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
       etcd_(parts.io, parts.clock, [this](const ha::Event& event) { feed(event); }),
       wake_(parts.io),
       health_wake_(parts.io),
+      ports_wake_(parts.io),
       channel_(parts.io, channel_settings(parts, model), *this) {
   configure_switch();
+  configure_watches(model);
+}
+
+void HaController::configure_watches(const config::GatewayModel& model) {
+  std::vector<IpAddress> sites;
+  for (const auto* tunnels : {&model.tunnels, &model.elsewhere})
+    for (const config::TunnelModel& tunnel : *tunnels)
+      if (sites.size() < kMostSites) sites.push_back(tunnel.remote);
+  wan_port_.watch.configure(wan_interface_, {}, std::move(sites));
+  std::vector<IpAddress> routers = model.vnet_next_hops;
+  for (const config::SessionModel& session : model.sessions)
+    if (session.kind == routes::SourceKind::kVnet) routers.push_back(session.bgp.peer);
+  vnet_port_.watch.configure(vnet_interface_, std::move(routers), {});
 }
 
 void HaController::configure_switch() {
@@ -130,9 +149,24 @@ Status HaController::start() {
       return std::unexpected(std::move(ok).error().with_context("leases in etcd"));
   }
   switch_.start();
+  announce_self();
   asio::co_spawn(parts_.io, run(), kEndOnException);
   asio::co_spawn(parts_.io, watch_fastpath(), kEndOnException);
+  asio::co_spawn(parts_.io, watch_ports(), kEndOnException);
   return {};
+}
+
+// A machine that replaces another one has its addresses and not its MAC, which the other instance believes in for up to
+// 45 s (Linux). Until it hears us it cannot know that we are back.
+void HaController::announce_self() const {
+  const config::HaInstance& self = ha_.instances[ha_.self];
+  std::vector<IpAddress> addresses = self.sync;
+  if (self.vnet_address) addresses.push_back(*self.vnet_address);
+  for (const IpAddress& address : addresses) {
+    const auto interface = KernelNet::interface_of(address);
+    if (!interface) continue;  // the channel says so
+    if (const auto done = announce(*interface, address); !done) log::warning("ha", "{}", done.error().describe());
+  }
 }
 
 void HaController::stop() {
@@ -142,6 +176,7 @@ void HaController::stop() {
   ike_.stop();
   wake_.wake();
   health_wake_.wake();
+  ports_wake_.wake();
 }
 
 Status HaController::reconfigure(const config::GatewayModel& model) {
@@ -159,6 +194,7 @@ Status HaController::reconfigure(const config::GatewayModel& model) {
   const std::vector<ha::Action> actions = machine_.reconfigure(parts_.clock.now(), machine_configuration(ha_));
   carry_out(actions);
   configure_switch();
+  configure_watches(model);
   asio::co_spawn(parts_.io, put_peer(), kEndOnException);
   return {};
 }
@@ -214,10 +250,33 @@ void HaController::carry() {
 }
 
 ha::LocalHealth HaController::health() const {
+  using Verdict = PortSilence::Verdict;
   return {.fastpath = link(fastpath_answers_),
           .forwarding = link(fastpath_answers_),
-          .wan = link(KernelNet::has_carrier(wan_interface_)),
-          .vnet = link(KernelNet::has_carrier(vnet_interface_))};
+          .wan = link(wan_port_.verdict != Verdict::kSilent && KernelNet::has_carrier(wan_interface_)),
+          .vnet = link(vnet_port_.verdict != Verdict::kSilent && KernelNet::has_carrier(vnet_interface_)),
+          .hearing = link(wan_port_.verdict == Verdict::kHeard && vnet_port_.verdict == Verdict::kHeard)};
+}
+
+// What is cut off on all sides must not think that it is the only one that lives.
+asio::awaitable<void> HaController::watch_ports() {
+  const Running running(running_);
+  const auto pause = std::max(std::chrono::duration_cast<std::chrono::milliseconds>(ha_.heartbeat) / kLooks, 1ms);
+  while (!stopping_) {
+    const bool wan = look_at(wan_port_);
+    if (look_at(vnet_port_) || wan) feed(health());
+    co_await ports_wake_.sleep(pause);
+  }
+}
+
+bool HaController::look_at(Port& port) {
+  using Verdict = PortSilence::Verdict;
+  const Verdict now = port.watch.look();
+  const Verdict before = std::exchange(port.verdict, now);
+  if (now == Verdict::kSilent && before != now)
+    log::warning("ha", "{}: nothing is heard, and the next hops do not answer", *port.interface);
+  if (before == Verdict::kSilent && before != now) log::info("ha", "{}: packets are heard again", *port.interface);
+  return now != before;
 }
 
 // A stopped process keeps its sockets open: it is asked something, again and again.

@@ -19,6 +19,7 @@
 #include "gwd/control/kernel_net.hpp"
 #include "gwd/control/loop_wake.hpp"
 #include "gwd/control/model_ptr.hpp"
+#include "gwd/control/port_watch.hpp"
 #include "gwd/sync/channel.hpp"
 #include "gwd/sync/etcd_lease.hpp"
 #include "ha/machine.hpp"
@@ -114,6 +115,16 @@ class HaController final : private sync::ChannelListener {
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> watch_fastpath();
+  void announce_self() const;
+  struct Port {
+    const std::string* interface;
+    PortWatch watch;
+    PortSilence::Verdict verdict = PortSilence::Verdict::kHeard;
+  };
+  boost::asio::awaitable<void> watch_ports();
+  /// Whether its verdict is another one.
+  static bool look_at(Port& port);
+  void configure_watches(const config::GatewayModel& model);
   boost::asio::awaitable<void> redirect();
   boost::asio::awaitable<void> put_peer();
   void configure_switch();
@@ -135,6 +146,8 @@ class HaController final : private sync::ChannelListener {
   Gateway gateway_;
   std::string gateway_name_;
   config::HaModel ha_;
+  Port wan_port_;
+  Port vnet_port_;
   std::string wan_interface_;
   std::string vnet_interface_;
   MonoTime started_;
@@ -144,6 +157,7 @@ class HaController final : private sync::ChannelListener {
   sync::EtcdLease etcd_;  // started with `lease: etcd` only
   LoopWake wake_;
   LoopWake health_wake_;
+  LoopWake ports_wake_;
   SharedSecret heartbeat_key_;  // empty: none yet
   bool fastpath_answers_ = false;
   bool adopted_ = false;

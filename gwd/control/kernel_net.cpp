@@ -107,6 +107,27 @@ bool for_each_address(const std::function<void(const ifaddrs&, const IpAddress&)
   return true;
 }
 
+/// Of an answer to RTM_GETROUTE.
+std::optional<IpAddress> gateway_in(std::span<const std::uint8_t> reply) {
+  constexpr std::size_t kFixed = NLMSG_LENGTH(sizeof(rtmsg));
+  nlmsghdr header{};
+  if (reply.size() < kFixed) return std::nullopt;
+  std::memcpy(&header, reply.data(), sizeof header);
+  if (header.nlmsg_type != RTM_NEWROUTE || header.nlmsg_len > reply.size()) return std::nullopt;
+  for (auto rest = reply.first(header.nlmsg_len).subspan(std::min<std::size_t>(kFixed, header.nlmsg_len));
+       rest.size() >= sizeof(rtattr);) {
+    rtattr attribute{};
+    std::memcpy(&attribute, rest.data(), sizeof attribute);
+    if (attribute.rta_len < RTA_LENGTH(0) || attribute.rta_len > rest.size()) return std::nullopt;
+    if (attribute.rta_type == RTA_GATEWAY) {
+      const auto address = IpAddress::from_bytes(rest.first(attribute.rta_len).subspan(RTA_LENGTH(0)));
+      return address ? std::optional(*address) : std::nullopt;
+    }
+    rest = rest.subspan(std::min<std::size_t>(RTA_ALIGN(attribute.rta_len), rest.size()));
+  }
+  return std::nullopt;
+}
+
 bool means_absent(const Error& e) { return e.code == Errc::kNotFound; }
 
 }  // namespace
@@ -154,10 +175,35 @@ bool KernelNet::has_carrier(const std::string& name) {
   return socket && ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & kUp) == kUp;
 }
 
+std::optional<IpAddress> KernelNet::gateway_towards(const IpAddress& remote, const std::string& device) {
+  const auto index = index_of(device);
+  const Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  const timeval timeout{kAckTimeoutSeconds, 0};
+  if (!index || !fd || setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) return std::nullopt;
+  Request<rtmsg> request(RTM_GETROUTE, 0);
+  request.header.nlmsg_flags = NLM_F_REQUEST;
+  request.body.rtm_family = family_of(remote);
+  request.body.rtm_dst_len = static_cast<std::uint8_t>(remote.bytes().size() * 8);
+  request.add(RTA_DST, remote.bytes());
+  request.add_u32(RTA_OIF, *index);
+  if (send(fd.get(), &request, request.header.nlmsg_len, 0) < 0) return std::nullopt;
+  alignas(nlmsghdr) std::array<std::uint8_t, 4096> reply;
+  const ssize_t got = recv(fd.get(), reply.data(), reply.size(), 0);
+  return got > 0 ? gateway_in(std::span(reply).first(static_cast<std::size_t>(got))) : std::nullopt;
+}
+
 bool KernelNet::has_address(const IpAddress& address) {
   bool found = false;
   const bool asked = for_each_address([&](const ifaddrs&, const IpAddress& own) { found = found || own == address; });
   return found || !asked;
+}
+
+std::optional<std::string> KernelNet::interface_of(const IpAddress& address) {
+  std::optional<std::string> found;
+  (void)for_each_address([&](const ifaddrs& one, const IpAddress& own) {
+    if (own == address) found = one.ifa_name;
+  });
+  return found;
 }
 
 std::vector<DeviceAddress> KernelNet::link_local_addresses(const std::string& device) {

@@ -42,6 +42,11 @@ class KernelNet {
   /// On any interface; yes when the kernel cannot be asked.
   static bool has_address(const IpAddress& address);
 
+  /// The interface that has it; none: there is no such address.
+  static std::optional<std::string> interface_of(const IpAddress& address);
+  /// The next hop of the route to `remote` that leaves by `device`; none: there is no such route, or it is on link.
+  static std::optional<IpAddress> gateway_towards(const IpAddress& remote, const std::string& device);
+
   /// fe80::/10 of a device, as they can be removed.
   static std::vector<DeviceAddress> link_local_addresses(const std::string& device);
 

@@ -282,6 +282,7 @@ void RouteController::on_routes(const bgp::BmpRoutes& event) {
   rib_.withdraw(peer.source, event.withdrawn);
   if (!event.announced.empty()) rib_.announce(peer.source, event.attributes, event.announced, clock_.now());
   learned_.routes(name_of(peer), event);
+  if (peer.held && rib_.count(peer.source).stale == 0) release(peer);  // all of it was said again
   update_limit(peer);
 }
 
@@ -344,8 +345,9 @@ std::vector<IpAddress> RouteController::peers_of(const Prefix& prefix) const {
 }
 
 bool RouteController::is_stale(const Prefix& prefix) const {
-  return std::ranges::any_of(rib_.paths(rib_.published(prefix)),
-                             [this](const routes::Path& path) { return rib_.count(path.source).stale > 0; });
+  return std::ranges::any_of(rib_.paths(rib_.published(prefix)), [this](const routes::Path& path) {
+    return rib_.count(path.source).stale > 0 || moved_static_.contains(rib_.source(path.source).name);
+  });
 }
 
 void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {

@@ -50,6 +50,9 @@ struct LearnedSession {
 
 class RouteController {
  public:
+  /// Routes of a session that bgpd is told while it is held. Each is a command to bgpd; what a site usually has, and not
+  /// the Internet's table, which is forwarded all the same.
+  static constexpr std::size_t kMaxHeld = 4000;
   /// Between a peer's End-of-RIB and the end of what it did not announce again. bgpd's BMP says End-of-RIB when
   /// its own walk of the table ends, which may be before the peer has sent everything.
   static constexpr std::chrono::seconds kSettle{5};
@@ -104,6 +107,9 @@ class RouteController {
   void on_held_change(std::function<void()> callback) { held_changed_ = std::move(callback); }
   /// Nothing passes to this peer any more, whatever it promised: its stale routes go.
   void path_died(const IpAddress& peer);
+  /// Its BFD session, which came here with its tunnel, has expired. Means nothing for a peer that restarts itself: its BFD
+  /// may do, too (RFC 5882 4.3).
+  void held_path_died(const IpAddress& peer);
 
   /// Told when a session came or went.
   void on_session_change(std::function<void()> callback) { session_changed_ = std::move(callback); }
@@ -113,7 +119,8 @@ class RouteController {
   void on_route(std::function<void(const Prefix&, const ForwardingEntry*)> callback) { decided_ = std::move(callback); }
   /// The BGP peers that a prefix's best routes come from.
   std::vector<IpAddress> peers_of(const Prefix& prefix) const;
-  /// A source of its best routes is being waited for (RFC 4724): FRR may have let go of it already.
+  /// A source of its best routes is being waited for (RFC 4724), or has just moved to another instance: FRR may have let
+  /// go of it already.
   bool is_stale(const Prefix& prefix) const;
 
   /// A tunnel without carrier is left out of a best set that has others, and a static site behind it has no route here:
@@ -157,6 +164,7 @@ class RouteController {
   void adopt(Peer& peer, sync::Learned learned);
   void release(Peer& peer);
   void tell_what_is_left(const Peer& peer);
+  bool is_held(const Prefix& prefix, std::string_view source) const;
   std::optional<std::vector<std::uint32_t>> accepted_path(const Prefix& prefix, std::string_view source) const;
   void keep_for_restart(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);

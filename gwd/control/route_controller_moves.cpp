@@ -59,6 +59,11 @@ void RouteController::path_died(const IpAddress& address) {
   publish();
 }
 
+void RouteController::held_path_died(const IpAddress& address) {
+  const auto it = peers_.find(address);
+  if (it != peers_.end() && it->second.held) path_died(address);
+}
+
 // Its tunnel is carried here from now on, and bgpd opens the session. Until then: what the other instance has said of
 // it, or what is left from when it was here before.
 void RouteController::hold(Peer& peer) {
@@ -104,8 +109,13 @@ std::vector<bgp::OriginIntent> RouteController::held_origins() const {
   for (const auto& [address, peer] : peers_) {
     if (!peer.held && !peer.moved) continue;
     std::map<std::vector<std::uint32_t>, std::vector<Prefix>> by_path;
-    for (const Prefix& prefix : rib_.prefixes(peer.source))
-      if (const auto path = accepted_path(prefix, name_of(peer))) by_path[*path].push_back(prefix);
+    std::size_t count = 0;
+    for (const Prefix& prefix : rib_.prefixes(peer.source)) {
+      if (count == kMaxHeld) break;
+      if (!peer.moved && !is_held(prefix, name_of(peer))) continue;
+      const auto path = accepted_path(prefix, name_of(peer));
+      if (path) by_path[*path].push_back(prefix), ++count;
+    }
     for (auto& [path, prefixes] : by_path) {
       std::ranges::sort(prefixes);
       bgp::OriginIntent origin{rib_.source(peer.source), std::move(prefixes), {}, path};
@@ -119,6 +129,17 @@ std::vector<bgp::OriginIntent> RouteController::held_origins() const {
     out.push_back({rib_.source(source), rib_.prefixes(source), {routes::kGracefulShutdown}});
   }
   return out;
+}
+
+// Not said again yet, and no other session here has a route: bgpd would prefer its own to what it is told.
+bool RouteController::is_held(const Prefix& prefix, std::string_view source) const {
+  bool held = false;
+  for (const routes::Explanation& route : rib_.explain(prefix)) {
+    if (route.action != routes::Action::kAccept) continue;
+    if (!route.stale && route.candidate.source->kind != routes::SourceKind::kPartner) return false;
+    held = held || route.candidate.source->name == source;
+  }
+  return held;
 }
 
 // Of a route that policy takes. Sets are left out: bgpd has no words for them.

@@ -11,7 +11,7 @@ from coexistence import (ECHO_PORT_HOSTS, SPOKE_PREFIX, VNET_PREFIX, VNET_ROUTER
 from coexistence_lab import ROUTER_ASN, Instance, inner
 from coexistence_peers import BFD_MULTIPLIER, COMMON, TunnelEnd, TunnelRouter, VnetRouter, frr_routes
 from gateway import GWCTL, METRICS, require_programs
-from ha_lab import INSTANCES, SITES, HaLab, takes_over
+from ha_lab import INSTANCES, SITES, HaLab
 from lab import BIN, GW_ASN, LabError, Site, command, poll
 from peers import Frr
 
@@ -35,7 +35,8 @@ def ha_document(sites=SITES, bfd_ms=BFD_MS, **changes) -> dict:
 
 
 def bfd_of(site: Site, bfd_ms: int) -> int:
-    return max(site.bfd_ms, bfd_ms)
+    """What is slower than in the product is slower everywhere: a site with one tunnel waits longer than a takeover lasts."""
+    return site.bfd_ms * bfd_ms // BFD_MS
 
 
 def ha_site_of(site: Site) -> dict:
@@ -61,7 +62,6 @@ class HaGateway(CoexistenceGateway):
     def __init__(self, lab: HaLab, instance: Instance, doc: dict, ports: str):
         super().__init__(lab, instance, doc, ports)
         self.fastpath_options = (*self.fastpath_options, "--instance", instance.index)
-        self.gwd_options = () if takes_over() else ("--no-takeover",)
 
     def ha(self) -> dict:
         """gwctl's word on the two instances; empty while gwd is away."""
@@ -111,7 +111,13 @@ class HaGateway(CoexistenceGateway):
         self.revive()
 
     def stop(self):
-        """As `systemctl stop` of all, in the order of their dependencies: gwd says goodbye first."""
+        """As before a reboot: endpoints go to the other instance first, then all stops in the order of its dependencies."""
+        self.ctl("ha", "drain")
+        poll(f"{self.instance} has no endpoint", lambda: self.ha() and not self.owned(), 20)
+        self.stop_undrained()
+
+    def stop_undrained(self):
+        """As `systemctl stop` of all by somebody who does not know: charon deletes its SAs."""
         for process in (self.gwd, *reversed(self.frr.processes.values()), self.charon.process, self.fastpath):
             process.stop()
 
@@ -125,7 +131,7 @@ class HaGateway(CoexistenceGateway):
 class FrrSite:
     """FRR behind the one tunnel of a site."""
 
-    def __init__(self, lab: HaLab, site: Site):
+    def __init__(self, lab: HaLab, site: Site, bfd_ms: int):
         self.lab, self.site = lab, site
         self.frr = Frr(lab, site.name)
         self.frr.start("zebra")
@@ -135,7 +141,7 @@ class FrrSite:
             f"router bgp {site.asn}", f" bgp router-id {site.lan4}.1", COMMON.rstrip("\n"),
             " bgp graceful-restart" if site.graceful_restart else " bgp graceful-restart-disable",
             f" neighbor {self.peer} remote-as {GW_ASN}", f" neighbor {self.peer} timers 3 9", f" neighbor {self.peer} timers connect 1",
-            f" neighbor {self.peer} advertisement-interval 0", f" neighbor {self.peer} bfd {BFD_MULTIPLIER} {site.bfd_ms} {site.bfd_ms}",
+            f" neighbor {self.peer} advertisement-interval 0", f" neighbor {self.peer} bfd {BFD_MULTIPLIER} {bfd_ms} {bfd_ms}",
             " address-family ipv4 unicast", f"  network {site.prefixes[0]}", f"  neighbor {self.peer} activate", " exit-address-family", "exit"]))
 
     def routes(self) -> dict[str, set[str]]:
@@ -162,7 +168,7 @@ def router_of(lab: HaLab, site: Site, bfd_ms: int):
     if not site.bfd_ms:
         return StaticRouter(lab, site)
     if len(site.tunnels_to) == 1:
-        return FrrSite(lab, site)
+        return FrrSite(lab, site, bfd_of(site, bfd_ms))
     return TunnelRouter(lab, site, bfd_of(site, bfd_ms))
 
 
@@ -200,8 +206,6 @@ class HaWorld(Coexistence):
             raise
 
     def make_certificates(self):
-        if not takes_over():
-            return
         folder = self.lab.private_dir("certificates")
         command([GWCTL, "ha", "init", "--gateway", "hub-lab", "--dir", folder, *self.gateways])
         for gateway in self.gateways.values():

@@ -22,7 +22,6 @@ Losing an instance: `kill` (kill -9 of everything; its kernel lives), `power_off
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 from dataclasses import dataclass
@@ -32,12 +31,6 @@ from lab import Namespace, Site, command, poll
 
 WAN_ROUTER = "203.0.113.1"
 SYNC_NETWORKS = 2
-
-
-@functools.cache
-def takes_over() -> bool:
-    """gwd moves endpoints, and sets their addresses itself. Otherwise it runs with --no-takeover, and BGP and BFD alone move traffic."""
-    return os.environ.get("GW_LAB_TAKEOVER") == "1"
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ class HaLab(CoexistenceLab):
 
     def _build_instance(self, instance: Instance):
         role = instance.name
-        self.plug(role, "eth0", "wan", f"{instance.own_wan4 if takes_over() else instance.wan4}/24")
+        self.plug(role, "eth0", "wan", f"{instance.own_wan4}/24")
         self.plug(role, "eth1", "vnet", f"{instance.vnet4}/24")
         for path, address in enumerate(instance.sync):
             self.plug(role, f"eth{3 + path}", f"s{path}", f"{address}/24")

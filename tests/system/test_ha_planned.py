@@ -8,12 +8,12 @@ import pytest
 from coexistence import eventually
 from gateway import PORT_KINDS
 from ha import HaWorld
-from ha_lab import DUAL, GW_A, GW_B, SINGLE, STATIC, takes_over
+from ha_lab import DUAL, GW_A, GW_B, SINGLE, STATIC
 from lab import poll
 from nonce_checker import NonceChecker
 from probes import TcpStream
 
-pytestmark = [pytest.mark.skipif(not takes_over(), reason="the lab's gwd does not move endpoints"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 RATE = 100       # packets a second of each flow; there are four each way
 BFD_MS = 150
 MOST_STALL = 250  # ms: what TCP may stand still for on a busy machine; `bench ha` has the real bound

@@ -383,6 +383,22 @@ TEST_F(TakenOverTest, WhenTheSessionIsOpenAgainItHasTheLastWord) {
   EXPECT_TRUE(routes.held_origins().empty());
 }
 
+TEST_F(TakenOverTest, WhatIsSaidAgainIsNotHeldAnyMore) {
+  take_over();
+  int told = 0;
+  routes.on_held_change([&] { ++told; });
+  up("169.254.21.10");
+  const auto say = [&](const char* prefix) {
+    routes.handle(bgp::BmpEvent(bgp::BmpRoutes{peer("169.254.21.10"), learned({65021, 65033}), {pfx(prefix)}, {}, ""}));
+  };
+  say("10.33.0.0/16");
+  EXPECT_EQ(told, 0);
+  EXPECT_TRUE(routes.held_origins().empty()) << "what is left is refused";
+  say("10.0.7.0/24");
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9}));
+}
+
 TEST_F(TakenOverTest, ADeadTunnelIsNotWaitedFor) {
   take_over();
   bool told = false;
@@ -399,6 +415,15 @@ TEST_F(TakenOverTest, ThePathThatDiesWhileHeldTakesItsRoutes) {
   routes.path_died(ip("169.254.21.2"));
   EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9})) << "another peer's, and that one is up";
   routes.path_died(ip("169.254.21.10"));
+  EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
+}
+
+TEST_F(TakenOverTest, BfdEndsWhatIsHeldAndNotWhatRestarts) {
+  take_over();
+  announce("169.254.21.2", "10.21.0.0/16");
+  down("169.254.21.2", 2);
+  routes.held_path_died(ip("169.254.21.2"));
+  routes.held_path_died(ip("169.254.21.10"));
   EXPECT_EQ(forwarding.wanted(pfx("10.33.0.0/16")), nullptr);
 }
 

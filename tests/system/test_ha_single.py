@@ -1,0 +1,108 @@
+"""Sites with one tunnel, to gw-a's endpoint: gw-b takes the endpoint over, with its SAs and BGP sessions, and the site's IKE is not asked.
+ha_lab.py has the drawing."""
+
+import time
+
+import pytest
+
+from coexistence import eventually
+from gateway import PORT_KINDS
+from ha import HaWorld
+from ha_lab import GW_A, GW_B, PLAIN, SINGLE, STATIC
+
+RATE = 250
+# s: bounds for a busy machine; `bench ha` has the real ones. Without graceful restart BGP has to come back first.
+MOST = {SINGLE.name: 1.5, STATIC.name: 1.5, PLAIN.name: 6.0}
+BFD_MS = 150
+IDS = {"argnames": "site", "argvalues": [SINGLE, STATIC, PLAIN], "ids": ["graceful", "static", "plain"]}
+
+
+@pytest.fixture(scope="module", params=PORT_KINDS)
+def world(request):
+    with HaWorld(f"test_ha_single-{request.param}", ports=request.param, bfd_ms=BFD_MS) as ready:
+        ready.settle_all()
+        yield ready
+
+
+@pytest.fixture(autouse=True)
+def healthy(world):
+    yield
+    world.restore_all()
+    world.settle_all()
+
+
+def outage(load) -> float:
+    return max(r.lost for r in load.results) / load.rate
+
+
+def negotiated(world, site) -> str:
+    """The IKE SA as the site knows it: another text if it was negotiated anew."""
+    lines = world.ends[site.name, GW_A.name].charon.swanctl("--list-sas").splitlines()
+    return next(line for line in lines if line.startswith("gw:"))
+
+
+def gw_b_has_both(world):
+    eventually("gw-b has both endpoints", lambda: world.of(GW_B).owned() == {GW_A.wan4, GW_B.wan4})
+
+
+def goes_on(world, site, lose, after=3.0):
+    before = negotiated(world, site)
+    with world.load(site, rate=RATE) as load:
+        time.sleep(0.5)
+        lose()
+        gw_b_has_both(world)
+        time.sleep(after)
+    assert outage(load) < MOST[site.name], "\n".join(map(str, load.results))
+    assert negotiated(world, site) == before, "IKE was negotiated anew"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(**IDS)
+def test_kill_of_everything(world, site):
+    goes_on(world, site, world.of(GW_A).kill)
+    world.of(GW_A).revive()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_power_off(world):
+    goes_on(world, SINGLE, world.of(GW_A).power_off)
+    world.of(GW_A).power_on()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_all_links_silent(world):
+    goes_on(world, SINGLE, lambda: world.lab.unplug(GW_A))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_an_instance_that_was_replaced_wakes_up(world):
+    """It finds out before it sends, and gets its endpoint back when it is fit again."""
+    def freeze():
+        world.of(GW_A).pause()
+        gw_b_has_both(world)
+        time.sleep(1)
+        world.of(GW_A).resume()
+    before = negotiated(world, SINGLE)
+    with world.load(SINGLE, rate=RATE) as load:
+        time.sleep(0.5)
+        freeze()
+        eventually("gw-a has its endpoint again", lambda: world.of(GW_A).owned() == {GW_A.wan4}, 20)
+        time.sleep(1)
+    assert outage(load) < MOST[SINGLE.name], "\n".join(map(str, load.results))
+    assert negotiated(world, SINGLE) == before, "IKE was negotiated anew"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(180)
+def test_without_the_sync_networks_everybody_keeps_what_is_theirs(world):
+    with world.load(SINGLE, rate=RATE) as load:
+        world.lab.unplug(GW_A, "s0", "s1")
+        time.sleep(3)
+        assert world.of(GW_A).owned() == {GW_A.wan4}
+        assert world.of(GW_B).owned() == {GW_B.wan4}
+        world.lab.plug_in(GW_A, "s0", "s1")
+        time.sleep(1)
+    load.assert_no_loss()
