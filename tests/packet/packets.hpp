@@ -9,12 +9,13 @@
 
 #include "base/fd.hpp"
 #include "base/ip.hpp"
+#include "ebpf/fib/v4_table.hpp"
 #include "ebpf/xdp/maps.hpp"
 
 namespace gw::packet_test {
 
 /// Forwarding tables of a test's size.
-inline constexpr xdp::FibSize kSmallFib = {.v4_groups = 16 + 64 /* own addresses */, .v6_lines = 256, .next_hops = 32};
+inline constexpr xdp::FibSize kSmallFib = {.v4_groups = 16 + fib::kOwnV4Groups, .v6_lines = 256, .next_hops = 32};
 
 using Bytes = std::vector<std::uint8_t>;
 using Mac = std::array<std::uint8_t, 6>;
