@@ -67,7 +67,7 @@ Status ServiceManager::send(std::string_view state, int fd) const {
     c->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(c), &fd, sizeof fd);
   }
-  if (::sendmsg(s.get(), &m, MSG_NOSIGNAL) < 0) return fail_errno("telling the service manager");
+  if (::sendmsg(s.get(), &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return fail_errno("telling the service manager");
   return {};
 }
 

@@ -20,6 +20,19 @@ class ServiceManagerTest : public testing::Test {
   ~ServiceManagerTest() override {
     for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) ::unsetenv(name);
   }
+
+  /// Bound to an abstract name, which NOTIFY_SOCKET tells.
+  static Fd manager_socket() {
+    Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string name = "gw-service-manager-test-" + std::to_string(::getpid());
+    name.copy(address.sun_path + 1, name.size());
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+    EXPECT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    ::setenv("NOTIFY_SOCKET", ("@" + name).c_str(), 1);
+    return socket;
+  }
 };
 
 TEST_F(ServiceManagerTest, SaysNothingWithoutAManager) {
@@ -29,20 +42,23 @@ TEST_F(ServiceManagerTest, SaysNothingWithoutAManager) {
 }
 
 TEST_F(ServiceManagerTest, TellsTheManager) {
-  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string name = "gw-service-manager-test-" + std::to_string(::getpid());
-  name.copy(address.sun_path + 1, name.size());
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
-  ::setenv("NOTIFY_SOCKET", ("@" + name).c_str(), 1);
+  const Fd socket = manager_socket();
   const ServiceManager manager = ServiceManager::from_environment();
   ASSERT_TRUE(manager.notify("WATCHDOG=1"));
   std::array<char, 64> text{};
   const ssize_t n = ::recv(socket.get(), text.data(), text.size(), MSG_DONTWAIT);
   ASSERT_GT(n, 0);
   EXPECT_EQ(std::string(text.data(), static_cast<std::size_t>(n)), "WATCHDOG=1");
+}
+
+TEST_F(ServiceManagerTest, AManagerThatDoesNotReadBlocksNobody) {
+  const Fd socket = manager_socket();
+  const ServiceManager manager = ServiceManager::from_environment();
+  // Its queue holds net.unix.max_dgram_qlen datagrams: 10 by default, 512 with systemd; its buffer is bounded, too.
+  int taken = 0;
+  while (taken < 100'000 && manager.notify("WATCHDOG=1")) ++taken;
+  EXPECT_GT(taken, 0);
+  EXPECT_LT(taken, 100'000) << "the queue never became full";
 }
 
 TEST_F(ServiceManagerTest, AnUnreachableManagerIsAnError) {
