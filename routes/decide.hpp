@@ -2,15 +2,19 @@
 //
 // Mirrors bgpd's order (FRR 10.3 `bgp_path_info_cmp`, which refines RFC 4271 9.1.2.2), restricted to what this
 // gateway renders to FRR, so that gwd and FRR always agree. The ladder, with the number of FRR's own step:
-//    1 weight (1)               higher wins: the source class, circuit over VPN; 0 for a graceful shutdown, so it is
-//    last 2 local preference (2)     higher wins, absent is 100; bgpd makes it 0 for RFC 8326 GRACEFUL_SHUTDOWN of eBGP
-//    peers 3 locally originated (3)   wins 4 AS-path length (4)       shorter wins; a set counts one, confederation
-//    segments nothing 5 origin (5)               IGP over EGP over incomplete 6 MED (6)                  lower wins,
-//    absent is 0; of all neighbour ASes (`bgp always-compare-med`) 7 eBGP over iBGP (7)
-//    -- routes equal up to here form the ECMP set (11; multipath-relax: AS paths of equal length), best first,
-//       at most `maximum_paths` --
-//    8 router id (13)           lower wins (`bgp bestpath compare-routerid` leaves out 12, "oldest")
-//    9 peer address (15)        lower wins, IPv4 before IPv6
+//
+//    1  weight (1)               higher wins: the source class, circuit over VPN; 0 for a graceful shutdown: it is last
+//    2  local preference (2)     higher wins, absent is 100; 0 for RFC 8326 GRACEFUL_SHUTDOWN of eBGP peers, as in bgpd
+//    3  locally originated (3)   wins
+//    4  AS-path length (4)       shorter wins; a set counts one, confederation segments nothing
+//    5  origin (5)               IGP over EGP over incomplete
+//    6  MED (6)                  lower wins, absent is 0; of all neighbour ASes (`bgp always-compare-med`)
+//    7  eBGP over iBGP (7)
+//       Routes equal up to here form the ECMP set (11; multipath-relax: AS paths of equal length), best first, at most
+//       `maximum_paths`.
+//    8  router id (13)           lower wins (`bgp bestpath compare-routerid` leaves out 12, "oldest")
+//    9  peer address (15)        lower wins, IPv4 before IPv6
+//
 // Steps 1 to 7 are one number of 99 bits, the Merit: the smaller one wins, and the highest bit that differs names the
 // step. So the order is total: no order of arrival, no group of routes changes the outcome.
 // Deviation from RFC 4271 9.1.2.2 c: MED is compared across neighbour ASes. Without that, "better" is not transitive,

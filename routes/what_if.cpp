@@ -34,6 +34,7 @@ void add_move(WhatIf& out, const Prefix& prefix, const std::vector<Path>& from, 
 WhatIfWalk::WhatIfWalk(const Rib& rib, Scenario scenario) : rib_(rib), scenario_(std::move(scenario)) {
   if (scenario_.policy) other_.emplace(scenario_.policy);
   for (const SourceId id : scenario_.down) names_down_.push_back(rib.source(id).name);
+  for (const Addition& addition : scenario_.added) added_[addition.prefix].push_back(&addition);
 }
 
 void WhatIfWalk::know_sources() {
@@ -105,11 +106,13 @@ void WhatIfWalk::look_at(const RibEntry& entry) {
   }
   rib_.choose(entry.all(), before_);
   rib_.choose(slots_, after_);
-  if (before_ != after_) add_move(out_, entry.prefix, before_, after_, scenario_.most_moves);
-  if (!before_.empty()) count_sites(entry);
+  const auto added = added_.extract(entry.prefix);
+  const bool arrives = added && arrive(added.mapped());
+  if (!arrives && before_ != after_) add_move(out_, entry.prefix, before_, after_, scenario_.most_moves);
+  if (!before_.empty()) count_sites(entry, !arrives && after_.empty() ? Fate::kLost : Fate::kKept);
 }
 
-void WhatIfWalk::count_sites(const RibEntry& entry) {
+void WhatIfWalk::count_sites(const RibEntry& entry, Fate fate) {
   std::set<std::string_view> here;
   for (const Slot& slot : entry.all()) {
     const Source& s = rib_.source(slot.source);
@@ -117,35 +120,33 @@ void WhatIfWalk::count_sites(const RibEntry& entry) {
     if (!here.insert(s.site).second) continue;
     SiteCount& count = sites_[s.site];
     ++count.before;
-    if (after_.empty()) ++count.lost;
+    if (fate == Fate::kLost) ++count.lost;
   }
 }
 
 // As good as the best one is in use with it.
-void WhatIfWalk::look_at_addition(const Addition& addition) {
-  Attributes attributes;
-  const ImportVerdict verdict = (other_ ? *other_ : rib_.importer_).apply(addition.source, addition.prefix, attributes);
-  if (verdict.action == Action::kRefuse) return;
-  const Merit merit = merit_of(attributes, addition.source.type);
-  const std::uint32_t id = rib_.find_entry(addition.prefix);
-  before_.clear();
-  if (id != kNoId) {
-    const RibEntry& entry = rib_.entries_[id];
-    rib_.choose(entry.all(), before_);
-    for (Slot slot : entry.all()) {
-      if (is_gone(entry.prefix, slot)) continue;
-      if (other_) judge_anew(entry.prefix, slot);
-      if (!slot.refused() && slot.merit() < merit) return;
-    }
+bool WhatIfWalk::arrive(const std::vector<const Addition*>& added) {
+  bool any = false;
+  for (const auto* addition : added) {
+    Attributes attributes;
+    const Importer& importer = other_ ? *other_ : rib_.importer_;
+    if (importer.apply(addition->source, addition->prefix, attributes).action == Action::kRefuse) continue;
+    const Merit merit = merit_of(attributes, addition->source.type);
+    if (std::ranges::any_of(slots_, [&](const Slot& s) { return !s.refused() && s.merit() < merit; })) continue;
+    out_.arrivals.push_back({addition->prefix, addition->source.name, before_});
+    any = true;
   }
-  ++(before_.empty() ? out_.appeared : out_.moved);
-  out_.arrivals.push_back({addition.prefix, addition.source.name, before_});
+  if (any) ++(before_.empty() ? out_.appeared : out_.moved);
+  return any;
 }
 
 WhatIf WhatIfWalk::finish() {
   know_sources();
-  for (const Addition& addition : scenario_.added) look_at_addition(addition);
+  slots_.clear();
+  before_.clear();
+  for (const auto& [prefix, added] : added_) arrive(added);
   std::ranges::sort(out_.moves, {}, &Move::prefix);
+  std::ranges::stable_sort(out_.arrivals, {}, &Arrival::prefix);
   for (const auto& [site, count] : sites_) {
     if (count.lost > 0) out_.cut_off.push_back({site, count.before, count.lost});
   }

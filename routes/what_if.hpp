@@ -74,7 +74,7 @@ struct WhatIf {
   std::size_t lost = 0;
   std::size_t appeared = 0;
   std::vector<Move> moves;        // sorted by prefix
-  std::vector<Arrival> arrivals;  // counted in moved or appeared; in no `moves`
+  std::vector<Arrival> arrivals;  // sorted by prefix; counted in moved or appeared; in no `moves`
   std::vector<LimitBreak> limits;
   std::vector<CutOff> cut_off;  // sorted by site
 };
@@ -104,13 +104,16 @@ class WhatIfWalk {
   bool is_gone(const Prefix& prefix, const Slot& slot) const;
   void judge_anew(const Prefix& prefix, Slot& slot);
   void look_at(const RibEntry& entry);
-  void count_sites(const RibEntry& entry);
-  void look_at_addition(const Addition& addition);
+  enum class Fate : std::uint8_t { kKept, kLost };
+  void count_sites(const RibEntry& entry, Fate fate);
+  /// What of `added` is as good as the best of slots_, or better, arrives. False: nothing does.
+  bool arrive(const std::vector<const Addition*>& added);
 
   const Rib& rib_;
   Scenario scenario_;
   std::optional<Importer> other_;
   std::vector<std::string> names_down_;
+  std::map<Prefix, std::vector<const Addition*>> added_;  // into scenario_; not looked at yet
   std::size_t next_ = 0;
   WhatIf out_;
   std::vector<std::array<std::size_t, 2>> after_count_;

@@ -3,6 +3,8 @@
 Probes of 1,000 packets a second each way in 4 flows. A row has one kind of site: what moves its traffic is another mechanism.
   ha-dual   a tunnel to each instance: BGP and BFD, 50 ms x 3. Ours is all but the site's router: until the VNet's router and
             the instance that lives send nothing to the dead one any more.
+  ha-single one tunnel, to the instance that is lost: the other one takes its endpoint over. Ours is what a site without BGP loses;
+            what a router with graceful restart and one without it add is in the note.
   ha-drain  one tunnel, without BGP and with: its endpoint is moved to the other instance and back, its instance is drained and
             undrained, and both instances are restarted one after the other. Beside the probes, TCP with data every 5 ms.
 """
@@ -31,6 +33,7 @@ class Event:
     name: str
     lose: Callable
     back: Callable
+    unplanned: bool = True
 
 
 @dataclass
@@ -55,7 +58,8 @@ def events():
         Event("kill -9 of everything", lambda w: w.of(GW_A).kill(), lambda w: w.bring_back(GW_A)),
         Event("power off", lambda w: w.of(GW_A).power_off(), lambda w: w.bring_back(GW_A, "power_on")),
         Event("all links silent", lambda w: w.lab.unplug(GW_A), plug_in),
-        Event("stopped by its supervisor", lambda w: w.of(GW_A).stop(), lambda w: w.bring_back(GW_A)),
+        Event("stopped by its supervisor", lambda w: w.of(GW_A).stop(), lambda w: w.bring_back(GW_A),
+              unplanned=False),
     ]
 
 
@@ -113,12 +117,11 @@ def runs_asked():
 def dual():
     from ha import HaWorld
     from ha_lab import DUAL
-    runs = runs_asked()
     found = {}
-    with HaWorld("bench_ha", ports=PORTS, sites=(DUAL,)) as world:
+    with HaWorld("bench_ha_dual", ports=PORTS, sites=(DUAL,)) as world:
         world.settle_all()
         for event in events():
-            found[event.name] = [step(world, DUAL, event) for _ in range(runs)]
+            found[event.name] = [step(world, DUAL, event) for _ in range(runs_asked())]
             show(event, found[event.name])
     return found
 
@@ -133,6 +136,41 @@ def ha_dual():
             "reference_value": statistics.median(s.routers_ms for s in steps), "ratio": 0.0, "runs": len(steps),
             "spread": (max(times) - min(times)) / max(statistics.median(times), 0.001),
             "note": f"worst {max(times):.0f} ms; packets of 1,000 a second each way, median / worst. {'; '.join(notes)}."}
+
+
+def outages(world, site, event, after):
+    """(ms of the flow that was hit worst, packets lost on return) of each run."""
+    found = []
+    for _ in range(runs_asked()):
+        with world.load(site) as load:
+            time.sleep(WARM_UP)
+            event.lose(world)
+            time.sleep(after)
+        with world.load(site) as returning:
+            event.back(world)
+        found.append((1000 * max(r.lost for r in load.results) / load.rate, sum(r.lost for r in returning.results)))
+    return found
+
+
+def ha_single():
+    from ha import HaWorld
+    from ha_lab import PLAIN, SINGLE, STATIC
+    bgp_comes_back = 4.0  # s
+    sites = ((STATIC, "without BGP", AFTER), (SINGLE, "graceful restart", AFTER + bgp_comes_back),
+             (PLAIN, "no graceful restart", AFTER + bgp_comes_back))
+    notes, ours = [], []
+    with HaWorld("bench_ha_single", ports=PORTS, sites=(SINGLE, STATIC, PLAIN)) as world:
+        world.settle_all()
+        for event in [e for e in events() if e.unplanned]:
+            for site, words, after in sites:
+                found = outages(world, site, event, after)
+                times = [ms for ms, _ in found]
+                ours += times if site is STATIC else []
+                notes.append(f"{event.name}, {words}: {median_and_worst(times)} ms, lost on return {max(lost for _, lost in found)}")
+                print(notes[-1], file=sys.stderr, flush=True)
+    return {"value": statistics.median(ours), "worst": max(ours), "unit": "ms", "reference": "", "reference_value": 0.0, "ratio": 0.0,
+            "runs": len(ours), "spread": (max(ours) - min(ours)) / max(statistics.median(ours), 0.001),
+            "note": f"worst {max(ours):.0f} ms; outage of the flow that was hit worst, median / worst. {'; '.join(notes)}."}
 
 
 @dataclass
@@ -238,4 +276,5 @@ def ha_drain():
 
 
 BENCHMARKS = {"ha-dual": ("a pair loses an instance, site with two tunnels", ha_dual),
+              "ha-single": ("a pair loses an instance, site with one tunnel", ha_single),
               "ha-drain": ("packets lost by planned work on a pair, site with one tunnel", ha_drain)}

@@ -84,6 +84,7 @@ TARGETS = {
     "failover-planned": Target("value", 0, 0, LOWER),
     "failover-policy": Target("value", 0, 0, LOWER),
     "ha-dual": Reaction(160, 200),
+    "ha-single": Reaction(350, 500),
     "ha-drain": Target("value", 0, 0, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),

@@ -173,13 +173,30 @@ TEST_F(WhatIfTest, WhatADocumentAddsIsUsedIfItWouldWin) {
                                              {madrid, net("10.31.0.0/16")},   // the circuit has it, a better class
                                              {vnet, net("10.31.0.0/16")}}});  // the VNet's own is better than all
   ASSERT_EQ(what.arrivals.size(), 3U);
-  EXPECT_EQ(what.arrivals[0].source, "static:madrid");
-  EXPECT_TRUE(what.arrivals[0].from.empty());
-  EXPECT_EQ(sources(what.arrivals[1].from), (Ids{paris1, paris2}));
-  EXPECT_EQ(what.arrivals[2].source, "vnet");
-  EXPECT_EQ(sources(what.arrivals[2].from), Ids{circuit});
+  EXPECT_EQ(what.arrivals[2].source, "static:madrid");
+  EXPECT_TRUE(what.arrivals[2].from.empty());
+  EXPECT_EQ(sources(what.arrivals[0].from), (Ids{paris1, paris2}));
+  EXPECT_EQ(what.arrivals[1].source, "vnet");
+  EXPECT_EQ(sources(what.arrivals[1].from), Ids{circuit});
   EXPECT_EQ(what.appeared, 1U);
   EXPECT_EQ(what.moved, 2U);
+  EXPECT_TRUE(what.moves.empty());
+}
+
+TEST_F(WhatIfTest, APrefixThatGoesFromOneOfOurSourcesToAnotherIsNotLost) {
+  const Source renamed{.kind = SourceKind::kStaticSite,
+                       .name = "static:lyon-2",
+                       .type = PeerType::kLocal,
+                       .router_id = {},
+                       .peer_address = {}};
+  const WhatIf what =
+      rib.what_if({.withdrawn = {{"static:lyon", {net("10.40.0.0/16")}}}, .added = {{renamed, net("10.40.0.0/16")}}});
+  ASSERT_EQ(what.arrivals.size(), 1U);
+  EXPECT_EQ(sources(what.arrivals[0].from), Ids{lyon});
+  EXPECT_EQ(what.moved, 1U);
+  EXPECT_EQ(what.lost + what.appeared, 0U);
+  EXPECT_TRUE(what.moves.empty());
+  EXPECT_TRUE(what.cut_off.empty()) << "its prefix is still reached";
 }
 
 TEST_F(WhatIfTest, ARibThatChangesBetweenSlicesIsNoTrouble) {
