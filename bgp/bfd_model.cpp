@@ -145,19 +145,4 @@ Commands attend(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& 
   return inside;
 }
 
-std::vector<std::string> forgotten(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers,
-                                   const BfdStates& bfd) {
-  constexpr std::chrono::seconds kPatience{5};  // it connects within one second otherwise
-  std::vector<std::string> out;
-  for (const PeerIntent& p : intent.peers) {
-    const auto session = peers.find(p.peer);
-    const auto state = bfd.find(p.peer);
-    if (session == peers.end() || p.disabled || state == bfd.end() || !state->second.up) continue;
-    const PeerStatus& status = session->second;
-    if (status.state == "Idle" && status.path_died && !status.watched && status.uptime >= kPatience)
-      out.push_back(neighbour_name(p));
-  }
-  return out;
-}
-
 }  // namespace gw::bgp

@@ -43,8 +43,8 @@ struct BfdStatus {
   bool up = false;
   std::chrono::seconds since{0};  // how long up, or down
   std::string diagnostic;         // RFC 5880 4.1: "control detection time expired"
-  /// It was up, and nothing is heard any more: the path is dead. Where the neighbour said that it went down, it is after
-  /// kBackBy: a neighbour that still hears us is up again by then.
+  /// It was up, and nothing is heard any more: the path is dead. Where the neighbour said that it went down, it is
+  /// after kBackBy: a neighbour that still hears us is up again by then.
   static constexpr std::chrono::seconds kBackBy{2};
   bool path_died() const;
 };
@@ -58,10 +58,5 @@ Result<BfdStates> parse_bfd(std::string_view json);
 /// For configure() on bgpd: makes it watch the BFD of established peers that answer, and let go of those of sessions
 /// that are down, which it would not start again otherwise. Empty: nothing to do.
 Commands attend(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers, const BfdStates& bfd);
-
-/// Neighbours that bgpd 10.3 has left Idle since BFD ended their sessions, though BFD is up again and bgpd does not watch
-/// it any more: seen when many of its sessions ended at once. A `clear` starts them.
-std::vector<std::string> forgotten(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers,
-                                   const BfdStates& bfd);
 
 }  // namespace gw::bgp

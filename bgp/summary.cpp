@@ -89,7 +89,9 @@ std::string show_neighbor(std::string_view neighbour) { return std::format("show
 std::string show_advertised(std::string_view neighbour, Family family) {
   return show_routes(neighbour, family, "advertised-routes");
 }
-std::string show_received(std::string_view neighbour, Family family) { return show_routes(neighbour, family, "received-routes"); }
+std::string show_received(std::string_view neighbour, Family family) {
+  return show_routes(neighbour, family, "received-routes");
+}
 
 std::string show_received(std::string_view neighbour, const Prefix& prefix) {
   return show_routes(neighbour, prefix.family(), std::format("received-routes {}", prefix));
@@ -136,7 +138,8 @@ Status add_neighbors(std::string_view text, std::map<IpAddress, PeerStatus>& pee
     peer.name = name;
     peer.learned = IpAddress::parse(text_at(o, "bgpNeighborAddr")).value_or(IpAddress());
     peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
-    peer.state = text_at(o, "bgpState");
+    // The summary alone says why it is Idle: "Idle (PfxCt)".
+    if (const std::string state = text_at(o, "bgpState"); !peer.state.starts_with(state)) peer.state = state;
     for (const char* field : {"hostLocal", "updateSource"}) {
       const auto local = IpAddress::parse(text_at(o, field));
       if (local && peer.local.is_unspecified()) peer.local = *local;

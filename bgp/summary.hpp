@@ -21,10 +21,10 @@ struct PeerStatus {
   IpAddress peer;     // the key
   std::string name;   // as bgpd calls it: the address, or "tun7"
   IpAddress learned;  // the peer's own address where it is not the key; unspecified: none yet
-  IpAddress local;  // unspecified until `neighbors` was read
+  IpAddress local;    // unspecified until `neighbors` was read
   std::uint32_t asn = 0;
   bool internal = false;           // iBGP
-  std::string state;               // "Established", "Idle", "Connect"...
+  std::string state;               // "Established", "Idle", "Idle (PfxCt)", "Connect"...
   std::chrono::seconds uptime{0};  // of the session, or since it went down
   std::uint64_t received_v4 = 0;   // prefixes
   std::uint64_t received_v6 = 0;
@@ -44,6 +44,7 @@ struct PeerStatus {
   std::string last_error;            // "Hold Timer Expired"; empty: none
   std::string last_reset;            // who ended the session: "BGP Notification received", "BGP Notification send"
   bool established() const { return state == "Established"; }
+  bool ended_by_limit() const { return state == "Idle (PfxCt)"; }
 };
 
 // The commands whose output the parsers below take.

@@ -14,6 +14,7 @@
 #include "base/fd.hpp"
 #include "base/log.hpp"
 #include "base/spawn.hpp"
+#include "bgp/reopen.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
@@ -107,6 +108,7 @@ asio::awaitable<void> BgpController::run() {
     if (done && sessions_read_) sessions_read_();
     if (done) done = co_await attend_bfd();
     if (done) done = co_await start_forgotten();
+    if (done) done = co_await start_freed();
     if (!done) {
       if (done.error().message != last_reason) log::warning("bgp", "bgpd: {}", done.error().message);
       last_reason = done.error().message;
@@ -192,6 +194,8 @@ asio::awaitable<Status> BgpController::apply() {
   const bool judges_anew = bgp::changes_import(commands);
   if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
   if (judges_anew) choose_again_later();
+  if (!whole)
+    for (const IpAddress& peer : bgp::raised_limits(*applied_, *target)) raised_.insert(peer);
   log::info("bgp", "{} commands applied, {} peers", count, target->peers.size());
   applied_ = target;
   if (applied_ == wanted_ && has_applied_) has_applied_();
@@ -248,11 +252,27 @@ asio::awaitable<Status> BgpController::start_forgotten() {
   if (clock_.now() < next_start_) co_return Status{};
   for (const std::string& neighbour : bgp::forgotten(*wanted_, sessions_, bfd_.states())) {
     next_start_ = clock_.now() + kStartPause;
-    log::warning("bgp", "bgpd does not open the session with {} again, whose BFD is up: it is told to", neighbour);
-    const auto done = co_await vty_.show("clear bgp " + neighbour, kShowTimeout);
-    if (!done) co_return std::unexpected(done.error());
+    const auto done = co_await start(neighbour, "bgpd does not open it again, and its BFD is up");
+    if (!done) co_return done;
   }
   co_return Status{};
+}
+
+asio::awaitable<Status> BgpController::start_freed() {
+  for (const IpAddress& peer : std::exchange(raised_, {})) {
+    const auto session = sessions_.find(peer);
+    if (session == sessions_.end() || !session->second.ended_by_limit()) continue;
+    const auto done =
+        co_await start(session->second.name, "it ended at its limit of routes, which is a larger one now");
+    if (!done) co_return done;
+  }
+  co_return Status{};
+}
+
+asio::awaitable<Status> BgpController::start(std::string neighbour, std::string_view why) {
+  log::warning("bgp", "session with {}: {}; bgpd is told to open it", neighbour, why);
+  const auto done = co_await vty_.show("clear bgp " + neighbour, kShowTimeout);
+  co_return done ? Status{} : std::unexpected(done.error());
 }
 
 asio::awaitable<Result<std::vector<bgp::RouteRow>>> BgpController::routes(IpAddress peer, bgp::Direction direction) {

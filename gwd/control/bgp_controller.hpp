@@ -102,6 +102,10 @@ class BgpController {
   boost::asio::awaitable<Status> read_sessions();
   boost::asio::awaitable<Status> attend_bfd();
   boost::asio::awaitable<Status> start_forgotten();
+  /// What ended at a limit that has been raised.
+  boost::asio::awaitable<Status> start_freed();
+  /// As an operator would; it is logged why.
+  boost::asio::awaitable<Status> start(std::string neighbour, std::string_view why);
   Status write_config_file() const;
 
   boost::asio::io_context& io_;
@@ -114,9 +118,10 @@ class BgpController {
   BgpIntentPtr applied_;
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   MonoTime next_details_{};
-  MonoTime next_start_{};  // of sessions that bgpd has forgotten
+  MonoTime next_start_{};            // of sessions that bgpd has forgotten
   std::vector<MonoTime> choose_at_;  // sorted
   std::set<IpAddress> ask_again_;
+  std::set<IpAddress> raised_;  // whose limits were since the sessions were read
   std::function<void()> has_applied_;
   std::function<void()> sessions_read_;
   std::string version_;

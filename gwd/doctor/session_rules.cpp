@@ -200,15 +200,18 @@ void route_limit_near(const api::Snapshot& snapshot, Findings& findings) {
                                                    : "what is over the limit is logged and used",
            .remedy = {"summarize at the site, or a larger bgp.max_routes for the session"}});
     }
-    const std::uint64_t told = session.advertised_v4() + session.advertised_v6();
-    if (!near(told, session.advertised_limit())) continue;
-    findings.push_back(
-        {.name = "RouteLimitNear",
-         .severity = Severity::kWarning,
-         .subject = session.name(),
-         .evidence = {std::format("{} routes told to the peer, it takes {}", told, session.advertised_limit())},
-         .consequence = "above its limit the peer ends the session, and the circuit is lost",
-         .remedy = {"fewer vnet.prefixes and spokes (summarize), or an export_filter for the session"}});
+    for (const auto& [family, told] :
+         {std::pair("IPv4", session.advertised_v4()), std::pair("IPv6", session.advertised_v6())}) {
+      if (!near(told, session.advertised_limit())) continue;
+      findings.push_back(
+          {.name = "RouteLimitNear",
+           .severity = told > session.advertised_limit() ? Severity::kError : Severity::kWarning,
+           .subject = session.name(),
+           .evidence = {std::format("{} {} routes told to the peer, it takes {}", told, family,
+                                    session.advertised_limit())},
+           .consequence = "above its limit the peer ends the session, and the circuit is lost",
+           .remedy = {"fewer vnet.prefixes and spokes (summarize), or an export_filter for the session"}});
+    }
   }
 }
 

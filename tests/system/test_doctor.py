@@ -1,9 +1,9 @@
 """gwctl doctor: a healthy gateway has no finding; each failure is made for real, and found by its name with its evidence."""
 
+import contextlib
 import json
 import tarfile
 import time
-from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def healthy_before(world):
     wait_healthy(world)
 
 
-@contextmanager
+@contextlib.contextmanager
 def bird_with(world, *changes: tuple[str, str]):
     """The site's router with something else in its configuration: (before, after)."""
     router = world.offices[BIRD.name].router
@@ -75,7 +75,7 @@ def announcing(*prefixes: str) -> tuple[str, str]:
     return first, first + "".join(f' route {prefix} via "eth1";' for prefix in prefixes)
 
 
-@contextmanager
+@contextlib.contextmanager
 def wan_rule(world, rule: str):
     """Something in the internet that drops packets and says nothing."""
     wan = world.lab.ns["wan"]
@@ -206,6 +206,47 @@ def test_a_route_limit_comes_near(world):
     assert f"{MAX_ROUTES - 1} IPv4 routes" in found["evidence"][0] and found["severity"] == "warning", found
 
 
+@contextlib.contextmanager
+def document_with(world, change):
+    doc = json.loads(json.dumps(world.gateway.doc))
+    change(doc)
+    world.gateway.ctl("apply", world.gateway.write(doc))
+    try:
+        yield
+    finally:
+        world.gateway.ctl("apply", world.gateway.write(world.gateway.doc))
+
+
+TOO_MANY = announcing(*(f"10.150.{n}.0/24" for n in range(MAX_ROUTES + 1)))
+
+
+def test_a_route_limit_is_reached_and_only_said_so(world):
+    def only_warn(doc):
+        doc["connections"][0]["bgp"]["limit_action"] = "warn"
+    with document_with(world, only_warn), bird_with(world, TOO_MANY):
+        poll("all are used", lambda: len([p for p in world.gateway.learned(BIRD) if "." in p]) == MAX_ROUTES + 2, 20, 0.5)
+        found = wait_found(world, "RouteLimitNear", tunnel_name(BIRD), 20)
+        assert found["severity"] == "error" and f"{MAX_ROUTES + 2} IPv4 routes" in found["evidence"][0], found
+        assert world.gateway.bgp_established(BIRD)
+
+
+@pytest.mark.timeout(120)
+def test_a_route_limit_ends_the_session(world):
+    """Nobody waits for bgpd's five minutes: a larger limit opens the session again."""
+    def larger(doc):
+        doc["connections"][0]["bgp"]["max_routes"] = 2 * MAX_ROUTES
+    with contextlib.ExitStack() as document:
+        with bird_with(world, TOO_MANY):
+            limit = ("RouteLimitNear", tunnel_name(BIRD))
+            found = poll("the limit is blamed", lambda: (f := findings(world).get(limit, {})).get("severity") == "critical" and f, 30, 0.5)
+            assert "was ended" in found["consequence"], found
+            assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world)
+            assert world.gateway.bgp_established(OTHER)
+            document.enter_context(document_with(world, larger))
+            poll("the session is back", lambda: world.gateway.bgp_established(BIRD), 20, 0.5)
+        poll("it announces less", lambda: len(world.gateway.learned(BIRD)) < MAX_ROUTES, 20, 0.5)
+
+
 def test_a_loop(world):
     """A network that is reached only through another one with our AS number."""
     export = 'export where proto = "lan4"; next hop self;'
@@ -233,7 +274,7 @@ def test_a_table_that_is_full():
             assert found["severity"] == "critical" and "10.170." in found["evidence"][0] and "--fib-v4-groups" in found["remedy"][0], found
 
 
-@contextmanager
+@contextlib.contextmanager
 def forgotten_by_packets(world, network: str):
     """The entry of an IPv4 /24 in the memory that packets are looked up in is empty. gw-fastpath does not know: in its books, and
     for whoever asks it to list its routes, all is well."""

@@ -69,7 +69,8 @@ TEST(Bfd, AnUnnumberedPeerIsWatchedWhenItsAddressIsLearned) {
   EXPECT_EQ(possible(bfd_sessions(g, {}), known), known);
   const BfdStates states = parse_bfd(R"([{"peer":"fe80::2","local":"fe80::a","interface":"tun1","status":"up",
       "type":"configured","transmit-interval":100,"detect-multiplier":3},
-      {"peer":"fe80::2","interface":"tun2","status":"down","type":"configured"}])").value();
+      {"peer":"fe80::2","interface":"tun2","status":"down","type":"configured"}])")
+                               .value();
   EXPECT_EQ(configured(states), known);
   peers[ip("fe80::a")].state = "Established";
   EXPECT_EQ(joined(attend(g, peers, states)), "router bgp 65515\nneighbor tun1 bfd 3 100 100\nexit\n");
@@ -161,37 +162,14 @@ TEST(Bfd, OtherTimersAreHandedOn) {
 
 TEST(Bfd, APathIsDeadThatWasAliveAndIsNotHeard) {
   const auto status = [](bool up, std::string diagnostic, int since) {
-    return BfdStatus{.session = {}, .up = up, .since = std::chrono::seconds(since), .diagnostic = std::move(diagnostic)};
+    return BfdStatus{
+        .session = {}, .up = up, .since = std::chrono::seconds(since), .diagnostic = std::move(diagnostic)};
   };
   EXPECT_TRUE(status(false, "control detection time expired", 0).path_died());
   EXPECT_FALSE(status(true, "control detection time expired", 9).path_died()) << "of the time before";
   EXPECT_FALSE(status(false, "neighbor signaled session down", 1).path_died());
   EXPECT_TRUE(status(false, "neighbor signaled session down", 2).path_died());
   EXPECT_FALSE(status(false, "ok", 100).path_died()) << "never answered";
-}
-
-TEST(Bfd, SessionsThatBgpdForgotAreStarted) {
-  BgpIntent intent;
-  const IpAddress peer = IpAddress::parse("169.254.21.6").value();
-  intent.peers.emplace_back();
-  intent.peers.back().peer = peer;
-  intent.peers.back().bfd = BfdIntent{};
-  std::map<IpAddress, PeerStatus> sessions;
-  PeerStatus& session = sessions[peer];
-  session.state = "Idle";
-  session.path_died = true;
-  session.uptime = std::chrono::seconds(5);
-  BfdStates bfd;
-  bfd[peer].up = true;
-  EXPECT_EQ(forgotten(intent, sessions, bfd), std::vector<std::string>{"169.254.21.6"});
-  session.uptime = std::chrono::seconds(4);
-  EXPECT_TRUE(forgotten(intent, sessions, bfd).empty()) << "it may come by itself";
-  session.uptime = std::chrono::seconds(50);
-  session.watched = BfdIntent{};
-  EXPECT_TRUE(forgotten(intent, sessions, bfd).empty()) << "bgpd is let go of it first";
-  session.watched.reset();
-  bfd[peer].up = false;
-  EXPECT_TRUE(forgotten(intent, sessions, bfd).empty());
 }
 
 }  // namespace

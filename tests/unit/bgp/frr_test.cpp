@@ -97,7 +97,8 @@ class FrrTest : public testing::Test {
     connect_site(kBerlin, "tun2");
   }
   static void connect_site(const Site& s, const char* device) {
-    // A tunnel device has no duplicate address detection either. While it runs, bgpd has no link-local next hop and says
+    // A tunnel device has no duplicate address detection either. While it runs, bgpd has no link-local next hop and
+    // says
     // "::", which BIRD takes for a withdrawal.
     constexpr std::string_view kNoDad = "sysctl -qw net.ipv6.conf.default.accept_dad=0";
     gw::test::run(std::format("ip netns add {0} && {1} && ip netns exec {0} {1}", s.name, kNoDad));

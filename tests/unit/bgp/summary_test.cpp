@@ -57,13 +57,27 @@ TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
 TEST(Summary, ANeighbourOnADeviceHasTheSessionsKey) {
   const DeviceKeys keys{{"tun7", ip("fe80::a")}};
   auto peers = parse_summary(R"({"ipv4Unicast":{"peers":{"tun7":{"remoteAs":65021,"state":"Established"},
-      "tun8":{"remoteAs":65022,"state":"Idle"}}}})", keys).value();
+      "tun8":{"remoteAs":65022,"state":"Idle"}}}})",
+                             keys)
+                   .value();
   ASSERT_EQ(peers.size(), 1U);
   EXPECT_EQ(peers.at(ip("fe80::a")).name, "tun7");
   ASSERT_TRUE(add_neighbors(R"({"tun7":{"bgpNeighborAddr":"fe80::2","bgpState":"Established"}})", peers, keys));
   EXPECT_EQ(peers.at(ip("fe80::a")).learned, ip("fe80::2"));
   ASSERT_TRUE(add_neighbors(R"({"tun7":{"bgpNeighborAddr":"none","bgpState":"Idle"}})", peers, keys));
   EXPECT_TRUE(peers.at(ip("fe80::a")).learned.is_unspecified());
+}
+
+TEST(Summary, SaysWhyASessionIsIdle) {
+  auto peers =
+      parse_summary(R"j({"ipv4Unicast":{"peers":{"169.254.21.2":{"remoteAs":65021,"state":"Idle (PfxCt)"}}}})j");
+  ASSERT_TRUE(peers);
+  const PeerStatus& paris = peers->at(ip("169.254.21.2"));
+  EXPECT_TRUE(paris.ended_by_limit());
+  ASSERT_TRUE(add_neighbors(R"({"169.254.21.2":{"remoteAs":65021,"bgpState":"Idle"}})", *peers));
+  EXPECT_TRUE(paris.ended_by_limit()) << "to `neighbors` it is Idle, no more";
+  ASSERT_TRUE(add_neighbors(R"({"169.254.21.2":{"remoteAs":65021,"bgpState":"Connect"}})", *peers));
+  EXPECT_FALSE(paris.ended_by_limit());
 }
 
 TEST(Summary, NeighborsSayWhatBfdSays) {

@@ -291,9 +291,7 @@ const std::vector<Case>& cases() {
          s.mutable_sessions(kParis)->set_silent_seconds(119);
        },
        {}},
-      {"nobody has agreed on keepalives",
-       [](auto& s) { s.mutable_sessions(kParis)->set_silent_seconds(5000); },
-       {}},
+      {"nobody has agreed on keepalives", [](auto& s) { s.mutable_sessions(kParis)->set_silent_seconds(5000); }, {}},
       // BfdNotAnswered
       {"the device does not answer BFD",
        [](auto& s) { peer(s, kParis).set_bfd("not answered"); },
@@ -348,6 +346,15 @@ const std::vector<Case>& cases() {
       {"the circuit is told nearly all that it takes",
        [](auto& s) { s.mutable_sessions(kPrimary)->set_advertised_v4(800); },
        {"RouteLimitNear er1-primary/gw-a warning"}},
+      {"what the circuit is told counts for each family",
+       [](auto& s) {
+         s.mutable_sessions(kPrimary)->set_advertised_v4(700);
+         s.mutable_sessions(kPrimary)->set_advertised_v6(700);
+       },
+       {}},
+      {"the circuit is told more than it takes",
+       [](auto& s) { s.mutable_sessions(kPrimary)->set_advertised_v6(1001); },
+       {"RouteLimitNear er1-primary/gw-a error"}},
       // AsnLoop, GatewaySubnetRouteLoop
       {"routes come back", [](auto& s) { refuse(s, "own-asn"); }, {"AsnLoop berlin-ce1/gw-a error"}},
       {"a site claims the VNet",
