@@ -133,8 +133,8 @@ Result<BgpSettings> resolve_session(const TunnelSlot& slot, InnerPair ends, std:
     GW_TRY_ASSIGN(ends.peer, IpAddress::parse(device.loopback()));
   }
   GW_TRY_ASSIGN(BgpSettings bgp, resolve_tunnel_bgp(slot.connection->bgp(), ends, slot.remote.site->asn(), secrets));
-  if (!device.loopback().empty())
-    bgp.multihop = device.multihop() == 0 ? kDefaultMultihop : static_cast<std::uint8_t>(device.multihop());
+  bgp.multihop = static_cast<std::uint8_t>(device.multihop());
+  if (bgp.multihop == 0 && !device.loopback().empty()) bgp.multihop = kDefaultMultihop;
   return bgp;
 }
 

@@ -167,8 +167,12 @@ void check_unnumbered(Rules& rules, const Path& path, const v1::BgpSession& bgp,
     rules.error(path + ".addresses", "an unnumbered session has link-local addresses only",
                 "either `addresses` or `unnumbered`");
   if (device != nullptr && !device->loopback().empty())
-    rules.error(path + ".unnumbered", std::format("the device has a loopback, {}, for its sessions", device->loopback()),
+    rules.error(path + ".unnumbered",
+                std::format("the device has a loopback, {}, for its sessions", device->loopback()),
                 "no `unnumbered`, or a device without `loopback`");
+  if (device != nullptr && device->multihop() != 0 && device->loopback().empty())
+    rules.error(path + ".unnumbered", "the device has `multihop`, and link-local addresses are one hop away",
+                "no `unnumbered`, or a device without `multihop`");
 }
 
 void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection) {
@@ -181,8 +185,7 @@ void check_bgp(Rules& rules, const Path& path, const v1::Connection& connection)
     rules.error(own, std::format("site {} has no `asn`", remote->site->name()),
                 "an `asn` in the site, or no `bgp` here");
   check_session(rules, own, bgp);
-  if (bgp.unnumbered())
-    check_unnumbered(rules, own, bgp, remote ? remote->device : nullptr);
+  if (bgp.unnumbered()) check_unnumbered(rules, own, bgp, remote ? remote->device : nullptr);
 }
 
 // Two keys for one thing; `udp_encapsulation` is the older one.

@@ -38,8 +38,6 @@ void check_identity(Rules& rules, const Path& path, const std::string& identity)
 
 void check_loopback(Rules& rules, const Path& path, const v1::Device& device) {
   rules.number(path + ".multihop", device.multihop(), {1, 255});
-  if (rules.given(path + ".multihop") && device.loopback().empty())
-    rules.error(path + ".multihop", "there is no `loopback` to reach", "a `loopback`, or no `multihop`");
   const auto loopback = rules.address(path + ".loopback", device.loopback());
   // The tunnel's own packets would be routed into the tunnel.
   if (loopback && *loopback == IpAddress::parse(device.address()))

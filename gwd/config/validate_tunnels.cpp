@@ -90,6 +90,10 @@ class InnerAddresses {
     int connection;
     std::string instance;
   };
+  struct Owner {
+    std::string instance;
+    Path path;
+  };
 
   void check_pair(const Key& key, const v1::TunnelAddresses& pair) {
     const Path path = std::format("{}.bgp.addresses[{}]", path_of(key.connection), key.instance.substr(0, 40));
@@ -101,7 +105,7 @@ class InnerAddresses {
     rules_.required_text(path + ".peer", pair.peer(), "the site's address in the tunnel");
     const auto local = rules_.address(path + ".local", pair.local());
     const auto peer = rules_.address(path + ".peer", pair.peer());
-    if (local) check_local(path + ".local", *local);
+    if (local) check_local(path + ".local", *local, key.instance);
     if (!local || !peer) return;
     if (local->family() != peer->family())
       return rules_.error(path + ".peer", std::format("{} and {} are of different families", *local, *peer),
@@ -111,11 +115,13 @@ class InnerAddresses {
     check_peer(path + ".peer", *peer, key);
   }
 
-  void check_local(const Path& path, const IpAddress& local) {
-    const auto [first, is_new] = locals_.emplace(local, path);
-    if (!is_new)
-      return rules_.error(path, std::format("{} is also {}", local, first->second),
-                          "an address of its own for each tunnel and instance");
+  // Tunnels of one instance may have it in common, as clouds do: the peers tell them apart. Two instances may not:
+  // either can have both instances' tunnels.
+  void check_local(const Path& path, const IpAddress& local, const std::string& instance) {
+    const auto [first, is_new] = locals_.emplace(local, Owner{instance, path});
+    if (!is_new && first->second.instance != instance)
+      return rules_.error(path, std::format("{} is also {}", local, first->second.path),
+                          "an address of its own for each instance");
     // 169.254.21.0 to 169.254.22.255
     if (local.is_v4() && local.is_link_local() && (local.v4() < 0xa9fe1500U || local.v4() > 0xa9fe16ffU))
       rules_.warning(path, std::format("{} is outside the clouds' range for gateways", local),
@@ -134,7 +140,7 @@ class InnerAddresses {
   }
 
   Rules& rules_;
-  std::map<IpAddress, Path> locals_;
+  std::map<IpAddress, Owner> locals_;
   std::map<std::pair<std::string, IpAddress>, Path> peers_;
 };
 

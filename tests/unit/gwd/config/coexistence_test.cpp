@@ -122,6 +122,22 @@ TEST_F(Coexistence, SitesAndTheirKinds) {
   EXPECT_EQ(gateway.policy.peer("hub-west-gw1/gw-a").isolation, routes::Isolation::kSeesOtherSites);
 }
 
+// The listing of the clouds' interoperability articles: the loopback is the gateway's.
+TEST_F(Coexistence, OneAddressOfTheGatewayForSeveralTunnels) {
+  std::string text = with(kEverything, "loopback: 10.10.30.254", "multihop: 3");
+  text = with(text, "      limit_action: warn",
+              "      limit_action: warn\n      addresses: { gw-a: { local: 10.10.30.254, peer: 10.2.30.125 } }");
+  text = with(text, "    secret: { psk_file: a.psk }\ncircuits",
+              "    secret: { psk_file: a.psk }\n    bgp: { addresses: { gw-a: { local: 10.10.30.254, peer: 10.2.30.126 "
+              "} } }\ncircuits");
+  const GatewayModel gateway = model(text);
+  ASSERT_EQ(gateway.tunnels.size(), 2U);
+  EXPECT_EQ(gateway.tunnels[0].bgp->local, gateway.tunnels[1].bgp->local);
+  EXPECT_EQ(gateway.tunnels[0].bgp->peer.to_string(), "10.2.30.125");
+  EXPECT_EQ(gateway.tunnels[0].bgp->multihop, 3) << "also without a loopback of the device";
+  EXPECT_EQ(gateway.tunnels[1].bgp->multihop, 0);
+}
+
 TEST_F(Coexistence, PolicyOfAPeer) {
   const routes::PeerPolicy peer = model(kEverything).policy.peer("paris-ce1/gw-a");
   EXPECT_EQ(peer.at_limit, routes::LimitAction::kWarn);
@@ -228,8 +244,7 @@ INSTANTIATE_TEST_SUITE_P(
         Edit{"prefixes: [ 10.1.0.0/16 ]", "prefixes: [ 10.0.7.0/24 ]",
              "vnet.peerings[0].prefixes[0]: 10.0.7.0/24 overlaps 10.0.0.0/16 of vnet.prefixes (prefixes that do not "
              "overlap)"},
-        Edit{"loopback: 10.10.30.254", "multihop: 3",
-             "sites[0].devices[0].multihop: there is no `loopback` to reach (a `loopback`, or no `multihop`)"},
+        Edit{"loopback: 10.10.30.254", "multihop: 256", "sites[0].devices[0].multihop: 256 is out of range (1 to 255)"},
         Edit{"loopback: 10.10.30.254", "loopback: 198.51.100.1",
              "sites[0].devices[0].loopback: 198.51.100.1 is the device's address outside the tunnel (an address "
              "behind the tunnel)"}));

@@ -333,7 +333,7 @@ INSTANTIATE_TEST_SUITE_P(
              "169.254.21.2 }\n    ipsec: {",
              "g.yaml:27:24: connections[0].bgp.addresses[gw-b].local: 169.254.21.1 is also "
              "connections[0].bgp.addresses[gw-a].local (expected an "
-             "address of its own for each tunnel and instance)"},
+             "address of its own for each instance)"},
         Edit{"ipsec: {", "bgp: { hold: 2s }\n    ipsec: {",
              "g.yaml:24:18: connections[0].bgp.hold: 2s is out of range (expected 3s to 65535s)"},
         Edit{"ipsec: {", "bgp: { keepalive: 5s, hold: 9s }\n    ipsec: {",
@@ -342,10 +342,11 @@ INSTANTIATE_TEST_SUITE_P(
              "`hold`)"},
         Edit{"ipsec: {", "bgp: { max_routes: 0 }\n    ipsec: {",
              "g.yaml:24:24: connections[0].bgp.max_routes: 0 is out of range (expected 1 to 1000000)"},
-        Edit{"ipsec: {",
-             "bgp: { unnumbered: true, addresses: { gw-a: { local: 169.254.21.1, peer: 169.254.21.2 } } }\n    ipsec: {",
-             "g.yaml:24:30: connections[0].bgp.addresses: an unnumbered session has link-local addresses only "
-             "(expected either `addresses` or `unnumbered`)"},
+        Edit{
+            "ipsec: {",
+            "bgp: { unnumbered: true, addresses: { gw-a: { local: 169.254.21.1, peer: 169.254.21.2 } } }\n    ipsec: {",
+            "g.yaml:24:30: connections[0].bgp.addresses: an unnumbered session has link-local addresses only "
+            "(expected either `addresses` or `unnumbered`)"},
         Edit{"ipsec: {", "bgp: { bfd: { interval: 10ms } }\n    ipsec: {",
              "g.yaml:24:29: connections[0].bgp.bfd.interval: 10ms is out of range (expected 50ms to 60000ms)"},
         Edit{"ipsec: {", "bgp: { bfd: { interval: 100 } }\n    ipsec: {",
@@ -373,6 +374,15 @@ TEST_F(Validate, TwoTunnelsOfAnInstanceMayNotShareAPeer) {
   EXPECT_THAT(findings(text), ElementsAre("g.yaml:29:60: connections[1].bgp.addresses[gw-a].peer: 169.254.21.9 is also "
                                           "connections[0].bgp.addresses[gw-a].peer (expected an address of its own for "
                                           "each neighbour of an instance)"));
+}
+
+TEST_F(Validate, LinkLocalAddressesAreOneHopAway) {
+  std::string text = with(kDocument, "address: 198.51.100.1 ", "address: 198.51.100.1, multihop: 2 ");
+  EXPECT_THAT(findings(text), IsEmpty());
+  text = with(text, "    ipsec: {", "    bgp: { unnumbered: true }\n    ipsec: {");
+  EXPECT_THAT(findings(text),
+              ElementsAre("g.yaml:24:24: connections[0].bgp.unnumbered: the device has `multihop`, and link-local "
+                          "addresses are one hop away (expected no `unnumbered`, or a device without `multihop`)"));
 }
 
 TEST_F(Validate, BgpNeedsASiteWithAsn) {
