@@ -15,6 +15,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from lab import LabError
+
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
 AS_TRANS = 23456
@@ -239,3 +241,22 @@ class Speaker:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)  # the reader waits in it: closing alone ends nothing
         self.socket.close()
+
+
+def established(namespace: str, address: str, router: str, asn: int, router_id: str, capabilities: bytes = b"", *,
+                seconds: float = 20) -> Speaker:
+    """bgpd refuses whoever comes before zebra has told it the interfaces, or while it is busy with the end of the session before."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        speaker = Speaker(namespace, address, router, asn, router_id, capabilities)
+        while not speaker.closed.wait(0.02) and time.monotonic() < end:
+            if speaker.established.is_set():
+                return speaker
+        speaker.close()
+        time.sleep(0.2)
+    raise LabError(f"no session of {address} with {router} within {seconds:g} s")
+
+
+def of_site(lab, site, capabilities: bytes = b"") -> Speaker:
+    """In place of a site's router, through its tunnel."""
+    return established(lab.ns[site.name].name, site.inner_site, site.inner_gw, site.asn, site.inner_site, capabilities)

@@ -225,6 +225,11 @@ class Gateway:
             return set()  # bgpd or gwd is away
         return {row["network"] for row in rows}
 
+    def heard_from(self, site: Site) -> dict[str, str]:
+        """What gwd has heard from the site, prefix by prefix, and its place: "best", "refused"."""
+        return {route["prefix"]: c["place"] for route in self.json("show", "routes")["routes"]
+                for c in route["candidates"] if c["source"].startswith(f"{site.name}-")}
+
     def sas(self, site: Site) -> list[dict]:
         return [row for row in self.json("show", "sas").get("sas", []) if row["tunnel"] == tunnel_name(site, self.instance)]
 
@@ -234,6 +239,17 @@ class Gateway:
         except LabError:
             return {}  # gwd or gw-fastpath is away
         return {row["reason"]: int(row["packets"]) for row in rows if int(row["packets"])}
+
+    def zebra(self) -> dict:
+        """The comparison of FRR's routes with gwd's: a row of `gwctl status`; its `problem` is the alarm."""
+        return next(c for c in self.json("status")["components"] if c["name"] == "zebra")
+
+    def routes_as_in_frr(self) -> bool:
+        zebra = self.zebra()
+        return zebra.get("connected", False) and not zebra.get("problem")
+
+    def wait_routes_as_in_frr(self, seconds: float = 20):
+        poll(f"FRR's routes are gwd's (now: {self.zebra()})", self.routes_as_in_frr, seconds, 0.1)
 
     def metrics(self) -> str:
         return self.ns.run("curl", "-sf", f"http://{METRICS}/metrics")

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bgp_speaker import Route, Speaker, update
-from lab import BIN, GW_ASN, GW_VNET4, Lab, LabError
+from bgp_speaker import Route, Speaker, established, update
+from lab import BIN, GW_ASN, GW_VNET4, Lab
 from peers import Frr
 
 TUNNELS, CIRCUIT, VNET = "169.254.21", "192.168.30", "10.0.1"
@@ -199,15 +199,7 @@ class Bench:
         self.speakers = {p.name: self.connect(p) for p in PEERS}
 
     def connect(self, peer: Peer) -> Speaker:
-        """bgpd closes what comes before zebra has told it of its interfaces: until it stays."""
-        end = time.monotonic() + 15
-        while time.monotonic() < end:
-            speaker = Speaker(self.lab.ns["vnet"].name, peer.address, GATEWAY[peer.subnet], peer.asn, peer.router_id)
-            while not speaker.closed.wait(0.05):
-                if speaker.established.is_set():
-                    return speaker
-            time.sleep(0.2)
-        raise LabError(f"no session of {peer.name}")
+        return established(self.lab.ns["vnet"].name, peer.address, GATEWAY[peer.subnet], peer.asn, peer.router_id)
 
     def set_policy(self, lines: list[str]) -> list[str]:
         commands = self.reference.policy(lines)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bgp_speaker import UPDATE, Route, Speaker, attribute, message, path_bytes, prefix_bytes, update
+from bgp_speaker import UPDATE, Route, attribute, message, of_site, path_bytes, prefix_bytes, update
 from lab import Site, poll
 from world import World
 
@@ -27,14 +27,7 @@ def world():
 
 @pytest.fixture
 def speaker(world):
-    end = time.monotonic() + 20
-    while True:  # bgpd may still be busy with the session before
-        peer = Speaker(world.lab.ns[PEER.name].name, PEER.inner_site, PEER.inner_gw, PEER.asn, PEER.inner_site)
-        if peer.established.wait(1):
-            break
-        peer.close()
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    peer = of_site(world.lab, PEER)
     yield peer
     peer.close()
     apply(world, refuse=False)
@@ -48,8 +41,7 @@ def apply(world, *, refuse):
 
 def candidates(world):
     """prefix -> its fate, of what the peer has told."""
-    return {route["prefix"]: c["place"] for route in world.gateway.json("show", "routes")["routes"]
-            for c in route["candidates"] if c["source"].startswith(PEER.name)}
+    return world.gateway.heard_from(PEER)
 
 
 def fate(world, prefix):

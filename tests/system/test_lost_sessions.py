@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bgp_speaker import Route, Speaker, update
+from bgp_speaker import Route, of_site, update
 from lab import Site, poll
 from world import World
 
@@ -37,14 +37,7 @@ def the_real_site_notices_nothing(world):
 
 
 def speaker(world, site, prefixes):
-    end = time.monotonic() + 20
-    while True:  # bgpd may still be busy with the session before
-        peer = Speaker(world.lab.ns[site.name].name, site.inner_site, site.inner_gw, site.asn, site.inner_site)
-        if peer.established.wait(1):
-            break
-        peer.close()
-        assert time.monotonic() < end
-        time.sleep(0.2)
+    peer = of_site(world.lab, site)
     OPEN.append(peer)
     peer.send(b"".join(update(prefix, Route((site.asn,)), site.inner_site) for prefix in prefixes))
     poll(f"{len(prefixes)} routes of {site.name}", lambda: learned(world, site) == set(prefixes), 20, 0.1)
@@ -52,8 +45,7 @@ def speaker(world, site, prefixes):
 
 
 def learned(world, site):
-    return {route["prefix"] for route in world.gateway.json("show", "routes")["routes"]
-            for c in route["candidates"] if c["source"].startswith(site.name)}
+    return set(world.gateway.heard_from(site))
 
 
 def some(count):

@@ -16,17 +16,12 @@ def world():
         yield ready
 
 
-def zebra(world):
-    return next(c for c in world.gateway.json("status")["components"] if c["name"] == "zebra")
-
-
 def trouble(world):
-    return zebra(world).get("problem", "")
+    return world.gateway.zebra().get("problem", "")
 
 
 def wait_same(world, seconds=SOON):
-    poll(f"FRR's routes are gwd's (now: {zebra(world)})",
-         lambda: zebra(world)["connected"] and not trouble(world), seconds, 0.1)
+    world.gateway.wait_routes_as_in_frr(seconds)
 
 
 def differences(world):
@@ -64,7 +59,7 @@ def undone(world):
 def test_healthy_sides_are_the_same(world):
     wait_same(world, 20)
     assert differences(world) == 0
-    assert zebra(world)["detail"] == f"{sum(len(s.prefixes) for s in SITES)} routes"
+    assert world.gateway.zebra()["detail"] == f"{sum(len(s.prefixes) for s in SITES)} routes"
 
 
 def test_what_frr_lost_is_said(world, undone):
@@ -98,6 +93,6 @@ def test_zebra_starts_anew(world):
     before = alarms(world)
     process = world.gateway.frr.processes["zebra"]
     process.wait_restarted(process.kill())
-    poll("zebra is connected again", lambda: zebra(world)["connected"], 20, 0.2)
+    poll("zebra is connected again", lambda: world.gateway.zebra()["connected"], 20, 0.2)
     wait_same(world, 30)
     assert alarms(world) == before

@@ -62,10 +62,7 @@ def test_both_families_are_forwarded(world):
 def test_frr_forwards_as_gwd_does(world):
     for site in SITES:
         wait_carries(world, site)
-
-    def zebra():
-        return next(c for c in world.gateway.json("status")["components"] if c["name"] == "zebra")
-    poll(f"no difference (now: {zebra()})", lambda: zebra()["connected"] and not zebra().get("problem"), 10, 0.2)
+    world.gateway.wait_routes_as_in_frr(10)
 
 
 def wait_watched(world, site):
