@@ -1,7 +1,8 @@
-// A daemon's vty replies, and bgpd's JSON in them.
+// A daemon's vty replies, and bgpd's and bfdd's JSON in them.
 #include <map>
 #include <string_view>
 
+#include "bgp/bfd_model.hpp"
 #include "bgp/summary.hpp"
 #include "bgp/vty_protocol.hpp"
 
@@ -18,5 +19,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)gw::bgp::add_neighbors(text, peers);
   (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kReceived);
   (void)gw::bgp::parse_routes(text, {}, gw::bgp::Direction::kAdvertised);
+  if (const auto bfd = gw::bgp::parse_bfd(text)) (void)gw::bgp::bfd_diff(gw::bgp::configured(*bfd), {});
   return 0;
 }
