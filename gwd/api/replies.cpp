@@ -76,7 +76,10 @@ std::string bgp_trouble(const bgp::PeerStatus& status, const config::BgpSettings
                      "{} does not answer in the tunnel: compare `local`, `peer` and the MD5 password with the device's "
                      "own",
                      peer)
-               : std::format("{} does not answer: is it on the link, and does it have this side as a neighbour?", peer);
+               : std::format(
+                     "{} does not answer: is it on the link, and does it have this side as a neighbour, with the same "
+                     "MD5 password?",
+                     peer);
   const std::string& last_error = status.last_error;
   return last_error.empty() ? "no answer yet" : last_error;
 }
@@ -133,8 +136,8 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
       const bool known = session != sessions.end() && gateway.bgp().connected();
       out.set_bgp_state(model.disabled ? "Disabled" : known ? session->second.state : "Unknown");
       if (known && out.state() == to_string(TunnelState::kUp) && !session->second.established() && out.reason().empty())
-        out.set_reason(std::format("no routes: BGP with {} is {}: {}", session->second.name,
-                                   session->second.state, bgp_trouble(session->second, *model.bgp, Way::kTunnel)));
+        out.set_reason(std::format("no routes: BGP with {} is {}: {}", session->second.name, session->second.state,
+                                   bgp_trouble(session->second, *model.bgp, Way::kTunnel)));
       out.set_routes_received(routes_received(gateway, model.name));
     }
     if (const PathProof* proof = gateway.paths().proof(model.tunnel_id)) fill_proof(*proof, *out.mutable_proof());
@@ -197,9 +200,9 @@ void fill_session(api::BgpPeer& out, const SessionSource& session, const Gateway
   out.set_messages_sent(status.messages_sent);
   out.set_messages_received(status.messages_received);
   out.set_routes_advertised(static_cast<std::uint32_t>(status.advertised_v4 + status.advertised_v6));
-  out.set_last_error(status.established() ? status.last_error
-                                          : bgp_trouble(status, *session.bgp,
-                                                        session.tunnel != nullptr ? Way::kTunnel : Way::kLink));
+  out.set_last_error(status.established()
+                         ? status.last_error
+                         : bgp_trouble(status, *session.bgp, session.tunnel != nullptr ? Way::kTunnel : Way::kLink));
 }
 
 }  // namespace

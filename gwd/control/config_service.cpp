@@ -81,6 +81,11 @@ std::vector<std::string> ConfigService::changes_to(const Valid& next) const {
     if (before->bgp && tunnel.bgp && !(before->bgp->md5 == tunnel.bgp->md5))
       changes.push_back(std::format("~ connections[{}].bgp.md5_file: the file holds another key", tunnel.connection));
   }
+  for (const auto& session : next.model->sessions) {
+    const auto before = std::ranges::find(running_->model->sessions, session.name, &config::SessionModel::name);
+    if (before != running_->model->sessions.end() && !(before->bgp.md5 == session.bgp.md5))
+      changes.push_back(std::format("~ {}: bgp.md5_file: the file holds another key", session.name));
+  }
   return changes;
 }
 

@@ -152,13 +152,22 @@ void route_not_in_fastpath(const api::Snapshot& snapshot, Findings& findings) {
 }
 
 void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings) {
-  add_differences(snapshot, "frr",
-                  {.name = "RouteNotInFrr",
-                   .severity = Severity::kError,
-                   .consequence = "bgpd tells the neighbours something else than what is forwarded here, and the "
-                                  "gateway's own packets may go another way",
-                   .remedy = {"gwctl support-bundle; then systemctl restart gw-bgpd (routes go on meanwhile)"}},
-                  findings);
+  Finding what{.name = "RouteNotInFrr",
+               .severity = Severity::kError,
+               .consequence =
+                   "bgpd tells the neighbours something else than what is forwarded here, and the "
+                   "gateway's own packets may go another way",
+               .remedy = {"gwctl support-bundle; then systemctl restart gw-bgpd (routes go on meanwhile)"}};
+  add_differences(snapshot, "frr", what, findings);
+  if (std::ranges::contains(snapshot.routes().differences(), "frr", &api::RouteDifference::where)) return;
+  // Numbers of routes that differ have no prefixes.
+  for (const api::Component& component : snapshot.status().components()) {
+    if (component.name() != "zebra" || !component.connected() || component.problem().empty()) continue;
+    what.subject = "numbers of routes";
+    what.evidence = {component.problem()};
+    findings.push_back(std::move(what));
+    return;
+  }
 }
 
 }  // namespace gw::doctor

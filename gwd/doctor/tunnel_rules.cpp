@@ -71,8 +71,9 @@ void service_not_running(const api::Snapshot& snapshot, Findings& findings) {
                         .consequence = "the gateway does nothing",
                         .remedy = {"gwctl validate; gwctl apply"}});
   for (const api::Component& component : snapshot.status().components()) {
-    if (component.connected() && component.problem().empty()) continue;
     const bool away = !component.connected();
+    // zebra's problem is one of routes: route_not_in_frr().
+    if (!away && (component.problem().empty() || component.name() == "zebra")) continue;
     findings.push_back(
         {.name = "ServiceNotRunning",
          .severity = component.name() == "gw-fastpath" ? Severity::kCritical : Severity::kError,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from doctor import findings, report, wait_found, wait_healthy
 from gateway import GWCTL, INSTANCE, connection_name, tunnel_name
 from lab import LabError, Site, command, poll
 from peers import psk
@@ -30,26 +31,9 @@ def world():
         yield ready
 
 
-def report(world) -> dict:
-    return json.loads(world.gateway.ctl("--json", "doctor", check=False) or "{}")
-
-
-def findings(world) -> dict[tuple[str, str], dict]:
-    return {(f["name"], f["subject"]): f for f in report(world).get("findings", [])}
-
-
-def wait_healthy(world, seconds: float = 60):
-    poll(f"no findings (now: {list(findings(world))})", lambda: report(world).get("rules") and not findings(world), seconds, 0.5)
-
-
-def wait_found(world, name: str, subject: str, seconds: float) -> dict:
-    poll(f"{name} {subject} (now: {list(findings(world))})", lambda: (name, subject) in findings(world), seconds, 0.5)
-    return findings(world)[name, subject]
-
-
 @pytest.fixture(autouse=True)
 def healthy_before(world):
-    wait_healthy(world)
+    wait_healthy(world.gateway)
 
 
 @contextlib.contextmanager
@@ -89,7 +73,7 @@ def wan_rule(world, rule: str):
 def test_a_healthy_gateway_has_no_findings(world):
     said = world.gateway.ctl("doctor")  # exit code 0
     assert "no findings" in said, said
-    rules = report(world)["rules"]
+    rules = report(world.gateway)["rules"]
     assert {"MtuBlackHole", "VpnErSessionDown", "AsnMismatch", "RouteNotInFrr"} <= set(rules), rules
 
 
@@ -104,22 +88,38 @@ def test_tunnels_are_proven_while_nobody_uses_them(world):
     assert "gw_tunnel_proven_timestamp_seconds" in world.gateway.metrics()
 
 
-def test_a_program_that_hangs(world):
-    """charon answers nothing: named as not running, and no tunnel is blamed for it."""
-    command(["kill", "-STOP", world.gateway.charon.process.pid])
+@contextlib.contextmanager
+def hanging(pid: int):
+    """It is there, and answers nothing."""
+    command(["kill", "-STOP", pid])
     try:
-        found = wait_found(world, "ServiceNotRunning", "charon", 40)
-        assert "rekeying" in found["consequence"], found
-        assert "ConnectionsNotConnected" not in {name for name, _ in findings(world)}
+        yield
     finally:
-        command(["kill", "-CONT", world.gateway.charon.process.pid])
+        command(["kill", "-CONT", pid])
+
+
+def test_charon_hangs(world):
+    """Named as not running, and no tunnel is blamed for it."""
+    with hanging(world.gateway.charon.process.pid):
+        found = wait_found(world.gateway, "ServiceNotRunning", "charon", 40)
+        assert "rekeying" in found["consequence"], found
+        assert "ConnectionsNotConnected" not in {name for name, _ in findings(world.gateway)}
+
+
+def test_bgpd_hangs(world):
+    """Named as not running, and no session is blamed for it."""
+    pid = int(world.gateway.ns.run("cat", world.gateway.frr.dir / "bgpd.pid"))
+    with hanging(pid):
+        found = wait_found(world.gateway, "ServiceNotRunning", "bgpd", 40)
+        assert "learned by BGP" in found["consequence"] and found["severity"] == "error", found
+        assert "BgpSessionDown" not in {name for name, _ in findings(world.gateway)}
 
 
 def test_a_site_that_is_gone(world):
     office = world.offices[BIRD.name]
     office.vpn.stop()
     try:
-        found = wait_found(world, "ConnectionsNotConnected", tunnel_name(BIRD), 30)
+        found = wait_found(world.gateway, "ConnectionsNotConnected", tunnel_name(BIRD), 30)
         assert found["severity"] == "critical" and BIRD.public4 in found["evidence"][0], found
         error = world.gateway.fails("doctor")  # exit code 1
         assert "status 1" in error, error
@@ -130,7 +130,7 @@ def test_a_site_that_is_gone(world):
 def test_esp_is_dropped_and_ike_is_not(world):
     """IKE and its dead peer detection see nothing wrong; ESP from the site does not arrive."""
     with wan_rule(world, f"ip saddr {BIRD.public4} ip protocol esp drop"):
-        found = wait_found(world, "TunnelBlackHole", tunnel_name(BIRD), 60)
+        found = wait_found(world.gateway, "TunnelBlackHole", tunnel_name(BIRD), 60)
     assert "none came in" in found["evidence"][0], found
     assert any("encapsulation: udp" in line for line in found["remedy"]), found
 
@@ -140,12 +140,12 @@ def test_large_packets_vanish(world):
     """A hop with a smaller MTU that reports nothing; the size that passes is measured."""
     limit = 1320  # of the outer packet
     with wan_rule(world, f"ip daddr {BIRD.public4} ip protocol esp ip length > {limit} drop"):
-        found = wait_found(world, "MtuBlackHole", tunnel_name(BIRD), 60)
+        found = wait_found(world.gateway, "MtuBlackHole", tunnel_name(BIRD), 60)
         assert any("of 1400 bytes: 0 of" in line for line in found["evidence"]), found
         line = f"connections[{connection_name(BIRD)}].mtu: "
 
         def measured():
-            now = findings(world).get(("MtuBlackHole", tunnel_name(BIRD)), {"remedy": [""]})
+            now = findings(world.gateway).get(("MtuBlackHole", tunnel_name(BIRD)), {"remedy": [""]})
             return now["remedy"][0].startswith(line) and int(now["remedy"][0].removeprefix(line))
         poll("a size that passes", measured, 20, 0.5)
         time.sleep(30)  # until the search is over
@@ -156,14 +156,14 @@ def test_large_packets_vanish(world):
 
 def test_another_as_number(world):
     with bird_with(world, (f"as {BIRD.asn};", "as 65099;")):
-        found = wait_found(world, "AsnMismatch", tunnel_name(BIRD), 30)
-        assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world)
+        found = wait_found(world.gateway, "AsnMismatch", tunnel_name(BIRD), 30)
+        assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world.gateway)
     assert str(BIRD.asn) in " ".join(found["evidence"] + found["remedy"]), found
 
 
 def test_the_device_expects_another_as_number_of_ours(world):
     with bird_with(world, (f"neighbor {BIRD.inner_gw} as 65515;", f"neighbor {BIRD.inner_gw} as 65001;")):
-        found = wait_found(world, "AsnMismatch", tunnel_name(BIRD), 30)
+        found = wait_found(world.gateway, "AsnMismatch", tunnel_name(BIRD), 30)
     assert "gateway.asn" in found["remedy"][0], found
 
 
@@ -171,7 +171,7 @@ def test_a_tunnel_without_its_session(world):
     router = world.offices[BIRD.name].router
     router.birdc("disable", "gw")
     try:
-        found = wait_found(world, "BgpSessionDown", tunnel_name(BIRD), 30)
+        found = wait_found(world.gateway, "BgpSessionDown", tunnel_name(BIRD), 30)
         assert any("answered" in line for line in found["evidence"]), found
     finally:
         router.birdc("enable", "gw")
@@ -187,22 +187,22 @@ def test_a_session_that_is_up_and_says_nothing(world):
     command(["kill", "-STOP", pid])
     try:
         start = time.monotonic()
-        found = wait_found(world, "BgpSessionStuck", tunnel_name(BIRD), hold)
+        found = wait_found(world.gateway, "BgpSessionStuck", tunnel_name(BIRD), hold)
         assert time.monotonic() - start > hold / 2, "two keepalives have to be missed"
         assert "Established" in found["evidence"][0] and "a KEEPALIVE is due every 10 s" in found["evidence"][0], found
         assert any("answered" in line for line in found["evidence"]), found
         assert any("clear bgp" in line for line in found["remedy"]), found
         route = json.loads(world.gateway.ctl("--json", "routes", "effective", BIRD.prefixes[0]))["routes"][0]
         assert any(c["source"] == tunnel_name(BIRD) and c["place"] == "best" for c in route["candidates"]), route
-        wait_found(world, "BgpSessionDown", tunnel_name(BIRD), hold)
-        assert ("BgpSessionStuck", tunnel_name(BIRD)) not in findings(world)
+        wait_found(world.gateway, "BgpSessionDown", tunnel_name(BIRD), hold)
+        assert ("BgpSessionStuck", tunnel_name(BIRD)) not in findings(world.gateway)
     finally:
         command(["kill", "-CONT", pid])
 
 
 def test_a_route_limit_comes_near(world):
     with bird_with(world, announcing(*(f"10.150.{n}.0/24" for n in range(MAX_ROUTES - 2)))):
-        found = wait_found(world, "RouteLimitNear", tunnel_name(BIRD), 20)
+        found = wait_found(world.gateway, "RouteLimitNear", tunnel_name(BIRD), 20)
     assert f"{MAX_ROUTES - 1} IPv4 routes" in found["evidence"][0] and found["severity"] == "warning", found
 
 
@@ -225,7 +225,7 @@ def test_a_route_limit_is_reached_and_only_said_so(world):
         doc["connections"][0]["bgp"]["limit_action"] = "warn"
     with document_with(world, only_warn), bird_with(world, TOO_MANY):
         poll("all are used", lambda: len([p for p in world.gateway.learned(BIRD) if "." in p]) == MAX_ROUTES + 2, 20, 0.5)
-        found = wait_found(world, "RouteLimitNear", tunnel_name(BIRD), 20)
+        found = wait_found(world.gateway, "RouteLimitNear", tunnel_name(BIRD), 20)
         assert found["severity"] == "error" and f"{MAX_ROUTES + 2} IPv4 routes" in found["evidence"][0], found
         assert world.gateway.bgp_established(BIRD)
 
@@ -238,9 +238,9 @@ def test_a_route_limit_ends_the_session(world):
     with contextlib.ExitStack() as document:
         with bird_with(world, TOO_MANY):
             limit = ("RouteLimitNear", tunnel_name(BIRD))
-            found = poll("the limit is blamed", lambda: (f := findings(world).get(limit, {})).get("severity") == "critical" and f, 30, 0.5)
+            found = poll("the limit is blamed", lambda: (f := findings(world.gateway).get(limit, {})).get("severity") == "critical" and f, 30, 0.5)
             assert "was ended" in found["consequence"], found
-            assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world)
+            assert ("BgpSessionDown", tunnel_name(BIRD)) not in findings(world.gateway)
             assert world.gateway.bgp_established(OTHER)
             document.enter_context(document_with(world, larger))
             poll("the session is back", lambda: world.gateway.bgp_established(BIRD), 20, 0.5)
@@ -253,13 +253,13 @@ def test_a_loop(world):
     looped = ('export filter { if proto != "lan4" then reject; if net = 10.160.0.0/24 then bgp_path.prepend(65515); accept; }; '
               "next hop self;")
     with bird_with(world, (export, looped), announcing("10.160.0.0/24")):
-        found = wait_found(world, "AsnLoop", tunnel_name(BIRD), 20)
+        found = wait_found(world.gateway, "AsnLoop", tunnel_name(BIRD), 20)
     assert "10.160.0.0/24" in found["evidence"][0], found
 
 
 def test_a_site_that_claims_the_vnet(world):
     with bird_with(world, announcing("10.0.7.0/24")):
-        found = wait_found(world, "GatewaySubnetRouteLoop", tunnel_name(BIRD), 20)
+        found = wait_found(world.gateway, "GatewaySubnetRouteLoop", tunnel_name(BIRD), 20)
     assert "10.0.7.0/24" in found["evidence"][0], found
 
 
@@ -267,10 +267,10 @@ def test_a_site_that_claims_the_vnet(world):
 def test_a_table_that_is_full():
     """gw-fastpath has room for 16 /24 networks with longer prefixes in them; the site announces 20."""
     with World("test_doctor_full", [BIRD], connections={BIRD.name: bgp(BIRD, max_routes=100)}, fastpath=("--fib-v4-groups", "16")) as small:
-        wait_healthy(small)
+        wait_healthy(small.gateway)
         with bird_with(small, announcing(*(f"10.170.{n}.0/25" for n in range(20)))):
-            poll("a finding", lambda: any(n == "RouteNotInFastPath" for n, _ in findings(small)), 30, 0.5)
-            found = next(f for (n, _), f in findings(small).items() if n == "RouteNotInFastPath")
+            poll("a finding", lambda: any(n == "RouteNotInFastPath" for n, _ in findings(small.gateway)), 30, 0.5)
+            found = next(f for (n, _), f in findings(small.gateway).items() if n == "RouteNotInFastPath")
             assert found["severity"] == "critical" and "10.170." in found["evidence"][0] and "--fib-v4-groups" in found["remedy"][0], found
 
 
@@ -301,9 +301,44 @@ def forgotten_by_packets(world, network: str):
 
 def test_packets_meet_no_route_although_all_books_have_it(world):
     with forgotten_by_packets(world, BIRD.prefixes[0]):
-        found = wait_found(world, "RouteNotInFastPath", "1 prefix", 20)
+        found = wait_found(world.gateway, "RouteNotInFastPath", "1 prefix", 20)
     assert found["evidence"] == [f"{BIRD.prefixes[0]}: missing; gwd: {tunnel_name(BIRD)}; packets meet: no route"], found
     assert any("restart gw-fastpath" in line for line in found["remedy"]), found
+
+
+@contextlib.contextmanager
+def route_map_of_somebody_else(world, action: str):
+    """Behind gwd's back, in place of the one that gwd gave bgpd for what BIRD says (the neighbour's own, or its group's)."""
+    frr, neighbor = world.gateway.frr, f"neighbor {BIRD.inner_site}"
+    lines = [line.strip() for line in frr.vtysh("show running-config").split("address-family ipv4")[1].splitlines()]
+    own = [line for line in lines if line.startswith(f"{neighbor} route-map ") and line.endswith(" in")]
+
+    def use(line):
+        frr.vtysh("conf t", "router bgp 65515", "address-family ipv4 unicast", line)
+        frr.vtysh(f"clear bgp ipv4 unicast {BIRD.inner_site} soft in")
+    frr.vtysh("conf t", f"route-map SOMEBODY {action} 10")
+    use(f"{neighbor} route-map SOMEBODY in")
+    try:
+        yield
+    finally:
+        use(own[0] if own else f"no {neighbor} route-map SOMEBODY in")
+        frr.vtysh("conf t", "no route-map SOMEBODY")
+
+
+def test_a_route_that_frr_has_lost(world):
+    with route_map_of_somebody_else(world, "deny"):
+        found = wait_found(world.gateway, "RouteNotInFrr", "1 prefix", 20)
+        assert found["evidence"][0].startswith(f"{BIRD.prefixes[0]}: missing") and "FRR: no route" in found["evidence"][0], found
+        assert [name for name, _ in findings(world.gateway)] == ["RouteNotInFrr"], "and no program is blamed for it"
+
+
+def test_a_route_that_only_frr_has(world):
+    """gwd refuses what lies inside the VNet; a bgpd that does not would tell others of it."""
+    with bird_with(world, announcing("10.0.7.0/24")):
+        wait_found(world.gateway, "GatewaySubnetRouteLoop", tunnel_name(BIRD), 20)
+        with route_map_of_somebody_else(world, "permit"):
+            found = wait_found(world.gateway, "RouteNotInFrr", "1 prefix", 20)
+            assert found["evidence"][0].startswith("10.0.7.0/24: extra"), found
 
 
 def test_a_bundle_has_it_all_and_no_secret(world):
@@ -311,14 +346,14 @@ def test_a_bundle_has_it_all_and_no_secret(world):
     path = world.lab.run / "bundle.tar.gz"
     office.vpn.stop()
     try:
-        wait_found(world, "ConnectionsNotConnected", tunnel_name(OTHER), 30)
+        wait_found(world.gateway, "ConnectionsNotConnected", tunnel_name(OTHER), 30)
         # Secrets where operators leave them: in comments of the document.
         text = world.gateway.config.read_text()
         world.gateway.config.write_text(text + f"# the key of {OTHER.name} is {psk(OTHER)}\n")
         world.gateway.ctl("apply", world.gateway.config)
         said = world.gateway.ctl("support-bundle", path)
         assert "without secrets" in said, said
-        here = sorted(findings(world))
+        here = sorted(findings(world.gateway))
     finally:
         office.vpn.start()
         world.gateway.write(world.gateway.doc)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import pytest
 
 from coexistence import Coexistence
-from coexistence_lab import CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, TWO_PAIRS, VNET_ROUTER, inner
-from lab import poll
+from coexistence_lab import CIRCUIT_ASN, CIRCUIT_ROUTERS, CONVERGED, LYON, PARIS, ROUTER_ASN, TWO_PAIRS, VNET_ROUTER, inner
+from doctor import findings, wait_found, wait_healthy
+from lab import command, poll
 
 GW_A, GW_B = CONVERGED
 PARIS_AT_A = f"site1-ce1/{GW_A.name}"
@@ -22,30 +23,11 @@ def world():
         yield ready
 
 
-def report(gateway) -> dict:
-    return json.loads(gateway.ctl("--json", "doctor", check=False) or "{}")
-
-
-def findings(gateway) -> dict[tuple[str, str], dict]:
-    return {(f["name"], f["subject"]): f for f in report(gateway).get("findings", [])}
-
-
-def wait_healthy(world, seconds: float = 90):
-    for name, gateway in world.gateways.items():
-        poll(f"no findings at {name} (now: {list(findings(gateway))})",
-             lambda g=gateway: report(g).get("rules") and not findings(g), seconds, 0.5)
-
-
-def wait_found(gateway, name: str, subject: str, seconds: float = 40) -> dict:
-    poll(f"{name} {subject} (now: {list(findings(gateway))})", lambda: (name, subject) in findings(gateway), seconds, 0.5)
-    return findings(gateway)[name, subject]
-
-
 @pytest.fixture(autouse=True)
 def healthy_before(request):
     """Of the tests of the one pair."""
     if "world" in request.fixturenames:
-        wait_healthy(request.getfixturevalue("world"))
+        wait_healthy(*request.getfixturevalue("world").gateways.values(), seconds=90)
 
 
 @contextmanager
@@ -218,6 +200,89 @@ def test_a_site_that_prefers_its_tunnels(world):
     router.frr.vtysh("clear bgp ipv4 unicast * soft in")
 
 
+@pytest.mark.timeout(150)
+def test_a_site_that_prefers_the_circuit_and_a_gateway_that_prefers_tunnels(world):
+    """The reverse: what goes to paris goes by the tunnels, what comes from it by the circuit."""
+    world.apply(lambda doc: doc["coexistence"].update(prefer="vpn"))
+    try:
+        for gateway in world.gateways.values():
+            poll(f"{gateway.instance} sends by its tunnel", lambda g=gateway: g.best(PARIS.prefixes[0]) == {tunnel_name_at(g)}, 20, 0.2)
+        assert world.routers[PARIS.name].devices("10.0.0.0/16") == {r.name for r in CIRCUIT_ROUTERS}
+        with world.load(PARIS, rate=100):
+            found = [wait_found(gateway, "AsymmetricPath", tunnel_name_at(gateway)) for gateway in world.gateways.values()]
+    finally:
+        world.restore()
+    for one in found:
+        assert "went into it" in one["evidence"][0] and "the gateway prefers the tunnel" in one["evidence"][1], one
+        assert "coexistence.prefer: circuit" in one["remedy"][0], one
+
+
+def test_bfdd_hangs(world):
+    """gw-fastpath runs the sessions: none of them ends, and nobody would be told of a new one."""
+    gateway = world.gateways[GW_A.name]
+    pid = int(gateway.ns.run("cat", gateway.frr.dir / "bfdd.pid"))
+    command(["kill", "-STOP", pid])
+    try:
+        found = wait_found(gateway, "ServiceNotRunning", "bfdd")
+        assert "hold time" in found["consequence"], found
+        assert [name for name, _ in findings(gateway)] == ["ServiceNotRunning"], "and nothing else is wrong"
+    finally:
+        command(["kill", "-CONT", pid])
+
+
+class Passwords:
+    """TCP MD5 (RFC 2385) between the instances and routers of one kind: what stands in the document and what the routers have."""
+
+    def __init__(self, world, kind: str):
+        self.world, self.of_circuit = world, kind == "circuit"
+        routers = {r.name: (world.circuit.frr[r.name], [r.local(i) for i in CONVERGED]) for r in CIRCUIT_ROUTERS}
+        self.routers = list(routers.values()) if self.of_circuit else [(world.vnet.frr, [i.vnet4 for i in CONVERGED])]
+        self.asn = CIRCUIT_ASN if self.of_circuit else ROUTER_ASN
+
+    def routers_have(self, password: str):
+        """Empty: none."""
+        for frr, instances in self.routers:
+            frr.vtysh("conf t", f"router bgp {self.asn}",
+                      *(f"neighbor {i} password {password}" if password else f"no neighbor {i} password" for i in instances))
+
+    def instances_have(self, password: str):
+        for gateway in self.world.gateways.values():
+            secret = gateway.etc / "secrets" / "md5"
+            secret.touch(mode=0o600)
+            secret.write_text(password + "\n")
+        self.world.apply(lambda doc: (doc["circuits"][0] if self.of_circuit else doc["vnet"]["routers"][0])["bgp"].update(md5_file="secrets/md5"))
+
+    def subjects(self, gateway) -> list[str]:
+        return [f"er1-{r.name}/{gateway.instance}" for r in CIRCUIT_ROUTERS] if self.of_circuit else [f"vnet:rs1/{gateway.instance}"]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind, finding", [("circuit", "CircuitSessionDown"), ("vnet router", "VnetSessionDown")])
+def test_a_password_that_the_other_end_does_not_have(world, kind, finding):
+    passwords, one, two = Passwords(world, kind), "correct-horse", "battery-staple"
+    try:
+        passwords.routers_have(one)
+        passwords.instances_have(one)
+        wait_healthy(*world.gateways.values(), seconds=60)
+        for gateway in world.gateways.values():
+            assert "password" in gateway.frr.vtysh("show running-config")
+        passwords.routers_have(two)
+        for gateway in world.gateways.values():
+            for subject in passwords.subjects(gateway):
+                found = wait_found(gateway, finding, subject)
+                # Idle for the moment after the end of the session before; then nothing is answered (RFC 2385 2).
+                poll("the password is named", lambda g=gateway, s=subject: "MD5 password" in findings(g)[finding, s]["evidence"][0], 20, 0.5)
+                assert "Established" not in found["evidence"][0], found
+        passwords.instances_have(two)  # the document is the same, the file is not
+        wait_healthy(*world.gateways.values(), seconds=60)
+        for gateway in world.gateways.values():
+            said = gateway.gwd.log.read_text()
+            assert one not in said and two not in said
+    finally:
+        passwords.routers_have("")
+        world.restore()
+
+
 def tunnel_name_at(gateway) -> str:
     return f"site1-ce1/{gateway.instance}"
 
@@ -261,7 +326,7 @@ def test_what_if_the_circuit_went_with_the_document_that_drops_the_backup(world)
 def test_the_pairs_have_lost_each_other():
     """The classic: every tunnel is up, every session of the circuit is up, and no traffic flows."""
     with Coexistence("test_doctor_two_pairs", two_pairs=True) as pairs:
-        wait_healthy(pairs)
+        wait_healthy(*pairs.gateways.values(), seconds=90)
         gw_a, er_a, er_b = pairs.gateways["gw-a"], TWO_PAIRS[2], TWO_PAIRS[3]
         with no_bgp_between(pairs, "gw-a", er_a.vnet4, er_b.vnet4):
             for other in (er_a, er_b):
@@ -269,4 +334,4 @@ def test_the_pairs_have_lost_each_other():
                 assert found["severity"] == "critical" and "3 of 3 tunnels up: they look healthy" in found["evidence"][1], found
             for er in (er_a, er_b):
                 wait_found(pairs.gateways[er.name], "VpnErSessionDown", f"partner:{pairs.gateways['gw-a'].at.vnet4}")
-        wait_healthy(pairs)
+        wait_healthy(*pairs.gateways.values(), seconds=90)

@@ -101,6 +101,13 @@ api::Snapshot healthy() {
 }
 constexpr int kParis = 0, kBerlin = 1, kPrimary = 2, kSecondary = 3, kPartner = 4, kInstance = 5, kVnetRouter = 6;
 
+void add_zebra(api::Snapshot& s, const std::string& problem) {
+  api::Component& zebra = *s.mutable_status()->add_components();
+  zebra.set_name("zebra");
+  zebra.set_connected(true);
+  zebra.set_problem(problem);
+}
+
 api::RouteDifference& differs(api::Snapshot& s, const char* where) {
   auto& d = *s.mutable_routes()->add_differences();
   d.set_prefix("10.20.0.0/16");
@@ -403,6 +410,15 @@ const std::vector<Case>& cases() {
          for (int i = 0; i < 5; ++i) differs(s, "frr");
        },
        {"RouteNotInFrr 5 prefixes error"}},
+      {"nor is zebra blamed for them, which answers",
+       [](auto& s) {
+         differs(s, "frr");
+         add_zebra(s, "1 route is another in FRR than in gwd (RoutesDiffer)");
+       },
+       {"RouteNotInFrr 1 prefix error"}},
+      {"only numbers of routes differ",
+       [](auto& s) { add_zebra(s, "bgpd has 7 routes of berlin-ce1/gw-a, gwd 6"); },
+       {"RouteNotInFrr numbers of routes error"}},
   };
   return all;
 }
