@@ -26,7 +26,8 @@ std::optional<IpAddress> key_of(std::string_view name, const DeviceKeys& keys) {
 
 void read_peer(const json::object& o, Family family, PeerStatus& peer) {
   peer.asn = static_cast<std::uint32_t>(number_at(o, "remoteAs"));
-  peer.internal = peer.asn != 0 && peer.asn == number_at(o, "localAs");
+  peer.local_asn = static_cast<std::uint32_t>(number_at(o, "localAs"));
+  peer.internal = peer.asn != 0 && peer.asn == peer.local_asn;
   peer.state = text_at(o, "state");
   peer.uptime = milliseconds_at(o, "peerUptimeMsec");
   peer.messages_received = number_at(o, "msgRcvd");
@@ -72,9 +73,17 @@ RouteRow to_row(const Prefix& network, const json::object& route, const PeerStat
     if (row.next_hop.empty()) row.next_hop = text_at(route, key);
   }
   row.local_address = session.local.is_unspecified() ? std::string() : session.local.to_string();
+  // "0.0.0.0" is this side.
+  const auto next_hop = IpAddress::parse(row.next_hop);
+  if (direction == Direction::kAdvertised && next_hop && next_hop->is_unspecified() &&
+      next_hop->family() == session.local.family() && !row.local_address.empty())
+    row.next_hop = row.local_address;
   row.source_peer = session.name;
   row.origin = origin_of(route, session, direction);
   row.as_path = text_at(route, "path");
+  // bgpd shows what it keeps; our number comes in front when the UPDATE is made.
+  if (direction == Direction::kAdvertised && !session.internal && session.local_asn != 0)
+    row.as_path = std::format("{}{}{}", session.local_asn, row.as_path.empty() ? "" : " ", row.as_path);
   row.weight = static_cast<std::uint32_t>(number_at(route, "weight"));
   return row;
 }

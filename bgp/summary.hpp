@@ -23,6 +23,7 @@ struct PeerStatus {
   IpAddress learned;  // the peer's own address where it is not the key; unspecified: none yet
   IpAddress local;    // unspecified until `neighbors` was read
   std::uint32_t asn = 0;
+  std::uint32_t local_asn = 0;     // ours, towards it
   bool internal = false;           // iBGP
   std::string state;               // "Established", "Idle", "Idle (PfxCt)", "Connect"...
   std::chrono::seconds uptime{0};  // of the session, or since it went down
@@ -72,8 +73,8 @@ struct RouteRow {
   std::string next_hop;
   std::string local_address;
   std::string source_peer;
-  std::string origin;   // Network | EBgp | IBgp
-  std::string as_path;  // "65021 65022"
+  std::string origin;   // Network | EBgp | IBgp; of an advertised route Network is whatever has no AS path before ours
+  std::string as_path;  // "65021 65022"; of an advertised route as the peer sees it, ours first
   std::uint32_t weight = 0;
 };
 

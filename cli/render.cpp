@@ -33,12 +33,6 @@ std::string or_nothing(const Table& table, std::string_view nothing, const View&
   return table.empty() ? std::format("{}\n", nothing) : table.render(view.style);
 }
 
-std::string path_of(const api::RouteCandidate& candidate) {
-  std::string out;
-  for (const std::uint32_t asn : candidate.as_path()) out += (out.empty() ? "" : " ") + std::to_string(asn);
-  return out;
-}
-
 // "best: AS-path length", "not used: AS-path length", "only route".
 std::string why_of(const api::RouteCandidate& candidate) {
   const std::string& step = candidate.decided_by();
@@ -214,7 +208,7 @@ std::string render(const api::RoutesReply& reply, const View& view) {
     for (const api::RouteCandidate& candidate : route.candidates()) {
       const std::string why = why_of(candidate);
       table.row({Cell(candidate.best() ? ">" : " ", Colour::kGood), prefix.empty() ? " " : prefix, candidate.source(),
-                 candidate.next_hop(), path_of(candidate), candidate.local_preference(), candidate.med(),
+                 candidate.next_hop(), candidate.path(), candidate.local_preference(), candidate.med(),
                  candidate.weight(), since(candidate.since_unix_ms(), view), why.empty() ? " " : why});
       prefix.clear();
       if (details && candidate.place() != "refused" && !candidate.policy().empty())
@@ -252,8 +246,8 @@ std::string render(const api::WhatIfReply& reply, const View& view) {
                                         : std::format("site {} would lose {} of its {} prefixes\n",
                                                       printable(cut.site()), cut.lost(), cut.prefixes());
   for (const api::WhatIfLimit& limit : reply.limits())
-    out += std::format("{}: {} {} routes (now {}), the limit of {} would be {}\n", printable(limit.source()),
-                       limit.after(), limit.family(), limit.before(), limit.limit(), limit.state());
+    out += std::format("{}: {} {} routes {} (now {}), the limit of {} would be {}\n", printable(limit.source()),
+                       limit.after(), limit.family(), limit.of(), limit.before(), limit.limit(), limit.state());
   if (reply.moves().empty()) return out;
   Table table({{"Prefix"}, {"What"}, {"From"}, {"To"}});
   for (const api::WhatIfMove& move : reply.moves())

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <utility>
 
+#include "routes/export.hpp"
 #include "routes/rib.hpp"
 
 namespace gw::routes {
@@ -35,6 +37,35 @@ WhatIfWalk::WhatIfWalk(const Rib& rib, Scenario scenario) : rib_(rib), scenario_
   if (scenario_.policy) other_.emplace(scenario_.policy);
   for (const SourceId id : scenario_.down) names_down_.push_back(rib.source(id).name);
   for (const Addition& addition : scenario_.added) added_[addition.prefix].push_back(&addition);
+  if (!scenario_.policy || std::ranges::contains(scenario_.kinds_down, SourceKind::kCircuit)) return;
+  for (const Rib::SourceState& state : rib_.sources_)
+    if (!state.gone && state.source->kind == SourceKind::kCircuit &&
+        !std::ranges::contains(names_down_, state.source->name))
+      told_.push_back({*state.source});
+}
+
+void WhatIfWalk::count_told(const Prefix& prefix, const Candidate& best, const Policy& policy,
+                            Tally Listener::* tally) {
+  Attributes as_told;
+  for (Listener& told : told_)
+    if (apply_export(policy, prefix, best, told.source, as_told).told == Told::kYes)
+      ++(told.*tally)[std::to_underlying(prefix.family())];
+}
+
+void WhatIfWalk::count_told(const RibEntry& entry, std::span<const Slot> slots, const std::vector<Path>& paths,
+                            Tally Listener::* tally) {
+  if (told_.empty() || paths.empty()) return;
+  const Importer& importer = tally == &Listener::after && other_ ? *other_ : rib_.importer_;
+  const Policy& policy = importer.policy();
+  // Nearly all of a full table ends here.
+  const Cell cell = export_cell(paths.front().original, SourceKind::kCircuit);
+  if (cell == Cell::kNo || (cell == Cell::kTransitOnly && policy.transit == Transit::kClosed)) return;
+  const auto slot = std::ranges::find(slots, paths.front().source, &Slot::source);
+  if (slot == slots.end()) return;
+  const Rib::SourceState& source = rib_.sources_[slot->source];
+  auto attributes = std::make_shared<Attributes>(*rib_.attributes_[slot->raw].attributes);
+  importer.apply(*source.source, entry.prefix, *attributes);
+  count_told(entry.prefix, {source.source, std::move(attributes)}, policy, tally);
 }
 
 void WhatIfWalk::know_sources() {
@@ -106,8 +137,10 @@ void WhatIfWalk::look_at(const RibEntry& entry) {
   }
   rib_.choose(entry.all(), before_);
   rib_.choose(slots_, after_);
+  count_told(entry, entry.all(), before_, &Listener::before);
   const auto added = added_.extract(entry.prefix);
   const bool arrives = added && arrive(added.mapped());
+  if (!arrives) count_told(entry, slots_, after_, &Listener::after);
   if (!arrives && before_ != after_) add_move(out_, entry.prefix, before_, after_, scenario_.most_moves);
   if (!before_.empty()) count_sites(entry, !arrives && after_.empty() ? Fate::kLost : Fate::kKept);
 }
@@ -134,6 +167,10 @@ bool WhatIfWalk::arrive(const std::vector<const Addition*>& added) {
     const Merit merit = merit_of(attributes, addition->source.type);
     if (std::ranges::any_of(slots_, [&](const Slot& s) { return !s.refused() && s.merit() < merit; })) continue;
     out_.arrivals.push_back({addition->prefix, addition->source.name, before_});
+    if (!any)
+      count_told(addition->prefix,
+                 {std::make_shared<const Source>(addition->source), std::make_shared<const Attributes>(attributes)},
+                 importer.policy(), &Listener::after);
     any = true;
   }
   if (any) ++(before_.empty() ? out_.appeared : out_.moved);
@@ -159,12 +196,32 @@ WhatIf WhatIfWalk::finish() {
     for (const Family family : {Family::kV4, Family::kV6}) {
       const auto f = static_cast<std::size_t>(std::to_underlying(family));
       const std::size_t was = state.count.of_family[f].accepted;
-      const LimitState would_be = check_limit(after_count_[i][f], limit);
-      if (would_be <= check_limit(was, limit_now)) continue;
-      out_.limits.push_back({static_cast<SourceId>(i), family, was, after_count_[i][f], limit, would_be});
+      add_limit({.source = static_cast<SourceId>(i),
+                 .family = family,
+                 .before = was,
+                 .after = after_count_[i][f],
+                 .limit = limit},
+                limit_now);
     }
   }
+  for (const Listener& told : told_) {
+    const auto source = rib_.find_source(told.source.name);
+    for (const Family family : {Family::kV4, Family::kV6})
+      if (const auto f = static_cast<std::size_t>(std::to_underlying(family)); source)
+        add_limit({.source = *source,
+                   .of = LimitOf::kTold,
+                   .family = family,
+                   .before = told.before[f],
+                   .after = told.after[f],
+                   .limit = kToldToCircuit},
+                  kToldToCircuit);
+  }
   return std::move(out_);
+}
+
+void WhatIfWalk::add_limit(LimitBreak found, std::uint32_t limit_now) {
+  found.state = check_limit(found.after, found.limit);
+  if (found.state > check_limit(found.before, limit_now)) out_.limits.push_back(found);
 }
 
 WhatIf Rib::what_if(const Scenario& scenario) const {

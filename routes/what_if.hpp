@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,9 +51,15 @@ struct Arrival {
   std::vector<Path> from;  // empty: nobody has a route to it now
 };
 
+enum class LimitOf : std::uint8_t {
+  kLearned,  // max_routes of the session
+  kTold,     // kToldToCircuit
+};
+
 /// A session that comes near its limit, or over it, and was not before.
 struct LimitBreak {
   SourceId source = 0;
+  LimitOf of = LimitOf::kLearned;
   Family family = Family::kV4;
   std::size_t before = 0;
   std::size_t after = 0;
@@ -100,7 +107,20 @@ class WhatIfWalk {
     std::size_t before = 0;
     std::size_t lost = 0;
   };
+  using Tally = std::array<std::size_t, 2>;  // by family
+  /// A circuit's router, and how many routes it is told.
+  struct Listener {
+    Source source;
+    Tally before{};
+    Tally after{};
+  };
   void know_sources();
+  void count_told(const Prefix& prefix, const Candidate& best, const Policy& policy, Tally Listener::* tally);
+  /// What `slots` are forwarded by, which is `paths`.
+  void count_told(const RibEntry& entry, std::span<const Slot> slots, const std::vector<Path>& paths,
+                  Tally Listener::* tally);
+  /// Unless it was as near to `limit_now`.
+  void add_limit(LimitBreak found, std::uint32_t limit_now);
   bool is_gone(const Prefix& prefix, const Slot& slot) const;
   void judge_anew(const Prefix& prefix, Slot& slot);
   void look_at(const RibEntry& entry);
@@ -116,7 +136,8 @@ class WhatIfWalk {
   std::map<Prefix, std::vector<const Addition*>> added_;  // into scenario_; not looked at yet
   std::size_t next_ = 0;
   WhatIf out_;
-  std::vector<std::array<std::size_t, 2>> after_count_;
+  std::vector<Tally> after_count_;
+  std::vector<Listener> told_;  // empty: policy stays, and nobody is told more
   std::map<std::string, SiteCount> sites_;
   // Of this slice: numbers of sources and of attributes are given out anew when they are free.
   std::vector<bool> down_;

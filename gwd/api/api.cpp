@@ -223,7 +223,7 @@ asio::awaitable<HttpResponse> Api::bgp_routes(const HttpRequest& request, bgp::D
       out.set_next_hop(row.next_hop);
       out.set_local_address(row.local_address);
       out.set_source_peer(row.source_peer);
-      out.set_origin(row.origin);
+      out.set_origin(direction == bgp::Direction::kAdvertised ? advertised_origin(gateway_, row) : row.origin);
       out.set_as_path(row.as_path);
       out.set_weight(row.weight);
     }

@@ -112,7 +112,7 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
     out.set_mtu(model.mtu);
     out.set_local_address(model.local.to_string());
     out.set_remote_address(model.remote.to_string());
-    out.set_ike_version("IKEv2");
+    out.set_ike_version(model.ike.version == 1 ? "IKEv1" : "IKEv2");
     if (const IkeStatus* ike = gateway.ike().status(model.name)) {
       out.set_state(std::string(to_string(ike->state)));
       out.set_reason(ike->diagnosis.sentence);
@@ -248,6 +248,7 @@ void fill_candidate(api::RouteCandidate& out, const routes::Explanation& explain
   if (candidate.source->type != routes::PeerType::kLocal) out.set_next_hop(attributes.next_hop.to_string());
   for (const auto& segment : attributes.as_path.segments())
     for (const std::uint32_t asn : segment.asns) out.add_as_path(asn);
+  out.set_path(attributes.as_path.to_string());
   out.set_local_preference(attributes.local_preference.value_or(routes::kDefaultLocalPreference));
   out.set_med(attributes.med.value_or(0));
   out.set_weight(attributes.weight);
@@ -277,6 +278,18 @@ void add_effective_route(const Gateway& gateway, const Clock& clock, const Prefi
     const auto age = std::chrono::duration_cast<WallTime::duration>(clock.now() - one.since);
     candidate.set_since_unix_ms(unix_ms(clock.wall() - age));
   }
+}
+
+std::string advertised_origin(const Gateway& gateway, const bgp::RouteRow& row) {
+  const auto explained = gateway.routes().rib().explain(row.network);
+  const auto best = std::ranges::find(explained, routes::Place::kBest, [](const auto& e) { return e.ranked.place; });
+  if (best == explained.end()) return row.origin;
+  switch (best->candidate.source->type) {
+    case routes::PeerType::kLocal: return "Network";
+    case routes::PeerType::kEbgp: return "EBgp";
+    case routes::PeerType::kIbgp: return "IBgp";
+  }
+  return row.origin;
 }
 
 void fill_proof(const PathProof& proof, api::PathProof& out) {

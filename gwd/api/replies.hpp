@@ -24,6 +24,8 @@ api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);
 /// Every candidate of exactly this prefix, best first; nothing when there is none.
 void add_effective_route(const Gateway& gateway, const Clock& clock, const Prefix& prefix,
                          google::protobuf::RepeatedPtrField<api::EffectiveRoute>& out);
+/// The Origin column of a route that a peer is told: Network, EBgp or IBgp, by where the best route to it comes from.
+std::string advertised_origin(const Gateway& gateway, const bgp::RouteRow& row);
 /// With what a tunnel last carried both ways.
 void fill_proof(const PathProof& proof, api::PathProof& out);
 void fill_finding(api::Finding& out, const config::Finding& finding);

@@ -106,7 +106,7 @@ void add_sessions(const Gateway& gateway, const routes::Survey& survey, api::Sna
     session.set_kind(std::string(routes::to_string(source.source.kind)));
     session.set_site(source.source.site);
     session.set_disabled(source.disabled);
-    if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(RouteController::kToldToCircuit);
+    if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(routes::kToldToCircuit);
     fill_settings(*source.bgp, session);
     if (const auto status = statuses.find(source.bgp->peer); status != statuses.end())
       fill_status(status->second, session);

@@ -55,6 +55,7 @@ void fill(const routes::WhatIf& what, const routes::Rib& rib, api::WhatIfReply& 
     l.set_before(limit.before);
     l.set_after(limit.after);
     l.set_limit(limit.limit);
+    l.set_of(limit.of == routes::LimitOf::kTold ? "told" : "learned");
     l.set_state(limit.state == routes::LimitState::kReached ? "reached" : "near");
   }
   for (const routes::CutOff& cut : what.cut_off) {
@@ -91,6 +92,39 @@ Status add_what_is_down(const api::WhatIfRequest& request, const routes::Rib& ri
   return {};
 }
 
+/// What policy refuses now may be withdrawn without a word (routes::Withdrawals); bgpd's Adj-RIB-In knows.
+asio::awaitable<bool> is_ghost(Gateway& gateway, const std::string& name, const Prefix& prefix) {
+  const routes::Rib& rib = gateway.routes().rib();
+  const auto source = rib.find_source(name);
+  if (!source || rib.source(*source).type == routes::PeerType::kLocal) co_return false;
+  const auto received = co_await gateway.bgp().has_received(rib.source(*source).peer_address, prefix);
+  co_return received && !*received;
+}
+
+void count_less(std::string_view kind, api::WhatIfReply& reply) {
+  if (kind == word_of(routes::MoveKind::kAppears)) reply.set_appeared(reply.appeared() - 1);
+  if (kind == word_of(routes::MoveKind::kMoves)) reply.set_moved(reply.moved() - 1);
+}
+
+/// Of the moves that are listed: those to routes that nobody has any more.
+asio::awaitable<void> leave_out_ghosts(Gateway& gateway, api::WhatIfReply& reply) {
+  google::protobuf::RepeatedPtrField<api::WhatIfMove> kept;
+  for (api::WhatIfMove& move : *reply.mutable_moves()) {
+    const auto prefix = Prefix::parse(move.prefix());
+    std::vector<std::string> to;
+    for (const std::string& name : move.to())
+      if (std::ranges::contains(move.from(), name) || !prefix || !co_await is_ghost(gateway, name, *prefix))
+        to.push_back(name);
+    if (!move.to().empty() && (to.empty() || std::ranges::equal(to, move.from()))) {
+      count_less(move.kind(), reply);
+      continue;
+    }
+    move.mutable_to()->Assign(to.begin(), to.end());
+    *kept.Add() = std::move(move);
+  }
+  reply.mutable_moves()->Swap(&kept);
+}
+
 template <class Names>
 void copy_names(const std::vector<std::string>& from, Names& to) {
   for (const std::string& name : from) *to.Add() = name;
@@ -98,7 +132,7 @@ void copy_names(const std::vector<std::string>& from, Names& to) {
 
 }  // namespace
 
-asio::awaitable<HttpResponse> what_if(const Gateway& gateway, const ConfigService& config, HttpRequest request) {
+asio::awaitable<HttpResponse> what_if(Gateway& gateway, const ConfigService& config, HttpRequest request) {
   const auto asked = parse(request);
   if (!asked) co_return error_response(asked.error());
   const routes::Rib& rib = gateway.routes().rib();
@@ -115,9 +149,11 @@ asio::awaitable<HttpResponse> what_if(const Gateway& gateway, const ConfigServic
   if (!scenario.policy && scenario.down.empty() && scenario.kinds_down.empty())
     co_return error_response(
         fail(Errc::kInvalidArgument, "what if what? -f, --peer-down or --circuit-down is needed").error());
+  const bool judges_anew = scenario.policy != nullptr;
   routes::WhatIfWalk walk(rib, std::move(scenario));
   co_await in_slices(walk);
   fill(walk.finish(), rib, reply);
+  if (judges_anew) co_await leave_out_ghosts(gateway, reply);
   copy_names(document.gone, *reply.mutable_sessions_gone());
   copy_names(document.restarted, *reply.mutable_sessions_restarted());
   copy_names(document.unknown, *reply.mutable_sessions_new());

@@ -11,6 +11,6 @@
 namespace gw::gwd {
 
 /// GET with a query, or POST with a WhatIfRequest.
-boost::asio::awaitable<HttpResponse> what_if(const Gateway& gateway, const ConfigService& config, HttpRequest request);
+boost::asio::awaitable<HttpResponse> what_if(Gateway& gateway, const ConfigService& config, HttpRequest request);
 
 }  // namespace gw::gwd

@@ -102,12 +102,12 @@ void RouteController::relearn(const IpAddress& address) {
 void RouteController::watch_told(Peer& peer, const bgp::PeerStatus& session) {
   if (rib_.source(peer.source).kind != routes::SourceKind::kCircuit || !session.established()) return;
   const std::size_t told = std::max(session.advertised_v4, session.advertised_v6);
-  const routes::LimitState now = routes::check_limit(told, kToldToCircuit);
+  const routes::LimitState now = routes::check_limit(told, routes::kToldToCircuit);
   if (std::exchange(peer.told, now) == now || now == routes::LimitState::kOk) return;
   log::warning("routes",
                "{}: {} routes are advertised, a circuit takes {} and drops the session above: advertise fewer "
                "(RouteLimitNear)",
-               name_of(peer), told, kToldToCircuit);
+               name_of(peer), told, routes::kToldToCircuit);
 }
 
 void RouteController::drop_held_back(Peer& peer) {

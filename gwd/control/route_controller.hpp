@@ -64,8 +64,6 @@ class RouteController {
   static constexpr std::chrono::seconds kRelearn{60};
   /// For bgpd to connect again when its stream was opened anew; a connection that comes later is a new bgpd's.
   static constexpr std::chrono::seconds kReopen{3};
-  /// A circuit's routers take so many routes from a gateway, of each family (azure-conventions).
-  static constexpr std::uint32_t kToldToCircuit = 1000;
   /// After a start of gwd: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
 

@@ -1,5 +1,5 @@
 """bgp-delta: a tunnel's neighbour taken from and given to bgpd among 500 established ones (../system/many_neighbours.py).
-bgp-to-fastpath: from an UPDATE to a forwarded packet (bgp_latency.py)."""
+bgp-to-fastpath: from an UPDATE to a forwarded packet (bgp_latency.py). bgp-full-table: an Internet table (bgp_table.py)."""
 import pathlib
 import statistics
 import sys
@@ -7,6 +7,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
 from bgp_latency import measure  # noqa: E402
+from bgp_table import full_table  # noqa: E402
 from many_neighbours import ManyNeighbours  # noqa: E402
 
 COUNT, RUNS = 500, 30
@@ -43,5 +44,6 @@ def to_fastpath():
 
 BENCHMARKS = {
     "bgp-delta": ("one tunnel's BGP neighbour added or removed among 500, slowest", delta),
+    "bgp-full-table": ("a whole Internet table from a site's UPDATEs into the forwarding table", full_table),
     "bgp-to-fastpath": ("from a BGP UPDATE to a forwarded packet, p99", to_fastpath),
 }

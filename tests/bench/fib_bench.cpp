@@ -280,10 +280,17 @@ Status measure_updates(const std::string&) {
   return {};
 }
 
+Status print_table(const std::string&) {
+  for (const Family family : {Family::kV4, Family::kV6})
+    for (const Prefix& prefix : internet_table(family)) std::println("{}", prefix.to_string());
+  return {};
+}
+
 }  // namespace
 
 void add_fib_tools(std::vector<Tool>& all) {
   all.push_back({"fib-files", "writes the full table and addresses for dpdk-test-fib into a folder", write_files});
+  all.push_back({"internet-table", "prints the full table, IPv4 first, a prefix a line", print_table});
   all.push_back({"fib-lookup", "lookups per second, full table of v4 or v6", measure_lookup});
   all.push_back({"fib-update", "updates of the full table while packets flow", measure_updates});
 }

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from coexistence import SOON, Coexistence, assert_no_difference, eventually
+from coexistence import SOON, Coexistence, Net, assert_no_difference, eventually
 from coexistence_lab import BRANCH, CONVERGED, LYON, PARIS
 from gateway import PORT_KINDS
 from lab import LabError, poll
@@ -76,6 +76,41 @@ def test_each_instance_has_its_own_paths_and_the_others_as_well(world, net):
         for prefix in (net.P, net.L, net.B):
             eventually(f"{prefix} of {other}", lambda g=gateway, o=other, p=prefix: f"instance:{o}" in g.candidates(p))
         assert f"site1-ce1/{name}" in gateway.candidates(net.P)
+
+
+def test_what_is_learned_and_told_in_the_columns_of_the_clouds(world, net):
+    """Learned: as the peer tells it, before policy. Told: as the peer hears it, with our AS number in front."""
+    gateway = world.gateways[GW_A.name]
+    peers = {p["source"]: p["neighbor"] for p in gateway.json("show", "bgp")["peers"]}
+
+    def row(direction, source, prefix):
+        rows = gateway.json("show", "bgp", direction, peers[source]).get("routes", [])
+        found = [r for r in rows if r["network"] == prefix]
+        assert len(found) == 1 and found[0]["source_peer"] == peers[source], rows
+        return tuple(found[0][c] for c in ("origin", "as_path", "weight"))
+    hub = min(net.HUB)
+    for peer, prefix, origin, path in (("er1-primary", net.P, "EBgp", "12076 65021"), ("site2-ce1", net.L, "EBgp", "65022"),
+                                       ("site3-ce1", net.B, "EBgp", "65516")):
+        assert row("learned", f"{peer}/gw-a", prefix) == (origin, path, 0)
+    assert row("learned", "instance:gw-b", net.L) == ("IBgp", "65022", 0)
+    assert row("learned", "instance:gw-b", hub) == ("IBgp", "", 0)
+    for peer in ("er1-primary", "site1-ce1", "site2-ce1"):
+        assert row("advertised", f"{peer}/gw-a", hub) == ("Network", "65515", 32768)
+    assert row("advertised", "site2-ce1/gw-a", net.B) == ("EBgp", "65515 65516", 100)
+    assert row("advertised", "vnet:rs1/gw-a", net.P) == ("EBgp", "65515 12076 65021", 200)
+    assert row("advertised", "instance:gw-b", net.L) == ("EBgp", "65022", 100)
+    told = gateway.json("show", "bgp", "advertised", peers["er1-primary/gw-a"])["routes"]
+    assert {r["next_hop"] for r in told if "." in r["network"]} == {told[0]["local_address"]} == {r["local_address"] for r in told}
+
+
+def test_what_if_the_circuit_went(world, net):
+    """Without a document: paris would be reached by tunnel, and nothing is touched."""
+    gateway = world.gateways[GW_A.name]
+    what = gateway.json("routes", "what-if", "--circuit-down")
+    moves = {m["prefix"]: (m["kind"], set(m["from"]), set(m["to"])) for m in what["moves"]}
+    assert moves[net.P] == ("moves", {"er1-primary/gw-a", "er1-secondary/gw-a"}, {"site1-ce1/gw-a"})
+    assert set(moves) == {Net(f).P for f in (4, 6)} and not what.get("cut_off") and not what.get("limits"), what
+    assert gateway.best(net.P) == {"er1-primary/gw-a", "er1-secondary/gw-a"}
 
 
 def test_frr_agrees_with_gwd(world):

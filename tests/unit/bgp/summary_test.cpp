@@ -104,7 +104,7 @@ TEST(Summary, NeighborsSayWhatBfdSays) {
 }
 
 TEST(Summary, RoutesInTheCloudsColumns) {
-  const PeerStatus session{.peer = ip("169.254.21.2"), .local = ip("169.254.21.1"), .asn = 65021};
+  const PeerStatus session{.peer = ip("169.254.21.2"), .local = ip("169.254.21.1"), .asn = 65021, .local_asn = 65515};
   const auto received = parse_routes(R"({"receivedRoutes":{
       "10.20.0.0/16":{"network":"10.20.0.0/16","nextHop":"169.254.21.2","weight":0,"path":"65021 65022","origin":"IGP"},
       "10.10.0.0/16":{"nextHop":"169.254.21.2","weight":7,"path":"65021"}},"totalPrefixCounter":2})",
@@ -128,7 +128,16 @@ TEST(Summary, RoutesInTheCloudsColumns) {
                                        session, Direction::kAdvertised);
   ASSERT_TRUE(advertised);
   EXPECT_EQ((*advertised)[0].origin, "EBgp");
+  EXPECT_EQ((*advertised)[0].next_hop, "169.254.21.1") << "this side's address";
+  EXPECT_EQ((*advertised)[0].as_path, "65515 65022");
   EXPECT_EQ((*advertised)[1].origin, "Network");
+  EXPECT_EQ((*advertised)[1].next_hop, "::");
+  EXPECT_EQ((*advertised)[1].as_path, "65515");
+  EXPECT_EQ(parse_routes(R"({"advertisedRoutes":{"10.30.0.0/16":{"path":"65022"}}})", other, Direction::kAdvertised)
+                ->at(0)
+                .as_path,
+            "65022")
+      << "nothing is added within the AS";
 }
 
 TEST(Summary, WhatIsNotWhatItShouldBe) {

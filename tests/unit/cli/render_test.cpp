@@ -106,8 +106,8 @@ TEST(Render, BgpRoutesHaveTheCloudsColumns) {
 TEST(Render, RoutesSayWhyTheOthersLose) {
   const auto reply =
       from_json<api::RoutesReply>(R"({"routes": [{"prefix": "10.20.0.0/16", "in_fastpath": true, "candidates": [
-    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "local_preference": 100, "best": true, "place": "best", "decided_by": "AS-path length", "since_unix_ms": 1699999990000},
-    {"source": "paris-ce2/gw-a", "next_hop": "169.254.21.6", "as_path": [65021, 65021], "local_preference": 100, "place": "not used", "decided_by": "AS-path length"}]}]})");
+    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "path": "65021", "local_preference": 100, "best": true, "place": "best", "decided_by": "AS-path length", "since_unix_ms": 1699999990000},
+    {"source": "paris-ce2/gw-a", "next_hop": "169.254.21.6", "as_path": [65021, 65021], "path": "65021 65021", "local_preference": 100, "place": "not used", "decided_by": "AS-path length"}]}]})");
   EXPECT_EQ(
       render(reply, kView),
       "   Prefix        Source          NextHop       AsPath       LocPref  Med  Weight  Age  Why\n"
@@ -118,7 +118,7 @@ TEST(Render, RoutesSayWhyTheOthersLose) {
 
 TEST(Render, DetailsOfRoutesNameTheLineOfPolicyAndRefusedOnesAreThere) {
   const auto reply = from_json<api::RoutesReply>(R"({"routes": [{"prefix": "10.20.0.0/16", "candidates": [
-    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "local_preference": 150, "weight": 100, "place": "not used", "decided_by": "weight", "policy": "policy paris-lp", "peer": "169.254.21.2", "site": "paris"},
+    {"source": "paris-ce1/gw-a", "next_hop": "169.254.21.2", "as_path": [65021], "path": "65021", "local_preference": 150, "weight": 100, "place": "not used", "decided_by": "weight", "policy": "policy paris-lp", "peer": "169.254.21.2", "site": "paris"},
     {"source": "paris-ce2/gw-a", "place": "refused", "decided_by": "safe prefixes: equal to a VNet prefix", "policy": "safe prefixes: equal to a VNet prefix"}]}]})");
   View details = kView;
   details.detail = Detail::kLong;
@@ -133,13 +133,13 @@ TEST(Render, DetailsOfRoutesNameTheLineOfPolicyAndRefusedOnesAreThere) {
 TEST(Render, WhatIfSaysWhoIsCutOffFirst) {
   const auto reply = from_json<api::WhatIfReply>(R"({"prefixes": 9, "moved": 1, "lost": 1, "moves": [
     {"prefix": "10.20.0.0/16", "kind": "moves", "from": ["er1"], "to": ["paris-ce1/gw-a", "paris-ce2/gw-a"]}],
-    "limits": [{"source": "paris-ce1/gw-a", "family": "ipv4", "before": 10, "after": 90, "limit": 100, "state": "near"}],
+    "limits": [{"source": "paris-ce1/gw-a", "family": "ipv4", "before": 10, "after": 90, "limit": 100, "state": "near", "of": "learned"}],
     "cut_off": [{"site": "berlin", "prefixes": 1, "lost": 1}, {"site": "lyon", "prefixes": 3, "lost": 2}]})");
   EXPECT_EQ(render(reply, kView),
             "of 9 prefixes 1 would move, 1 would be lost, 0 would appear\n"
             "site berlin would be cut off: all of its 1 prefixes\n"
             "site lyon would lose 2 of its 3 prefixes\n"
-            "paris-ce1/gw-a: 90 ipv4 routes (now 10), the limit of 100 would be near\n\n"
+            "paris-ce1/gw-a: 90 ipv4 routes learned (now 10), the limit of 100 would be near\n\n"
             "Prefix        What   From  To\n"
             "10.20.0.0/16  moves  er1   paris-ce1/gw-a, paris-ce2/gw-a\nand 1 more\n");
 }

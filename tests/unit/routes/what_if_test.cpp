@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <format>
+
 #include "routes/rib.hpp"
 #include "tests/unit/routes/build.hpp"
 
@@ -129,6 +131,34 @@ TEST_F(WhatIfTest, AnotherPolicyMovesBreaksLimitsAndTouchesNothing) {
     EXPECT_TRUE(std::ranges::equal(rib.paths(change->after), move.to));
   }
   EXPECT_EQ(rib.what_if({.policy = std::make_shared<Policy>()}).appeared, 1U) << "a refused route is there again";
+}
+
+TEST_F(WhatIfTest, ACircuitThatWouldBeToldTooMuch) {
+  const Source vnet{
+      .kind = SourceKind::kVnet, .name = "vnet", .type = PeerType::kLocal, .router_id = {}, .peer_address = {}};
+  std::vector<Addition> added;
+  for (unsigned i = 0; i < kToldToCircuit; ++i)
+    added.push_back({vnet, net(std::format("10.{}.{}.0/24", 100 + i / 256, i % 256))});
+  auto policy = std::make_shared<Policy>();
+  const WhatIf what = rib.what_if({.policy = policy, .added = added});
+  ASSERT_EQ(what.limits.size(), 1U);
+  EXPECT_EQ(what.limits[0].of, LimitOf::kTold);
+  EXPECT_EQ(what.limits[0].source, circuit);
+  EXPECT_EQ(what.limits[0].before, 0U) << "tunnels are nothing to the circuit";
+  EXPECT_EQ(what.limits[0].after, kToldToCircuit);
+  EXPECT_EQ(what.limits[0].state, LimitState::kReached);
+  EXPECT_TRUE(rib.what_if({.policy = policy, .kinds_down = {SourceKind::kCircuit}, .added = added}).limits.empty());
+  added.resize(790);
+  EXPECT_TRUE(rib.what_if({.policy = policy, .added = added}).limits.empty());
+  // Paris' other prefix, Berlin's and Lyon's, which no circuit announces, make 793 of it; seven more and it is near.
+  policy->transit = Transit::kOpen;
+  EXPECT_TRUE(rib.what_if({.policy = policy, .added = added}).limits.empty());
+  added.resize(790);
+  for (unsigned i = 0; i < 7; ++i) added.push_back({vnet, net(std::format("10.99.{}.0/24", i))});
+  const WhatIf open = rib.what_if({.policy = policy, .added = added});
+  ASSERT_EQ(open.limits.size(), 1U);
+  EXPECT_EQ(open.limits[0].after, 800U);
+  EXPECT_EQ(open.limits[0].state, LimitState::kNear);
 }
 
 TEST_F(WhatIfTest, MovesAreCountedBeyondWhatIsListed) {
