@@ -15,6 +15,7 @@
 #include "cli/ha_certificates.hpp"
 #include "cli/render_ha.hpp"
 #include "cli/session.hpp"
+#include "cli/upgrade/commands.hpp"
 
 namespace gw::cli {
 namespace {
@@ -55,6 +56,7 @@ class Program {
     add_configuration();
     add_history();
     add_ha();
+    add_upgrade();
     add_completion();
   }
 
@@ -478,8 +480,11 @@ class Program {
     add_view<api::HaReply>(ha, "show", "Who owns which endpoint and why, the other instance, the paths to it", "/v1/ha",
                            "  gwctl ha show\n  gwctl ha show --details --watch 1\n  gwctl ha show --check || alert")
         .add_flag("--details", details_, "what state was sent, and how far it lags");
-    does(command(ha, "drain", "All endpoints to the other instance; nothing is lost", "  gwctl ha drain"),
-         [this] { return ha_order("drain", api::HaTakeoverRequest()); });
+    CLI::App& drain = command(
+        ha, "drain", "All endpoints to the other instance; nothing is lost",
+        "  gwctl ha drain\n  gwctl ha drain --wait 30s     done when it ends; exit code 1 if it does not get done");
+    drain.add_option("--wait", wait_, "until this instance owns nothing any more")->type_name("DURATION");
+    does(drain, [this] { return ha_drain(); });
     does(command(ha, "undrain", "This instance may own endpoints again; those at home here come back",
                  "  gwctl ha undrain"),
          [this] { return ha_order("undrain", api::HaTakeoverRequest()); });
@@ -512,12 +517,58 @@ class Program {
     return kOk;
   }
 
+  int ha_drain() {
+    std::chrono::milliseconds wait{0};
+    if (!wait_.empty()) {
+      const auto within = parse_duration(wait_);
+      if (!within) return usage(std::format("--wait: {} (expected e.g. 30s)", within.error().message));
+      wait = *within;
+    }
+    if (const int begun = ha_order("drain", api::HaTakeoverRequest()); begun != kOk || wait_.empty()) return begun;
+    const auto start = surroundings_.uptime();
+    while (true) {
+      api::HaReply reply;
+      if (const Exit asked = session_->ask(get("/v1/ha"), reply); asked != kOk) return asked;
+      const auto ours = std::ranges::find(reply.endpoints(), reply.instance(), &api::HaEndpoint::owner);
+      if (ours == reply.endpoints().end()) return kOk;
+      if (surroundings_.uptime() - start >= wait) {
+        surroundings_.err << std::format("gwctl: endpoint {} is still here after {}: {}\n", printable(ours->address()),
+                                         wait_, printable(ours->cause()));
+        return kNo;
+      }
+      surroundings_.pause(seconds(1));
+    }
+  }
+
   CertificateFolder folder() const { return {folder_, surroundings_.now()}; }
 
   int certificates(const Result<std::string>& done) const {
     if (done) return surroundings_.out << *done, kOk;
     surroundings_.err << std::format("gwctl: {}\n", done.error().message);
     return kNo;
+  }
+
+  // --- updates ----------------------------------------------------------------------------------
+
+  void add_upgrade() {
+    upgrade::add_commands(app_, upgrade_words_,
+                          {.tools = [this] { return upgrade_tools(); },
+                           .usage = [this](const std::string& message) { return usage(message); },
+                           .json = [this] { return json_; },
+                           .chosen = [this](Action action) { action_ = std::move(action); }});
+  }
+
+  upgrade::Tools upgrade_tools() const {
+    return {.out = surroundings_.out,
+            .err = surroundings_.err,
+            .ask =
+                [this](const Request& request) {
+                  return surroundings_.connect(socket_, *parse_duration(timeout_))->send(request);
+                },
+            .run = surroundings_.run_program,
+            .uptime = surroundings_.uptime,
+            .now = surroundings_.now,
+            .pause = surroundings_.pause};
   }
 
   // --- completion -------------------------------------------------------------------------------
@@ -561,6 +612,8 @@ class Program {
   std::string instance_;
   std::string folder_ = kDefaultCertificates;
   std::string gateway_;
+  std::string wait_;
+  upgrade::Words upgrade_words_;
   std::vector<std::string> instances_;
   bool alone_ = false;
   bool authority_ = false;

@@ -11,6 +11,7 @@
 #include "base/clock.hpp"
 #include "cli/client.hpp"
 #include "cli/render.hpp"
+#include "cli/run_program.hpp"
 
 namespace gw::cli {
 
@@ -37,6 +38,10 @@ struct Surroundings {
   std::function<bool(std::chrono::seconds)> pause;
   /// Standard output and error of a shell command.
   std::function<std::string(const std::string& command)> run_command;
+  /// A program of this machine, without a shell.
+  std::function<Ran(const Command&)> run_program;
+  /// Never goes back, whatever happens to the clock.
+  std::function<std::chrono::milliseconds()> uptime;
   std::function<std::unique_ptr<Transport>(const std::string& socket, std::chrono::milliseconds timeout)> connect;
 };
 

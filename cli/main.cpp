@@ -53,6 +53,9 @@ int main(int argc, char** argv) {
             return true;
           },
       .run_command = run_command,
+      .run_program = gw::cli::run_program,
+      .uptime =
+          [&clock] { return std::chrono::duration_cast<std::chrono::milliseconds>(clock.now().time_since_epoch()); },
       .connect =
           [](const std::string& path, std::chrono::milliseconds timeout) {
             return std::make_unique<gw::cli::UnixTransport>(path, timeout);

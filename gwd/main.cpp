@@ -228,8 +228,12 @@ int main(int argc, char** argv) {
   app.add_option("--log-level", options.log_level, "debug, info, warning, error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  bool state_format = false;
+  app.add_flag("--state-format", state_format,
+               "prints the number of the state's format (an update's bundle has it), and ends");
   app.set_version_flag("--version", std::string(gw::gwd::kVersion));
   CLI11_PARSE(app, argc, argv);
+  if (state_format) return std::printf("%d\n", gw::config::kStateFormat), 0;
   gw::log::init("gwd", to_level(options.log_level));
   ::umask(0027);
   return checked.empty() ? run(options) : check(checked, options.instance);

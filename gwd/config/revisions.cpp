@@ -2,18 +2,22 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <filesystem>
 #include <format>
 
 #include "base/fd.hpp"
+#include "base/log.hpp"
 
 namespace gw::config {
 namespace {
 
 constexpr int kApplicationId = 0x67776472;  // "gwdr"
-constexpr int kSchemaVersion = 2;
 constexpr int kBusyMs = 2000;
 
 constexpr std::string_view kSchema = R"sql(
@@ -142,6 +146,35 @@ std::unexpected<Error> unusable(const std::string& path, std::string_view why) {
   return fail(Errc::kIo, std::format("{} is not usable: {}; move it away to start with an empty history", path, why));
 }
 
+// What was kept of the file when it had that format.
+std::string kept(const std::string& path, std::int64_t format) { return std::format("{}.format{}", path, format); }
+
+std::unexpected<Error> newer_than_ours(const std::string& path, std::int64_t format) {
+  return unusable(path, std::format("it has format {}, this gwd knows {}, and there is no copy of before ({}); start "
+                                    "the newer version again",
+                                    format, kStateFormat, kept(path, kStateFormat)));
+}
+
+// The update that made `path` newer was taken back: the copy of before is the store again. In two steps, each of which
+// leaves a store that can be used at `path`.
+Status take_kept(const std::string& path, std::int64_t newer) {
+  const std::string copy = kept(path, kStateFormat);
+  const std::string aside = kept(path, newer);
+  std::error_code error;
+  if (!std::filesystem::exists(copy, error)) return newer_than_ours(path, newer);
+  if (const auto wal = std::filesystem::file_size(path + "-wal", error); !error && wal != 0)
+    return unusable(path, std::format("{}-wal was not written back", path));
+  ::unlink(aside.c_str());
+  if (::link(path.c_str(), aside.c_str()) != 0 || ::rename(copy.c_str(), path.c_str()) != 0)
+    return fail_errno(std::format("cannot put {} back in place of {}", copy, path));
+  ::unlink((path + "-wal").c_str());
+  ::unlink((path + "-shm").c_str());
+  log::warning("config",
+               "{} had format {}, of a newer gwd: the store of before it is in force again; the newer one is {}", path,
+               newer, aside);
+  return {};
+}
+
 constexpr std::string_view kColumns =
     "SELECT number, applied_ms, origin, comment, file, document, number IS (SELECT running FROM state) FROM revision ";
 
@@ -166,6 +199,22 @@ RevisionStore& RevisionStore::operator=(RevisionStore&&) noexcept = default;
 RevisionStore::~RevisionStore() = default;
 
 Result<RevisionStore> RevisionStore::open(const std::string& path) {
+  auto store = open_file(path);
+  if (!store) return std::unexpected(std::move(store).error());
+  auto format = store->format(path);
+  if (!format) return std::unexpected(std::move(format).error());
+  if (*format > kStateFormat) {
+    const std::int64_t newer = *format;
+    store->db_.reset();  // what is in the WAL goes into the file
+    if (auto back = take_kept(path, newer); !back) return std::unexpected(std::move(back).error());
+    store = open_file(path);
+    if (!store) return std::unexpected(std::move(store).error());
+  }
+  if (auto ready = store->prepare_schema(path); !ready) return std::unexpected(std::move(ready).error());
+  return std::move(*store);
+}
+
+Result<RevisionStore> RevisionStore::open_file(const std::string& path) {
   // SQLite would make the file with the umask's mode, and gives -wal and -shm that of the file.
   if (const Fd made(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)); !made)
     return fail_errno(std::format("cannot open the revision store {}", path));
@@ -175,12 +224,10 @@ Result<RevisionStore> RevisionStore::open(const std::string& path) {
   std::unique_ptr<sqlite3, Close> db(raw);
   if (rc != SQLITE_OK) return unusable(path, raw == nullptr ? "out of memory" : sqlite3_errmsg(raw));
   sqlite3_busy_timeout(raw, kBusyMs);
-  RevisionStore store(std::move(db));
-  if (auto ready = store.prepare_schema(path); !ready) return std::unexpected(std::move(ready).error());
-  return store;
+  return RevisionStore(std::move(db));
 }
 
-Status RevisionStore::prepare_schema(const std::string& path) {
+Result<std::int64_t> RevisionStore::format(const std::string& path) {
   sqlite3* db = db_.get();
   if (!execute(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"))
     return unusable(path, sqlite3_errmsg(db));
@@ -192,20 +239,39 @@ Status RevisionStore::prepare_schema(const std::string& path) {
   const auto version = one_integer(db, "PRAGMA user_version");
   const auto tables = one_integer(db, "SELECT count(*) FROM sqlite_master");
   if (!application || !version || !tables) return unusable(path, sqlite3_errmsg(db));
-  if (*application == kApplicationId && *version == kSchemaVersion) return {};
-  if (*application == kApplicationId && *version == 1) {
-    GW_TRY_ASSIGN(Transaction migration, Transaction::begin(db));
-    GW_TRY(execute(db, std::string(kFromFormat1)));
-    return migration.commit();
-  }
-  if (*application == kApplicationId)
-    return unusable(path, std::format("it has format {}, this gwd knows {}", *version, kSchemaVersion));
+  if (*application == kApplicationId && *version > 0) return *version;
   if (*tables != 0) return unusable(path, "it is another program's database");
+  return 0;
+}
+
+Status RevisionStore::prepare_schema(const std::string& path) {
+  GW_TRY_ASSIGN(const std::int64_t found, format(path));
+  if (found == kStateFormat) return {};
+  if (found > kStateFormat) return newer_than_ours(path, found);
+  if (found != 0) return migrate(path, found);
+  sqlite3* db = db_.get();
   GW_TRY_ASSIGN(Transaction transaction, Transaction::begin(db));
   GW_TRY(execute(db, std::string(kSchema)));
   GW_TRY(
-      execute(db, std::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, kSchemaVersion)));
+      execute(db, std::format("PRAGMA application_id = {}; PRAGMA user_version = {}", kApplicationId, kStateFormat)));
   return transaction.commit();
+}
+
+Status RevisionStore::migrate(const std::string& path, std::int64_t from) {
+  // Whoever takes this update back needs what was before it.
+  const std::string copy = kept(path, from);
+  const std::string part = copy + ".part";
+  ::unlink(part.c_str());
+  Statement vacuum(db_.get(), "VACUUM INTO ?");
+  GW_TRY(vacuum.bind(part).step());
+  const Fd file(::open(part.c_str(), O_RDWR | O_CLOEXEC));
+  if (!file || ::fchmod(file.get(), 0600) != 0 || ::fsync(file.get()) != 0 || ::rename(part.c_str(), copy.c_str()) != 0)
+    return fail_errno(std::format("cannot keep a copy of {} as {}", path, copy));
+  GW_TRY_ASSIGN(Transaction migration, Transaction::begin(db_.get()));
+  GW_TRY(execute(db_.get(), std::string(kFromFormat1)));
+  GW_TRY(migration.commit());
+  log::info("config", "{} has format {} now; as it was before: {}", path, kStateFormat, copy);
+  return {};
 }
 
 Result<std::uint32_t> RevisionStore::commit(const NewRevision& revision) {

@@ -18,6 +18,8 @@ struct sqlite3;
 namespace gw::config {
 
 inline constexpr std::size_t kKeptRevisions = 200;
+/// Of the file; also in an update's bundle, so that an older one is noticed before it is written (ADR 21).
+inline constexpr int kStateFormat = 2;
 
 enum class Origin : std::uint8_t { kStart, kApply, kRollback, kAutoRollback, kSync };
 std::string_view to_string(Origin origin);  // "start", "apply", "rollback", "auto-rollback", "sync"
@@ -55,7 +57,8 @@ struct NewRevision {
 class RevisionStore {
  public:
   /// Creates the file (0600) when absent. kIo with the path and what to do when it is no database of ours
-  /// or damaged.
+  /// or damaged. An older format is migrated, after a copy of it was kept as PATH.formatN; a newer one (an update was
+  /// taken back) gives way to the copy that was kept of ours, and is kept itself.
   static Result<RevisionStore> open(const std::string& path);
   RevisionStore(RevisionStore&&) noexcept;
   RevisionStore& operator=(RevisionStore&&) noexcept;
@@ -84,7 +87,11 @@ class RevisionStore {
     void operator()(sqlite3* db) const;
   };
   explicit RevisionStore(std::unique_ptr<sqlite3, Close> db);
+  static Result<RevisionStore> open_file(const std::string& path);
   Status prepare_schema(const std::string& path);
+  Status migrate(const std::string& path, std::int64_t from);
+  /// The file's format; 0: none yet.
+  Result<std::int64_t> format(const std::string& path);
   std::unique_ptr<sqlite3, Close> db_;
 };
 

@@ -30,8 +30,11 @@ std::string port_mismatch(const ::gw::fastpath::v1::PortList& served, const Guar
     found += other;
   }
   if (found.empty()) return {};
-  return found + std::format(": correct the document, or start gw-fastpath with --wan {} --vnet {}{}", document.wan,
-                             document.vnet, document.circuit.empty() ? "" : " --circuit " + document.circuit);
+  return found +
+         std::format(
+             ": correct the document, or let gw-fastpath take its ports: systemctl restart gw-fastpath (without "
+             "its unit: start it with --wan {} --vnet {}{})",
+             document.wan, document.vnet, document.circuit.empty() ? "" : " --circuit " + document.circuit);
 }
 
 }  // namespace gw::gwd

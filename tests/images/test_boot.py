@@ -5,97 +5,23 @@ Emulated (TCG): minutes, so only in ./dev test --full. The image is build/image/
 
 from __future__ import annotations
 
-import json
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-import yaml
-from gateway import document
-from lab import GW_VNET4, GW_VNET6, GW_WAN4, GW_WAN6, TOP, Lab, LabError, Site, command, poll
-from peers import Bird, StrongSwanSite, psk
+from appliance import GOOD_SEED, SITE, Appliance, appliance_document, made_image
+from lab import GW_WAN4, poll
+from peers import Bird, StrongSwanSite
 from probes import Probes
-from virtual_machine import Ssh, VirtualMachine, key_pair, seed_iso
 
-SITE = Site(1)
-IMAGE = TOP / "build/image/disk.raw"
-SSH_PORT = 2222
 SMALLEST_LIMIT = 200 << 20  # bytes, of a compressed image
-
-WAN_NETWORK = f"""[Match]
-Name=eth1
-[Network]
-Address={GW_WAN4}/24
-Address={GW_WAN6}/64
-Gateway=203.0.113.1
-Gateway=2001:db8:1::1
-IPv6AcceptRA=no
-"""
-VNET_NETWORK = f"""[Match]
-Name=eth2
-[Network]
-Address={GW_VNET4}/24
-Address={GW_VNET6}/64
-IPv6AcceptRA=no
-"""
 
 pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    if not IMAGE.exists():
-        for step in ("images/package", "images/build --level 3"):
-            done = subprocess.run([*step.split()], cwd=TOP, capture_output=True, text=True, timeout=1000, check=False)
-            assert done.returncode == 0, done.stderr[-3000:]
-    return IMAGE
-
-
-def appliance_document() -> str:
-    doc = document([SITE])
-    instance = doc["gateway"]["instances"][0]
-    instance["wan"]["interface"], instance["vnet"]["interface"] = "eth1", "eth2"
-    return yaml.safe_dump(doc, sort_keys=False)
-
-
-class Appliance:
-    def __init__(self, image: Path, seed: dict[str, str], name: str = "test_boot", uefi=False):
-        self.lab = Lab(name, [SITE])
-        self.work = Path(tempfile.mkdtemp(prefix="gw-boot-"))
-        self.disk = IMAGE.with_name(f"{name}.raw")
-        self.lab.on_close(lambda: self.disk.unlink(missing_ok=True))
-        command(["cp", "--sparse=always", image, self.disk], timeout=120)
-        key = key_pair(self.work)
-        iso = seed_iso(self.work, {"gw/authorized_keys": key.with_suffix(".pub").read_text(), **seed}) if seed else None
-        self.machine = VirtualMachine(self.lab, "gw", self.disk, seed=iso, ports=("eth0", "eth1"), uefi=uefi, forward_ssh=SSH_PORT)
-        self.ssh = Ssh(self.lab, "gw", key, SSH_PORT)
-
-    def start(self):
-        self.machine.start(300)
-        poll("ssh with the seed's key", self.logs_in, 120, 2)
-
-    def logs_in(self) -> bool:
-        try:
-            return self.ssh.run("true", timeout=30) == ""
-        except LabError:
-            return False
-
-    def close(self):
-        if self.machine.console and self.logs_in():
-            (self.lab.logs / "journal.txt").write_text(self.ssh.run("journalctl -b --no-pager", timeout=120, check=False))
-        self.machine.close()
-        self.lab.close()
-
-
-GOOD_SEED = {
-    "meta-data": "instance-id: gw-a-1\nlocal-hostname: gw-a\n",
-    "gw/gateway.yaml": appliance_document(),
-    "gw/secrets/site1.psk": psk(SITE) + "\n",
-    "gw/network/wan.network": WAN_NETWORK,
-    "gw/network/vnet.network": VNET_NETWORK,
-}
+    return made_image()
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +49,8 @@ def test_it_starts_by_bios_and_takes_the_seed(appliance):
 
 
 def test_the_tunnel_comes_up_and_carries_packets(appliance):
-    def tunnel():
-        rows = json.loads(appliance.ssh.run("gwctl --json show tunnels", check=False) or "{}").get("tunnels", [])
-        return rows[0] if rows else {}
-    poll("the tunnel is up", lambda: tunnel().get("state") == "up", 120, 2)
-    poll("BGP is established", lambda: tunnel().get("bgp_state") == "Established", 60, 2)
+    poll("the tunnel is up", lambda: appliance.tunnel().get("state") == "up", 120, 2)
+    poll("BGP is established", lambda: appliance.tunnel().get("bgp_state") == "Established", 60, 2)
     for family in (4, 6):
         poll(f"the site's host answers, IPv{family}", lambda family=family: appliance.probes.reachable(SITE, family), 60, 1)
 
@@ -160,7 +83,7 @@ def test_it_comes_back_after_a_restart_with_what_it_had(appliance):
     appliance.machine.wait_ended(120)
     appliance.start()
     assert appliance.ssh.run("cat /etc/ssh/ssh_host_ed25519_key.pub") == keys
-    poll("the tunnel is up again", lambda: '"state": "up"' in appliance.ssh.run("gwctl --json show tunnels", check=False).replace('":"', '": "'), 120, 2)
+    poll("the tunnel is up again", lambda: appliance.tunnel().get("state") == "up", 120, 2)
 
 
 def test_a_seed_with_a_mistake_is_named_on_the_console_and_lets_the_operator_in(image):

@@ -22,7 +22,7 @@ class VirtualMachine:
     """name: of its log. disk is changed; give it a copy. role: the namespace qemu runs in."""
 
     def __init__(self, lab: Lab, role: str, disk: Path, *, seed: Path | None = None, ports: tuple = (), uefi=False, memory=2048,
-                 forward_ssh: int = 0):
+                 forward_ssh: int = 0, more_disks: tuple = ()):
         self.lab, self.role, self.ports, self.console = lab, role, ports, None
         self.log = lab.logs / f"console-{role}.log"
         for index, device in enumerate(ports, start=1):
@@ -35,6 +35,10 @@ class VirtualMachine:
             self.argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}"]
         if seed:
             self.argv += ["-drive", f"file={seed},if=virtio,format=raw,readonly=on"]
+        for extra in more_disks:
+            self.argv += ["-drive", f"file={extra},if=virtio,format=raw,readonly=on"]
+        # What a machine of libvirt gets by <watchdog model='i6300esb' action='reset'/>.
+        self.argv += ["-device", "i6300esb", "-action", "watchdog=reset"]
         for index in range(1, len(ports) + 1):
             self.argv += ["-netdev", f"tap,id=n{index},ifname=tap{index},script=no,downscript=no",
                           "-device", f"virtio-net-pci,netdev=n{index},mac=52:54:00:67:77:0{index}"]
@@ -91,6 +95,13 @@ def key_pair(folder: Path) -> Path:
     return key
 
 
+def iso_of(tree: Path, label: str) -> Path:
+    """A read-only disk with what is in the folder."""
+    iso = tree.with_suffix(".iso")
+    command(["xorriso", "-as", "mkisofs", "-quiet", "-V", label, "-R", "-J", "-o", iso, tree], timeout=120)
+    return iso
+
+
 def seed_iso(folder: Path, files: dict[str, str]) -> Path:
     """A NoCloud disk: label cidata, files by path."""
     tree = folder / "seed"
@@ -98,9 +109,7 @@ def seed_iso(folder: Path, files: dict[str, str]) -> Path:
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    iso = folder / "seed.iso"
-    command(["xorriso", "-as", "mkisofs", "-quiet", "-V", "cidata", "-R", "-J", "-o", iso, tree])
-    return iso
+    return iso_of(tree, "cidata")
 
 
 def plain(text: str) -> str:

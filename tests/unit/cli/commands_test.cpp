@@ -45,8 +45,10 @@ class Commands : public testing::Test {
                                     .pause =
                                         [this](std::chrono::seconds time) {
                                           pauses_.push_back(time);
+                                          if (on_pause_) on_pause_();
                                           return pauses_.size() < 3;
                                         },
+                                    .uptime = [this] { return std::chrono::seconds(pauses_.size()); },
                                     .connect =
                                         [this](const std::string& socket, std::chrono::milliseconds timeout) {
                                           socket_ = socket;
@@ -67,6 +69,7 @@ class Commands : public testing::Test {
   std::optional<Error> failure_;
   std::vector<std::string> requests_;
   std::vector<std::chrono::seconds> pauses_;
+  std::function<void()> on_pause_;
   std::string socket_;
   std::chrono::milliseconds timeout_{};
 
@@ -195,6 +198,41 @@ TEST_F(Commands, ConfirmAndRollback) {
   EXPECT_THAT(requests_.at(0), HasSubstr(R"("alone":false)"));
   EXPECT_EQ(run({"rollback", "12", "--alone"}), kOk);
   EXPECT_THAT(requests_.at(0), HasSubstr(R"("alone":true)"));
+}
+
+TEST_F(Commands, DrainWaitsUntilNothingIsHere) {
+  const char* const kOurs =
+      R"({"instance": "gw-a", "drained": true, "endpoints": [{"address": "203.0.113.10", "owner": "gw-a", "cause": "sites move"}]})";
+  replies_["/v1/ha/drain"] = {200, kOurs};
+  replies_["/v1/ha"] = {200, kOurs};
+  on_pause_ = [this] {
+    if (pauses_.size() == 2)
+      replies_["/v1/ha"] = {200,
+                            R"({"instance": "gw-a", "endpoints": [{"address": "203.0.113.10", "owner": "gw-b"}]})"};
+  };
+  EXPECT_EQ(run({"ha", "drain", "--wait", "30s"}), kOk) << err();
+  EXPECT_EQ(pauses_.size(), 2U);
+
+  pauses_.clear();
+  on_pause_ = nullptr;
+  replies_["/v1/ha"] = {200, kOurs};
+  EXPECT_EQ(run({"ha", "drain", "--wait", "5s"}), kNo);
+  EXPECT_EQ(pauses_.size(), 5U);
+  EXPECT_THAT(err(), HasSubstr("endpoint 203.0.113.10 is still here after 5s: sites move"));
+
+  EXPECT_EQ(run({"ha", "drain"}), kOk);
+  EXPECT_THAT(requests_, ElementsAre(StartsWith("POST /v1/ha/drain")));
+  EXPECT_EQ(run({"ha", "drain", "--wait", "soon"}), kUsage);
+}
+
+TEST_F(Commands, UpgradeNamesWhatIsMissing) {
+  EXPECT_EQ(run({"upgrade"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("install, status, rollback, or --pair FILE"));
+  EXPECT_EQ(run({"upgrade", "--pair", "gw.raucb"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("--host"));
+  EXPECT_EQ(run({"upgrade", "install", "gw.raucb", "--wait", "5s"}), kUsage);
+  EXPECT_THAT(err(), HasSubstr("expected 30s to 1h"));
+  EXPECT_EQ(run({"upgrade", "install"}), kUsage);
 }
 
 TEST_F(Commands, DiffAloneIsAboutTheLastApply) {

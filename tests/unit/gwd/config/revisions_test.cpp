@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -203,6 +204,65 @@ TEST_F(Revisions, AnotherProgramsDatabaseIsRefused) {
   ASSERT_EQ(sqlite3_exec(db, "CREATE TABLE t (x)", nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(db);
   EXPECT_THAT(RevisionStore::open(path_).error().message, testing::HasSubstr("it is another program's database"));
+}
+
+// --- formats ------------------------------------------------------------------------------------------
+
+void sql(const std::string& path, const std::string& text) {
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  char* error = nullptr;
+  EXPECT_EQ(sqlite3_exec(db, text.c_str(), nullptr, nullptr, &error), SQLITE_OK) << error;
+  sqlite3_close(db);
+}
+
+// What a gwd of later than this one would leave behind.
+void make_newer(const std::string& path) {
+  sql(path, std::format("ALTER TABLE state ADD COLUMN of_the_future TEXT; PRAGMA user_version = {}", kStateFormat + 1));
+}
+
+TEST_F(Revisions, AnOlderFormatIsMigratedAndKept) {
+  ASSERT_EQ(open().commit(apply("one")).value(), 1U);
+  sql(path_, "ALTER TABLE state DROP COLUMN serial; PRAGMA user_version = 1");
+  {
+    RevisionStore store = open();
+    EXPECT_EQ(store.running().value()->document, "one");
+    EXPECT_EQ(store.serial().value(), 0U);
+    ASSERT_EQ(store.commit(apply("two")).value(), 2U);
+  }
+  struct stat kept{};
+  ASSERT_EQ(::stat((path_ + ".format1").c_str(), &kept), 0);
+  EXPECT_EQ(kept.st_mode & 0777U, 0600U);
+  // It is a whole store of format 1: opened in its turn, it is migrated.
+  RevisionStore of_before = std::move(RevisionStore::open(path_ + ".format1")).value();
+  EXPECT_EQ(of_before.running().value()->document, "one");
+}
+
+TEST_F(Revisions, AnUpdateTakenBackGoesOnWithTheStoreOfBefore) {
+  ASSERT_EQ(open().commit(apply("before the update")).value(), 1U);
+  std::filesystem::copy_file(path_, path_ + std::format(".format{}", kStateFormat));
+  ASSERT_EQ(open().commit(apply("under the newer one")).value(), 2U);
+  make_newer(path_);
+  for (int again = 0; again < 2; ++again) {
+    RevisionStore store = open();
+    EXPECT_EQ(store.running().value()->document, "before the update");
+  }
+  // What was newer is kept, whole.
+  const std::string aside = path_ + std::format(".format{}", kStateFormat + 1);
+  sql(aside, "UPDATE state SET of_the_future = 'there' WHERE (SELECT max(number) FROM revision) = 2");
+  EXPECT_TRUE(std::filesystem::exists(aside));
+  EXPECT_FALSE(std::filesystem::exists(path_ + std::format(".format{}", kStateFormat)));
+}
+
+TEST_F(Revisions, ANewerFormatWithoutACopyOfBeforeIsRefusedAndLeftAlone) {
+  ASSERT_EQ(open().commit(apply("one")).value(), 1U);
+  make_newer(path_);
+  const auto store = RevisionStore::open(path_);
+  ASSERT_FALSE(store);
+  EXPECT_THAT(store.error().message,
+              testing::HasSubstr(std::format("it has format {}, this gwd knows {}, and there is no copy of before",
+                                             kStateFormat + 1, kStateFormat)));
+  sql(path_, "UPDATE state SET of_the_future = 'still there'");
 }
 
 TEST_F(Revisions, AMissingFolderIsNamed) {

@@ -24,18 +24,21 @@ TEST(PortMismatch, NothingToSayWhenTheyAgreeOrNothingIsKnown) {
 
 TEST(PortMismatch, NamesBothAndTheRemedy) {
   EXPECT_EQ(port_mismatch(served("eth0", "eth1"), {"eth2", "eth1"}),
-            "its wan port is eth0, the document's wan.interface is eth2: correct the document, or start gw-fastpath "
-            "with --wan eth2 --vnet eth1");
-  EXPECT_EQ(port_mismatch(served("eth1", "eth0"), {"eth0", "eth1"}),
-            "its wan port is eth1, the document's wan.interface is eth0; its vnet port is eth0, the document's "
-            "vnet.interface is eth1: correct the document, or start gw-fastpath with --wan eth0 --vnet eth1");
+            "its wan port is eth0, the document's wan.interface is eth2: correct the document, or let gw-fastpath "
+            "take its ports: systemctl restart gw-fastpath (without its unit: start it with --wan eth2 --vnet eth1)");
+  EXPECT_EQ(
+      port_mismatch(served("eth1", "eth0"), {"eth0", "eth1"}),
+      "its wan port is eth1, the document's wan.interface is eth0; its vnet port is eth0, the document's "
+      "vnet.interface is eth1: correct the document, or let gw-fastpath take its ports: systemctl restart gw-fastpath "
+      "(without its unit: start it with --wan eth0 --vnet eth1)");
 }
 
 TEST(PortMismatch, ACircuitWantsAPort) {
   const GuardPorts document{"eth0", "eth1", "eth2"};
   EXPECT_EQ(port_mismatch(served("eth0", "eth1"), document),
-            "it has no circuit port, the document's circuit.interface is eth2: correct the document, or start "
-            "gw-fastpath with --wan eth0 --vnet eth1 --circuit eth2");
+            "it has no circuit port, the document's circuit.interface is eth2: correct the document, or let "
+            "gw-fastpath take its ports: systemctl restart gw-fastpath (without its unit: start it with --wan eth0 --vnet eth1 "
+            "--circuit eth2)");
   ::gw::fastpath::v1::PortList list = served("eth0", "eth1");
   auto* port = list.add_ports();
   port->set_side("circuit");
