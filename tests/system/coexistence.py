@@ -238,6 +238,10 @@ class Coexistence:
         except LabError:
             return False
 
+    def vnet_packets(self) -> int:
+        """Taken from the VNet by all instances together: each of them that a packet goes through counts it once."""
+        return sum(int(p["rx_packets"]) for g in self.gateways.values() for p in g.show_ports() if p["side"] == "vnet")
+
     def drops(self) -> dict[str, int]:
         return {f"{name} {reason}": count for name, gateway in self.gateways.items() for reason, count in gateway.drops().items()}
 
@@ -308,12 +312,11 @@ def tables(world: Coexistence) -> str:
 
 def assert_no_difference(world):
     """FRR's routes are gwd's on every instance, and stay so for longer than the alarm for numbers of routes waits."""
-    def zebra(gateway):
-        return next(c for c in gateway.json("status")["components"] if c["name"] == "zebra")
-    for name, gateway in world.gateways.items():
-        poll(f"{name} compares (now: {zebra(gateway)})", lambda g=gateway: zebra(g)["connected"] and not zebra(g).get("problem"), 20, 0.2)
+    for gateway in world.gateways.values():
+        gateway.wait_routes_as_in_frr()
     end = time.monotonic() + 25
     while time.monotonic() < end:
         for name, gateway in world.gateways.items():
-            assert not zebra(gateway).get("problem"), f"{name}: {zebra(gateway)['problem']}"
+            zebra = gateway.zebra()
+            assert not zebra.get("problem"), f"{name}: {zebra['problem']}"
         time.sleep(1)

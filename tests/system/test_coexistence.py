@@ -253,7 +253,7 @@ def test_an_instance_that_lost_its_tunnel_hands_over_to_the_other(world, net):
 
 def test_packets_for_a_site_without_any_path_never_loop(world, net):
     """Until both instances know that the other has lost its tunnel as well, each may believe in the other."""
-    before = vnet_packets(world)
+    before = world.vnet_packets()
     with world.load(LYON, copies=2, rate=250) as load:
         time.sleep(0.3)
         world.lab.cut((GW_A, LYON), (GW_B, LYON))
@@ -263,11 +263,7 @@ def test_packets_for_a_site_without_any_path_never_loop(world, net):
     assert "Time to live exceeded" not in words
     sent = sum(r.sent for r in load.results)
     # A packet and its answer cross each instance once, and with a hand-over another one.
-    assert vnet_packets(world) - before < 5 * sent, world.drops()
-
-
-def vnet_packets(world):
-    return sum(int(p["rx_packets"]) for g in world.gateways.values() for p in g.show_ports() if p["side"] == "vnet")
+    assert world.vnet_packets() - before < 5 * sent, world.drops()
 
 
 def test_routes_of_a_site_without_any_path_are_withdrawn_everywhere(world, net):

@@ -103,3 +103,20 @@ def test_an_instance_without_its_tunnel_is_not_told_to_the_vnet(world, net):
     load.assert_no_loss()
     world.lab.heal()
     eventually("and by gw-a again", lambda: net.next_hops((VPN_A,), ER_PAIR) <= world.vnet.next_hops(net.L), 20)
+
+
+def test_packets_for_a_site_without_any_path_never_loop(world, net):
+    """Four instances that may each believe in another one, until all know that nobody has a tunnel to lyon."""
+    before = world.vnet_packets()
+    with world.load(LYON, copies=2, rate=250) as load:
+        time.sleep(0.3)
+        world.lab.cut((VPN_A, LYON), (VPN_B, LYON))
+        eventually("nobody has a path", lambda: not any(g.best(net.L) for g in world.gateways.values()))
+        time.sleep(1)
+        words = world.lab.ns["host"].run("ping", "-c", "5", "-i", "0.1", "-W", "1", net.host(LYON), check=False)
+    assert "Time to live exceeded" not in words and "Hop limit" not in words, words
+    sent = sum(r.sent for r in load.results)
+    # A packet and its answer cross at most both pairs, and with a hand-over another instance of each.
+    assert world.vnet_packets() - before < 5 * sent, world.drops()
+    world.lab.heal()
+    eventually("lyon has its paths again", lambda: all(g.best(net.L) for g in world.gateways.values()), 30)

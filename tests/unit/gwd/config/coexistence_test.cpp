@@ -169,6 +169,13 @@ TEST_F(Coexistence, PolicyOfTheGateway) {
   EXPECT_EQ(policy.export_rules[1].name, "circuit-prepend");
 }
 
+TEST_F(Coexistence, ASpokeWithoutGatewayTransitIsNobodys) {
+  ASSERT_EQ(model(kEverything).spokes.size(), 1U);
+  const GatewayModel gateway = model(with(kEverything, "use_remote_gateways: true", "use_remote_gateways: false"));
+  EXPECT_TRUE(gateway.spokes.empty()) << "it is announced to nobody, and has no route here";
+  EXPECT_EQ(gateway.policy.safe.vnet_prefixes.size(), 1U) << "whoever else has it may announce it";
+}
+
 TEST_F(Coexistence, AVpnPairLeavesTheVNetToItsPartner) {
   std::string text = with(kEverything, "coexistence: { prefer: circuit, transit: true }",
                           "coexistence: { role: vpn-pair, prefer: vpn, partner: [ 10.0.0.6, 10.0.0.7 ] }");
