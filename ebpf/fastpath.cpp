@@ -40,6 +40,7 @@
 #include "ebpf/relay/sockets.hpp"
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/rpc/service.hpp"
+#include "ebpf/succession.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/maps.hpp"
 #include "ebpf/xdp/programs.hpp"
@@ -47,6 +48,7 @@
 
 namespace gw {
 namespace asio = boost::asio;
+namespace fp = ::gw::fastpath::v1;
 namespace {
 
 using namespace std::chrono_literals;
@@ -77,7 +79,7 @@ struct WorkerNeeds {
 };
 
 Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worker::Placement& placement,
-                                                       const WorkerNeeds& needs) {
+                                                       const WorkerNeeds& needs, worker::Worker::Activity activity) {
   std::vector<worker::Worker::Parts> parts;
   for (std::size_t i = 0; i < placement.workers; ++i) {
     GW_TRY_ASSIGN(net::RawSender raw, net::RawSender::open(needs.options.wan));
@@ -89,7 +91,7 @@ Result<std::unique_ptr<worker::Workers>> start_workers(Ports& ports, const worke
   }
   const worker::Shared::Size size{
       .tunnels = needs.options.max_tunnels, .sas = needs.options.max_sas, .gates = &needs.gates};
-  return worker::Workers::start(std::move(parts), size, needs.fib, needs.clock);
+  return worker::Workers::start(std::move(parts), size, needs.fib, needs.clock, activity);
 }
 
 /// Keys and clear packets stay out of core files and of other processes of this user. What systemd-coredump
@@ -153,6 +155,35 @@ bool give_to_owner(worker::Workers& workers, const relay::IkeFlow& flow, std::sp
   return true;
 }
 
+/// Who we are, for a gw-fastpath that runs; and what it compares with.
+fp::HandoverAsk question(const FastpathOptions& o) {
+  fp::HandoverAsk ask;
+  ask.set_version(handover::kVersion);
+  ask.set_release(GW_VERSION);
+  ask.set_wan(o.wan);
+  ask.set_vnet(o.vnet);
+  ask.set_circuit(o.circuit);
+  ask.set_instance(o.instance);
+  ask.set_max_sas(o.max_sas);
+  ask.set_max_tunnels(o.max_tunnels);
+  ask.set_record_version(esp::kRecordVersion);
+  return ask;
+}
+
+/// What changes between two processes needs a start without the one before.
+Status check_same(const PortPlan& plan, const Inheritance& from) {
+  if (plan.workers != from.workers)
+    return fail_field("workers", std::format("would be {} now, and {} run; this needs a restart", plan.workers, from.workers));
+  for (const PortPlace* place : {&plan.wan, &plan.vnet, plan.circuit ? &*plan.circuit : nullptr}) {
+    if (!place) continue;
+    const auto before = from.ports.find(place->side);
+    const std::string_view kind = place->choice.kind == PortKind::kXsk ? "xsk" : "gso";
+    if (before == from.ports.end() || before->second.kind != kind)
+      return fail_field(place->side + "-port", std::format("would be {} now; this needs a restart", kind));
+  }
+  return {};
+}
+
 /// Everything, in the order of construction; destroyed in reverse: RPC, SAs and tunnels, sockets, programs. The workers
 /// use all of these, so they have ended before the first goes: however serve() ends, no packet meets a wiped key.
 class Fastpath {
@@ -160,12 +191,15 @@ class Fastpath {
   ~Fastpath() { base_.workers->stop(); }
   Fastpath(const Fastpath&) = delete;
   Fastpath& operator=(const Fastpath&) = delete;
-  static Result<std::unique_ptr<Fastpath>> make(const FastpathOptions& options);
-  Status serve(const FastpathOptions& options);
+  /// `from`: a process that runs, in whose place this one comes; null: none does.
+  static Result<std::unique_ptr<Fastpath>> make(const FastpathOptions& options, handover::Taker* from);
+  Status serve(const FastpathOptions& options, handover::Taker* from);
 
  private:
   struct Base {
     tun::FdStore fds;
+    tun::FdStore inherited;
+    std::vector<Switch> switches;
     std::vector<relay::UdpSocket> ike_sockets;
     std::vector<Fd> esp_takers;
     xdp::Maps maps;
@@ -175,6 +209,7 @@ class Fastpath {
     std::unique_ptr<esp::RuntimeStore> store;
     std::vector<rpc::PortFacts> facts;
     Buffers buffers;
+    std::optional<xdp::NatTSteering> nat_t;
     std::unique_ptr<relay::IkeInbox> ike;
     std::optional<gso::DataTun> data_tun;
     std::optional<xdp::WanTcProgram> wan_tc;
@@ -191,10 +226,18 @@ class Fastpath {
     net::IcmpListener icmp;
     std::vector<std::optional<xsk::PortWatch>> watches;
   };
-  static Result<Base> make_base(const FastpathOptions& options, const Clock& clock);
+  static Result<Base> make_base(const FastpathOptions& options, const Clock& clock, handover::Taker* from);
   static relay::IkeRelay::Parts ike_parts(Base& base, const Clock& clock);
   Fastpath(Base base, const FastpathOptions& options);
 
+  succession::Estate estate() {
+    return {*base_.workers, *base_.buffers.memory, liveness_, base_.facts, clock_};
+  }
+  std::vector<tun::NamedFd> descriptors();
+  Status succeed(handover::Taker& from);
+  void leave_to(int pid);
+  Status start_watching();
+  Status listen(const FastpathOptions& options);
   void watch(asio::posix::stream_descriptor& fd, std::function<void()> handler);
   void tick();
   void tell_alive();
@@ -222,6 +265,7 @@ class Fastpath {
   rpc::Service service_;
   rpc::Server server_;
   control::Events events_;
+  handover::Giver giver_;
   asio::signal_set signals_{io_, SIGTERM, SIGINT};
   asio::steady_timer timer_{io_};
   asio::steady_timer sync_timer_{io_};
@@ -238,15 +282,20 @@ class Fastpath {
   std::optional<Error> failure_;
 };
 
-Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock) {
+Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock& clock, handover::Taker* taker) {
   tun::FdStore fds = tun::FdStore::from_environment();
+  std::optional<Inheritance> from;
+  if (taker) {
+    fds.take_all(taker->fds());
+    from.emplace(succession::inheritance(fds, taker->offer()));
+  }
   GW_TRY_ASSIGN(net::Netlink netlink, net::Netlink::open());
   GW_TRY_ASSIGN(net::Netlink adjacency_netlink, net::Netlink::open());
   GW_TRY_ASSIGN(net::NetlinkMonitor monitor, net::NetlinkMonitor::open());
   GW_TRY_ASSIGN(net::IcmpListener icmp, net::IcmpListener::open());
   GW_TRY_ASSIGN(const net::Link wan_link, netlink.link(o.wan));
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
-  GW_TRY_ASSIGN(auto store, open_store(o));
+  GW_TRY_ASSIGN(auto store, from ? esp::RuntimeStore::share(fds.take("store"), o.max_sas * 2) : open_store(o));
   GW_TRY(check_ports_differ(o));
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
@@ -263,12 +312,20 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
   GW_TRY_ASSIGN(auto ike_sockets, relay::open_sockets(fds, std::array{relay::kIkePort, relay::kNatTPort}));
   GW_TRY_ASSIGN(auto esp_takers, relay::open_esp_takers(fds));
   GW_TRY_ASSIGN(const worker::Placement placement, place_workers(plan, o.workers));
-  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, circuit ? &*circuit : nullptr, maps}));
-  GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock, maps.gates()}));
-  GW_TRY_ASSIGN(auto liveness, liveness::Thread::start({clock, o.bfd_port}));
+  if (from) GW_TRY(check_same(plan, *from));
+  GW_TRY_ASSIGN(Ports ports, open_ports(plan, {wan, vnet, circuit ? &*circuit : nullptr, maps, from ? &*from : nullptr}));
+  using Activity = worker::Worker::Activity;
+  GW_TRY_ASSIGN(auto workers, start_workers(ports, placement, {o, as_memory(maps.fib()), clock, maps.gates()},
+                                            from ? Activity::kResting : Activity::kForwarding));
+  GW_TRY_ASSIGN(auto liveness, liveness::Thread::start({clock, o.bfd_port, fds.take("bfdd")}));
+  tun::FdStore inherited;
+  for (const char* name : {"rpc", "ike", "handover"})
+    if (Fd fd = fds.take(name)) inherited.put(name, std::move(fd));
   std::vector<rpc::PortFacts> facts = {ports.wan.facts, ports.vnet.facts};
   if (ports.circuit) facts.push_back(ports.circuit->facts);
   return Base{std::move(fds),
+              std::move(inherited),
+              std::move(ports.switches),
               std::move(ike_sockets),
               std::move(esp_takers),
               std::move(maps),
@@ -278,6 +335,7 @@ Result<Fastpath::Base> Fastpath::make_base(const FastpathOptions& o, const Clock
               std::move(store),
               std::move(facts),
               std::move(ports.buffers),
+              std::move(ports.nat_t),
               std::move(ports.ike),
               std::move(ports.data_tun),
               std::move(ports.wan_tc),
@@ -309,9 +367,9 @@ relay::IkeRelay::Parts Fastpath::ike_parts(Base& base, const Clock& clock) {
   return parts;
 }
 
-Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options) {
+Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options, handover::Taker* from) {
   static const SystemClock clock;
-  GW_TRY_ASSIGN(Base base, make_base(options, clock));
+  GW_TRY_ASSIGN(Base base, make_base(options, clock, from));
   return std::unique_ptr<Fastpath>(new Fastpath(std::move(base), options));
 }
 
@@ -334,7 +392,16 @@ Fastpath::Fastpath(Base base, const FastpathOptions& o)
       service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, liveness_, clock_, base_.facts,
                 o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere, o.transforms}),
       server_(io_, service_),
-      events_(server_, sas_, tunnels_) {
+      events_(server_, sas_, tunnels_),
+      giver_({.io = io_,
+              .service = service_,
+              .forwarding = forwarding_,
+              .self = question(o),
+              .offer = [this] { return succession::offer(estate()); },
+              .fds = [this] { return descriptors(); },
+              .stop = [this](fp::HandoverFinal& out) { succession::stop(estate(), out); },
+              .go_on = [this] { succession::go_on(estate()); },
+              .gone = [this](int pid) { leave_to(pid); }}) {
   ike_.only_if([this](const IpAddress& local) {
     return base_.workers->shared().gates.may_send(endpoints_.gate_of(local), clock_.now());
   });
@@ -449,7 +516,79 @@ void Fastpath::check_ports() {
   }
 }
 
-Status Fastpath::serve(const FastpathOptions& options) {
+/// All that another process needs to go on; as they are called there (ports.cpp, make_base()).
+std::vector<tun::NamedFd> Fastpath::descriptors() {
+  std::vector<tun::NamedFd> fds{{"store", base_.store->fd()},
+                                {"rpc", server_.fd()},
+                                {"handover", giver_.fd()},
+                                {"xdp-wan", base_.wan.link_fd()},
+                                {"xdp-vnet", base_.vnet.link_fd()},
+                                {"xdp-circuit", base_.circuit ? base_.circuit->link_fd() : -1},
+                                {"tcx-wan", base_.wan_tc ? base_.wan_tc->link_fd() : -1},
+                                {"tcx-vnet", base_.vnet_tc ? base_.vnet_tc->link_fd() : -1},
+                                {"tcx-circuit", base_.circuit_tc ? base_.circuit_tc->link_fd() : -1},
+                                {kNatTSocketsName, base_.nat_t ? base_.nat_t->sockets_fd() : -1}};
+  std::size_t decrypted = 0;
+  for (const auto* tun : {&base_.data_tun, &base_.circuit_tun})
+    if (*tun) fds.push_back({std::format("tcx-{}", (*tun)->name()), base_.decrypted_tc[decrypted++].link_fd()});
+  for (std::size_t i = 0; i < base_.esp_takers.size(); ++i)
+    fds.push_back({std::format("esp-{}", i == 0 ? 4 : 6), base_.esp_takers[i].get()});
+  for (auto more : {succession::port_fds(estate()), succession::bfd_fds(estate()), ike_.fds(), tunnels_.device_fds()})
+    std::ranges::move(more, std::back_inserter(fds));
+  return fds;
+}
+
+/// The other one forwards now, and has all sockets: this process only has to end.
+void Fastpath::leave_to(int pid) {
+  log::info("handover", "process {} has taken over; ending", pid);
+  tell_manager(std::format("MAINPID={}", pid));
+  server_.abandon();
+  ike_.abandon();
+  giver_.abandon();
+  io_.stop();
+}
+
+/// In the place of `from`: everything installed while it forwards, then it stops and we go on. Until take() an error
+/// only ends this process.
+Status Fastpath::succeed(handover::Taker& from) {
+  GW_TRY(from.install({.part = [this](const fp::HandoverPart& part) { return service_.import_part(part); },
+                       .descriptors = [this, &from] { tunnels_.add_kept(from.fds()); },
+                       .pass = [this] { service_.end_pass(); }}));
+  tunnels_.settle_all();
+  GW_TRY_ASSIGN(const fp::HandoverFinal final, from.stop_other());
+  GW_TRY(succession::adopt_buffers(estate(), final));
+  if (!from.take()) return fail(Errc::kTimeout, "the running gw-fastpath did not wait longer, and goes on");
+  GW_TRY(sas_.own_records());
+  const auto warn = [](const Status& done) {
+    if (!done) log::error("handover", "{}", done.error().describe());
+  };
+  warn(service_.import_peer(final));
+  base_.workers->resume();
+  const auto waited = clock_.now() - MonoTime(std::chrono::nanoseconds(final.stopped_ns()));
+  from.tell_taken();
+  warn(liveness_.go_on_with_bfd(final.bfd(), succession::take_bfd_fds(from.fds())));
+  // Programs of the process before do the same over its maps, which nobody changes any more.
+  for (const Switch& change : base_.switches) GW_TRY(change());
+  service_.import_counters(final);
+  log::info("handover", "took over from gw-fastpath {}: packets waited for {} us", from.offer().release(),
+            std::chrono::duration_cast<std::chrono::microseconds>(waited).count());
+  return {};
+}
+
+Status Fastpath::serve(const FastpathOptions& options, handover::Taker* from) {
+  GW_TRY(start_watching());
+  if (from) GW_TRY(succeed(*from));
+  GW_TRY(listen(options));
+  io_.run();
+  // Not ours to close: their owners do.
+  for (auto* fd : {&notices_, &liveness_events_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
+  server_.stop();
+  ike_.stop();
+  if (failure_) return std::unexpected(*failure_);
+  return {};
+}
+
+Status Fastpath::start_watching() {
   GW_TRY(
       paths_.start({[this](std::span<const IpAddress> addresses) {
                       forwarding_.set_local(addresses);
@@ -500,28 +639,45 @@ Status Fastpath::serve(const FastpathOptions& options) {
     log::info("main", "signal {}: ending", signal);
     io_.stop();
   });
+  return {};
+}
+
+Status Fastpath::listen(const FastpathOptions& options) {
   tick();
   sync_tick();
-  GW_TRY(ike_.listen(options.ike_socket.empty() ? beside(options.socket, "ike.sock") : options.ike_socket));
-  GW_TRY(server_.listen(options.socket));
+  GW_TRY(ike_.listen(options.ike_socket.empty() ? beside(options.socket, "ike.sock") : options.ike_socket,
+                     base_.inherited.take("ike")));
+  GW_TRY(server_.listen(options.socket, base_.inherited.take("rpc")));
+  GW_TRY(giver_.listen(handover::socket_beside(options.socket), base_.inherited.take("handover")));
   tell_manager("READY=1");
   log::info("main", "ready at {}", options.socket);
-  io_.run();
-  // Not ours to close: their owners do.
-  for (auto* fd : {&notices_, &liveness_events_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
-  server_.stop();
-  ike_.stop();
-  if (failure_) return std::unexpected(*failure_);
   return {};
 }
 
 }  // namespace
 
+namespace {
+Status replace(const FastpathOptions& options, handover::Taker& from) {
+  GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options, &from));
+  return fastpath->serve(options, &from);
+}
+}  // namespace
+
 Status run_fastpath(const FastpathOptions& options) {
   GW_TRY(refuse_dumps());
   xdp::quiet_libbpf();
-  GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options));
-  return fastpath->serve(options);
+  if (options.start == Start::kReplace) {
+    GW_TRY_ASSIGN(auto from, handover::Taker::ask(handover::socket_beside(options.socket), question(options)));
+    if (from) {
+      auto done = replace(options, *from);
+      if (done || done.error().code != Errc::kClosed) return done;
+      log::warning("handover", "{}; starting anew", done.error().describe());
+    } else {
+      log::info("handover", "no gw-fastpath runs at {}: starting anew", options.socket);
+    }
+  }
+  GW_TRY_ASSIGN(auto fastpath, Fastpath::make(options, nullptr));
+  return fastpath->serve(options, nullptr);
 }
 
 }  // namespace gw

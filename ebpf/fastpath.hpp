@@ -19,6 +19,11 @@ enum class StatePlace : std::uint8_t {
   kAnywhere,  // for tests on a machine without: whatever survives a reboot can repeat nonces
 };
 
+enum class Start : std::uint8_t {
+  kAlone,    // nobody else has the ports
+  kReplace,  // in the place of a gw-fastpath that runs, if one does (ADR 20)
+};
+
 struct FastpathOptions {
   std::string wan;
   std::string vnet;
@@ -32,6 +37,7 @@ struct FastpathOptions {
   std::string state_dir = "/run/gw/fastpath";
   StatePlace state_place = StatePlace::kVolatile;
   std::uint32_t instance = 0;
+  Start start = Start::kAlone;
   esp::BackendChoice crypto = esp::BackendChoice::kAuto;
   esp::TransformPermissions transforms;
   std::uint32_t max_tunnels = 500;

@@ -72,6 +72,10 @@ int main(int argc, char** argv) {
   app.add_option("--fib-next-hops", options.fib.next_hops, "distinct next hops of all routes, 544 B each")
       ->check(CLI::Range(16u, GW_FIB_MAX_NEXT_HOPS))
       ->capture_default_str();
+  app.add_flag_callback(
+      "--replace", [&] { options.start = gw::Start::kReplace; },
+      "take the place of the gw-fastpath that runs with the same options: sockets, SAs, routes and counters go over, "
+      "packets wait for a few milliseconds; if none runs, just start");
   app.add_option("--log-level", level, "debug, info, warning or error")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));
   CLI11_PARSE(app, argc, argv);

@@ -9,6 +9,7 @@
 #include "ebpf/gso/vnet_port.hpp"
 #include "ebpf/gso/wan_port.hpp"
 #include "ebpf/net/interface.hpp"
+#include "ebpf/xdp/links.hpp"
 #include "ebpf/xsk/device.hpp"
 #include "ebpf/xsk/port.hpp"
 
@@ -43,16 +44,54 @@ bool PortPlan::jumbo() const {
 
 namespace {
 
-Result<Buffers> make_buffers(const PortPlan& plan) {
+Result<Fd> inherit_fd(Inheritance& from, const std::string& name) {
+  Fd fd = from.fds.take(name);
+  if (!fd) return fail(Errc::kNotFound, std::format("the running gw-fastpath did not hand over '{}'", name));
+  return fd;
+}
+
+/// A worker's, all that there are.
+std::vector<Fd> inherit_port(Inheritance& from, std::string_view side, std::size_t worker) {
+  std::vector<Fd> fds;
+  for (;;) {
+    Fd fd = from.fds.take(port_fd_name(side, worker, fds.size()));
+    if (!fd) return fds;
+    fds.push_back(std::move(fd));
+  }
+}
+
+/// Attached now, or with the switch if another process has the link. Objects move: their descriptors do not.
+template <class Program>
+Result<xdp::Attachment> attach(Program& program, const PortPlace& place, Inheritance* from,
+                               std::vector<Switch>& switches, std::string_view name) {
+  if (!from) return program.attach(place.link.ifindex);
+  GW_TRY_ASSIGN(Fd link, inherit_fd(*from, std::string(name)));
+  switches.push_back([link = link.get(), own = program.program_fd()] { return xdp::replace_program({link}, own); });
+  program.inherit(std::move(link));
+  return from->ports[place.side].attachment;
+}
+
+Result<Buffers> make_buffers(const PortPlan& plan, Inheritance* from) {
   Buffers b;
   worker::FrameGeometry geometry{.frames = static_cast<std::uint32_t>(plan.workers) * plan.frames_each};
   if (plan.jumbo()) {
     geometry.frame_bytes = worker::kPageFrameBytes;
     geometry.large_frames = static_cast<std::uint32_t>(plan.workers) * kLargeFrames;
   }
-  GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(geometry));
+  const bool xsk = has(plan, PortKind::kXsk);
+  if (xsk) geometry.sharing = worker::FrameGeometry::Sharing::kWithSuccessor;
+  if (xsk && from) {
+    GW_TRY_ASSIGN(Fd fd, inherit_fd(*from, kFramesName));
+    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::share(geometry, std::move(fd)));
+  } else {
+    GW_TRY_ASSIGN(b.memory, worker::FrameMemory::create(geometry));
+  }
   b.pools = worker::FramePools::cut(*b.memory, plan.workers);
-  if (!has(plan, PortKind::kXsk)) return b;
+  if (!xsk) return b;
+  if (from) {  // registered already; which frames are free is told when that process has stopped
+    for (const auto& pool : b.pools) pool->set_free(std::vector<bool>(b.memory->frames()));
+    return b;
+  }
   using PerPacket = xsk::Umem::FramesPerPacket;
   GW_TRY_ASSIGN(b.umem, xsk::Umem::create(*b.memory, b.jumbo() ? PerPacket::kSeveral : PerPacket::kOne));
   return b;
@@ -66,25 +105,34 @@ rpc::PortFacts facts_of(const PortPlace& place) {
           .driver = net::driver_name(place.link.name)};
 }
 
+Result<std::unique_ptr<xsk::Socket>> open_socket(const PortPlace& place, std::uint32_t queue, Buffers& buffers,
+                                                 const xsk::CopyChoice& choice, Inheritance* from) {
+  const std::size_t workers = buffers.pools.size();
+  worker::FramePool& pool = *buffers.pools[queue % workers];
+  if (!from) return xsk::Socket::open(*buffers.umem, pool, {place.link.name, queue}, choice.mode);
+  GW_TRY_ASSIGN(Fd fd, inherit_fd(*from, port_fd_name(place.side, queue % workers, queue / workers)));
+  return xsk::Socket::adopt(std::move(fd), pool);
+}
+
 /// Program on the interface, a socket on each of its queues, the sockets in the program's map. The queues are
 /// dealt to the workers in turn.
 template <class Program>
-Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers& buffers,
-                               const xsk::CopyChoice& choice) {
+Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Ports& ports, const xsk::CopyChoice& choice,
+                               Inheritance* from) {
   const net::Link& link = place.link;
+  Buffers& buffers = ports.buffers;
   OpenPort port;
   std::vector<std::vector<std::unique_ptr<xsk::Socket>>> sockets(buffers.pools.size());
   port.facts = facts_of(place);
   port.facts.zero_copy = true;
   port.facts.copy_reason = choice.reason;
-  GW_TRY_ASSIGN(port.facts.attachment, program.attach(link.ifindex));
+  GW_TRY_ASSIGN(port.facts.attachment, attach(program, place, from, ports.switches, "xdp-" + place.side));
   if (auto kept = xsk::keep_vlan_tags(link.name); !kept)
     log::warning("port", "{}: use no VLANs on this port, or give gw-fastpath the VLAN device", kept.error().describe());
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(link.name));
   for (std::uint32_t queue = 0; queue < port.facts.queues; ++queue) {
     const std::size_t worker = queue % sockets.size();
-    GW_TRY_ASSIGN(auto socket,
-                  xsk::Socket::open(*buffers.umem, *buffers.pools[worker], {link.name, queue}, choice.mode));
+    GW_TRY_ASSIGN(auto socket, open_socket(place, queue, buffers, choice, from));
     GW_TRY(program.set_socket(queue, socket->fd()));
     port.facts.zero_copy &= socket->mode() == xsk::CopyMode::kZeroCopy;
     sockets[worker].push_back(std::move(socket));
@@ -97,26 +145,33 @@ Result<OpenPort> open_xsk_port(const PortPlace& place, Program& program, Buffers
 }
 
 /// The kernel's sockets for each worker. IKE that comes with ESP goes to its door of `ports.ike`.
-Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
+Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports& ports, Inheritance* from) {
   OpenPort port;
   port.facts = facts_of(plan.wan);
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
-  GW_TRY_ASSIGN(xdp::NatTSteering steering, xdp::NatTSteering::load(maps));
+  GW_TRY_ASSIGN(Fd steered, from ? inherit_fd(*from, kNatTSocketsName) : Result<Fd>());
+  GW_TRY_ASSIGN(ports.nat_t, xdp::NatTSteering::load(maps, std::move(steered)));
   GW_TRY_ASSIGN(ports.ike, relay::IkeInbox::make(plan.workers));
   for (std::size_t worker = 0; worker < plan.workers; ++worker) {
     const bool first = worker == 0;
     GW_TRY_ASSIGN(auto sockets,
-                  gso::WanPort::Sockets::open(first ? gso::EspReceiving::kAll : gso::EspReceiving::kNone));
+                  from ? gso::WanPort::Sockets::adopt(inherit_port(*from, "wan", worker))
+                       : gso::WanPort::Sockets::open(first ? gso::EspReceiving::kAll : gso::EspReceiving::kNone));
     for (const Fd* fd : {&sockets.udp4, &sockets.udp6}) {
       if (!*fd) continue;
-      GW_TRY(steering.add(static_cast<std::uint32_t>(worker), fd->get()));
+      if (!from)
+        GW_TRY(ports.nat_t->add(static_cast<std::uint32_t>(worker), fd->get()));
+      else if (first)
+        ports.switches.push_back([fd = fd->get(), program = ports.nat_t->program_fd()] {
+          return xdp::NatTSteering::steer({fd}, program);
+        });
     }
     GW_TRY_ASSIGN(auto made, gso::WanPort::make({std::move(sockets), *ports.buffers.pools[worker],
                                                  plan.wan.link.ifindex, ports.ike->door(worker), first}));
     port.ports.push_back(std::move(made));
   }
   GW_TRY_ASSIGN(xdp::WanTcProgram program, xdp::WanTcProgram::load(maps));
-  GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.wan.link.ifindex));
+  GW_TRY_ASSIGN(port.facts.attachment, attach(program, plan.wan, from, ports.switches, "tcx-wan"));
   ports.wan_tc = std::move(program);
   return port;
 }
@@ -126,17 +181,30 @@ std::uint32_t slot_bytes(const Buffers& buffers) {
 }
 
 /// A data TUN with a queue for each worker, which are `port`'s then.
-Result<gso::DataTun> open_data_tun(const char* name, const xdp::Maps& maps, OpenPort& port, Ports& ports) {
+Result<gso::DataTun> open_data_tun(const char* name, const xdp::Maps& maps, OpenPort& port, Ports& ports,
+                                   Inheritance* from) {
   const std::size_t workers = ports.buffers.pools.size();
-  GW_TRY_ASSIGN(gso::DataTun tun, gso::DataTun::open(name, workers));
+  const std::string side = port.facts.side;
+  std::vector<Fd> queues;
+  for (std::size_t worker = 0; from && worker < workers; ++worker) {
+    GW_TRY_ASSIGN(queues.emplace_back(), inherit_fd(*from, port_fd_name(side, worker, 0)));
+  }
+  GW_TRY_ASSIGN(gso::DataTun tun,
+                from ? gso::DataTun::adopt(name, std::move(queues)) : gso::DataTun::open(name, workers));
   for (std::size_t worker = 0; worker < workers; ++worker)
     port.ports.push_back(std::make_unique<gso::VnetPort>(
         gso::VnetPort::Parts{tun.take_queue(worker), *ports.buffers.pools[worker], tun.udp(),
                              worker == 0 ? tun.name() : std::string{}, slot_bytes(ports.buffers)}));
-  GW_TRY_ASSIGN(const xdp::TunSteering steering, xdp::TunSteering::load(maps));
-  GW_TRY(tun.set_steering(steering.program_fd()));
+  GW_TRY_ASSIGN(xdp::TunSteering steering, xdp::TunSteering::load(maps));
+  if (from)
+    ports.switches.push_back([fd = tun.steering_fd(), steering = std::make_shared<xdp::TunSteering>(std::move(steering))] {
+      return gso::DataTun::set_steering({fd}, steering->program_fd());
+    });
+  else
+    GW_TRY(gso::DataTun::set_steering({tun.steering_fd()}, steering.program_fd()));
   GW_TRY_ASSIGN(xdp::DecryptedTcProgram program, xdp::DecryptedTcProgram::load(maps));
-  GW_TRY(program.attach(tun.ifindex()));
+  const PortPlace place{.link = {.ifindex = tun.ifindex()}, .side = side, .choice = {}};
+  GW_TRY(attach(program, place, from, ports.switches, std::format("tcx-{}", name)));
   ports.decrypted_tc.push_back(std::move(program));
   return tun;
 }
@@ -150,21 +218,21 @@ Result<xdp::VnetTcProgram> load_clear_tc(gw_side side, const xdp::Maps& maps, co
   return program;
 }
 
-Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Ports& ports) {
+Result<OpenPort> open_gso_vnet(const PortPlan& plan, const xdp::Maps& maps, Ports& ports, Inheritance* from) {
   OpenPort port;
   port.facts = facts_of(plan.vnet);
   port.facts.queues = static_cast<std::uint32_t>(plan.workers);
-  GW_TRY_ASSIGN(ports.data_tun, open_data_tun(gso::DataTun::kName, maps, port, ports));
+  GW_TRY_ASSIGN(ports.data_tun, open_data_tun(gso::DataTun::kName, maps, port, ports, from));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program, load_clear_tc(GW_SIDE_VNET, maps, &*ports.data_tun, ports.buffers));
-  GW_TRY_ASSIGN(port.facts.attachment, program.attach(plan.vnet.link.ifindex));
+  GW_TRY_ASSIGN(port.facts.attachment, attach(program, plan.vnet, from, ports.switches, "tcx-vnet"));
   ports.vnet_tc = std::move(program);
   return port;
 }
 
 /// Behind XDP, for what XDP passes. Without it that is the kernel's, whose routes are the same: worth a warning only.
 Result<std::optional<xdp::VnetTcProgram>> open_tc_behind(const PortPlace& place, xdp::VnetTcProgram program,
-                                                         xdp::VnetProgram& in_front) {
-  if (auto attached = program.attach(place.link.ifindex); !attached) {
+                                                         xdp::VnetProgram& in_front, Ports& ports, Inheritance* from) {
+  if (auto attached = attach(program, place, from, ports.switches, "tcx-" + place.side); !attached) {
     log::warning("port", "{}: {}", place.link.name, attached.error().describe());
     return std::nullopt;
   }
@@ -174,9 +242,9 @@ Result<std::optional<xdp::VnetTcProgram>> open_tc_behind(const PortPlace& place,
 
 Result<OpenPort> open_xsk_vnet(const PortPlan& plan, const PortPrograms& programs, Ports& ports,
                                const xsk::CopyChoice& choice) {
-  GW_TRY_ASSIGN(OpenPort port, open_xsk_port(plan.vnet, programs.vnet, ports.buffers, choice));
+  GW_TRY_ASSIGN(OpenPort port, open_xsk_port(plan.vnet, programs.vnet, ports, choice, programs.from));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program, load_clear_tc(GW_SIDE_VNET, programs.maps, nullptr, ports.buffers));
-  GW_TRY_ASSIGN(ports.vnet_tc, open_tc_behind(plan.vnet, std::move(program), programs.vnet));
+  GW_TRY_ASSIGN(ports.vnet_tc, open_tc_behind(plan.vnet, std::move(program), programs.vnet, ports, programs.from));
   return port;
 }
 
@@ -186,18 +254,19 @@ Result<OpenPort> open_circuit(const PortPlan& plan, const PortPrograms& programs
   OpenPort port;
   port.facts = facts_of(place);
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(place.link.name));
-  GW_TRY_ASSIGN(ports.circuit_tun, open_data_tun(gso::DataTun::kCircuitName, programs.maps, port, ports));
+  GW_TRY_ASSIGN(ports.circuit_tun, open_data_tun(gso::DataTun::kCircuitName, programs.maps, port, ports, programs.from));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program,
                 load_clear_tc(GW_SIDE_CIRCUIT, programs.maps, &*ports.circuit_tun, ports.buffers));
   if (place.choice.kind == PortKind::kGso) {
-    GW_TRY_ASSIGN(port.facts.attachment, program.attach(place.link.ifindex));
+    GW_TRY_ASSIGN(port.facts.attachment, attach(program, place, programs.from, ports.switches, "tcx-circuit"));
     ports.circuit_tc = std::move(program);
     return port;
   }
-  GW_TRY_ASSIGN(port.facts.attachment, programs.circuit->attach(place.link.ifindex));
+  GW_TRY_ASSIGN(port.facts.attachment,
+                attach(*programs.circuit, place, programs.from, ports.switches, "xdp-circuit"));
   if (auto kept = xsk::keep_vlan_tags(place.link.name); !kept)
     log::warning("port", "{}: use no VLANs on this port, or give gw-fastpath the VLAN device", kept.error().describe());
-  GW_TRY_ASSIGN(ports.circuit_tc, open_tc_behind(place, std::move(program), *programs.circuit));
+  GW_TRY_ASSIGN(ports.circuit_tc, open_tc_behind(place, std::move(program), *programs.circuit, ports, programs.from));
   return port;
 }
 
@@ -214,12 +283,12 @@ std::optional<xdp::DevmapDrops> count_devmap_drops(const PortPlan& plan, const x
 
 Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, const xsk::CopyChoice& choice) {
   Ports ports;
-  GW_TRY_ASSIGN(ports.buffers, make_buffers(plan));
+  GW_TRY_ASSIGN(ports.buffers, make_buffers(plan, programs.from));
   GW_TRY_ASSIGN(ports.wan, plan.wan.choice.kind == PortKind::kXsk
-                               ? open_xsk_port(plan.wan, programs.wan, ports.buffers, choice)
-                               : open_gso_wan(plan, programs.maps, ports));
+                               ? open_xsk_port(plan.wan, programs.wan, ports, choice, programs.from)
+                               : open_gso_wan(plan, programs.maps, ports, programs.from));
   GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk ? open_xsk_vnet(plan, programs, ports, choice)
-                                                                    : open_gso_vnet(plan, programs.maps, ports));
+                                                                    : open_gso_vnet(plan, programs.maps, ports, programs.from));
   if (plan.circuit) {
     GW_TRY_ASSIGN(ports.circuit, open_circuit(plan, programs, ports));
   }
@@ -260,6 +329,10 @@ void tell(const OpenPort& port) {
 }
 
 }  // namespace
+
+std::string port_fd_name(std::string_view side, std::size_t worker, std::size_t i) {
+  return std::format("port-{}-{}-{}", side, worker, i);
+}
 
 PortChoice choose_port_kind(std::optional<PortKind> asked, const net::Link& link) {
   return choose_port_kind(

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +16,7 @@
 #include "ebpf/port_kind.hpp"
 #include "ebpf/relay/ike_inbox.hpp"
 #include "ebpf/rpc/service.hpp"
+#include "ebpf/tun/fd_store.hpp"
 #include "ebpf/worker/frame_pool.hpp"
 #include "ebpf/worker/placement.hpp"
 #include "ebpf/worker/port.hpp"
@@ -59,7 +62,29 @@ struct OpenPort {
   std::optional<xsk::PortWatch> watch;  // of an xsk port
 };
 
+/// What a process before this one has open, which still forwards.
+struct InheritedPort {
+  std::string kind;  // "xsk" or "gso"
+  xdp::Attachment attachment;
+  bool zero_copy = false;
+  std::uint32_t queues = 0;
+};
+struct Inheritance {
+  tun::FdStore& fds;
+  std::map<std::string, InheritedPort> ports;  // by side
+  std::size_t workers = 0;
+};
+/// How its descriptors are called.
+std::string port_fd_name(std::string_view side, std::size_t worker, std::size_t i);
+inline constexpr const char* kFramesName = "frames";
+inline constexpr const char* kNatTSocketsName = "nat-t-sockets";
+
+/// Puts our programs in the place of those before; when that process has stopped.
+using Switch = std::function<Status()>;
+
 struct Ports {
+  std::vector<Switch> switches;  // of an inheritance
+  std::optional<xdp::NatTSteering> nat_t;
   Buffers buffers;
   OpenPort wan;
   OpenPort vnet;
@@ -81,6 +106,7 @@ struct PortPrograms {
   xdp::VnetProgram& vnet;
   xdp::VnetProgram* circuit;  // null: none
   const xdp::Maps& maps;
+  Inheritance* from = nullptr;  // null: everything is opened
 };
 
 /// Workers as CPUs and queues allow, with frames for the one that needs most.

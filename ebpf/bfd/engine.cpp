@@ -1,6 +1,7 @@
 #include "ebpf/bfd/engine.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace gw::bfd {
@@ -152,6 +153,13 @@ void Engine::adopt(const std::string& device, MonoTime now) {
     if (bfdd.empty()) entry.ends = now + kOrphan;
     service(entry, now);
   }
+}
+
+void Engine::adopt_all(MonoTime now) {
+  std::set<std::string> devices;
+  for (const auto& [key, shared] : shared_) devices.insert(key.device);
+  for (const std::string& device : devices) adopt(device, now);
+  shared_.clear();
 }
 
 // --- packets ---------------------------------------------------------------------------------------------------

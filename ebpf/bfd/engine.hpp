@@ -108,6 +108,8 @@ class Engine {
   std::size_t shared() const { return shared_.size(); }
   /// Sessions on the device are ours from now on: those that were up go on.
   void adopt(const std::string& device, MonoTime now);
+  /// Of all devices: they were a process's before this one.
+  void adopt_all(MonoTime now);
 
   /// Called by add(), remove(), receive(), run() and adopt() when the state, or what the peer said of itself, changed.
   using Changed = std::function<void(const Entry&)>;

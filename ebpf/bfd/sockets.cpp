@@ -164,6 +164,13 @@ Result<Receivers> Receivers::open() {
   return r;
 }
 
+Receivers Receivers::adopt(std::array<Fd, 4> fds) {
+  Receivers r;
+  for (std::size_t i = 0; i < fds.size(); ++i)
+    r.sockets_[i] = {std::move(fds[i]), i % 2 == 0 ? Hops::kSingle : Hops::kMulti};  // the order of open()
+  return r;
+}
+
 std::array<int, 4> Receivers::fds() const {
   return {sockets_[0].fd.get(), sockets_[1].fd.get(), sockets_[2].fd.get(), sockets_[3].fd.get()};
 }

@@ -16,6 +16,9 @@ class Receivers {
  public:
   static Result<Receivers> open();
 
+  /// Those of a process before this one, as its fds() had them: -1 is none.
+  static Receivers adopt(std::array<Fd, 4> fds);
+
   std::array<int, 4> fds() const;
   /// Reads what waits at a descriptor, a bounded number of packets.
   void read(int fd, const std::function<void(const Received&)>& packet);

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/log.hpp"
 
@@ -32,10 +33,25 @@ Forwarding::Forwarding(const fib::Memory& memory, worker::Workers& workers)
       }) {}
 
 Status Forwarding::update(std::span<const fib::Route> add, std::span<const Prefix> remove, std::uint64_t generation) {
-  return with_gateways(table_.update(add, remove, static_cast<fib::Generation>(generation)));
+  Status done = with_gateways(table_.update(add, remove, static_cast<fib::Generation>(generation)));
+  if (changes_ && done) {
+    for (const fib::Route& route : add) changes_->routes[route.prefix] = route;
+    for (const Prefix& prefix : remove) changes_->routes[prefix] = std::nullopt;
+  }
+  return done;
+}
+
+void Forwarding::record_changes() { changes_.emplace(); }
+
+Result<std::map<Prefix, std::optional<fib::Route>>> Forwarding::take_changes() {
+  auto taken = std::exchange(changes_, std::nullopt).value_or(Changes{});
+  if (taken.others)
+    return fail(Errc::kUnsupported, "tunnels or routes were swept away meanwhile; once more, when that is over");
+  return std::move(taken.routes);
 }
 
 Status Forwarding::sweep(std::uint64_t generation) {
+  if (changes_) changes_->others = true;
   return with_gateways(table_.sweep(static_cast<fib::Generation>(generation)));
 }
 
@@ -59,6 +75,9 @@ Status Forwarding::tunnel_changed(const fib::TunnelRef& tunnel) {
   return {};
 }
 
-Status Forwarding::tunnel_removed(std::uint32_t id) { return table_.remove_tunnel(id); }
+Status Forwarding::tunnel_removed(std::uint32_t id) {
+  if (changes_) changes_->others = true;
+  return table_.remove_tunnel(id);
+}
 
 }  // namespace gw::control

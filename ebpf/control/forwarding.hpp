@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -29,6 +31,12 @@ class Forwarding {
   Status tunnel_changed(const fib::TunnelRef& tunnel);
   Status tunnel_removed(std::uint32_t id);
 
+  /// From now on, what changes is kept for take_changes(); a removed prefix has no route.
+  void record_changes();
+  void forget_changes() { changes_.reset(); }
+  /// kUnsupported: something changed that is no change of single routes (a tunnel was removed, a sweep).
+  Result<std::map<Prefix, std::optional<fib::Route>>> take_changes();
+
   std::vector<fib::Route> routes() const { return table_.routes(); }
   /// What packets to this address meet.
   fib::Reading read(const IpAddress& destination) const { return table_.read(destination); }
@@ -43,6 +51,11 @@ class Forwarding {
   fib::Table table_;
   std::function<void(const Gateways&)> on_gateways_;
   std::uint64_t gateways_version_ = 0;
+  struct Changes {
+    std::map<Prefix, std::optional<fib::Route>> routes;
+    bool others = false;
+  };
+  std::optional<Changes> changes_;
 };
 
 }  // namespace gw::control

@@ -48,6 +48,50 @@ Status Liveness::set_peer(const std::optional<liveness::PeerSettings>& wanted, S
   return {};
 }
 
+Status Liveness::go_on_with_peer(const liveness::PeerSettings& wanted, Secret key,
+                                 const liveness::Partner::Continuation& from) {
+  liveness::PeerSettings settings = wanted;
+  settings.partner.own_instance = parts_.instance;
+  GW_TRY_ASSIGN(auto port,
+                liveness::PeerPort::open(settings, std::move(key), parts_.workers, parts_.clock.now()));
+  port->go_on(from);
+  port->set_claims(claims_);
+  thread_->set_peer(std::move(port));
+  peer_ = settings;
+  peer_alive_ = from.peer.has_value();
+  return {};
+}
+
+std::optional<liveness::Partner::Continuation> Liveness::continuation() {
+  std::optional<liveness::Partner::Continuation> now;
+  thread_->call([&](liveness::Thread::Core& core, MonoTime) {
+    if (core.peer) now = core.peer->partner().continuation();
+  });
+  return now;
+}
+
+void Liveness::snapshot_bfd(fp::BfdSync& out) {
+  thread_->call([&out](liveness::Thread::Core& core, MonoTime) {
+    for (const auto& [key, entry] : core.bfd.all())
+      if (entry->session.state() == bfd::State::kUp)
+        rpc::fill({key, entry->session.settings(), entry->min_ttl, entry->session.snapshot()}, *out.add_sessions());
+  });
+}
+
+Status Liveness::go_on_with_bfd(const fp::BfdSync& sessions, std::array<Fd, 4> receivers) {
+  std::vector<bfd::SharedSession> all;
+  for (const fp::BfdSharedSession& m : sessions.sessions()) {
+    GW_TRY_ASSIGN(all.emplace_back(), rpc::parse_shared_session(m, rpc::Sharer::kPredecessor));
+    logged_[all.back().key] = bfd::State::kUp;
+  }
+  thread_->adopt_receivers(std::move(receivers));
+  thread_->call([&](liveness::Thread::Core& core, MonoTime now) {
+    for (bfd::SharedSession& s : all) core.bfd.put_shared(std::move(s));
+    core.bfd.adopt_all(now);
+  });
+  return {};
+}
+
 void Liveness::set_claims(const Endpoints& endpoints) {
   claims_.clear();
   for (const auto& [address, endpoint] : endpoints.all()) {

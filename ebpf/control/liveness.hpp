@@ -35,6 +35,16 @@ class Liveness {
   /// The other instance, or none. The same once more changes nothing but the key; what it looks like is told in any
   /// case. Errors name the field.
   Status set_peer(const std::optional<liveness::PeerSettings>& settings, Secret key);
+  /// The heartbeat goes on where another process of this instance has stopped.
+  Status go_on_with_peer(const liveness::PeerSettings& settings, Secret key,
+                         const liveness::Partner::Continuation& from);
+  /// None: no peer. Paused.
+  std::optional<liveness::Partner::Continuation> continuation();
+  /// All sessions that are up. Paused.
+  void snapshot_bfd(fp::BfdSync& out);
+  /// They go on here, by these sockets.
+  Status go_on_with_bfd(const fp::BfdSync& sessions, std::array<Fd, 4> receivers);
+
   /// After a change of endpoints: what heartbeats say.
   void set_claims(const Endpoints& endpoints);
 

@@ -68,6 +68,30 @@ class SaManager : private SaSync::Host {
   /// The IV epoch (outbound; 0 inbound). An SA that is there with the same key only changes its owner and
   /// endpoints. kAlreadyExists, kLimit, kNeedsRekey, kInvalidArgument with the field.
   Result<std::uint32_t> add(const SaRequest& request, std::uint64_t owner_epoch);
+  /// Of the SA that add() has installed; wiped with it.
+  void keep_request(const SaKey& key, Secret request);
+  const std::map<SaKey, MonoTime>& reserved() const { return reserved_; }
+  std::uint64_t ike_epoch() const { return table_.epoch(); }
+
+  /// What a process before this one knows of an SA of add() beside its request.
+  struct Past {
+    MonoTime installed;
+    std::optional<MonoTime> confirmed;
+    std::uint8_t raised = 0;
+  };
+  void set_past(const SaKey& key, const Past& past);
+  /// That process's claims, and claims of the other instance that had closed gates. No SA changes: what it has taken
+  /// over or handed on is in the records.
+  struct InheritedEndpoint {
+    EndpointClaim claim;
+    std::uint64_t lost_to_epoch = 0;
+  };
+  Status inherit_endpoints(std::span<const InheritedEndpoint> endpoints);
+  std::uint64_t lost_to_epoch(const Endpoints::Endpoint& endpoint) const;
+  /// The process before has stopped; the workers rest. Every outbound key is under an epoch of this process when this
+  /// returns, or cannot be sent with.
+  Status own_records();
+
   Status move(const SaMove& move);
   Status remove(const SaKey& key);
   Status activate(const SaKey& key);

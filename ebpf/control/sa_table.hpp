@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/secret.hpp"
 #include "ebpf/esp/runtime_rules.hpp"
 #include "ebpf/esp/sa.hpp"
 #include "ebpf/worker/shared.hpp"
@@ -40,6 +41,7 @@ struct SaEntry {
   esp::RuntimeRecord* record = nullptr;  // of the RuntimeStore
   std::unique_ptr<esp::OutboundSa> out;  // outbound; used by the tunnel's worker while active
   std::shared_ptr<const esp::SaDrops> drops;
+  Secret request;  // the client's AddSa, with the key: for a process after this one
 
   std::uint64_t owner_epoch = 0;  // of the IKE client
   std::uint8_t raised = 0;        // esp::Event bits that were told, if anyone listened
@@ -76,6 +78,7 @@ class SaTable {
 
   /// An IKE client said hello: it is the current one, and its SAs await being sent again.
   void on_hello(std::uint64_t epoch);
+  std::uint64_t epoch() const { return epoch_; }
   bool is_orphan(const SaEntry& entry) const { return entry.owner_epoch != epoch_; }
   /// SAs of this client that it did not send again: to be removed.
   std::vector<SaKey> not_seen(std::uint64_t epoch) const;

@@ -110,6 +110,7 @@ std::vector<SaKey> SaManager::take(std::span<SaEntry* const> entries, Handover h
 void SaManager::settle(SaEntry& entry) {
   slots_[entry.record] = entry.slot;
   sync_.add(entry.sync_key, {entry.record, entry.direction, our_address(entry)});
+  if (parts_.store.is_shared()) return;  // the process that has it has seen to that
   if (!parts_.endpoints.owned(our_address(entry))) return hand_on(entry);
   if (esp::load_field(entry.record->synced_at_ns) == 0) return;  // nobody else has used it
   // Not known yet whose it is: it is taken, once, when gwd says so.

@@ -191,6 +191,15 @@ std::vector<std::uint32_t> Tunnels::older_than(std::uint64_t generation) const {
   return ids;
 }
 
+std::vector<tun::NamedFd> Tunnels::device_fds() const {
+  std::vector<tun::NamedFd> fds;
+  for (const auto& [id, t] : tunnels_)
+    if (t.device) fds.push_back({store_name(id), t.device->fd()});
+  return fds;
+}
+
+void Tunnels::add_kept(tun::FdStore& from) { kept_.merge(from.take_kept(kStorePrefix)); }
+
 void Tunnels::drop_unclaimed() {
   for (auto& [name, fd] : kept_) {
     auto device = tun::TunDevice::adopt(std::move(fd));

@@ -101,6 +101,10 @@ class Tunnels {
   /// Drops of tunnels whose slot another one has taken: totals never go back.
   const worker::DropCounters& retired_drops() const { return retired_drops_; }
   tun::FdStore& store() { return store_; }
+  /// The devices' descriptors, as they are called in the store.
+  std::vector<tun::NamedFd> device_fds() const;
+  /// Devices of a process before this one, for tunnels that are to come.
+  void add_kept(tun::FdStore& from);
 
  private:
   Result<Tunnel*> hold(std::uint32_t id);

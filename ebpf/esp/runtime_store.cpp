@@ -67,6 +67,68 @@ Result<std::unique_ptr<RuntimeStore>> RuntimeStore::open(const std::string& path
   return store;
 }
 
+Result<std::unique_ptr<RuntimeStore>> RuntimeStore::share(Fd fd, std::uint32_t capacity) {
+  if (capacity == 0) return fail_field("capacity", "a store needs at least one slot");
+  std::unique_ptr<RuntimeStore> store(new RuntimeStore);
+  store->use_ = Use::kShared;
+  store->path_ = "the running process's records";
+  store->fd_ = std::move(fd);
+  GW_TRY_ASSIGN(const std::size_t bytes, size_of(store->fd_, store->path_));
+  StoreHeader found{};
+  if (::pread(store->fd_.get(), &found, sizeof found, 0) != static_cast<ssize_t>(sizeof found))
+    return fail(Errc::kMalformed, "the running process's records are too short");
+  GW_TRY(check_header(found, bytes, capacity));
+  GW_TRY(store->map(capacity));
+  GW_TRY(store->load());
+  return store;
+}
+
+/// What the file has now; records that are in use here are still there.
+Status RuntimeStore::refresh() {
+  std::map<Key, Origin> attached;
+  for (const auto& [key, entry] : index_)
+    if (entry.attached) attached.emplace(key, entry.origin);
+  index_.clear();
+  free_.clear();
+  by_slot_.assign(capacity_, index_.end());
+  GW_TRY(load());
+  for (const auto& [key, origin] : attached) {
+    const auto it = index_.find(key);
+    if (it == index_.end()) return fail(Errc::kMalformed, "a record that is in use was released");
+    it->second.attached = true;
+    it->second.origin = origin;
+  }
+  return {};
+}
+
+Result<RuntimeRecord*> RuntimeStore::find_shared(const RecordId& id) {
+  const Key key{id.direction, id.fingerprint};
+  if (!index_.contains(key)) GW_TRY(refresh());
+  const auto it = index_.find(key);
+  if (it == index_.end()) return fail(Errc::kNeedsRekey, "the running process has no record of the key");
+  RuntimeRecord& r = slot(it->second.slot);
+  if (it->second.attached)
+    return fail(Errc::kAlreadyExists, std::format("the key is in use by the SA with SPI {:#010x}", r.spi));
+  it->second.attached = true;
+  it->second.origin = Origin::kResumed;
+  return &r;
+}
+
+Result<std::vector<RuntimeRecord*>> RuntimeStore::own(std::uint32_t instance) {
+  GW_TRY(refresh());
+  use_ = Use::kOwn;
+  std::vector<RuntimeRecord*> ended;
+  for (const auto& [key, entry] : index_) {
+    if (key.first != Direction::kOutbound || !entry.attached) continue;
+    RuntimeRecord& r = slot(entry.slot);
+    // The other one has stored its positions before it used them, and stopped: they are exact.
+    if (resume_outbound(r, instance, 0)) continue;
+    esp::forget_epochs(r);
+    ended.push_back(&r);
+  }
+  return ended;
+}
+
 RuntimeStore::~RuntimeStore() {
   if (memory_ != nullptr) ::munmap(memory_, bytes_);
 }
@@ -151,6 +213,7 @@ Result<std::uint32_t> RuntimeStore::take_slot() {
 }
 
 Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOptions& options) {
+  if (use_ == Use::kShared) return find_shared(id);
   const Key key{id.direction, id.fingerprint};
   if (const auto it = index_.find(key); it != index_.end()) {
     RuntimeRecord& r = slot(it->second.slot);
@@ -180,6 +243,7 @@ Result<RuntimeRecord*> RuntimeStore::adopt(const RecordId& id, const AdoptOption
 }
 
 void RuntimeStore::rebind(RuntimeRecord& record, const IpAddress& dst) {
+  if (use_ == Use::kShared) return;  // it is
   std::memset(record.dst, 0, sizeof record.dst);
   std::memcpy(record.dst, dst.bytes().data(), dst.bytes().size());
   record.dst_family = dst.is_v4() ? 4 : 6;
@@ -192,13 +256,14 @@ void RuntimeStore::detach(RuntimeRecord& record) {
 void RuntimeStore::abandon(RuntimeRecord& record) {
   const auto it = entry_of(record);
   if (it == index_.end()) return;
-  if (it->second.origin == Origin::kBegun)
+  if (use_ == Use::kOwn && it->second.origin == Origin::kBegun)
     free_slot(it->second.slot);
   else
     it->second.attached = false;
 }
 
 void RuntimeStore::release(RuntimeRecord& record) {
+  if (use_ == Use::kShared) return detach(record);
   const auto it = entry_of(record);
   if (it != index_.end() && it->first.first == Direction::kOutbound && spent_.insert(it->first.second).second)
     spent_order_.push_back(it->first.second);
@@ -270,6 +335,7 @@ void RuntimeStore::forget_epochs(const std::function<void(std::span<RuntimeRecor
 
 std::vector<RuntimeRecord*> RuntimeStore::unattached() const {
   std::vector<RuntimeRecord*> left;
+  if (use_ == Use::kShared) return left;
   for (const auto& [key, entry] : index_)
     if (!entry.attached) left.push_back(&slot(entry.slot));
   return left;

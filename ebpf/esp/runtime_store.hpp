@@ -27,6 +27,16 @@ class RuntimeStore {
   /// or geometry is replaced by an empty one: its keys are then unrecorded, which is safe. Fails with kLimit while
   /// another process has it, kIo otherwise.
   static Result<std::unique_ptr<RuntimeStore>> open(const std::string& path, std::uint32_t capacity);
+  /// The store of another process of ours, by its fd(), until that has stopped for good: adopt() then finds the record
+  /// that the other one uses, and nothing here writes to the file before own(). Same faults as open(), and kMalformed,
+  /// kUnsupported: it is never replaced.
+  static Result<std::unique_ptr<RuntimeStore>> share(Fd fd, std::uint32_t capacity);
+  /// The other process has stopped: its records are ours, and each outbound key in use here gets its next epoch before
+  /// this returns. Those that have none left; they send nothing.
+  Result<std::vector<RuntimeRecord*>> own(std::uint32_t instance);
+  bool is_shared() const { return use_ == Use::kShared; }
+  /// With the lock on it, which lasts as long as any process has it.
+  int fd() const { return fd_.get(); }
   ~RuntimeStore();
   RuntimeStore(const RuntimeStore&) = delete;
   RuntimeStore& operator=(const RuntimeStore&) = delete;
@@ -79,6 +89,8 @@ class RuntimeStore {
 
  private:
   RuntimeStore() = default;
+  Status refresh();
+  Result<RuntimeRecord*> find_shared(const RecordId& id);
   Status allocate(std::uint32_t capacity);
   Status map(std::uint32_t capacity);
   Status replace_file(std::uint32_t capacity, std::string why);
@@ -107,6 +119,8 @@ class RuntimeStore {
   static constexpr std::size_t kSpentKeys = 65536;
   std::set<Fingerprint> spent_;
   std::deque<Fingerprint> spent_order_;
+  enum class Use : std::uint8_t { kOwn, kShared };
+  Use use_ = Use::kOwn;
   std::string path_;
   std::string replaced_;
   Fd fd_;

@@ -81,6 +81,11 @@ Result<DataTun> DataTun::open(const std::string& name, std::size_t queues) {
     GW_TRY_ASSIGN(Fd fd, open_queue(name));
     fds.push_back(std::move(fd));
   }
+  return adopt(name, std::move(fds));
+}
+
+Result<DataTun> DataTun::adopt(const std::string& name, std::vector<Fd> fds) {
+  if (fds.empty() || !fds.front()) return fail(Errc::kNotFound, std::format("no queue of '{}' was handed over", name));
   GW_TRY_ASSIGN(const UdpMerging udp, set_offloads(fds.front().get()));
   DataTun tun(name, std::move(fds), udp);
   tun.steering_ = Fd(::fcntl(tun.queues_.front().get(), F_DUPFD_CLOEXEC, 0));
@@ -117,9 +122,9 @@ Status DataTun::bring_up() {
   return {};
 }
 
-Status DataTun::set_steering(int program_fd) {
-  if (::ioctl(steering_.get(), TUNSETSTEERINGEBPF, &program_fd) != 0)
-    return fail_errno(std::format("setting the queue program of '{}'", name_));
+Status DataTun::set_steering(const SteeredQueue& queue, int program_fd) {
+  if (::ioctl(queue.fd, TUNSETSTEERINGEBPF, &program_fd) != 0)
+    return fail_errno("setting the queue program of a data TUN");
   return {};
 }
 

@@ -22,13 +22,20 @@ class DataTun {
   /// Makes the device with `queues` queues and brings it up. kAlreadyExists: somebody has a device of that name.
   static Result<DataTun> open(const std::string& name, std::size_t queues);
 
+  /// The queues of a process before this one; all of them, in their order.
+  static Result<DataTun> adopt(const std::string& name, std::vector<Fd> queues);
+
   const std::string& name() const { return name_; }
   int ifindex() const { return ifindex_; }
   std::size_t queues() const { return queues_.size(); }
   /// Whether this kernel takes UDP superpackets.
   UdpMerging udp() const { return udp_; }
   /// Chooses the queue of each packet (BPF_PROG_TYPE_SOCKET_FILTER; the result modulo the number of queues).
-  Status set_steering(int program_fd);
+  struct SteeredQueue {
+    int fd;
+  };
+  static Status set_steering(const SteeredQueue& queue, int program_fd);
+  int steering_fd() const { return steering_.get(); }
   /// A queue's descriptor, once each; its port owns it from then on.
   Fd take_queue(std::size_t i) { return std::move(queues_[i]); }
 

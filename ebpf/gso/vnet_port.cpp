@@ -35,7 +35,7 @@ void VnetPort::receive(Burst& burst) {
   while (!burst.full()) {
     if (segmenter_)
       cut(burst);
-    else if (!ready_ || !(ready_ = read(burst)))
+    else if (!reading() || !ready_ || !(ready_ = read(burst)))
       break;
   }
   rx_packets.add(burst.count);

@@ -35,6 +35,19 @@ Result<WanPort::Sockets> WanPort::Sockets::open(EspReceiving receiving) {
   return s;
 }
 
+Result<WanPort::Sockets> WanPort::Sockets::adopt(std::vector<Fd> fds) {
+  Sockets s;
+  if (fds.size() == 4) {
+    s = {std::move(fds[0]), std::move(fds[1]), std::move(fds[2]), std::move(fds[3])};
+  } else if (fds.size() == 2) {
+    s.udp4 = std::move(fds[0]);
+    s.raw4 = std::move(fds[1]);
+  } else {
+    return fail(Errc::kInvalidArgument, std::format("{} sockets are no gso port's", fds.size()));
+  }
+  return s;
+}
+
 Result<std::unique_ptr<WanPort>> WanPort::make(Parts parts) {
   GW_TRY_ASSIGN(auto receiver, Receiver::make());
   return std::unique_ptr<WanPort>(new WanPort(std::move(parts), std::move(receiver)));
@@ -64,6 +77,7 @@ void WanPort::ready(int fd) {
 
 /// Asks the sockets that have something, in turn: none starves the others. False: none has.
 bool WanPort::refill() {
+  if (!reading()) return false;
   for (std::size_t tries = 0; tries < sources_.size(); ++tries) {
     Source& source = sources_[next_];
     next_ = (next_ + 1) % sources_.size();

@@ -27,6 +27,8 @@ class WanPort final : public worker::Port {
 
     /// A worker's set; one worker receives native ESP.
     static Result<Sockets> open(EspReceiving receiving);
+    /// Those of a process before this one, as its port's fds() had them.
+    static Result<Sockets> adopt(std::vector<Fd> fds);
   };
   struct Parts {
     Sockets sockets;

@@ -88,6 +88,10 @@ class ReplayGuard {
     BootNonce nonce{};
     std::uint64_t sequence = 0;
   };
+  /// As a process before this one knew it.
+  void believe(const Echo& peer) { peer_ = peer; }
+  std::optional<Echo> believed() const { return peer_; }
+
   Echo echo() const { return peer_ ? *peer_ : candidate_ ? *candidate_ : Echo{}; }
   /// The one that was refused as kUnproven last, to be answered at once; then no more.
   std::optional<Echo> take_candidate();

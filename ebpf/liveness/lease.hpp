@@ -41,6 +41,15 @@ class Lease {
   /// The peer has seen our heartbeats up to `echo`; its claims have been obeyed.
   void on_answer(std::uint64_t echo, MonoTime now);
 
+  /// It was held by a process before this one, which sent its last heartbeat then. Too long ago: on_send() finds out.
+  void go_on(MonoTime last_sent) {
+    standing_ = Standing::kHeld;
+    last_sent_ = last_sent;
+    until_ = last_sent + settings_.hold();
+  }
+  /// None: not held.
+  std::optional<MonoTime> held_since() const { return standing_ == Standing::kHeld ? last_sent_ : std::nullopt; }
+
   /// Nothing is sent for any endpoint from this time on. MonoTime::min(): not now.
   MonoTime until() const { return until_; }
   Standing standing() const { return standing_; }

@@ -36,6 +36,14 @@ void Partner::use_next_key() {
   next_key_.reset();
 }
 
+void Partner::go_on(const Continuation& from) {
+  own_ = from.nonce;
+  guard_ = ReplayGuard(own_);
+  if (from.peer) guard_.believe(*from.peer);
+  sequence_ = from.sequence;
+  if (from.lease_since) lease_.go_on(*from.lease_since);
+}
+
 void Partner::set_claims(std::vector<Claim> claims) {
   claims_ = std::move(claims);
   std::erase_if(lost_, [this](const Loss& l) {

@@ -46,6 +46,17 @@ class Partner {
   /// has, or after a second.
   void change_key(Secret key, MonoTime now);
 
+  /// What another process of this instance needs to go on as if it were this one; and from such a process. To the peer
+  /// nothing has happened.
+  struct Continuation {
+    BootNonce nonce{};
+    std::uint64_t sequence = 0;
+    std::optional<ReplayGuard::Echo> peer;
+    std::optional<MonoTime> lease_since;  // none: not held
+  };
+  Continuation continuation() const { return {own_, sequence_, guard_.believed(), lease_.held_since()}; }
+  void go_on(const Continuation& from);
+
   /// Ours, as gwd has set them. An endpoint that was lost stays so until it is claimed with a higher epoch.
   void set_claims(std::vector<Claim> claims);
   void set_forwarding(Forwarding forwarding) { forwarding_ = forwarding; }

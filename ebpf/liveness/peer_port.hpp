@@ -47,6 +47,11 @@ class PeerPort {
   PeerPort(const PeerPort&) = delete;
   PeerPort& operator=(const PeerPort&) = delete;
 
+  void go_on(const Partner::Continuation& from) {
+    partner_.go_on(from);
+    apply_lease();
+  }
+
   const PeerSettings& settings() const { return settings_; }
   int fd() const { return fd_.get(); }
   bool has_key(const Secret& key) const { return partner_.has_key(key); }

@@ -1,5 +1,6 @@
 #include "ebpf/liveness/thread.hpp"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -41,7 +42,7 @@ Thread::Thread(const Parts& parts, Fd epoll, Fd bell, Fd event_fd)
   core_.bfd.on_end([this](const bfd::Engine::Entry& entry) { tell(BfdEnded{entry.key}); });
 }
 
-Result<std::unique_ptr<Thread>> Thread::start(const Parts& parts) {
+Result<std::unique_ptr<Thread>> Thread::start(Parts parts) {
   Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
   Fd bell(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   Fd event_fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -49,14 +50,17 @@ Result<std::unique_ptr<Thread>> Thread::start(const Parts& parts) {
   epoll_event e{.events = EPOLLIN, .data = {.fd = bell.get()}};
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell.get(), &e) != 0) return fail_errno("watching the liveness bell");
   std::unique_ptr<Thread> thread(new Thread(parts, std::move(epoll), std::move(bell), std::move(event_fd)));
-  if (parts.bfd_port != 0) GW_TRY(thread->listen_for_bfdd(parts.bfd_port));
+  if (parts.bfd_port != 0) GW_TRY(thread->listen_for_bfdd(parts.bfd_port, std::move(parts.bfdd_listener)));
   thread->thread_ = std::thread(&Thread::run, thread.get());
   thread->be_urgent();
   return thread;
 }
 
-Status Thread::listen_for_bfdd(std::uint16_t port) {
-  GW_TRY_ASSIGN(Fd listener, bfd::DplaneServer::listen(port));
+Status Thread::listen_for_bfdd(std::uint16_t port, Fd listener) {
+  if (!listener) {
+    GW_TRY_ASSIGN(listener, bfd::DplaneServer::listen(port));
+  }
+  bfdd_listener_ = listener.get();
   dplane_.emplace(std::move(listener), epoll_.get(),
                   bfd::DplaneServer::Handlers{
                       .message = [this](const bfd::DplaneMessage& message) { on(message); },
@@ -107,6 +111,32 @@ void Thread::call(const Change& change) {
   std::abort();
 }
 
+void Thread::pause() {
+  call([](Core& core, MonoTime) { core.paused = true; });
+}
+
+void Thread::resume() {
+  call([](Core& core, MonoTime) { core.paused = false; });
+}
+
+int Thread::bfdd_listener() const { return bfdd_listener_; }
+
+std::array<int, 4> Thread::receivers() {
+  std::array<int, 4> fds{-1, -1, -1, -1};
+  call([&](Core&, MonoTime) {
+    if (receivers_) fds = receivers_->fds();
+  });
+  return fds;
+}
+
+void Thread::adopt_receivers(std::array<Fd, 4> fds) {
+  if (std::ranges::none_of(fds, [](const Fd& fd) { return static_cast<bool>(fd); })) return;
+  call([&](Core&, MonoTime) {
+    receivers_ = bfd::Receivers::adopt(std::move(fds));
+    watch_receivers();
+  });
+}
+
 void Thread::set_peer(std::unique_ptr<PeerPort> peer) {
   std::unique_ptr<PeerPort> before;
   call([&](Core& core, MonoTime) {
@@ -135,8 +165,17 @@ void Thread::tell(Event event) {
 void Thread::run() {
   now_ = clock_.now();
   while (!stop_.load(std::memory_order_relaxed)) {
+    if (core_.paused) {
+      pollfd bell{.fd = bell_.get(), .events = POLLIN, .revents = 0};
+      (void)::poll(&bell, 1, -1);
+      turn(bell_.get(), EPOLLIN);
+      now_ = clock_.now();
+      run_changes();
+      continue;
+    }
     wait();
     run_changes();
+    if (core_.paused) continue;
     if (!receivers_ && !core_.bfd.all().empty()) open_receivers();
     // Whatever waited has been read: nobody is declared dead whose packets were here in time.
     now_ = clock_.now();
@@ -223,6 +262,10 @@ void Thread::open_receivers() {
     return tell(Remark{opened.error().describe()});
   }
   receivers_ = std::move(*opened);
+  watch_receivers();
+}
+
+void Thread::watch_receivers() {
   for (const int fd : receivers_->fds()) {
     epoll_event e{.events = EPOLLIN, .data = {.fd = fd}};
     if (fd >= 0) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &e);

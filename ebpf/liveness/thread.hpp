@@ -51,6 +51,8 @@ class Thread {
     const Clock& clock;
     /// For bfdd; 0: no BFD.
     std::uint16_t bfd_port = 0;
+    /// Of a process before this one; none: a new one is opened.
+    Fd bfdd_listener = {};
   };
   /// What runs on the thread and may be looked at by call().
   struct Core {
@@ -58,9 +60,10 @@ class Thread {
     bfd::Engine bfd;
     std::unique_ptr<PeerPort> peer;  // null: none
     bool bfdd_connected = false;
+    bool paused = false;
   };
 
-  static Result<std::unique_ptr<Thread>> start(const Parts& parts);
+  static Result<std::unique_ptr<Thread>> start(Parts parts);
   ~Thread();
   Thread(const Thread&) = delete;
   Thread& operator=(const Thread&) = delete;
@@ -69,6 +72,15 @@ class Thread {
   /// Runs `change` on the thread between two turns and waits for it. Small work only. Control thread.
   using Change = std::function<void(Core&, MonoTime now)>;
   void call(const Change& change);
+
+  /// Sends nothing and reads nothing when it returns, but for changes. Control thread.
+  void pause();
+  void resume();
+  /// BFD's sockets for receiving, which another process of ours goes on with; -1: none, or not open. Paused.
+  std::array<int, 4> receivers();
+  int bfdd_listener() const;
+  /// Of that process; before any session.
+  void adopt_receivers(std::array<Fd, 4> fds);
 
   /// Instead of the one before; null: none. Control thread.
   void set_peer(std::unique_ptr<PeerPort> peer);
@@ -82,7 +94,8 @@ class Thread {
 
  private:
   Thread(const Parts& parts, Fd epoll, Fd bell, Fd event_fd);
-  Status listen_for_bfdd(std::uint16_t port);
+  Status listen_for_bfdd(std::uint16_t port, Fd listener);
+  void watch_receivers();
   void be_urgent();
   void run();
   void wait();
@@ -107,6 +120,7 @@ class Thread {
   SpscQueue<Pending> changes_;
   SpscQueue<Event> events_;
   Core core_;
+  int bfdd_listener_ = -1;  // dplane_'s
   std::optional<bfd::DplaneServer> dplane_;
   std::optional<bfd::Receivers> receivers_;
   MonoTime now_{};

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "base/log.hpp"
+#include "ebpf/relay/sockets.hpp"
 
 namespace gw::relay {
 namespace asio = boost::asio;
@@ -47,7 +48,14 @@ IkeRelay::IkeRelay(asio::io_context& io, Parts parts)
 
 IkeRelay::~IkeRelay() { stop(); }
 
-Status IkeRelay::listen(const std::string& path) {
+std::vector<tun::NamedFd> IkeRelay::fds() {
+  std::vector<tun::NamedFd> fds{{"ike", listener_.is_open() ? listener_.native_handle() : -1}};
+  for (const UdpSocket& s : parts_.sockets) fds.push_back({store_name(s.port(), s.family()), s.fd()});
+  return fds;
+}
+
+Status IkeRelay::listen(const std::string& path, Fd inherited) {
+  if (inherited) return serve(path, std::move(inherited));
   GW_TRY_ASSIGN(const sockaddr_un address, unix_address(path));
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   if (Fd probe = seqpacket(); probe && ::connect(probe.get(), generic, sizeof address) == 0)
@@ -59,6 +67,10 @@ Status IkeRelay::listen(const std::string& path) {
   if (::bind(listener.get(), generic, sizeof address) != 0 || ::chmod(path.c_str(), 0660) != 0 ||
       ::listen(listener.get(), 4) != 0)
     return fail_errno(std::format("making the IKE relay's socket {}", path));
+  return serve(path, std::move(listener));
+}
+
+Status IkeRelay::serve(const std::string& path, Fd listener) {
   path_ = path;
   listener_.assign(listener.release());
   watch(listener_, [this] { accept(); });
@@ -93,7 +105,7 @@ void IkeRelay::stop() {
   if (!listener_.is_open()) return;
   listener_.close(ignored);
   std::error_code gone;
-  std::filesystem::remove(path_, gone);
+  if (!path_.empty()) std::filesystem::remove(path_, gone);
 }
 
 void IkeRelay::watch(Descriptor& descriptor, std::function<void()> handler) {

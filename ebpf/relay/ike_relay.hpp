@@ -23,6 +23,7 @@
 #include "ebpf/ip/token_bucket.hpp"
 #include "ebpf/relay/ike_inbox.hpp"
 #include "ebpf/relay/udp_socket.hpp"
+#include "ebpf/tun/fd_store.hpp"
 
 namespace gw::relay {
 
@@ -57,14 +58,20 @@ class IkeRelay {
   /// address, and an answer to it would reach that one, which has not asked.
   void only_if(std::function<bool(const IpAddress& local)> may_send) { may_send_ = std::move(may_send); }
   /// Makes the Unix socket, mode 0600, and starts. kAlreadyExists: another process answers there.
-  Status listen(const std::string& path);
+  /// `inherited`: of a process before this one; none: a new one.
+  Status listen(const std::string& path, Fd inherited = {});
   void stop();
+  /// The socket is left to whoever has taken over.
+  void abandon() { path_.clear(); }
+  /// Its own sockets, as they are called in the store, and the listening one ("ike").
+  std::vector<tun::NamedFd> fds();
 
   Counters counters() const;
 
  private:
   using Descriptor = boost::asio::posix::stream_descriptor;
   void watch(Descriptor& descriptor, std::function<void()> handler);
+  Status serve(const std::string& path, Fd listener);
   void accept();
   void start_receiving();
   void from_udp(const UdpSocket& socket);

@@ -45,6 +45,10 @@ Result<Fd> open_esp_taker(Family family) {
 
 }  // namespace
 
+std::string store_name(std::uint16_t port, Family family) {
+  return std::format("{}{}-{}", kPrefix, port, family == Family::kV4 ? 4 : 6);
+}
+
 Result<std::vector<UdpSocket>> open_sockets(tun::FdStore& store, std::span<const std::uint16_t> ports) {
   auto kept = store.take_kept(kPrefix);
   const bool v6 = std::filesystem::exists(kIpv6);
@@ -52,7 +56,7 @@ Result<std::vector<UdpSocket>> open_sockets(tun::FdStore& store, std::span<const
   for (const std::uint16_t port : ports) {
     for (const Family family : {Family::kV4, Family::kV6}) {
       if (family == Family::kV6 && !v6) continue;
-      const std::string name = std::format("{}{}-{}", kPrefix, port, family == Family::kV4 ? 4 : 6);
+      const std::string name = store_name(port, family);
       GW_TRY_ASSIGN(UdpSocket socket, obtain(store, kept, name, port, family));
       sockets.push_back(std::move(socket));
     }

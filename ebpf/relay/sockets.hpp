@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.hpp"
@@ -17,6 +18,9 @@ namespace gw::relay {
 /// ports are closed: somebody else is to have those. A kernel without IPv6 has IPv4 only. On a gso wan port the
 /// workers' sockets share 4500, and BPF gives them all that comes; the one here gets what comes while there are none.
 Result<std::vector<UdpSocket>> open_sockets(tun::FdStore& store, std::span<const std::uint16_t> ports);
+
+/// How such a socket is called in the store.
+std::string store_name(std::uint16_t port, Family family);
 
 /// Raw sockets that receive nothing, one a family: as long as they are open, ESP (protocol 50) has a taker in the
 /// kernel's eyes. Kept likewise.

@@ -23,22 +23,24 @@ Result<bfd::State> parse_state(std::uint32_t value, std::string_view field) {
   return static_cast<bfd::State>(value);
 }
 
-Result<bfd::SessionKey> parse_key(const fp::BfdSharedSession& m) {
+Result<bfd::SessionKey> parse_key(const fp::BfdSharedSession& m, Sharer sharer) {
   bfd::SessionKey key;
   GW_TRY_ASSIGN(key.peer, parse_address(m.peer(), "peer"));
   GW_TRY_ASSIGN(key.local, parse_address(m.local(), "local"));
   if (key.peer.family() != key.local.family()) return fail_field("local", "is of another family than the peer");
-  if (m.device().empty() || m.device().size() > kMaxDevice) return fail_field("device", "is no interface name");
+  const bool named = !m.device().empty() || sharer == Sharer::kPredecessor;
+  if (!named || m.device().size() > kMaxDevice) return fail_field("device", "is no interface name");
   key.device = m.device();
+  if (sharer == Sharer::kPredecessor && m.multihop()) key.hops = bfd::Hops::kMulti;
   return key;
 }
 
 }  // namespace
 
-Result<bfd::SharedSession> parse_shared_session(const fp::BfdSharedSession& m) {
+Result<bfd::SharedSession> parse_shared_session(const fp::BfdSharedSession& m, Sharer sharer) {
   using bfd::Interval;
   bfd::SharedSession s;
-  GW_TRY_ASSIGN(s.key, parse_key(m));
+  GW_TRY_ASSIGN(s.key, parse_key(m, sharer));
   GW_TRY_ASSIGN(s.min_ttl, parse_byte(m.min_ttl(), "min_ttl"));
   GW_TRY_ASSIGN(s.settings.detect_multiplier, parse_byte(m.detect_multiplier(), "detect_multiplier"));
   s.settings.desired_min_tx = Interval(m.desired_min_tx_us());
@@ -64,6 +66,7 @@ void fill(const bfd::SharedSession& s, fp::BfdSharedSession& out) {
   out.set_peer(s.key.peer.bytes_string());
   out.set_local(s.key.local.bytes_string());
   out.set_device(s.key.device);
+  out.set_multihop(s.key.hops == bfd::Hops::kMulti);
   out.set_min_ttl(s.min_ttl);
   out.set_detect_multiplier(s.settings.detect_multiplier);
   out.set_desired_min_tx_us(s.settings.desired_min_tx.count());

@@ -10,7 +10,10 @@ namespace gw::rpc {
 
 namespace fp = ::gw::fastpath::v1;
 
-Result<bfd::SharedSession> parse_shared_session(const fp::BfdSharedSession& message);
+/// Who says it: the other instance, whose own sessions (without a device) are not ours; or a process before this one.
+enum class Sharer : std::uint8_t { kOtherInstance, kPredecessor };
+Result<bfd::SharedSession> parse_shared_session(const fp::BfdSharedSession& message,
+                                                Sharer sharer = Sharer::kOtherInstance);
 void fill(const bfd::SharedSession& session, fp::BfdSharedSession& out);
 void fill(const bfd::Engine& engine, MonoTime now, fp::BfdList& out);
 

@@ -145,8 +145,15 @@ class Server::Session : public std::enable_shared_from_this<Session> {
 Server::Server(asio::io_context& io, Handler& handler) : io_(io), handler_(handler), acceptor_(io) {}
 Server::~Server() { stop(); }
 
-Status Server::listen(const std::string& path) {
+Status Server::listen(const std::string& path, Fd inherited) {
   boost::system::error_code error;
+  if (inherited) {
+    acceptor_.assign(Protocol(), inherited.release(), error);
+    if (error) return fail_errno(std::format("listening at {}", path), error.value());
+    path_ = path;
+    asio::co_spawn(io_, accept(), asio::detached);
+    return {};
+  }
   std::error_code ignored;
   if (const auto parent = std::filesystem::path(path).parent_path(); !parent.empty())
     std::filesystem::create_directories(parent, ignored);

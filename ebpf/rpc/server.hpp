@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "gw/fastpath/v1/fastpath.pb.h"
 
@@ -41,7 +42,11 @@ class Server {
   ~Server();
 
   /// Makes the socket, mode 0600. kAlreadyExists: another process answers there.
-  Status listen(const std::string& path);
+  /// `inherited`: of a process before this one; none: a new one.
+  Status listen(const std::string& path, Fd inherited = {});
+  int fd() { return acceptor_.is_open() ? acceptor_.native_handle() : -1; }
+  /// The socket is left to whoever has taken over.
+  void abandon() { path_.clear(); }
   /// Closes all and removes the socket.
   void stop();
 

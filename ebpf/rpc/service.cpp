@@ -139,6 +139,9 @@ Status Service::hello(Client& client, const fp::Hello& m, fp::Response& out) {
 Status Service::add_sa(const Client& client, const fp::AddSa& m, fp::Response& out) {
   GW_TRY_ASSIGN(const control::SaRequest request, parse_add_sa(m, parts_.transforms));
   GW_TRY_ASSIGN(const std::uint32_t iv_epoch, parts_.sas.add(request, client.epoch));
+  std::string kept = m.SerializeAsString();
+  parts_.sas.keep_request(request.key(), Secret(std::string_view(kept)));
+  wipe(kept);
   out.mutable_add_sa()->set_iv_epoch(iv_epoch);
   return {};
 }
@@ -156,6 +159,7 @@ Status Service::put_tunnel(const Client& client, const fp::PutTunnel& m) {
   GW_TRY_ASSIGN(const control::TunnelSettings settings, parse_put_tunnel(m));
   const auto before = parts_.tunnels.ref(settings.id);
   GW_TRY(parts_.tunnels.put(settings, client.generation));
+  tunnel_requests_[settings.id] = m;
   parts_.sas.apply_outer_policy(settings.id);
   const auto now = parts_.tunnels.ref(settings.id);
   if (before && now && *before != *now) return parts_.forwarding.tunnel_changed(*now);
@@ -167,6 +171,7 @@ Status Service::del_tunnel(std::uint32_t id) {
     return fail_field("tunnel_id", std::format("tunnel {} is not configured", id), Errc::kNotFound);
   GW_TRY(parts_.forwarding.tunnel_removed(id));
   parts_.tunnels.remove(id);
+  tunnel_requests_.erase(id);
   log::info("rpc", "tunnel {} removed", id);
   return {};
 }
@@ -204,7 +209,11 @@ Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
 
 Status Service::put_peer(const fp::PutPeer& m) {
   GW_TRY_ASSIGN(const auto settings, parse_put_peer(m));
-  return parts_.liveness.set_peer(settings, Secret(m.key()));
+  GW_TRY(parts_.liveness.set_peer(settings, Secret(m.key())));
+  std::string kept = m.SerializeAsString();
+  peer_request_ = settings ? Secret(std::string_view(kept)) : Secret();
+  wipe(kept);
+  return {};
 }
 
 Status Service::peer_sync(const fp::PeerSync& m) {

@@ -2,6 +2,10 @@
 // forwarding table. Control thread.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +19,7 @@
 #include "ebpf/rpc/server.hpp"
 #include "ebpf/worker/workers.hpp"
 #include "ebpf/xdp/programs.hpp"
+#include "gw/fastpath/v1/handover.pb.h"
 
 namespace gw::rpc {
 
@@ -51,6 +56,23 @@ class Service final : public Handler {
 
   fp::Response handle(Client& client, const fp::ClientFrame& request) override;
 
+  // --- a process of ours takes the place of another one (ADR 20), service_handover.cpp ---
+  using PartSink = std::function<Status(fp::HandoverPart&)>;
+  /// All that clients have put, but routes. Keys: the sink's caller wipes what it has.
+  Status export_parts(const PartSink& sink) const;
+  Status export_routes(std::span<const fib::Route> routes, const PartSink& sink) const;
+  Status export_changes(const PartSink& sink);
+  /// What it needs to know once it has stopped: heartbeat, BFD, counters. Paused.
+  void export_final(fp::HandoverFinal& out);
+  /// Of an export_; any number of times. Faults are named.
+  Status import_part(const fp::HandoverPart& part);
+  /// SAs that did not come since the last call are gone.
+  void end_pass();
+  /// Before packets flow: the heartbeat.
+  Status import_peer(const fp::HandoverFinal& final);
+  /// When they flow.
+  void import_counters(const fp::HandoverFinal& final);
+
  private:
   Status hello(Client& client, const fp::Hello& m, fp::Response& out);
   Status add_sa(const Client& client, const fp::AddSa& m, fp::Response& out);
@@ -81,7 +103,14 @@ class Service final : public Handler {
   Status dispatch(Client& client, const fp::ClientFrame& request, fp::Response& out);
   Status write_request(Client& client, const fp::ClientFrame& request, fp::Response& out);
 
+  Status import_sa(const fp::HandoverSa& m);
+  Status import_endpoints(const fp::HandoverEndpoints& m);
+  void export_counters(fp::HandoverFinal& out) const;
+
   Parts parts_;
+  std::map<std::uint32_t, fp::PutTunnel> tunnel_requests_;
+  Secret peer_request_;                // PutPeer, with the key
+  std::set<control::SaKey> imported_;  // of this pass
   std::uint64_t epoch_;
   std::uint64_t generation_ = 0;           // of Hellos
   std::uint64_t settings_generation_ = 0;  // of the session that sent them

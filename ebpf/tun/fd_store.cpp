@@ -61,6 +61,11 @@ std::map<std::string, Fd> FdStore::take_kept(std::string_view prefix) {
   return taken;
 }
 
+Fd FdStore::take(const std::string& name) {
+  auto node = kept_.extract(name);
+  return node.empty() ? Fd() : std::move(node.mapped());
+}
+
 Status FdStore::keep(std::string_view name, int fd) {
   // FDPOLL=0: a TUN descriptor may report an error for a moment; systemd would then close it.
   return manager_.send(std::format("FDSTORE=1\nFDPOLL=0\nFDNAME={}", name), fd);

@@ -13,6 +13,12 @@
 
 namespace gw::tun {
 
+/// A descriptor as it is called in a store; its owner is somebody else.
+struct NamedFd {
+  std::string name;
+  int fd = -1;
+};
+
 class FdStore {
  public:
   /// Reads the environment: where to send, what was kept.
@@ -20,6 +26,13 @@ class FdStore {
 
   /// What an earlier process left, by name, of the names with this prefix. Once; the descriptors are the caller's.
   std::map<std::string, Fd> take_kept(std::string_view prefix);
+
+  /// As if it had been kept: handed over by a process that still runs.
+  void put(std::string name, Fd fd) { kept_[std::move(name)] = std::move(fd); }
+  /// Another store's, as if they had been kept.
+  void take_all(FdStore& other) { kept_.merge(other.kept_); }
+  /// The one of this name, once; none: an empty Fd.
+  Fd take(const std::string& name);
 
   /// Keeps a duplicate. An error is logged by the caller: the program works on, only a crash costs more.
   Status keep(std::string_view name, int fd);

@@ -49,6 +49,17 @@ void DataPath::expire_waiting() {
   });
 }
 
+void DataPath::forget_waiting() {
+  read_clock();
+  reassembler_.expire(MonoTime::max());
+  count_fragment_drops();
+  parking_.expire(MonoTime::max(),
+                  [this](const SaKey&, const Parked& p) { drop(GW_DROP_UNKNOWN_SPI, {.frame = p.meta.frame}); });
+  movers_.expire(MonoTime::max(), [this](TunnelSlot tunnel, const Parked& p) {
+    drop(GW_DROP_MOVE_LATE, {.frame = p.meta.frame, .tunnel = tunnel});
+  });
+}
+
 // --- shared by both directions ---------------------------------------------------------------------
 
 void DataPath::drop(gw_drop reason, const Slot& s) {

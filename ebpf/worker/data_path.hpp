@@ -136,6 +136,8 @@ class DataPath {
   /// Drops what was parked for an SA that did not come or an endpoint that is still nobody's, and fragments of packets
   /// that stayed incomplete. Cheap to call every round: it looks at all that waits only when kLookForLate has gone by.
   void expire_waiting();
+  /// All of that at once: its packets are dropped.
+  void forget_waiting();
   static constexpr std::chrono::milliseconds kLookForLate{100};
   bool has_waiting() const { return !parking_.empty() || !movers_.empty() || !reassembler_.empty(); }
   /// True once after notices were queued.

@@ -1,10 +1,14 @@
 #include "ebpf/worker/frame_pool.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <format>
 
 #include "ebpf/esp/packet.hpp"
 
@@ -13,19 +17,44 @@ namespace {
 
 constexpr std::size_t kReturnBatch = 64;
 
+std::size_t bytes_of(const FrameGeometry& g) {
+  return std::size_t{g.frames} * g.frame_bytes + std::size_t{g.large_frames} * kLargeFrameBytes;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<FrameMemory>> FrameMemory::create(const FrameGeometry& geometry) {
-  const std::size_t bytes =
-      std::size_t{geometry.frames} * geometry.frame_bytes + std::size_t{geometry.large_frames} * kLargeFrameBytes;
-  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (at == MAP_FAILED) return fail_errno("allocating packet buffers");
-  (void)::madvise(at, bytes, MADV_DONTDUMP);  // clear packets are nothing for a core file
-  return std::unique_ptr<FrameMemory>(new FrameMemory({static_cast<std::uint8_t*>(at), bytes}, geometry));
+  if (geometry.sharing == FrameGeometry::Sharing::kNone) {
+    const std::size_t bytes = bytes_of(geometry);
+    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (at == MAP_FAILED) return fail_errno("allocating packet buffers");
+    (void)::madvise(at, bytes, MADV_DONTDUMP);  // clear packets are nothing for a core file
+    return std::unique_ptr<FrameMemory>(new FrameMemory({}, {static_cast<std::uint8_t*>(at), bytes}, geometry));
+  }
+  Fd fd(::memfd_create("gw-frames", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(bytes_of(geometry))) != 0)
+    return fail_errno("allocating packet buffers");
+  // Whoever shares it can rely on its size.
+  (void)::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+  return share(geometry, std::move(fd));
 }
 
-FrameMemory::FrameMemory(std::span<std::uint8_t> bytes, const FrameGeometry& geometry)
-    : bytes_(bytes),
+Result<std::unique_ptr<FrameMemory>> FrameMemory::share(const FrameGeometry& geometry, Fd fd) {
+  const std::size_t bytes = bytes_of(geometry);
+  struct stat found{};
+  if (::fstat(fd.get(), &found) != 0) return fail_errno("looking at packet buffers");
+  if (static_cast<std::size_t>(found.st_size) != bytes)
+    return fail(Errc::kInvalidArgument, std::format("the packet buffers have {} bytes, not {}", found.st_size, bytes));
+  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd.get(), 0);
+  if (at == MAP_FAILED) return fail_errno("allocating packet buffers");
+  (void)::madvise(at, bytes, MADV_DONTDUMP);  // clear packets are nothing for a core file
+  return std::unique_ptr<FrameMemory>(
+      new FrameMemory(std::move(fd), {static_cast<std::uint8_t*>(at), bytes}, geometry));
+}
+
+FrameMemory::FrameMemory(Fd fd, std::span<std::uint8_t> bytes, const FrameGeometry& geometry)
+    : fd_(std::move(fd)),
+      bytes_(bytes),
       frame_bytes_(geometry.frame_bytes),
       large_begin_(FrameAddress{geometry.frames} * geometry.frame_bytes) {}
 
@@ -47,6 +76,18 @@ FramePool::FramePool(FrameMemory& memory, std::size_t index, std::size_t pools)
   const std::size_t large = large_size_ / kLargeFrameBytes;
   large_free_.reserve(large);
   for (std::size_t i = large; i-- > 0;) large_free_.push_back(large_first_ + i * kLargeFrameBytes);
+}
+
+void FramePool::set_free(const std::vector<bool>& free) {
+  free_.clear();
+  for (FrameAddress frame = first_ + size_; frame > first_;) {
+    frame -= memory_.frame_bytes();
+    if (free[frame / memory_.frame_bytes()]) free_.push_back(frame);
+  }
+}
+
+void FramePool::mark_free(std::vector<bool>& free) const {
+  for (const FrameAddress frame : free_) free[frame / memory_.frame_bytes()] = true;
 }
 
 bool FramePool::take_for(std::uint32_t bytes, FrameAddress& frame) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "ebpf/worker/ring.hpp"
 
@@ -38,11 +39,16 @@ struct FrameGeometry {
   std::uint32_t frames = 0;
   std::uint32_t frame_bytes = kFrameBytes;
   std::uint32_t large_frames = 0;  // kLargeFrameBytes each
+  /// Whether another process is to go on with them: only memory of our own may come in huge pages by itself.
+  enum class Sharing : std::uint8_t { kNone, kWithSuccessor };
+  Sharing sharing = Sharing::kNone;
 };
 
 class FrameMemory {
  public:
   static Result<std::unique_ptr<FrameMemory>> create(const FrameGeometry& geometry);
+  /// The same memory as another process has, by its fd(). kInvalidArgument: it is of another size.
+  static Result<std::unique_ptr<FrameMemory>> share(const FrameGeometry& geometry, Fd fd);
   static Result<std::unique_ptr<FrameMemory>> create(std::uint32_t frames) {
     return create(FrameGeometry{.frames = frames});
   }
@@ -67,11 +73,14 @@ class FrameMemory {
     return static_cast<std::uint32_t>((bytes_.size() - large_begin_) / kLargeFrameBytes);
   }
   FrameAddress large_begin() const { return large_begin_; }
+  /// A memfd, by which another process of ours can go on with these frames; -1: Sharing::kNone.
+  int fd() const { return fd_.get(); }
   /// All frames but the large ones: what AF_XDP gets.
   std::span<std::uint8_t> frame_area() const { return bytes_.first(large_begin_); }
 
  private:
-  FrameMemory(std::span<std::uint8_t> bytes, const FrameGeometry& geometry);
+  FrameMemory(Fd fd, std::span<std::uint8_t> bytes, const FrameGeometry& geometry);
+  const Fd fd_;
   const std::span<std::uint8_t> bytes_;
   const std::uint32_t frame_bytes_;
   const FrameAddress large_begin_;
@@ -98,6 +107,11 @@ class FramePool {
     else
       give_other(frame);
   }
+  /// Only these are free. No frame of any pool is in use by anybody but the kernel, nor on its way home.
+  void set_free(const std::vector<bool>& free);
+  /// Marks those that are.
+  void mark_free(std::vector<bool>& free) const;
+
   std::size_t free_frames() const { return free_.size(); }
   std::size_t free_large_frames() const { return large_free_.size(); }
 

@@ -83,6 +83,9 @@ struct Losses {
   std::uint64_t reassembly = 0;  // fragments that the kernel was to put together, and could not
 };
 
+/// Whether packets are taken from the kernel, or only those worked off that were taken already.
+enum class Reading : std::uint8_t { kNo, kYes };
+
 class Port {
  public:
   /// What queued packets begin with.
@@ -105,6 +108,9 @@ class Port {
 
   /// One of fds() is readable, epoll says; called before receive(). For ports whose every look costs a system call.
   virtual void ready(int /*fd*/) {}
+  /// kNo: receive() gives only what the port has taken before. Worker thread.
+  void set_reading(Reading reading) { reading_ = reading; }
+
   /// Up to a burst; `burst.count` of them (0 on entry). Borrowed packets of the call before are no more.
   virtual void receive(Burst& burst) = 0;
 
@@ -142,9 +148,11 @@ class Port {
  protected:
   /// Sends, takes over the frames, marks what was lost. Not empty.
   virtual void send(std::span<Outgoing> packets) = 0;
+  bool reading() const { return reading_ == Reading::kYes; }
 
  private:
   const Framing framing_;
+  Reading reading_ = Reading::kYes;
   net::MacAddress mac_{};
   std::uint32_t mtu_ = 0;
   std::array<Outgoing, kQueue> queued_;

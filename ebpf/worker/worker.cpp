@@ -1,5 +1,6 @@
 #include "ebpf/worker/worker.hpp"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -44,7 +45,8 @@ Worker::Worker(WorkerIndex index, Parts parts, const Common& common)
       notices_(kNotices),
       commands_(kCommands),
       data_path_({index, common.shared, common.exchange, *frames_, *wan_, *vnet_, raw_, *crypto_, common.clock,
-                  common.fib, notices_, common.tunnels, counters_, circuit_.get()}) {}
+                  common.fib, notices_, common.tunnels, counters_, circuit_.get()}),
+      activity_(common.resting ? Activity::kResting : Activity::kForwarding) {}
 
 Result<std::unique_ptr<Worker>> Worker::start(WorkerIndex index, Parts parts, const Common& common) {
   std::unique_ptr<Worker> worker(new Worker(index, std::move(parts), common));
@@ -98,6 +100,16 @@ void Worker::join() {
   if (thread_.joinable()) thread_.join();
 }
 
+void Worker::set_reading(Reading reading) {
+  reading_ = reading;
+  exchange_.ring_bell(index_);
+}
+
+void Worker::set_activity(Activity activity) {
+  activity_ = activity;
+  exchange_.ring_bell(index_);
+}
+
 void Worker::post(const Change& change, std::counting_semaphore<>& done) {
   if (!thread_.joinable()) {
     change(data_path_);
@@ -130,6 +142,7 @@ Status Worker::watch_tun(TunnelSlot slot, int fd) {
 void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
 std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
+  port.set_reading(reading_.load(std::memory_order_relaxed));
   burst_.count = 0;
   port.receive(burst_);
   const std::size_t n = burst_.count;
@@ -154,6 +167,7 @@ std::size_t Worker::poll_events(int timeout_ms) {
       port.ready(static_cast<int>(data & 0xffffffff));
       continue;
     }
+    if (reading_.load(std::memory_order_relaxed) == Reading::kNo) continue;
     const auto slot = static_cast<TunnelSlot>(data);
     const std::size_t read = data_path_.from_tun(slot);
     if (read == 0) {
@@ -188,9 +202,23 @@ int Worker::sleep_time() {
                                             : -1;
 }
 
+/// Everything else that could wake it is somebody else's now.
+void Worker::rest() {
+  exchange_.lie_down(index_);
+  pollfd bell{.fd = exchange_.bell(index_), .events = POLLIN, .revents = 0};
+  (void)::poll(&bell, 1, -1);
+  exchange_.clear_bell(index_);
+  exchange_.get_up(index_);
+  run_commands();
+}
+
 void Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
     counters_.rounds.add();
+    if (activity_.load() == Activity::kResting) {
+      rest();
+      continue;
+    }
     const int timeout = sleep_time();
     std::size_t packets = poll_events(timeout);
     if (idle_rounds_ >= kSpinRounds) exchange_.get_up(index_);

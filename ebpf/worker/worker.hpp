@@ -37,6 +37,7 @@ class Worker {
     fib::Memory fib;
     const Clock& clock;
     int notice_event = -1;  // eventfd, written when notices wait
+    bool resting = false;   // at first: until set_activity()
   };
   /// Starts the thread.
   static Result<std::unique_ptr<Worker>> start(WorkerIndex index, Parts parts, const Common& common);
@@ -47,6 +48,13 @@ class Worker {
   /// Ends the thread after the burst it is at; twice does nothing. request_stop() does not wait for it, join() does.
   void request_stop();
   void join();
+
+  /// kYes at first; from the next round on. Control thread.
+  void set_reading(Reading reading);
+  /// Resting, the thread touches neither ports nor devices and only carries out changes. It has stopped when a call()
+  /// after this returns. Control thread.
+  enum class Activity : std::uint8_t { kResting, kForwarding };
+  void set_activity(Activity activity);
 
   using Change = std::function<void(DataPath&)>;
   /// Runs `change` on the worker's thread between two bursts and waits for it. It does small work only
@@ -66,11 +74,17 @@ class Worker {
 
   std::optional<Notice> next_notice() { return notices_.pop(); }
 
+  /// While it rests.
+  FramePool& frames() const { return *frames_; }
   Port& wan() const { return *wan_; }
   Port& vnet() const { return *vnet_; }
   /// Null: none.
   Port* circuit() const { return circuit_.get(); }
   const WorkerCounters& counters() const { return counters_; }
+  /// Changes its counters between two bursts.
+  void count(const std::function<void(WorkerCounters&)>& change) {
+    call([&](DataPath&) { change(counters_); });
+  }
   /// The slot gets another tunnel.
   void clear_handover_drops(TunnelSlot slot) { counters_.handover_drops[slot].clear(); }
   std::string_view crypto_name() const { return crypto_->name(); }
@@ -87,6 +101,7 @@ class Worker {
   std::size_t poll_port(Port& port, void (DataPath::*handle)(Burst&));
   std::size_t poll_events(int timeout_ms);
   int sleep_time();
+  void rest();
   void run_commands();
 
   const WorkerIndex index_;
@@ -107,6 +122,8 @@ class Worker {
   Burst burst_;
   unsigned idle_rounds_ = 0;
   bool unsent_ = false;
+  std::atomic<Reading> reading_{Reading::kYes};
+  std::atomic<Activity> activity_{Activity::kForwarding};
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

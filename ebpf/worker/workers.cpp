@@ -14,7 +14,8 @@ Workers::Workers(const Shared::Size& size, std::unique_ptr<Exchange> exchange, F
       load_(exchange_->workers()) {}
 
 Result<std::unique_ptr<Workers>> Workers::start(std::vector<Worker::Parts> parts, const Shared::Size& size,
-                                                const fib::Memory& fib, const Clock& clock) {
+                                                const fib::Memory& fib, const Clock& clock,
+                                                Worker::Activity activity) {
   if (parts.empty() || parts.size() > kMaxWorkers)
     return fail_field("workers", std::format("{} is not between 1 and {}", parts.size(), kMaxWorkers));
   GW_TRY_ASSIGN(auto exchange, Exchange::create(parts.size()));
@@ -22,7 +23,7 @@ Result<std::unique_ptr<Workers>> Workers::start(std::vector<Worker::Parts> parts
   if (!notice_event) return fail_errno("making the workers' event descriptor");
   std::unique_ptr<Workers> workers(new Workers(size, std::move(exchange), std::move(notice_event)));
   const Worker::Common common{workers->shared_,    *workers->exchange_, workers->tunnels_, fib, clock,
-                              workers->notice_fd()};
+                              workers->notice_fd(), activity == Worker::Activity::kResting};
   for (std::size_t i = 0; i < parts.size(); ++i) {
     GW_TRY_ASSIGN(auto worker, Worker::start(static_cast<WorkerIndex>(i), std::move(parts[i]), common));
     workers->workers_.push_back(std::move(worker));
@@ -35,6 +36,33 @@ Workers::~Workers() { stop(); }
 void Workers::stop() {
   for (const auto& worker : workers_) worker->request_stop();
   for (const auto& worker : workers_) worker->join();
+}
+
+std::uint64_t Workers::packets_seen() const {
+  std::uint64_t seen = 0;
+  for (const auto& worker : workers_) seen += worker->counters().packets.get() + worker->counters().taken_over.get();
+  return seen;
+}
+
+void Workers::pause() {
+  // A batch of the largest superpackets is as many bursts as this; and each may go to another worker.
+  constexpr int kMostRounds = 256;
+  for (const auto& worker : workers_) worker->set_reading(Reading::kNo);
+  quiesce();
+  for (int quiet = 0, round = 0; quiet < 2 && round < kMostRounds; ++round) {
+    const std::uint64_t before = packets_seen();
+    quiesce();
+    quiet = packets_seen() == before ? quiet + 1 : 0;
+  }
+  for (const auto& worker : workers_) worker->set_activity(Worker::Activity::kResting);
+  quiesce();
+  // The first answer may have come from the round that was under way.
+  call_all([](DataPath& d) { d.forget_waiting(); });
+}
+
+void Workers::resume() {
+  for (const auto& worker : workers_) worker->set_reading(Reading::kYes);
+  for (const auto& worker : workers_) worker->set_activity(Worker::Activity::kForwarding);
 }
 
 void Workers::call_all(const Worker::Change& change) {

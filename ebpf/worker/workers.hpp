@@ -23,8 +23,10 @@ struct TunnelTotals {
 class Workers {
  public:
   /// Starts the threads, one for each of `parts`; at most kMaxWorkers.
+  /// kResting: no packet is touched before resume().
   static Result<std::unique_ptr<Workers>> start(std::vector<Worker::Parts> parts, const Shared::Size& size,
-                                                const fib::Memory& fib, const Clock& clock);
+                                                const fib::Memory& fib, const Clock& clock,
+                                                Worker::Activity activity = Worker::Activity::kForwarding);
 
   ~Workers();
   Workers(const Workers&) = delete;
@@ -32,6 +34,11 @@ class Workers {
   /// Ends all threads and waits for them: no packet is in work any more, and none will be. Comes before the end of
   /// anything that workers were lent: SAs, tunnel devices, sockets. Changes still work, here. Twice does nothing.
   void stop();
+
+  /// What was taken from the kernel is worked off, then nothing is touched any more: all that arrives stays in the
+  /// kernel's queues. Changes still work. resume() goes on.
+  void pause();
+  void resume();
 
   std::size_t count() const { return workers_.size(); }
   Worker& operator[](WorkerIndex index) const { return *workers_[index]; }
@@ -57,6 +64,9 @@ class Workers {
   std::size_t load(WorkerIndex worker) const { return load_[worker]; }
 
   TunnelTotals totals(TunnelSlot slot) const;
+  void add_counters(TunnelSlot slot, const std::function<void(TunnelCounters&)>& change) {
+    call(slot, [&](DataPath&) { change(tunnels_[slot]); });
+  }
 
   /// Readable when notices of any worker wait.
   int notice_fd() const { return notice_event_.get(); }
@@ -65,6 +75,7 @@ class Workers {
   std::optional<Notice> next_notice();
 
  private:
+  std::uint64_t packets_seen() const;
   Workers(const Shared::Size& size, std::unique_ptr<Exchange> exchange, Fd notice_event);
 
   Shared shared_;

@@ -148,6 +148,7 @@ struct Maps::Impl {
   ring_buffer* ring = nullptr;
   const std::function<void(const UnknownSpi&)>* handler = nullptr;
   std::set<IpAddress> local;
+  std::array<Counters, 4> before{};  // by CounterMap
   FibArrays arrays;
   std::span<gw_settings> settings;
   std::span<gw_gates> gates;
@@ -231,10 +232,23 @@ Status Maps::set_slot_owner(std::uint16_t slot, std::uint32_t worker) {
 }
 
 FibArrays Maps::fib() const { return impl_->arrays; }
-Counters Maps::wan_counters() const { return read_counters(impl_->skeleton->maps.wan_counters); }
-Counters Maps::vnet_counters() const { return read_counters(impl_->skeleton->maps.vnet_counters); }
-Counters Maps::circuit_counters() const { return read_counters(impl_->skeleton->maps.circuit_counters); }
-Counters Maps::decrypted_counters() const { return read_counters(impl_->skeleton->maps.decrypted_counters); }
+Counters Maps::wan_counters() const { return counters(CounterMap::kWan); }
+Counters Maps::vnet_counters() const { return counters(CounterMap::kVnet); }
+Counters Maps::circuit_counters() const { return counters(CounterMap::kCircuit); }
+Counters Maps::decrypted_counters() const { return counters(CounterMap::kDecrypted); }
+
+Counters Maps::counters(CounterMap which) const {
+  const auto& maps = impl_->skeleton->maps;
+  const std::array<const bpf_map*, 4> all = {maps.wan_counters, maps.vnet_counters, maps.circuit_counters,
+                                             maps.decrypted_counters};
+  Counters totals = read_counters(all[static_cast<std::size_t>(which)]);
+  for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += impl_->before[static_cast<std::size_t>(which)][i];
+  return totals;
+}
+
+void Maps::add_counter(CounterMap map, std::uint32_t counter, std::uint64_t value) {
+  if (counter < GW_XDP_COUNTERS) impl_->before[static_cast<std::size_t>(map)][counter] += value;
+}
 
 gw_gates& Maps::gates() const { return impl_->gates[0]; }
 

@@ -24,6 +24,7 @@ namespace gw::xdp {
 
 /// Totals over all CPUs, by enum gw_xdp_counter.
 using Counters = std::array<std::uint64_t, GW_XDP_COUNTERS>;
+enum class CounterMap : std::uint8_t { kWan, kVnet, kCircuit, kDecrypted };
 /// "unknown_spi"; empty for the counters that are not drops.
 std::string_view drop_name(gw_xdp_counter counter);
 
@@ -92,6 +93,9 @@ class Maps {
   gw_gates& gates() const;
 
   FibArrays fib() const;
+  Counters counters(CounterMap map) const;
+  /// What was counted before these maps were made.
+  void add_counter(CounterMap map, std::uint32_t counter, std::uint64_t value);
   Counters wan_counters() const;
   Counters vnet_counters() const;
   Counters circuit_counters() const;

@@ -68,6 +68,9 @@ Status WanProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);
 }
 
+void WanProgram::inherit(Fd link) { impl_->link = std::move(link); }
+int WanProgram::link_fd() const { return impl_->link.get(); }
+
 // --- vnet ------------------------------------------------------------------------------------------------
 
 struct VnetProgram::Impl {
@@ -107,6 +110,9 @@ void VnetProgram::set_tcx_behind() { impl_->skeleton->bss->tcx_behind = 1; }
 Status VnetProgram::set_socket(std::uint32_t queue, int xsk_fd) {
   return put_socket(impl_->skeleton->maps.sockets, queue, xsk_fd);
 }
+
+void VnetProgram::inherit(Fd link) { impl_->link = std::move(link); }
+int VnetProgram::link_fd() const { return impl_->link.get(); }
 
 // --- devmap_drops ----------------------------------------------------------------------------------------
 

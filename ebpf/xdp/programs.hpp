@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "ebpf/xdp/maps.hpp"
 
@@ -26,6 +27,9 @@ class WanProgram {
   ~WanProgram();
 
   Result<Attachment> attach(int ifindex);
+  /// Attached already, by a process before this one: replace_program() puts this program in the place of its.
+  void inherit(Fd link);
+  int link_fd() const;
   int program_fd() const;
   Status set_socket(std::uint32_t queue, int xsk_fd);
 
@@ -44,6 +48,9 @@ class VnetProgram {
   ~VnetProgram();
 
   Result<Attachment> attach(int ifindex);
+  /// Attached already, by a process before this one: replace_program() puts this program in the place of its.
+  void inherit(Fd link);
+  int link_fd() const;
   int program_fd() const;
   void set_mac(const std::array<std::uint8_t, 6>& mac);
   /// Larger IP packets are the kernel's; GW_XDP_MAX_PACKET at first.

@@ -16,9 +16,9 @@
 namespace gw::xdp {
 namespace {
 
-Result<Attachment> attach_tcx(bpf_program* program, int ifindex, bpf_link*& link) {
-  LIBBPF_OPTS(bpf_tcx_opts, options);
-  link = bpf_program__attach_tcx(program, ifindex, &options);
+Result<Attachment> attach_tcx(int program_fd, int ifindex, Fd& link) {
+  LIBBPF_OPTS(bpf_link_create_opts, options);
+  link.reset(bpf_link_create(program_fd, ifindex, BPF_TCX_INGRESS, &options));
   if (link) return Attachment{"tcx", {}};
   if (errno == EINVAL)
     return fail(Errc::kUnsupported,
@@ -32,11 +32,10 @@ Result<Attachment> attach_tcx(bpf_program* program, int ifindex, bpf_link*& link
 
 struct WanTcProgram::Impl {
   ~Impl() {
-    bpf_link__destroy(link);
     gw_wan_tc__destroy(skeleton);
   }
   gw_wan_tc* skeleton = nullptr;
-  bpf_link* link = nullptr;
+  Fd link;
 };
 
 WanTcProgram::WanTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -54,19 +53,21 @@ Result<WanTcProgram> WanTcProgram::load(const Maps& maps) {
 }
 
 Result<Attachment> WanTcProgram::attach(int ifindex) {
-  return attach_tcx(impl_->skeleton->progs.gw_wan_tc, ifindex, impl_->link);
+  return attach_tcx(program_fd(), ifindex, impl_->link);
 }
 int WanTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_wan_tc); }
+
+void WanTcProgram::inherit(Fd link) { impl_->link = std::move(link); }
+int WanTcProgram::link_fd() const { return impl_->link.get(); }
 
 // --- vnet_tc ---------------------------------------------------------------------------------------------
 
 struct VnetTcProgram::Impl {
   ~Impl() {
-    bpf_link__destroy(link);
     gw_vnet_tc__destroy(skeleton);
   }
   gw_vnet_tc* skeleton = nullptr;
-  bpf_link* link = nullptr;
+  Fd link;
 };
 
 VnetTcProgram::VnetTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -85,7 +86,7 @@ Result<VnetTcProgram> VnetTcProgram::load(const Maps& maps, gw_side side) {
 }
 
 Result<Attachment> VnetTcProgram::attach(int ifindex) {
-  return attach_tcx(impl_->skeleton->progs.gw_vnet_tc, ifindex, impl_->link);
+  return attach_tcx(program_fd(), ifindex, impl_->link);
 }
 int VnetTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_vnet_tc); }
 
@@ -96,15 +97,17 @@ void VnetTcProgram::set_max_packet(std::uint32_t bytes) { impl_->skeleton->data-
 
 void VnetTcProgram::set_vlans(std::span<const std::uint64_t> keys) { write_vlans(impl_->skeleton->bss->vlans, keys); }
 
+void VnetTcProgram::inherit(Fd link) { impl_->link = std::move(link); }
+int VnetTcProgram::link_fd() const { return impl_->link.get(); }
+
 // --- decrypted_tc ----------------------------------------------------------------------------------------
 
 struct DecryptedTcProgram::Impl {
   ~Impl() {
-    bpf_link__destroy(link);
     gw_decrypted_tc__destroy(skeleton);
   }
   gw_decrypted_tc* skeleton = nullptr;
-  bpf_link* link = nullptr;
+  Fd link;
 };
 
 DecryptedTcProgram::DecryptedTcProgram(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -122,9 +125,12 @@ Result<DecryptedTcProgram> DecryptedTcProgram::load(const Maps& maps) {
 }
 
 Result<Attachment> DecryptedTcProgram::attach(int ifindex) {
-  return attach_tcx(impl_->skeleton->progs.gw_decrypted_tc, ifindex, impl_->link);
+  return attach_tcx(program_fd(), ifindex, impl_->link);
 }
 int DecryptedTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_decrypted_tc); }
+
+void DecryptedTcProgram::inherit(Fd link) { impl_->link = std::move(link); }
+int DecryptedTcProgram::link_fd() const { return impl_->link.get(); }
 
 // --- nat_t_steering --------------------------------------------------------------------------------------
 
@@ -138,11 +144,15 @@ NatTSteering::NatTSteering(NatTSteering&&) noexcept = default;
 NatTSteering& NatTSteering::operator=(NatTSteering&&) noexcept = default;
 NatTSteering::~NatTSteering() = default;
 
-Result<NatTSteering> NatTSteering::load(const Maps& maps) {
+Result<NatTSteering> NatTSteering::load(const Maps& maps) { return load(maps, Fd()); }
+
+Result<NatTSteering> NatTSteering::load(const Maps& maps, Fd sockets) {
   auto impl = std::make_unique<Impl>();
   impl->skeleton = gw_nat_t_steering__open();
   if (!impl->skeleton) return fail_errno("opening the steering program 'nat_t_steering'");
   GW_TRY(maps.share_with(impl->skeleton->obj));
+  if (sockets && bpf_map__reuse_fd(impl->skeleton->maps.nat_t_sockets, sockets.get()) != 0)
+    return fail_errno("sharing the map of NAT-T sockets");
   if (gw_nat_t_steering__load(impl->skeleton) != 0) return fail_errno("loading the steering program 'nat_t_steering'");
   return NatTSteering(std::move(impl));
 }
@@ -157,8 +167,15 @@ Status NatTSteering::add(std::uint32_t worker, int udp_fd) {
   const bpf_map* map = impl_->skeleton->maps.nat_t_sockets;
   if (bpf_map__update_elem(map, &index, sizeof index, &value, sizeof value, BPF_ANY) != 0)
     return fail_errno(std::format("registering the NAT-T socket of worker {}", worker));
-  const int program = bpf_program__fd(impl_->skeleton->progs.gw_nat_t_steering);
-  if (::setsockopt(udp_fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) != 0)
+  return steer({udp_fd}, program_fd());
+}
+
+int NatTSteering::sockets_fd() const { return bpf_map__fd(impl_->skeleton->maps.nat_t_sockets); }
+
+int NatTSteering::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_nat_t_steering); }
+
+Status NatTSteering::steer(const SteeredSocket& socket, int program_fd) {
+  if (::setsockopt(socket.fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program_fd, sizeof program_fd) != 0)
     return fail_errno("steering the NAT-T sockets");
   return {};
 }

@@ -23,6 +23,9 @@ class WanTcProgram {
 
   /// kUnsupported on kernels before 6.6.
   Result<Attachment> attach(int ifindex);
+  /// Attached already, by a process before this one: replace_program() puts this program in the place of its.
+  void inherit(Fd link);
+  int link_fd() const;
   int program_fd() const;
 
  private:
@@ -47,6 +50,9 @@ class VnetTcProgram {
   /// As VnetProgram's.
   void set_vlans(std::span<const std::uint64_t> keys);
   Result<Attachment> attach(int ifindex);
+  /// Attached already, by a process before this one: replace_program() puts this program in the place of its.
+  void inherit(Fd link);
+  int link_fd() const;
   int program_fd() const;
 
  private:
@@ -64,6 +70,9 @@ class DecryptedTcProgram {
   ~DecryptedTcProgram();
 
   Result<Attachment> attach(int ifindex);
+  /// Attached already, by a process before this one: replace_program() puts this program in the place of its.
+  void inherit(Fd link);
+  int link_fd() const;
   int program_fd() const;
 
  private:
@@ -76,12 +85,21 @@ class DecryptedTcProgram {
 class NatTSteering {
  public:
   static Result<NatTSteering> load(const Maps& maps);
+  /// Over the sockets of a process before this one, by its sockets_fd(): they are in no other map.
+  static Result<NatTSteering> load(const Maps& maps, Fd sockets);
   NatTSteering(NatTSteering&&) noexcept;
   NatTSteering& operator=(NatTSteering&&) noexcept;
   ~NatTSteering();
 
   /// A worker's bound socket with SO_REUSEPORT; the first of a family brings the program to its group.
   Status add(std::uint32_t worker, int udp_fd);
+  /// Brings the program to the group of a socket that is in the map, in the place of the one before.
+  struct SteeredSocket {
+    int fd;
+  };
+  static Status steer(const SteeredSocket& socket, int program_fd);
+  int program_fd() const;
+  int sockets_fd() const;
 
  private:
   struct Impl;

@@ -23,6 +23,7 @@ XskPort::XskPort(std::vector<std::unique_ptr<Socket>> sockets, worker::FramePool
 
 void XskPort::receive(Burst& burst) {
   std::array<Descriptor, worker::kBurst> received;
+  if (!reading()) return;
   for (std::size_t tries = 0; tries < queues_.size() && !burst.full(); ++tries) {
     Queue& queue = queues_[next_];
     next_ = next_ + 1 == queues_.size() ? 0 : next_ + 1;

@@ -21,6 +21,9 @@ class XskPort final : public worker::Port {
   bool maintain() override;
   std::span<const int> fds() const override { return fds_; }
   worker::Losses losses() const override;
+  /// Of the i-th socket, in the order of their queues.
+  std::size_t sockets() const { return queues_.size(); }
+  Socket& socket(std::size_t i) const { return *queues_[i].socket; }
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;

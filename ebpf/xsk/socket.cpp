@@ -1,15 +1,28 @@
 #include "ebpf/xsk/socket.hpp"
 
 #include <linux/if_xdp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace gw::xsk {
 namespace {
 
 // Copy mode sends 32 packets per system call (kernel: TX_BATCH_SIZE), then says EAGAIN.
 constexpr unsigned kSendBatch = 32;
+
+/// A ring as the kernel shows it.
+template <class Ring>
+void attach(Ring& ring, std::uint8_t* at, const xdp_ring_offset& offset) {
+  ring.producer = reinterpret_cast<std::uint32_t*>(at + offset.producer);
+  ring.consumer = reinterpret_cast<std::uint32_t*>(at + offset.consumer);
+  ring.flags = reinterpret_cast<std::uint32_t*>(at + offset.flags);
+  ring.ring = at + offset.desc;
+  ring.size = kRingEntries;
+  ring.mask = kRingEntries - 1;
+}
 
 }  // namespace
 
@@ -38,8 +51,52 @@ Result<std::unique_ptr<Socket>> Socket::open(Umem& umem, worker::FramePool& fram
   return s;
 }
 
+Result<std::unique_ptr<Socket>> Socket::adopt(Fd fd, worker::FramePool& frames) {
+  std::unique_ptr<Socket> s(new Socket(frames));
+  s->fd_ = fd.get();
+  s->own_fd_ = std::move(fd);
+  GW_TRY(s->map_rings());
+  return s;
+}
+
+void Socket::go_on(const Held& held) {
+  in_fill_ = held.in_fill;
+  outstanding_ = held.outstanding;
+  const auto look = [](auto& ring) {
+    ring.cached_prod = std::atomic_ref(*ring.producer).load(std::memory_order_acquire);
+    ring.cached_cons = std::atomic_ref(*ring.consumer).load(std::memory_order_acquire);
+  };
+  for (xsk_ring_cons* ring : {&rx_, &own_completion_}) look(*ring);
+  for (xsk_ring_prod* ring : {&tx_, &own_fill_}) {
+    look(*ring);
+    ring->cached_cons += kRingEntries;  // libxdp keeps it one ring ahead (xsk_prod_nb_free)
+  }
+}
+
+/// As in the kernel's Documentation/networking/af_xdp.rst, "Rings".
+Status Socket::map_rings() {
+  xdp_mmap_offsets offsets{};
+  socklen_t length = sizeof offsets;
+  if (::getsockopt(fd_, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &length) != 0)
+    return fail_errno("asking an AF_XDP socket for its rings");
+  const auto map = [this](auto& ring, const xdp_ring_offset& offset, off_t place, std::size_t entry) -> Status {
+    const std::size_t bytes = offset.desc + kRingEntries * entry;
+    void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_, place);
+    if (at == MAP_FAILED) return fail_errno("mapping a ring of an AF_XDP socket");
+    mappings_.emplace_back(at, bytes);
+    attach(ring, static_cast<std::uint8_t*>(at), offset);
+    return {};
+  };
+  GW_TRY(map(rx_, offsets.rx, XDP_PGOFF_RX_RING, sizeof(xdp_desc)));
+  GW_TRY(map(tx_, offsets.tx, XDP_PGOFF_TX_RING, sizeof(xdp_desc)));
+  GW_TRY(map(own_fill_, offsets.fr, static_cast<off_t>(XDP_UMEM_PGOFF_FILL_RING), sizeof(std::uint64_t)));
+  GW_TRY(map(own_completion_, offsets.cr, static_cast<off_t>(XDP_UMEM_PGOFF_COMPLETION_RING), sizeof(std::uint64_t)));
+  return {};
+}
+
 Socket::~Socket() {
   if (handle_) xsk_socket__delete(handle_);
+  for (const auto& [at, bytes] : mappings_) ::munmap(at, bytes);
 }
 
 worker::Losses Socket::losses() const {

@@ -9,7 +9,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/xsk/umem.hpp"
@@ -35,6 +38,17 @@ class Socket {
   /// Binds to the queue; no XDP program is loaded. Zero copy only if asked for.
   /// `frames`: of the worker that will own the socket; in the memory of `umem`, which outlives the socket.
   static Result<std::unique_ptr<Socket>> open(Umem& umem, worker::FramePool& frames, const QueueId& id, CopyMode mode);
+  /// What the rings do not say: how many frames the kernel has.
+  struct Held {
+    std::uint32_t in_fill = 0;
+    std::uint32_t outstanding = 0;
+  };
+  /// A socket of another process of ours, not to be used before go_on(). libxdp cannot do that: the rings are mapped
+  /// here. kIo: it is no such socket.
+  static Result<std::unique_ptr<Socket>> adopt(Fd fd, worker::FramePool& frames);
+  /// That process has left the rings alone since it asked for held().
+  void go_on(const Held& held);
+  Held held() const { return {in_fill_, outstanding_}; }
   ~Socket();
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
@@ -62,7 +76,11 @@ class Socket {
   explicit Socket(worker::FramePool& frames) : frames_(frames) {}
 
   worker::FramePool& frames_;
-  xsk_socket* handle_ = nullptr;
+  Status map_rings();
+
+  xsk_socket* handle_ = nullptr;  // null: adopted
+  Fd own_fd_;                     // adopted
+  std::vector<std::pair<void*, std::size_t>> mappings_;
   int fd_ = -1;
   xsk_ring_cons rx_{};
   xsk_ring_prod tx_{};

@@ -86,6 +86,7 @@ TARGETS = {
     "ha-dual": Reaction(160, 200),
     "ha-single": Reaction(350, 500),
     "ha-drain": Target("value", 0, 0, LOWER),
+    "ha-fastpath-restart": Reaction(10, 10),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

@@ -226,10 +226,10 @@ class FastpathLab:
         for key in ("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0"):
             run("ip", "netns", "exec", self.ns, "sysctl", "-qw", key)
 
-    def start(self):
+    def start(self, more=()):
         command = ["ip", "netns", "exec", self.ns] + ([sys.executable, str(KEEPER)] if self.keeper else [])
         command += [str(self.program), "--wan", "wan", "--vnet", "vnet", *self.kinds, "--socket", str(self.socket), "--state-dir", str(self.state),
-                    "--log-level", "debug", *self.options]
+                    "--log-level", "debug", *self.options, *more]
         self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
         self.wait_ready()
 

@@ -46,6 +46,41 @@ class RuntimeStoreTest : public testing::Test {
   std::string path_;
 };
 
+TEST_F(RuntimeStoreTest, ASuccessorChangesNothingBeforeItOwnsTheRecords) {
+  auto old = open();
+  RuntimeRecord& used = **old->adopt(id(*old, 1), kFresh);
+  auto next = RuntimeStore::share(Fd(::dup(old->fd())), kCapacity);
+  ASSERT_TRUE(next) << next.error().describe();
+  // One that came after the other has mapped the file; and one that it had and gave up again.
+  RuntimeRecord& later = **old->adopt(id(*old, 2), kFresh);
+  RuntimeRecord* const same = *(*next)->adopt(id(**next, 1), kReplayed);
+  RuntimeRecord* const also = *(*next)->adopt(id(**next, 2), kReplayed);
+  EXPECT_EQ((*next)->adopt(id(**next, 3), kFresh).error().code, Errc::kNeedsRekey);
+  EXPECT_EQ(same->iv_epoch, 1U) << "the other one sends with it";
+  Reservation n{};
+  std::set<std::uint64_t> ivs;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_EQ(reserve(used, last_sequence(SequenceMode::kExtended), n), ReserveFault::kNone);
+    EXPECT_TRUE(ivs.insert(n.iv).second);
+  }
+  (*next)->release(*also);
+  EXPECT_EQ(later.state, used.state) << "a shared record is the other one's to release";
+  ASSERT_TRUE((*next)->own(3));
+  EXPECT_EQ(same->iv_epoch, 2U);
+  EXPECT_EQ(also->iv_epoch, 1U) << "nobody uses it here";
+  ASSERT_EQ(reserve(*same, last_sequence(SequenceMode::kExtended), n), ReserveFault::kNone);
+  EXPECT_EQ(n.sequence, 11U) << "the very next one";
+  EXPECT_TRUE(ivs.insert(n.iv).second);
+  old.reset();
+  EXPECT_EQ(RuntimeStore::open(path_, kCapacity).error().code, Errc::kLimit) << "the lock went over, too";
+}
+
+TEST_F(RuntimeStoreTest, ASuccessorWithAnotherGeometryIsRefused) {
+  auto old = open();
+  EXPECT_FALSE(RuntimeStore::share(Fd(::dup(old->fd())), kCapacity * 2));
+  EXPECT_FALSE(RuntimeStore::share(Fd(::open("/dev/null", O_RDWR)), kCapacity));
+}
+
 TEST_F(RuntimeStoreTest, ARecordSurvivesAndItsEpochGrows) {
   for (std::uint32_t life = 1; life <= 5; ++life) {
     auto store = open();

@@ -72,6 +72,35 @@ TEST_F(Pair, AliveOneMayAlwaysSend) {
   }
 }
 
+TEST_F(Pair, AProcessThatGoesOnForAnotherIsNoOtherProcess) {
+  run(500ms);
+  (void)at_[1]->take_changed();
+  for (int i = 0; i < 20; ++i) {
+    const Partner::Continuation from = (*this)[0].continuation();
+    start(0, static_cast<std::uint8_t>(10 + i));
+    EXPECT_FALSE(may_send(0)) << "one that has just started asks";
+    (*this)[0].go_on(from);
+    EXPECT_TRUE(may_send(0)) << "the lease is the other's";
+    for (int ms = 0; ms < 100; ++ms) {
+      run(1ms);
+      ASSERT_TRUE(may_send(0) && may_send(1));
+    }
+    EXPECT_FALSE(at_[1]->take_changed()) << "to the peer nothing has happened";
+    EXPECT_TRUE(at_[0]->status().alive);
+  }
+}
+
+TEST_F(Pair, ALeaseThatEndedMeanwhileIsAskedForAgain) {
+  run(500ms);
+  const Partner::Continuation from = (*this)[0].continuation();
+  now_ += 200ms;
+  start(0, 9);
+  (*this)[0].go_on(from);
+  EXPECT_FALSE(may_send(0));
+  (void)(*this)[0].advance(now_);
+  EXPECT_EQ((*this)[0].lease().standing(), Lease::Standing::kAsking);
+}
+
 TEST_F(Pair, SilenceIsNoticedAfterThreeIntervals) {
   run(1s);
   frozen_[1] = true;

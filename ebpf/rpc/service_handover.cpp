@@ -1,0 +1,325 @@
+// What clients have put and what was counted, from one gw-fastpath to the one that takes its place (ADR 20): the requests
+// themselves, as they are in force, so that a newer release reads them like any client's.
+#include "base/log.hpp"
+#include "ebpf/abi/drop_names.hpp"
+#include "ebpf/rpc/messages.hpp"
+#include "ebpf/rpc/service.hpp"
+
+namespace gw::rpc {
+namespace {
+
+constexpr std::size_t kRoutesInAPart = 2000;
+
+std::int64_t to_ns(MonoTime t) { return t.time_since_epoch().count(); }
+MonoTime from_ns(std::int64_t ns) { return MonoTime(std::chrono::nanoseconds(ns)); }
+
+void wipe_keys(fp::AddSa& m) {
+  wipe(*m.mutable_key());
+  wipe(*m.mutable_integrity_key());
+}
+
+Result<fp::HandoverSa> describe(const control::SaEntry& e) {
+  fp::HandoverSa out;
+  fp::AddSa& m = *out.mutable_add();
+  if (!m.ParseFromArray(e.request.bytes().data(), static_cast<int>(e.request.size())) || e.request.empty())
+    return fail(Errc::kInternal, std::format("the request of SPI {:08x} is not there", e.key.spi));
+  fill(e.key, *m.mutable_id());
+  fill(e.src, *m.mutable_src());
+  fill(e.dst, *m.mutable_dst());
+  m.set_udp_encapsulation(e.encapsulation == esp::Encapsulation::kUdp);
+  m.set_fresh(false);
+  out.set_owner_epoch(e.owner_epoch);
+  out.set_active(e.active);
+  out.set_installed_ns(to_ns(e.installed));
+  if (e.confirmed) out.set_confirmed_ns(to_ns(*e.confirmed));
+  out.set_raised(e.raised);
+  return out;
+}
+
+}  // namespace
+
+// --- the process that leaves ---------------------------------------------------------------------------------
+
+Status Service::export_parts(const PartSink& sink) const {
+  fp::HandoverPart part;
+  part.mutable_request()->mutable_put_settings()->set_circuit_transit(parts_.maps.transit() == xdp::Transit::kOpen);
+  GW_TRY(sink(part));
+  for (const auto& [id, request] : tunnel_requests_) {
+    *part.mutable_request()->mutable_put_tunnel() = request;
+    GW_TRY(sink(part));
+  }
+  part.set_ike_epoch(parts_.sas.ike_epoch());
+  GW_TRY(sink(part));
+  for (const auto& [key, until] : parts_.sas.reserved()) {
+    fill(key, *part.mutable_reserved());
+    GW_TRY(sink(part));
+  }
+  for (const auto& [key, entry] : parts_.sas.table().entries()) {
+    if (entry.leaving) continue;
+    GW_TRY_ASSIGN(*part.mutable_sa(), describe(entry));
+    Status sent = sink(part);
+    wipe_keys(*part.mutable_sa()->mutable_add());
+    GW_TRY(std::move(sent));
+  }
+  if (parts_.sas.endpoints().all().empty()) return {};
+  fp::HandoverEndpoints& endpoints = *part.mutable_endpoints();
+  for (const auto& [address, endpoint] : parts_.sas.endpoints().all()) {
+    fp::HandoverEndpoint& m = *endpoints.add_endpoints();
+    fill(endpoint.claim, *m.mutable_claim());
+    m.set_lost_to_epoch(parts_.sas.lost_to_epoch(endpoint));
+  }
+  return sink(part);
+}
+
+Status Service::export_routes(std::span<const fib::Route> routes, const PartSink& sink) const {
+  while (!routes.empty()) {
+    const auto some = routes.first(std::min(routes.size(), kRoutesInAPart));
+    routes = routes.subspan(some.size());
+    fp::HandoverPart part;
+    fp::UpdateRoutes& update = *part.mutable_request()->mutable_update_routes();
+    for (const fib::Route& route : some)
+      if (route.hop.kind != GW_NEXT_HOP_LOCAL) fill(route, *update.add_add());
+    GW_TRY(sink(part));
+  }
+  return {};
+}
+
+Status Service::export_changes(const PartSink& sink) {
+  GW_TRY_ASSIGN(const auto changes, parts_.forwarding.take_changes());
+  GW_TRY(export_parts(sink));
+  std::vector<fib::Route> added;
+  fp::HandoverPart part;
+  fp::UpdateRoutes& update = *part.mutable_request()->mutable_update_routes();
+  for (const auto& [prefix, route] : changes) {
+    if (route) {
+      added.push_back(*route);
+      continue;
+    }
+    fp::Route& gone = *update.add_remove();
+    gone.set_prefix(prefix.address().bytes_string());
+    gone.set_prefix_length(prefix.length());
+    if (static_cast<std::size_t>(update.remove_size()) < kRoutesInAPart) continue;
+    GW_TRY(sink(part));
+    update.clear_remove();
+  }
+  GW_TRY(sink(part));
+  return export_routes(added, sink);
+}
+
+void Service::export_final(fp::HandoverFinal& out) {
+  if (const auto c = parts_.liveness.continuation(); c && !peer_request_.empty()) {
+    fp::HandoverHeartbeat& h = *out.mutable_heartbeat();
+    (void)h.mutable_peer()->ParseFromArray(peer_request_.bytes().data(), static_cast<int>(peer_request_.size()));
+    h.set_nonce(c->nonce.data(), c->nonce.size());
+    h.set_sequence(c->sequence);
+    if (c->peer) {
+      h.set_peer_nonce(c->peer->nonce.data(), c->peer->nonce.size());
+      h.set_peer_sequence(c->peer->sequence);
+    }
+    if (c->lease_since) h.set_last_sent_ns(to_ns(*c->lease_since));
+  }
+  parts_.liveness.snapshot_bfd(*out.mutable_bfd());
+  export_counters(out);
+  out.set_started_ns(to_ns(started_));
+}
+
+// --- the process that comes ------------------------------------------------------------------------------------
+
+Status Service::import_part(const fp::HandoverPart& part) {
+  switch (part.body_case()) {
+    case fp::HandoverPart::kRequest: {
+      const Client client{fp::ROLE_CONTROL, "the gw-fastpath before", 0, generation_};
+      const fp::ClientFrame& request = part.request();
+      if (request.has_put_settings()) return put_settings(client, request.put_settings());
+      if (request.has_put_tunnel()) return put_tunnel(client, request.put_tunnel());
+      if (request.has_update_routes()) return update_routes(client, request.update_routes());
+      return fail(Errc::kUnsupported, "a request that is no part of a handover");
+    }
+    case fp::HandoverPart::kSa: return import_sa(part.sa());
+    case fp::HandoverPart::kReserved: {
+      GW_TRY_ASSIGN(const control::SaKey key, parse_sa_id(part.reserved()));
+      return parts_.sas.reserve(key);
+    }
+    case fp::HandoverPart::kIkeEpoch:
+      if (parts_.sas.ike_epoch() != part.ike_epoch()) parts_.sas.on_hello(part.ike_epoch());
+      return {};
+    case fp::HandoverPart::kEndpoints: return import_endpoints(part.endpoints());
+    case fp::HandoverPart::BODY_NOT_SET: break;
+  }
+  return fail(Errc::kUnsupported, "a part that this release does not know");
+}
+
+Status Service::import_sa(const fp::HandoverSa& m) {
+  GW_TRY_ASSIGN(const control::SaRequest request, parse_add_sa(m.add(), parts_.transforms));
+  GW_TRY(parts_.sas.add(request, m.owner_epoch()));
+  std::string kept = m.add().SerializeAsString();
+  parts_.sas.keep_request(request.key(), Secret(std::string_view(kept)));
+  wipe(kept);
+  control::SaManager::Past past{.installed = from_ns(m.installed_ns()),
+                                .confirmed = {},
+                                .raised = static_cast<std::uint8_t>(m.raised())};
+  if (m.confirmed_ns() != 0) past.confirmed = from_ns(m.confirmed_ns());
+  parts_.sas.set_past(request.key(), past);
+  imported_.insert(request.key());
+  return m.active() ? parts_.sas.activate(request.key()) : Status{};
+}
+
+Status Service::import_endpoints(const fp::HandoverEndpoints& m) {
+  fp::PutEndpoints claims;
+  for (const fp::HandoverEndpoint& e : m.endpoints()) *claims.add_endpoints() = e.claim();
+  GW_TRY_ASSIGN(const auto parsed, parse_put_endpoints(claims));
+  std::vector<control::SaManager::InheritedEndpoint> endpoints;
+  for (int i = 0; i < m.endpoints_size(); ++i)
+    endpoints.push_back({parsed[static_cast<std::size_t>(i)], m.endpoints(i).lost_to_epoch()});
+  GW_TRY(parts_.sas.inherit_endpoints(endpoints));
+  parts_.liveness.set_claims(parts_.sas.endpoints());
+  return {};
+}
+
+void Service::end_pass() {
+  std::vector<control::SaKey> gone;
+  for (const auto& [key, entry] : parts_.sas.table().entries())
+    if (!imported_.contains(key)) gone.push_back(key);
+  for (const control::SaKey& key : gone) (void)parts_.sas.remove(key);
+  imported_.clear();
+}
+
+Status Service::import_peer(const fp::HandoverFinal& final) {
+  if (!final.has_heartbeat()) return {};
+  const fp::HandoverHeartbeat& h = final.heartbeat();
+  GW_TRY_ASSIGN(const auto settings, parse_put_peer(h.peer()));
+  liveness::Partner::Continuation from;
+  if (!settings || h.nonce().size() != from.nonce.size() ||
+      (!h.peer_nonce().empty() && h.peer_nonce().size() != from.nonce.size()))
+    return fail(Errc::kMalformed, "the heartbeat that was handed over does not parse");
+  std::ranges::copy(h.nonce(), from.nonce.begin());
+  from.sequence = h.sequence();
+  if (!h.peer_nonce().empty()) {
+    auto& peer = from.peer.emplace();
+    std::ranges::copy(h.peer_nonce(), peer.nonce.begin());
+    peer.sequence = h.peer_sequence();
+  }
+  if (h.last_sent_ns() != 0) from.lease_since = from_ns(h.last_sent_ns());
+  std::string kept = h.peer().SerializeAsString();
+  peer_request_ = Secret(std::string_view(kept));
+  wipe(kept);
+  return parts_.liveness.go_on_with_peer(*settings, Secret(h.peer().key()), from);
+}
+
+// --- counters --------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Calls `visit(name, counter)` for each of them.
+template <class Counters, class Visit>
+void visit_drops(Counters& drops, std::string_view prefix, const Visit& visit) {
+  for (std::size_t i = 1; i < drops.size(); ++i)
+    visit(std::string(prefix) + std::string(drop_info(static_cast<gw_drop>(i)).name), drops[i]);
+}
+
+template <class Tunnel, class Visit>
+void visit_tunnel(Tunnel& t, const Visit& visit) {
+  visit("in_packets", t.in_packets);
+  visit("in_bytes", t.in_bytes);
+  visit("out_packets", t.out_packets);
+  visit("out_bytes", t.out_bytes);
+  visit("slow_path", t.slow_path);
+  visit("last_in_ms", t.last_in_ms);
+  visit("last_out_ms", t.last_out_ms);
+  visit_drops(t.in_drops, "in.", visit);
+  visit_drops(t.out_drops, "out.", visit);
+}
+
+template <class Worker, class Visit>
+void visit_worker(Worker& w, const Visit& visit) {
+  visit("bursts", w.bursts);
+  visit("packets", w.packets);
+  visit("wakeups", w.wakeups);
+  visit("handed_over", w.handed_over);
+  visit("taken_over", w.taken_over);
+  visit("moved", w.moved);
+  visit("notices_lost", w.notices_lost);
+  visit("rejoined", w.rejoined);
+  visit("icmp_sent", w.icmp_sent);
+  visit_drops(w.drops, "drop.", visit);
+}
+
+template <class P, class Visit>
+void visit_port(P& port, const Visit& visit) {
+  visit("rx_packets", port.rx_packets);
+  visit("tx_packets", port.tx_packets);
+  visit_drops(port.drops, "drop.", visit);
+}
+
+/// Sums what it visits into one list.
+class Sum {
+ public:
+  Sum(fp::HandoverFinal& out, std::string of) : out_(*out.add_counters()) { out_.set_of(std::move(of)); }
+  void operator()(std::string_view name, const worker::Counter& c) const { add(name, c.get()); }
+  void operator()(std::string_view name, std::uint64_t value) const { add(name, value); }
+
+ private:
+  void add(std::string_view name, std::uint64_t value) const {
+    if (value != 0) (*out_.mutable_values())[std::string(name)] += value;
+  }
+  fp::HandoverCounters& out_;
+};
+
+/// Adds to what it visits. On the thread that counts, or while that rests.
+struct Add {
+  const fp::HandoverCounters& from;
+  void operator()(std::string_view name, worker::Counter& c) const {
+    if (const auto it = from.values().find(std::string(name)); it != from.values().end()) c.add(it->second);
+  }
+};
+
+std::uint32_t number_in(std::string_view of, std::string_view prefix) {
+  return static_cast<std::uint32_t>(std::strtoul(std::string(of.substr(prefix.size())).c_str(), nullptr, 10));
+}
+
+constexpr std::array<xdp::CounterMap, 4> kMaps = {xdp::CounterMap::kWan, xdp::CounterMap::kVnet,
+                                                  xdp::CounterMap::kCircuit, xdp::CounterMap::kDecrypted};
+
+}  // namespace
+
+void Service::export_counters(fp::HandoverFinal& out) const {
+  for (const auto& [id, tunnel] : parts_.tunnels.all()) {
+    const worker::TunnelTotals totals = parts_.workers.totals(tunnel.slot);
+    visit_tunnel(totals, Sum(out, std::format("tunnel {}", id)));
+  }
+  visit_drops(parts_.tunnels.retired_drops(), "drop.", Sum(out, "workers"));
+  for (const auto& worker : parts_.workers.all()) {
+    visit_worker(worker->counters(), Sum(out, "workers"));
+    for (const std::string_view side : {"wan", "vnet", "circuit"})
+      if (const worker::Port* port = port_of(*worker, side)) visit_port(*port, Sum(out, std::format("port {}", side)));
+  }
+  for (const xdp::CounterMap map : kMaps) {
+    const Sum sum(out, std::format("bpf {}", static_cast<int>(map)));
+    const xdp::Counters counters = parts_.maps.counters(map);
+    for (std::size_t i = 0; i < counters.size(); ++i) sum(std::to_string(i), counters[i]);
+  }
+}
+
+void Service::import_counters(const fp::HandoverFinal& final) {
+  started_ = from_ns(final.started_ns());
+  worker::Worker& first = parts_.workers[0];
+  for (const fp::HandoverCounters& block : final.counters()) {
+    const std::string_view of = block.of();
+    if (of.starts_with("tunnel ")) {
+      if (const auto* tunnel = parts_.tunnels.find(number_in(of, "tunnel ")))
+        parts_.workers.add_counters(tunnel->slot, [&](worker::TunnelCounters& t) { visit_tunnel(t, Add{block}); });
+    } else if (of == "workers") {
+      first.count([&](worker::WorkerCounters& w) { visit_worker(w, Add{block}); });
+    } else if (of.starts_with("port ")) {
+      const std::string_view side = of.substr(5);
+      worker::Port* const port = side == "circuit" ? first.circuit() : side == "wan" ? &first.wan() : &first.vnet();
+      if (port) first.call([&](worker::DataPath&) { visit_port(*port, Add{block}); });
+    } else if (of.starts_with("bpf ")) {
+      const std::uint32_t map = number_in(of, "bpf ");
+      if (map >= kMaps.size()) continue;
+      for (const auto& [name, value] : block.values()) parts_.maps.add_counter(kMaps[map], number_in(name, ""), value);
+    }
+  }
+}
+
+}  // namespace gw::rpc

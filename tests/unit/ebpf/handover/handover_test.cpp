@@ -1,0 +1,138 @@
+// Who has the baton, who may take over, and what comes over the channel from whoever it is.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ebpf/handover/baton.hpp"
+#include "ebpf/handover/channel.hpp"
+#include "ebpf/handover/giver.hpp"
+
+namespace gw::handover {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Baton, OneOfThemHasItWhateverTheyDo) {
+  // Every order of three attempts: after each, who may send follows from the word alone.
+  enum class Act { kOffer, kWithdraw, kTake };
+  for (int order = 0; order < 27; ++order) {
+    auto old = Baton::make();
+    ASSERT_TRUE(old);
+    auto fresh = Baton::share(Fd(::dup(old->fd())));
+    ASSERT_TRUE(fresh);
+    bool taken = false;
+    for (int step = 0, left = order; step < 3; ++step, left /= 3) {
+      const Holder before = old->holder();
+      bool done = false;
+      switch (static_cast<Act>(left % 3)) {
+        case Act::kOffer: done = old->offer(); EXPECT_EQ(done, before == Holder::kOld); break;
+        case Act::kWithdraw: done = old->withdraw(); EXPECT_EQ(done, before == Holder::kOffered); break;
+        case Act::kTake: done = fresh->take(); EXPECT_EQ(done, before == Holder::kOffered); taken |= done; break;
+      }
+      EXPECT_EQ(fresh->holder(), old->holder());
+      EXPECT_EQ(taken, old->holder() == Holder::kTaken) << "it is never given back";
+    }
+  }
+}
+
+TEST(Baton, IsOfOneSize) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const Fd other(ends[1]);
+  EXPECT_FALSE(Baton::share(Fd(ends[0])));
+}
+
+fp::HandoverAsk ask() {
+  fp::HandoverAsk a;
+  a.set_version(1);
+  a.set_release("1.2.3");
+  a.set_wan("wan");
+  a.set_vnet("vnet");
+  a.set_max_sas(10);
+  a.set_max_tunnels(5);
+  a.set_record_version(2);
+  return a;
+}
+
+TEST(Check, DifferencesAreNamed) {
+  EXPECT_TRUE(check(ask(), ask()));
+  const auto refused = [](auto change, std::string_view name) {
+    fp::HandoverAsk other = ask();
+    change(other);
+    const auto done = check(other, ask());
+    ASSERT_FALSE(done) << name;
+    EXPECT_NE(done.error().message.find(name), std::string::npos) << done.error().message;
+  };
+  refused([](auto& a) { a.set_version(2); }, "the version of the handover is 1 here and 2 there");
+  refused([](auto& a) { a.set_record_version(3); }, "SA records");
+  refused([](auto& a) { a.set_wan("eth0"); }, "--wan is wan here and eth0 there");
+  refused([](auto& a) { a.set_vnet("eth1"); }, "--vnet");
+  refused([](auto& a) { a.set_circuit("er0"); }, "--circuit");
+  refused([](auto& a) { a.set_instance(3); }, "--instance");
+  refused([](auto& a) { a.set_max_sas(11); }, "--max-sas");
+  refused([](auto& a) { a.set_max_tunnels(6); }, "--max-tunnels");
+  fp::HandoverAsk newer = ask();
+  newer.set_release("2.0.0");
+  EXPECT_TRUE(check(newer, ask())) << "a release alone is no difference";
+}
+
+struct Pair {
+  Pair() {
+    int fds[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) std::abort();
+    a = std::make_unique<Channel>(Fd(fds[0]));
+    b = std::make_unique<Channel>(Fd(fds[1]));
+  }
+  std::unique_ptr<Channel> a, b;
+};
+
+TEST(Channel, DescriptorsComeWithTheFrameThatNamesThem) {
+  Pair p;
+  for (int round = 0; round < 3; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const Fd read(ends[0]);
+    Fd write(ends[1]);
+    fp::HandoverFrame frame;
+    frame.mutable_descriptors()->add_names("pipe");
+    ASSERT_TRUE(p.a->send(frame, 100ms, std::array{write.get()}));
+    write.reset();
+    const auto got = p.b->receive(100ms);
+    ASSERT_TRUE(got && got->has_descriptors());
+    const auto fd = p.b->next_fd();
+    ASSERT_TRUE(fd);
+    ASSERT_EQ(::write(fd->get(), "x", 1), 1);
+    char c = 0;
+    EXPECT_EQ(::read(read.get(), &c, 1), 1);
+  }
+  EXPECT_FALSE(p.b->next_fd()) << "named and not sent";
+}
+
+TEST(Channel, ARefusalIsInTheOthersWords) {
+  Pair p;
+  fp::HandoverFrame frame;
+  frame.mutable_refusal()->set_why("not today");
+  ASSERT_TRUE(p.a->send(frame, 100ms));
+  const auto got = p.b->receive(100ms);
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, Errc::kRefused);
+  EXPECT_EQ(got.error().message, "not today");
+}
+
+TEST(Channel, SilenceEndAndNonsenseAreErrors) {
+  {
+    Pair p;
+    EXPECT_EQ(p.b->receive(10ms).error().code, Errc::kTimeout);
+    p.a.reset();
+    EXPECT_EQ(p.b->receive(10ms).error().code, Errc::kClosed);
+    EXPECT_EQ(p.b->send(fp::HANDOVER_READY, 10ms).error().code, Errc::kClosed);
+  }
+  for (const std::string_view bytes : {std::string_view("\x7f\xff\xff\xff", 4), std::string_view("\0\0\0\2\x0a\x7f", 6)}) {
+    Pair p;
+    ASSERT_EQ(::write(p.a->fd(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+    EXPECT_FALSE(p.b->receive(10ms));
+  }
+}
+
+}  // namespace
+}  // namespace gw::handover
