@@ -20,7 +20,8 @@ void AlarmBook::of_peer(const View& view, const PeerView& peer, Texts& wanted) {
   if (!sync && view.due(view.sync_silent_since(peer) + view.timing().start_wait))
     raise(AlarmKind::kSyncPathDown,
           std::format("{} forwards, but its gwd is not heard: nothing is synced. Its gwd, or the sync network?", name));
-  if (!data && listening && view.due(std::max(peer.data_heard, view.started()) + view.timing().start_wait))
+  const MonoTime listening_since = std::max(view.fastpath_since(), view.started());
+  if (!data && listening && view.due(std::max(peer.data_heard, listening_since) + view.timing().start_wait))
     raise(AlarmKind::kDataPathDown,
           std::format("the data path to {} is silent though its gwd is there: the VNet between them?", name));
   if (sync && peer.report.unfit != Reason::kNone)

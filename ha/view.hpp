@@ -49,6 +49,8 @@ class View {
   bool due(MonoTime at) const;
   MonoTime next_look() const { return next_look_; }
   MonoTime started() const { return started_; }
+  /// Our fast path has been there, and has listened to the data path, since then.
+  MonoTime fastpath_since() const { return fastpath_since_; }
 
   // --- this instance
   void set_health(const LocalHealth& health);
@@ -95,7 +97,7 @@ class View {
   Configuration config_;
   MonoTime now_;
   MonoTime started_;
-  MonoTime awake_since_;  // started, or woke up
+  MonoTime awake_since_;     // started, or woke up
   MonoTime asleep_since_{};  // the last pause of this process: what had been silent before it stays so
   MonoTime awake_before_;    // awake_since_ of before that pause
   mutable MonoTime next_look_;

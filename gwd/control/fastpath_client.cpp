@@ -69,6 +69,9 @@ void FastpathClient::stop() {
 asio::awaitable<void> FastpathClient::run() {
   std::string last_reason;
   while (!stopping_) {
+    // At most one attempt in each pause, and the first one after a session that lasted at once: a gw-fastpath that was
+    // replaced is there already, and nobody has to think that it is away.
+    pause_.expires_after(kReconnectPause);
     const Error why = co_await session();
     const bool was_up = std::exchange(connected_, false);
     fail_pending(why);
@@ -79,7 +82,6 @@ asio::awaitable<void> FastpathClient::run() {
     if (was_up || why.message != last_reason) log::warning("fastpath", "{}", why.message);
     last_reason = why.message;
     if (was_up) listener_.on_fastpath_down(why);
-    pause_.expires_after(kReconnectPause);
     co_await pause_.async_wait(kAwait);
   }
 }
@@ -108,8 +110,6 @@ asio::awaitable<Error> FastpathClient::session() {
           kEndOnException);
     }
     const auto [error, bytes] = co_await socket_.async_read_some(asio::buffer(buffer), kAwait);
-    // Its end, and not ours for want of an answer.
-    if (error == asio::error::eof || error == asio::error::connection_reset) gone_ = true;
     if (error)
       co_return make_error(Errc::kClosed, std::format("gw-fastpath closed the connection: {}", error.message()));
     frames.feed(std::span(buffer).first(bytes));

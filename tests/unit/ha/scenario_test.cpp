@@ -62,6 +62,23 @@ TEST_F(Pair, DrainMovesEverythingAndUndrainBringsItBack) {
   ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(4000))) << w.history();
 }
 
+// As after an upgrade in place, whose connection breaks: nothing has been missed that an alarm could be about.
+TEST_F(Pair, AFastPathThatIsBackAtOnceIsNoNews) {
+  begin();
+  w.run(ms(20'000));  // what begins right after a start is spared anyway
+  for (int i = 0; i < 20; ++i) {
+    w.kill_fastpath(kA);
+    w.run(ms(10));
+    w.start_fastpath(kA);
+    for (int look = 0; look < 200; ++look) {
+      w.run(ms(5));
+      const auto alarms = w.node(kA).machine->snapshot(w.now()).alarms;
+      ASSERT_TRUE(alarms.empty()) << alarms.front().text << "\n" << w.history();
+    }
+  }
+  EXPECT_TRUE(owns(kA, a) && owns(kB, b)) << w.history();
+}
+
 // Its request may overtake the report that it is not drained any more: refused for that, it asks again.
 TEST_F(Pair, UndrainIsNotLostOnWhoHasNotHeardOfIt) {
   begin();
