@@ -3,11 +3,30 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/log.hpp"
 #include "ebpf/abi/fib.h"
 #include "ebpf/fastpath.hpp"
 #include "ebpf/fib/v4_table.hpp"
+#include "ebpf/handover/giver.hpp"
+#include "ebpf/handover/request.hpp"
+
+namespace {
+
+int request_upgrade(const gw::FastpathOptions& options, std::vector<std::string> words) {
+  std::erase(words, "--upgrade");
+  words.emplace_back("--replace");
+  const auto done = gw::handover::request_successor(gw::handover::socket_beside(options.socket), words);
+  if (done)
+    std::printf("%s\n", done->c_str());
+  else
+    std::fprintf(stderr, "gw-fastpath: %s\n", done.error().describe().c_str());
+  return done ? 0 : 1;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"gw-fastpath: ESP by XDP and AF_XDP between a wan and a vnet interface"};
@@ -76,10 +95,15 @@ int main(int argc, char** argv) {
       "--replace", [&] { options.start = gw::Start::kReplace; },
       "take the place of the gw-fastpath that runs with the same options: sockets, SAs, routes and counters go over, "
       "packets wait for a few milliseconds; if none runs, just start");
+  bool upgrade = false;
+  app.add_flag("--upgrade", upgrade,
+               "have the gw-fastpath that runs at --socket start the program of its path, as it is now, with these "
+               "options in its place; wait until it has (systemctl reload gw-fastpath)");
   app.add_option("--log-level", level, "debug, info, warning or error")
       ->transform(CLI::CheckedTransformer(levels, CLI::ignore_case));
   CLI11_PARSE(app, argc, argv);
 
+  if (upgrade) return request_upgrade(options, {argv + 1, argv + argc});
   gw::log::init("gw-fastpath", level);
   if (workers != "auto") options.workers = std::stoul(workers);
   auto choice = gw::esp::parse_backend(crypto);

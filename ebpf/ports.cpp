@@ -162,9 +162,8 @@ Result<OpenPort> open_gso_wan(const PortPlan& plan, const xdp::Maps& maps, Ports
       if (!from)
         GW_TRY(ports.nat_t->add(static_cast<std::uint32_t>(worker), fd->get()));
       else if (first)
-        ports.switches.push_back([fd = fd->get(), program = ports.nat_t->program_fd()] {
-          return xdp::NatTSteering::steer({fd}, program);
-        });
+        ports.switches.push_back(
+            [fd = fd->get(), program = ports.nat_t->program_fd()] { return xdp::NatTSteering::steer({fd}, program); });
     }
     GW_TRY_ASSIGN(auto made, gso::WanPort::make({std::move(sockets), *ports.buffers.pools[worker],
                                                  plan.wan.link.ifindex, ports.ike->door(worker), first}));
@@ -197,9 +196,10 @@ Result<gso::DataTun> open_data_tun(const char* name, const xdp::Maps& maps, Open
                              worker == 0 ? tun.name() : std::string{}, slot_bytes(ports.buffers)}));
   GW_TRY_ASSIGN(xdp::TunSteering steering, xdp::TunSteering::load(maps));
   if (from)
-    ports.switches.push_back([fd = tun.steering_fd(), steering = std::make_shared<xdp::TunSteering>(std::move(steering))] {
-      return gso::DataTun::set_steering({fd}, steering->program_fd());
-    });
+    ports.switches.push_back(
+        [fd = tun.steering_fd(), steering = std::make_shared<xdp::TunSteering>(std::move(steering))] {
+          return gso::DataTun::set_steering({fd}, steering->program_fd());
+        });
   else
     GW_TRY(gso::DataTun::set_steering({tun.steering_fd()}, steering.program_fd()));
   GW_TRY_ASSIGN(xdp::DecryptedTcProgram program, xdp::DecryptedTcProgram::load(maps));
@@ -254,7 +254,8 @@ Result<OpenPort> open_circuit(const PortPlan& plan, const PortPrograms& programs
   OpenPort port;
   port.facts = facts_of(place);
   GW_TRY_ASSIGN(port.facts.queues, xsk::rx_queues(place.link.name));
-  GW_TRY_ASSIGN(ports.circuit_tun, open_data_tun(gso::DataTun::kCircuitName, programs.maps, port, ports, programs.from));
+  GW_TRY_ASSIGN(ports.circuit_tun,
+                open_data_tun(gso::DataTun::kCircuitName, programs.maps, port, ports, programs.from));
   GW_TRY_ASSIGN(xdp::VnetTcProgram program,
                 load_clear_tc(GW_SIDE_CIRCUIT, programs.maps, &*ports.circuit_tun, ports.buffers));
   if (place.choice.kind == PortKind::kGso) {
@@ -262,8 +263,7 @@ Result<OpenPort> open_circuit(const PortPlan& plan, const PortPrograms& programs
     ports.circuit_tc = std::move(program);
     return port;
   }
-  GW_TRY_ASSIGN(port.facts.attachment,
-                attach(*programs.circuit, place, programs.from, ports.switches, "xdp-circuit"));
+  GW_TRY_ASSIGN(port.facts.attachment, attach(*programs.circuit, place, programs.from, ports.switches, "xdp-circuit"));
   if (auto kept = xsk::keep_vlan_tags(place.link.name); !kept)
     log::warning("port", "{}: use no VLANs on this port, or give gw-fastpath the VLAN device", kept.error().describe());
   GW_TRY_ASSIGN(ports.circuit_tc, open_tc_behind(place, std::move(program), *programs.circuit, ports, programs.from));
@@ -287,8 +287,9 @@ Result<Ports> open_ports_as(const PortPlan& plan, const PortPrograms& programs, 
   GW_TRY_ASSIGN(ports.wan, plan.wan.choice.kind == PortKind::kXsk
                                ? open_xsk_port(plan.wan, programs.wan, ports, choice, programs.from)
                                : open_gso_wan(plan, programs.maps, ports, programs.from));
-  GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk ? open_xsk_vnet(plan, programs, ports, choice)
-                                                                    : open_gso_vnet(plan, programs.maps, ports, programs.from));
+  GW_TRY_ASSIGN(ports.vnet, plan.vnet.choice.kind == PortKind::kXsk
+                                ? open_xsk_vnet(plan, programs, ports, choice)
+                                : open_gso_vnet(plan, programs.maps, ports, programs.from));
   if (plan.circuit) {
     GW_TRY_ASSIGN(ports.circuit, open_circuit(plan, programs, ports));
   }

@@ -68,9 +68,17 @@ std::vector<tun::NamedFd> bfd_fds(const Estate& e) {
   return fds;
 }
 
-std::array<Fd, 4> take_bfd_fds(tun::FdStore& fds) {
-  std::array<Fd, 4> taken;
-  for (std::size_t i = 0; i < taken.size(); ++i) taken[i] = fds.take(bfd_name(i));
+std::vector<std::string> names_for_later() {
+  std::vector<std::string> names{"rpc", "ike", "handover"};
+  for (std::size_t i = 0; i < kBfdReceivers; ++i) names.push_back(bfd_name(i));
+  return names;
+}
+
+std::array<Fd, kBfdReceivers> take_bfd_fds(std::initializer_list<tun::FdStore*> latest_first) {
+  std::array<Fd, kBfdReceivers> taken;
+  for (std::size_t i = 0; i < taken.size(); ++i)
+    for (tun::FdStore* const store : latest_first)
+      if (!taken[i]) taken[i] = store->take(bfd_name(i));
   return taken;
 }
 
@@ -115,7 +123,7 @@ Status adopt_buffers(const Estate& e, const fp::HandoverFinal& final) {
   if (final.free_frames().size() != (free.size() + 7) / 8)
     return fail(Errc::kMalformed, "the packet buffers are not those that were handed over");
   for (std::size_t i = 0; i < free.size(); ++i)
-    free[i] = (static_cast<unsigned char>(final.free_frames()[i / 8]) >> i % 8 & 1U) != 0;
+    free[i] = (static_cast<unsigned>(static_cast<unsigned char>(final.free_frames()[i / 8])) >> i % 8 & 1U) != 0;
   for (const auto& worker : e.workers.all()) worker->frames().set_free(free);
   for (const fp::HandoverSocket& m : final.sockets()) {
     xsk::XskPort* const port = m.worker() < e.workers.count()

@@ -52,8 +52,7 @@ Status Liveness::go_on_with_peer(const liveness::PeerSettings& wanted, Secret ke
                                  const liveness::Partner::Continuation& from) {
   liveness::PeerSettings settings = wanted;
   settings.partner.own_instance = parts_.instance;
-  GW_TRY_ASSIGN(auto port,
-                liveness::PeerPort::open(settings, std::move(key), parts_.workers, parts_.clock.now()));
+  GW_TRY_ASSIGN(auto port, liveness::PeerPort::open(settings, std::move(key), parts_.workers, parts_.clock.now()));
   port->go_on(from);
   port->set_claims(claims_);
   thread_->set_peer(std::move(port));

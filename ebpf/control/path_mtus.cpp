@@ -1,6 +1,8 @@
 #include "ebpf/control/path_mtus.hpp"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "base/log.hpp"
 #include "ebpf/ip/too_big.hpp"
@@ -74,6 +76,24 @@ void PathMtus::age() {
     estimates_.erase(at);
     refresh(id);
   }
+}
+
+std::vector<PathMtus::Report> PathMtus::reports() const {
+  std::vector<Report> all;
+  for (const auto& [id, e] : estimates_)
+    if (e.path.value()) all.push_back({id, e.peer, *e.path.value(), e.path.last_report()});
+  return all;
+}
+
+void PathMtus::inherit(std::span<const Report> reports) {
+  std::set<std::uint32_t> changed;
+  for (const auto& [id, e] : std::exchange(estimates_, {})) changed.insert(id);
+  for (const Report& r : reports) {
+    changed.insert(r.tunnel_id);
+    auto& e = estimates_.try_emplace(r.tunnel_id, r.peer, ip::PathMtu(r.peer.family())).first->second;
+    (void)e.path.report(r.mtu, r.at);
+  }
+  for (const std::uint32_t id : changed) refresh(id);
 }
 
 }  // namespace gw::control

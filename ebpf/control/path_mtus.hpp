@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "ebpf/control/forwarding.hpp"
@@ -34,6 +36,16 @@ class PathMtus {
   void refresh(std::uint32_t tunnel_id);
   /// Every second.
   void age();
+
+  /// What was reported, for a process after this one; and from one before. What is not among them is forgotten.
+  struct Report {
+    std::uint32_t tunnel_id = 0;
+    IpAddress peer;
+    std::uint32_t mtu = 0;
+    MonoTime at;
+  };
+  std::vector<Report> reports() const;
+  void inherit(std::span<const Report> reports);
 
  private:
   struct Estimate {

@@ -40,8 +40,8 @@ struct SaEntry {
   esp::Fingerprint sync_key{};           // of the key, as the other instance calls it (sa_sync.hpp)
   esp::RuntimeRecord* record = nullptr;  // of the RuntimeStore
   std::unique_ptr<esp::OutboundSa> out;  // outbound; used by the tunnel's worker while active
-  std::shared_ptr<const esp::SaDrops> drops;
-  Secret request;  // the client's AddSa, with the key: for a process after this one
+  std::shared_ptr<esp::SaDrops> drops;   // written by the owner of the SA
+  Secret request;                        // the client's AddSa, with the key: for a process after this one
 
   std::uint64_t owner_epoch = 0;  // of the IKE client
   std::uint8_t raised = 0;        // esp::Event bits that were told, if anyone listened

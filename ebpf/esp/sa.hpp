@@ -89,8 +89,8 @@ class SaCommon {
   const Transform& transform() const { return *transform_; }
   SequenceMode sequence_mode() const { return mode_; }
 
-  /// May be kept longer than the SA.
-  std::shared_ptr<const SaDrops> drops() const { return drops_; }
+  /// May be kept longer than the SA; written on its owner's thread.
+  std::shared_ptr<SaDrops> drops() const { return drops_; }
   /// Events raised since the last call. Owner only.
   std::uint8_t take_events() { return std::exchange(pending_, std::uint8_t{0}); }
   /// These could not be told: they are raised again while they hold. Owner only.

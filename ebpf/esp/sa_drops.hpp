@@ -3,6 +3,7 @@
 // that packets which pass never touch.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -13,11 +14,14 @@ namespace gw::esp {
 
 class SaDrops {
  public:
-  void add(gw_drop reason) {
+  void add(gw_drop reason, std::uint64_t packets = 1) {
     std::uint64_t& count = counts_[reason];
-    store_field(count, load_field(count) + 1);
+    store_field(count, load_field(count) + packets);
   }
   std::uint64_t get(gw_drop reason) const { return load_field(counts_[reason]); }
+  bool any() const {
+    return std::ranges::any_of(counts_, [](const std::uint64_t& count) { return load_field(count) != 0; });
+  }
 
  private:
   std::array<std::uint64_t, GW_DROP_COUNT> counts_{};

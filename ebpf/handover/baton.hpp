@@ -4,8 +4,8 @@
 //   kOld --offer()--> kOffered --take()--> kTaken, for good
 //     ^------withdraw()---|
 //
-// offer(): the old process, after it has stopped. Until take() succeeds the new one has sent nothing and written nothing
-// that is shared; so withdraw(), when the new one is late or dead, puts everything back as it was.
+// offer(): the old process, after it has stopped. Until take() succeeds the new one has sent nothing and written
+// nothing that is shared; so withdraw(), when the new one is late or dead, puts everything back as it was.
 #pragma once
 
 #include <atomic>

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -13,9 +15,9 @@
 namespace gw::handover {
 namespace {
 
-constexpr std::size_t kFdsAtOnce = 200;           // the kernel's limit is SCM_MAX_FD, 253
-constexpr std::size_t kMostFds = 4096;            // nobody needs more; a sender without end is stopped here
-constexpr int kSendBuffer = 8 << 20;              // a bulk's parts do not wait for each other
+constexpr std::size_t kFdsAtOnce = 200;  // the kernel's limit is SCM_MAX_FD, 253
+constexpr std::size_t kMostFds = 4096;   // nobody needs more; a sender without end is stopped here
+constexpr int kSendBuffer = 8 << 20;     // a bulk's parts do not wait for each other
 
 Status wait_for(int fd, short events, Patience patience) {
   pollfd p{.fd = fd, .events = events, .revents = 0};
@@ -44,6 +46,31 @@ ssize_t send_some(int fd, std::string_view bytes, std::span<const int> fds) {
 }
 
 }  // namespace
+
+Result<ucred> peer_of(int socket) {
+  ucred who{};
+  socklen_t length = sizeof who;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
+  return who;
+}
+
+Result<std::unique_ptr<Channel>> Channel::connect(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return fail_field("socket", std::format("path is too long: {}", path));
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return fail_errno("opening a socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (errno == ENOENT || errno == ECONNREFUSED) return nullptr;
+    return fail_errno(std::format("connecting to {}", path));
+  }
+  // Who made the socket: what it tells is believed.
+  GW_TRY_ASSIGN(const ucred who, peer_of(socket.get()));
+  if (::geteuid() != 0 && who.uid != 0 && who.uid != ::geteuid())
+    return fail(Errc::kPermission, std::format("{} is a socket of user {}", path, who.uid));
+  return std::make_unique<Channel>(std::move(socket));
+}
 
 Channel::Channel(Fd socket) : socket_(std::move(socket)) {
   (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof kSendBuffer);

@@ -2,10 +2,14 @@
 // One thread.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <chrono>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
 
 #include "base/fd.hpp"
 #include "base/frame.hpp"
@@ -20,9 +24,16 @@ using Patience = std::chrono::milliseconds;
 /// Of both sides; what has another meaning is another version.
 inline constexpr std::uint32_t kVersion = 1;
 
+/// The process at the other end, or the one that made the listening socket.
+Result<ucred> peer_of(int socket);
+
 class Channel {
  public:
   explicit Channel(Fd socket);
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  /// Null: nobody listens there.
+  static Result<std::unique_ptr<Channel>> connect(const std::string& path);
 
   int fd() const { return socket_.get(); }
   /// kTimeout: the other one does not read. kClosed: it has gone.

@@ -1,10 +1,5 @@
 #include "ebpf/handover/taker.hpp"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#include <cerrno>
-
 #include "base/secret.hpp"
 
 namespace gw::handover {
@@ -12,7 +7,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Patience kAnswer = 10s;   // it may be busy with another one
+constexpr Patience kAnswer = 10s;  // it may be busy with another one
 constexpr Patience kNextPart = 10s;
 constexpr Patience kStopping = 2s;
 
@@ -26,25 +21,17 @@ void wipe_keys(fp::HandoverFrame& frame) {
 }  // namespace
 
 Result<std::unique_ptr<Taker>> Taker::ask(const std::string& path, const fp::HandoverAsk& ask) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail_field("socket", std::format("path is too long: {}", path));
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno("opening a socket");
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    if (errno == ENOENT || errno == ECONNREFUSED) return nullptr;
-    return fail_errno(std::format("connecting to {}", path));
-  }
-  std::unique_ptr<Taker> taker(new Taker(std::move(socket)));
+  GW_TRY_ASSIGN(auto channel, Channel::connect(path));
+  if (!channel) return nullptr;
+  std::unique_ptr<Taker> taker(new Taker(std::move(channel)));
   fp::HandoverFrame frame;
   *frame.mutable_ask() = ask;
-  GW_TRY(taker->channel_.send(frame, kAnswer));
-  GW_TRY_ASSIGN(frame, taker->channel_.receive(kAnswer));
+  GW_TRY(taker->channel_->send(frame, kAnswer));
+  GW_TRY_ASSIGN(frame, taker->channel_->receive(kAnswer));
   if (!frame.has_offer()) return fail(Errc::kMalformed, "the running gw-fastpath answers with something else");
   taker->offer_ = frame.offer();
   for (std::uint32_t come = 0; come < taker->offer_.descriptors();) {
-    GW_TRY_ASSIGN(const fp::HandoverFrame more, taker->channel_.receive(kAnswer));
+    GW_TRY_ASSIGN(const fp::HandoverFrame more, taker->channel_->receive(kAnswer));
     if (!more.has_descriptors() || more.descriptors().names().empty())
       return fail(Errc::kMalformed, "the running gw-fastpath does not send its descriptors");
     GW_TRY(taker->take_descriptors(more.descriptors()));
@@ -57,7 +44,7 @@ Result<std::unique_ptr<Taker>> Taker::ask(const std::string& path, const fp::Han
 
 Status Taker::take_descriptors(const fp::HandoverDescriptors& m) {
   for (const std::string& name : m.names()) {
-    GW_TRY_ASSIGN(Fd fd, channel_.next_fd());
+    GW_TRY_ASSIGN(Fd fd, channel_->next_fd());
     fds_.put(name, std::move(fd));
   }
   return {};
@@ -65,7 +52,7 @@ Status Taker::take_descriptors(const fp::HandoverDescriptors& m) {
 
 Status Taker::receive_until(fp::HandoverStep step, const Handlers& handlers) {
   for (;;) {
-    GW_TRY_ASSIGN(fp::HandoverFrame frame, channel_.receive(kNextPart));
+    GW_TRY_ASSIGN(fp::HandoverFrame frame, channel_->receive(kNextPart));
     if (frame.has_step() && frame.step() == step) {
       handlers.pass();
       return {};
@@ -83,22 +70,22 @@ Status Taker::receive_until(fp::HandoverStep step, const Handlers& handlers) {
 }
 
 Status Taker::install(const Handlers& handlers) {
-  GW_TRY(channel_.send(fp::HANDOVER_BULK_WANTED, kAnswer));
+  GW_TRY(channel_->send(fp::HANDOVER_BULK_WANTED, kAnswer));
   GW_TRY(receive_until(fp::HANDOVER_BULK_SENT, handlers));
-  GW_TRY(channel_.send(fp::HANDOVER_BULK_IN, kAnswer));
+  GW_TRY(channel_->send(fp::HANDOVER_BULK_IN, kAnswer));
   return receive_until(fp::HANDOVER_CHANGES_SENT, handlers);
 }
 
 Result<fp::HandoverFinal> Taker::stop_other() {
-  GW_TRY(channel_.send(fp::HANDOVER_READY, kAnswer));
+  GW_TRY(channel_->send(fp::HANDOVER_READY, kAnswer));
   for (;;) {
-    GW_TRY_ASSIGN(fp::HandoverFrame frame, channel_.receive(kStopping));
+    GW_TRY_ASSIGN(fp::HandoverFrame frame, channel_->receive(kStopping));
     if (frame.has_final()) return std::move(*frame.mutable_final());
     if (!frame.has_descriptors()) return fail(Errc::kMalformed, "the running gw-fastpath sends something else");
     GW_TRY(take_descriptors(frame.descriptors()));
   }
 }
 
-void Taker::tell_taken() { (void)channel_.send(fp::HANDOVER_TAKEN, kAnswer); }
+void Taker::tell_taken() { (void)channel_->send(fp::HANDOVER_TAKEN, kAnswer); }
 
 }  // namespace gw::handover

@@ -35,11 +35,11 @@ class Taker {
   void tell_taken();
 
  private:
-  explicit Taker(Fd socket) : channel_(std::move(socket)) {}
+  explicit Taker(std::unique_ptr<Channel> channel) : channel_(std::move(channel)) {}
   Status take_descriptors(const fp::HandoverDescriptors& m);
   Status receive_until(fp::HandoverStep step, const Handlers& handlers);
 
-  Channel channel_;
+  const std::unique_ptr<Channel> channel_;
   fp::HandoverOffer offer_;
   tun::FdStore fds_;
   std::optional<Baton> baton_;

@@ -32,6 +32,7 @@ class PathMtu {
   bool age(MonoTime now);
   /// Nothing: as much as the link carries.
   std::optional<std::uint32_t> value() const { return value_; }
+  MonoTime last_report() const { return last_report_; }
 
  private:
   Family outer_;

@@ -50,6 +50,7 @@ Result<std::unique_ptr<Thread>> Thread::start(Parts parts) {
   epoll_event e{.events = EPOLLIN, .data = {.fd = bell.get()}};
   if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, bell.get(), &e) != 0) return fail_errno("watching the liveness bell");
   std::unique_ptr<Thread> thread(new Thread(parts, std::move(epoll), std::move(bell), std::move(event_fd)));
+  thread->core_.paused = parts.begin == Parts::Begin::kPaused;
   if (parts.bfd_port != 0) GW_TRY(thread->listen_for_bfdd(parts.bfd_port, std::move(parts.bfdd_listener)));
   thread->thread_ = std::thread(&Thread::run, thread.get());
   thread->be_urgent();

@@ -53,6 +53,9 @@ class Thread {
     std::uint16_t bfd_port = 0;
     /// Of a process before this one; none: a new one is opened.
     Fd bfdd_listener = {};
+    /// kPaused: as after pause(). That process has the listener and the peers until it has stopped.
+    enum class Begin : std::uint8_t { kRunning, kPaused };
+    Begin begin = Begin::kRunning;
   };
   /// What runs on the thread and may be looked at by call().
   struct Core {

@@ -199,7 +199,15 @@ void Service::set_transit(xdp::Transit transit) {
 
 Status Service::put_endpoints(const fp::PutEndpoints& m, fp::Response& out) {
   GW_TRY_ASSIGN(const auto claims, parse_put_endpoints(m));
+  const auto owned = [this] {
+    std::set<IpAddress> addresses;
+    for (const auto& [address, endpoint] : parts_.sas.endpoints().all())
+      if (endpoint.claim.ownership == control::Ownership::kOwned) addresses.insert(address);
+    return addresses;
+  };
+  const std::set<IpAddress> before = owned();
   GW_TRY_ASSIGN(const auto put, parts_.sas.put_endpoints(claims));
+  if (owned() != before) endpoints_moved_ = parts_.clock.now();
   parts_.liveness.set_claims(parts_.sas.endpoints());
   fp::PutEndpointsReply& reply = *out.mutable_put_endpoints();
   for (const control::SaKey& key : put.needs_rekey) fill(key, *reply.add_needs_rekey());

@@ -12,6 +12,7 @@
 #include "base/clock.hpp"
 #include "ebpf/control/forwarding.hpp"
 #include "ebpf/control/liveness.hpp"
+#include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/relay/ike_relay.hpp"
@@ -45,6 +46,7 @@ class Service final : public Handler {
     control::Tunnels& tunnels;
     control::Forwarding& forwarding;
     control::SaManager& sas;
+    control::PathMtus& path_mtus;
     control::Liveness& liveness;
     const Clock& clock;
     std::vector<PortFacts> ports;
@@ -64,6 +66,8 @@ class Service final : public Handler {
   Status export_changes(const PartSink& sink);
   /// What it needs to know once it has stopped: heartbeat, BFD, counters. Paused.
   void export_final(fp::HandoverFinal& out);
+  /// An endpoint has come or gone so lately that packets may wait for its new owner.
+  bool endpoints_move() const;
   /// Of an export_; any number of times. Faults are named.
   Status import_part(const fp::HandoverPart& part);
   /// SAs that did not come since the last call are gone.
@@ -103,8 +107,10 @@ class Service final : public Handler {
   Status dispatch(Client& client, const fp::ClientFrame& request, fp::Response& out);
   Status write_request(Client& client, const fp::ClientFrame& request, fp::Response& out);
 
+  Status export_endpoints(const PartSink& sink) const;
   Status import_sa(const fp::HandoverSa& m);
   Status import_endpoints(const fp::HandoverEndpoints& m);
+  Status import_path_mtus(const fp::HandoverPathMtus& m);
   void export_counters(fp::HandoverFinal& out) const;
 
   Parts parts_;
@@ -112,7 +118,8 @@ class Service final : public Handler {
   Secret peer_request_;                // PutPeer, with the key
   std::set<control::SaKey> imported_;  // of this pass
   std::uint64_t epoch_;
-  std::uint64_t generation_ = 0;           // of Hellos
+  std::uint64_t generation_ = 0;  // of Hellos
+  std::optional<MonoTime> endpoints_moved_;
   std::uint64_t settings_generation_ = 0;  // of the session that sent them
   MonoTime started_;
 };

@@ -1,5 +1,5 @@
-// What clients have put and what was counted, from one gw-fastpath to the one that takes its place (ADR 20): the requests
-// themselves, as they are in force, so that a newer release reads them like any client's.
+// What clients have put and what was counted, from one gw-fastpath to the one that takes its place (ADR 20): the
+// requests themselves, as they are in force, so that a newer release reads them like any client's.
 #include "base/log.hpp"
 #include "ebpf/abi/drop_names.hpp"
 #include "ebpf/rpc/messages.hpp"
@@ -48,12 +48,22 @@ Status Service::export_parts(const PartSink& sink) const {
     *part.mutable_request()->mutable_put_tunnel() = request;
     GW_TRY(sink(part));
   }
+  fp::HandoverPathMtus& mtus = *part.mutable_path_mtus();
+  for (const auto& report : parts_.path_mtus.reports()) {
+    fp::HandoverPathMtu& m = *mtus.add_path_mtus();
+    m.set_tunnel_id(report.tunnel_id);
+    m.set_peer(report.peer.bytes_string());
+    m.set_mtu(report.mtu);
+    m.set_reported_ns(to_ns(report.at));
+  }
+  GW_TRY(sink(part));
   part.set_ike_epoch(parts_.sas.ike_epoch());
   GW_TRY(sink(part));
   for (const auto& [key, until] : parts_.sas.reserved()) {
     fill(key, *part.mutable_reserved());
     GW_TRY(sink(part));
   }
+  GW_TRY(export_endpoints(sink));
   for (const auto& [key, entry] : parts_.sas.table().entries()) {
     if (entry.leaving) continue;
     GW_TRY_ASSIGN(*part.mutable_sa(), describe(entry));
@@ -61,10 +71,15 @@ Status Service::export_parts(const PartSink& sink) const {
     wipe_keys(*part.mutable_sa()->mutable_add());
     GW_TRY(std::move(sent));
   }
+  return {};
+}
+
+/// Before the SAs: a tunnel's device has carrier only where its endpoint is owned.
+Status Service::export_endpoints(const PartSink& sink) const {
   if (parts_.sas.endpoints().all().empty()) return {};
-  fp::HandoverEndpoints& endpoints = *part.mutable_endpoints();
+  fp::HandoverPart part;
   for (const auto& [address, endpoint] : parts_.sas.endpoints().all()) {
-    fp::HandoverEndpoint& m = *endpoints.add_endpoints();
+    fp::HandoverEndpoint& m = *part.mutable_endpoints()->add_endpoints();
     fill(endpoint.claim, *m.mutable_claim());
     m.set_lost_to_epoch(parts_.sas.lost_to_epoch(endpoint));
   }
@@ -123,6 +138,12 @@ void Service::export_final(fp::HandoverFinal& out) {
   out.set_started_ns(to_ns(started_));
 }
 
+bool Service::endpoints_move() const {
+  // What still arrives for one that has gone is decapsulated for longer than packets for it wait here.
+  static_assert(control::Endpoints::kStillReceives > std::chrono::milliseconds(worker::kForEndpoints.longest_ms));
+  return endpoints_moved_ && parts_.clock.now() - *endpoints_moved_ < control::Endpoints::kStillReceives;
+}
+
 // --- the process that comes ------------------------------------------------------------------------------------
 
 Status Service::import_part(const fp::HandoverPart& part) {
@@ -144,6 +165,7 @@ Status Service::import_part(const fp::HandoverPart& part) {
       if (parts_.sas.ike_epoch() != part.ike_epoch()) parts_.sas.on_hello(part.ike_epoch());
       return {};
     case fp::HandoverPart::kEndpoints: return import_endpoints(part.endpoints());
+    case fp::HandoverPart::kPathMtus: return import_path_mtus(part.path_mtus());
     case fp::HandoverPart::BODY_NOT_SET: break;
   }
   return fail(Errc::kUnsupported, "a part that this release does not know");
@@ -155,9 +177,8 @@ Status Service::import_sa(const fp::HandoverSa& m) {
   std::string kept = m.add().SerializeAsString();
   parts_.sas.keep_request(request.key(), Secret(std::string_view(kept)));
   wipe(kept);
-  control::SaManager::Past past{.installed = from_ns(m.installed_ns()),
-                                .confirmed = {},
-                                .raised = static_cast<std::uint8_t>(m.raised())};
+  control::SaManager::Past past{
+      .installed = from_ns(m.installed_ns()), .confirmed = {}, .raised = static_cast<std::uint8_t>(m.raised())};
   if (m.confirmed_ns() != 0) past.confirmed = from_ns(m.confirmed_ns());
   parts_.sas.set_past(request.key(), past);
   imported_.insert(request.key());
@@ -173,6 +194,17 @@ Status Service::import_endpoints(const fp::HandoverEndpoints& m) {
     endpoints.push_back({parsed[static_cast<std::size_t>(i)], m.endpoints(i).lost_to_epoch()});
   GW_TRY(parts_.sas.inherit_endpoints(endpoints));
   parts_.liveness.set_claims(parts_.sas.endpoints());
+  return {};
+}
+
+Status Service::import_path_mtus(const fp::HandoverPathMtus& m) {
+  std::vector<control::PathMtus::Report> reports;
+  for (const fp::HandoverPathMtu& r : m.path_mtus()) {
+    const auto peer = IpAddress::from_bytes(std::string_view(r.peer()));
+    if (!peer) return fail(Errc::kMalformed, "a path MTU without an address");
+    reports.push_back({r.tunnel_id(), *peer, r.mtu(), from_ns(r.reported_ns())});
+  }
+  parts_.path_mtus.inherit(reports);
   return {};
 }
 
@@ -273,8 +305,26 @@ struct Add {
   }
 };
 
+/// By its name here; as ListSas calls it.
+std::string name_of(const control::SaKey& key) { return std::format("sa {:08x} {}", key.spi, key.dst.to_string()); }
+
 std::uint32_t number_in(std::string_view of, std::string_view prefix) {
   return static_cast<std::uint32_t>(std::strtoul(std::string(of.substr(prefix.size())).c_str(), nullptr, 10));
+}
+
+std::map<std::string, const fp::HandoverCounters*> drops_of_sas(const fp::HandoverFinal& final) {
+  std::map<std::string, const fp::HandoverCounters*> drops;
+  for (const fp::HandoverCounters& block : final.counters())
+    if (block.of().starts_with("sa ")) drops.emplace(block.of(), &block);
+  return drops;
+}
+
+void add(const fp::HandoverCounters& from, esp::SaDrops& to) {
+  for (int i = 1; i < GW_DROP_COUNT; ++i) {
+    const auto reason = static_cast<gw_drop>(i);
+    if (const auto it = from.values().find(std::string(drop_info(reason).name)); it != from.values().end())
+      to.add(reason, it->second);
+  }
 }
 
 constexpr std::array<xdp::CounterMap, 4> kMaps = {xdp::CounterMap::kWan, xdp::CounterMap::kVnet,
@@ -287,6 +337,14 @@ void Service::export_counters(fp::HandoverFinal& out) const {
     const worker::TunnelTotals totals = parts_.workers.totals(tunnel.slot);
     visit_tunnel(totals, Sum(out, std::format("tunnel {}", id)));
   }
+  for (const auto& [key, entry] : parts_.sas.table().entries())
+    if (entry.drops && entry.drops->any()) {
+      const Sum sum(out, name_of(key));
+      for (int i = 1; i < GW_DROP_COUNT; ++i) {
+        const auto reason = static_cast<gw_drop>(i);
+        sum(drop_info(reason).name, entry.drops->get(reason));
+      }
+    }
   visit_drops(parts_.tunnels.retired_drops(), "drop.", Sum(out, "workers"));
   for (const auto& worker : parts_.workers.all()) {
     visit_worker(worker->counters(), Sum(out, "workers"));
@@ -303,6 +361,12 @@ void Service::export_counters(fp::HandoverFinal& out) const {
 void Service::import_counters(const fp::HandoverFinal& final) {
   started_ = from_ns(final.started_ns());
   worker::Worker& first = parts_.workers[0];
+  const std::map<std::string, const fp::HandoverCounters*> drops = drops_of_sas(final);
+  for (const auto& [key, entry] : parts_.sas.table().entries()) {
+    const auto found = drops.find(name_of(key));
+    if (found == drops.end() || !entry.drops) continue;
+    parts_.workers.call(entry.slot, [&](worker::DataPath&) { add(*found->second, *entry.drops); });
+  }
   for (const fp::HandoverCounters& block : final.counters()) {
     const std::string_view of = block.of();
     if (of.starts_with("tunnel ")) {

@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <atomic>
 
 namespace gw::worker {
 
@@ -14,16 +15,20 @@ Workers::Workers(const Shared::Size& size, std::unique_ptr<Exchange> exchange, F
       load_(exchange_->workers()) {}
 
 Result<std::unique_ptr<Workers>> Workers::start(std::vector<Worker::Parts> parts, const Shared::Size& size,
-                                                const fib::Memory& fib, const Clock& clock,
-                                                Worker::Activity activity) {
+                                                const fib::Memory& fib, const Clock& clock, Worker::Activity activity) {
   if (parts.empty() || parts.size() > kMaxWorkers)
     return fail_field("workers", std::format("{} is not between 1 and {}", parts.size(), kMaxWorkers));
   GW_TRY_ASSIGN(auto exchange, Exchange::create(parts.size()));
   Fd notice_event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!notice_event) return fail_errno("making the workers' event descriptor");
   std::unique_ptr<Workers> workers(new Workers(size, std::move(exchange), std::move(notice_event)));
-  const Worker::Common common{workers->shared_,    *workers->exchange_, workers->tunnels_, fib, clock,
-                              workers->notice_fd(), activity == Worker::Activity::kResting};
+  const Worker::Common common{workers->shared_,
+                              *workers->exchange_,
+                              workers->tunnels_,
+                              fib,
+                              clock,
+                              workers->notice_fd(),
+                              activity == Worker::Activity::kResting};
   for (std::size_t i = 0; i < parts.size(); ++i) {
     GW_TRY_ASSIGN(auto worker, Worker::start(static_cast<WorkerIndex>(i), std::move(parts[i]), common));
     workers->workers_.push_back(std::move(worker));
@@ -58,6 +63,14 @@ void Workers::pause() {
   quiesce();
   // The first answer may have come from the round that was under way.
   call_all([](DataPath& d) { d.forget_waiting(); });
+}
+
+bool Workers::has_waiting() {
+  std::atomic<bool> waiting = false;
+  call_all([&](DataPath& d) {
+    if (d.has_waiting()) waiting = true;
+  });
+  return waiting;
 }
 
 void Workers::resume() {

@@ -40,6 +40,9 @@ class Workers {
   void pause();
   void resume();
 
+  /// Whether any packet waits in here: for an SA, an endpoint's owner, or other fragments.
+  bool has_waiting();
+
   std::size_t count() const { return workers_.size(); }
   Worker& operator[](WorkerIndex index) const { return *workers_[index]; }
   std::span<const std::unique_ptr<Worker>> all() const { return workers_; }

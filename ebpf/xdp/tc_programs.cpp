@@ -31,9 +31,7 @@ Result<Attachment> attach_tcx(int program_fd, int ifindex, Fd& link) {
 // --- wan_tc ----------------------------------------------------------------------------------------------
 
 struct WanTcProgram::Impl {
-  ~Impl() {
-    gw_wan_tc__destroy(skeleton);
-  }
+  ~Impl() { gw_wan_tc__destroy(skeleton); }
   gw_wan_tc* skeleton = nullptr;
   Fd link;
 };
@@ -52,9 +50,7 @@ Result<WanTcProgram> WanTcProgram::load(const Maps& maps) {
   return WanTcProgram(std::move(impl));
 }
 
-Result<Attachment> WanTcProgram::attach(int ifindex) {
-  return attach_tcx(program_fd(), ifindex, impl_->link);
-}
+Result<Attachment> WanTcProgram::attach(int ifindex) { return attach_tcx(program_fd(), ifindex, impl_->link); }
 int WanTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_wan_tc); }
 
 void WanTcProgram::inherit(Fd link) { impl_->link = std::move(link); }
@@ -63,9 +59,7 @@ int WanTcProgram::link_fd() const { return impl_->link.get(); }
 // --- vnet_tc ---------------------------------------------------------------------------------------------
 
 struct VnetTcProgram::Impl {
-  ~Impl() {
-    gw_vnet_tc__destroy(skeleton);
-  }
+  ~Impl() { gw_vnet_tc__destroy(skeleton); }
   gw_vnet_tc* skeleton = nullptr;
   Fd link;
 };
@@ -85,9 +79,7 @@ Result<VnetTcProgram> VnetTcProgram::load(const Maps& maps, gw_side side) {
   return VnetTcProgram(std::move(impl));
 }
 
-Result<Attachment> VnetTcProgram::attach(int ifindex) {
-  return attach_tcx(program_fd(), ifindex, impl_->link);
-}
+Result<Attachment> VnetTcProgram::attach(int ifindex) { return attach_tcx(program_fd(), ifindex, impl_->link); }
 int VnetTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_vnet_tc); }
 
 void VnetTcProgram::set_data_device(int ifindex) {
@@ -103,9 +95,7 @@ int VnetTcProgram::link_fd() const { return impl_->link.get(); }
 // --- decrypted_tc ----------------------------------------------------------------------------------------
 
 struct DecryptedTcProgram::Impl {
-  ~Impl() {
-    gw_decrypted_tc__destroy(skeleton);
-  }
+  ~Impl() { gw_decrypted_tc__destroy(skeleton); }
   gw_decrypted_tc* skeleton = nullptr;
   Fd link;
 };
@@ -124,9 +114,7 @@ Result<DecryptedTcProgram> DecryptedTcProgram::load(const Maps& maps) {
   return DecryptedTcProgram(std::move(impl));
 }
 
-Result<Attachment> DecryptedTcProgram::attach(int ifindex) {
-  return attach_tcx(program_fd(), ifindex, impl_->link);
-}
+Result<Attachment> DecryptedTcProgram::attach(int ifindex) { return attach_tcx(program_fd(), ifindex, impl_->link); }
 int DecryptedTcProgram::program_fd() const { return bpf_program__fd(impl_->skeleton->progs.gw_decrypted_tc); }
 
 void DecryptedTcProgram::inherit(Fd link) { impl_->link = std::move(link); }

@@ -7,6 +7,7 @@ tests; the gateway is the container, with nothing but what the packages put ther
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import yaml
@@ -62,6 +63,9 @@ class Machine:
         poll("BGP is established", lambda: self.tunnel().get("bgp_state") == "Established", timeout, 0.3)
         for family in (4, 6):
             poll(f"the site's host answers, IPv{family}", lambda family=family: self.probes.reachable(SITE, family), timeout, 0.5)
+
+    def journal(self, unit: str) -> str:
+        return self.container.run("journalctl", "-b", "--no-pager", "-u", unit)
 
     def pid(self, unit: str) -> int:
         return int(self.container.show(unit, "MainPID"))
@@ -132,8 +136,36 @@ def test_a_process_that_hangs_is_started_anew(machine, unit):
     before = machine.pid(unit)
     machine.container.run("kill", "-STOP", str(before))
     poll(f"{unit} was started anew", lambda: machine.pid(unit) not in (0, before), 40, 0.5)
-    assert "watchdog" in machine.container.run("journalctl", "-b", "--no-pager", "-u", unit).lower(), "it ended for another reason"
+    assert "watchdog" in machine.journal(unit).lower(), "it ended for another reason"
     machine.container.wait_active(unit)
+    machine.wait_up()
+
+
+def test_a_reload_of_the_packet_path_loses_nothing(machine):
+    """docs/ha.md, "A new gw-fastpath in the place of the old one": twice, as the second one's parent is not systemd either."""
+    for _ in range(2):
+        before = machine.pid("gw-fastpath")
+        with machine.probes.load(SITE, rate=300) as load:
+            time.sleep(0.5)
+            machine.container.run("systemctl", "reload", "gw-fastpath")
+            time.sleep(1)
+        load.assert_no_loss()
+        after = machine.pid("gw-fastpath")
+        assert after not in (0, before) and machine.container.active("gw-fastpath")
+        status = machine.container.run("cat", f"/proc/{after}/status")
+        assert capabilities(status, "CapBnd") == SERVICES["gw-fastpath"][1]
+        assert f"process {after}, has taken over" in machine.journal("gw-fastpath")
+    options = machine.container.run("cat", "/etc/default/gw-fastpath")
+    machine.container.write("/etc/default/gw-fastpath", 'GW_FASTPATH_OPTIONS="--max-sas 8192"\n')
+    with pytest.raises(LabError):
+        machine.container.run("systemctl", "reload", "gw-fastpath")
+    assert "--max-sas is 4096 here and 8192 there" in machine.journal("gw-fastpath")
+    assert machine.pid("gw-fastpath") == after
+    machine.container.write("/etc/default/gw-fastpath", options)
+    time.sleep(20)  # longer than the watchdog waits: whoever feeds it is the one that systemd looks at
+    assert machine.pid("gw-fastpath") == after
+    machine.container.run("kill", "-KILL", str(after))
+    poll("systemd starts it anew", lambda: machine.pid("gw-fastpath") not in (0, after), 20, 0.2)
     machine.wait_up()
 
 
@@ -148,11 +180,13 @@ def test_a_reinstallation_keeps_what_the_operator_wrote(machine):
 def test_an_upgrade_brings_the_tunnel_back_by_itself(machine):
     machine.container.copy_in(*machine.newer)
     session = machine.router.lasting_session()
+    in_place = machine.journal("gw-fastpath").count("has taken over")
     machine.apt("install", *(f"/var/cache/packages/{file.name}" for file in machine.newer))
     assert machine.container.run("dpkg-query", "-W", "-f", "${Version}", "gw") == "999.0"
     machine.container.wait_active(*SERVICES)
     machine.wait_up()
     machine.router.assert_uninterrupted_since(session)
+    assert machine.journal("gw-fastpath").count("has taken over") == in_place + 1
 
 
 def test_removal_takes_the_services_and_leaves_the_configuration(machine):

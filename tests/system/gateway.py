@@ -127,12 +127,14 @@ class Gateway:
         self.start_gwd()
         self.start_frr()
 
-    def start_fastpath(self):
+    def fastpath_argv(self) -> list:
         state = self.lab.private_dir(f"fastpath-state{self.suffix}")
-        self.fastpath = self.lab.spawn(self.role, f"gw-fastpath{self.suffix}", [
-            "python3", HERE / "keeper.py", BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1",
-            "--wan-port", self.ports, "--vnet-port", self.ports,
-            "--socket", self.fastpath_socket, "--bfd-port", BFD_PORT, "--state-dir", state, *self.fastpath_options])
+        return [BIN / "gw-fastpath", "--wan", "eth0", "--vnet", "eth1", "--wan-port", self.ports, "--vnet-port", self.ports,
+                "--socket", self.fastpath_socket, "--bfd-port", BFD_PORT, "--state-dir", state, *self.fastpath_options]
+
+    def start_fastpath(self):
+        self.fastpath = self.lab.spawn(self.role, f"gw-fastpath{self.suffix}",
+                                       ["python3", HERE / "keeper.py", *self.fastpath_argv()])
         poll(f"gw-fastpath answers on {self.fastpath_socket} (log: {self.fastpath.log})",
              lambda: self.fastpath_socket.exists() or not self.fastpath.alive, 15)
         if not self.fastpath.alive:
@@ -171,6 +173,10 @@ class Gateway:
     def kill_fastpath(self):
         """kill -9 of gw-fastpath; the keeper, systemd's stand-in, stays."""
         os.kill(self.fastpath_pid(), signal.SIGKILL)
+
+    def upgrade_fastpath(self, *options, check=True) -> str:
+        """As `systemctl reload gw-fastpath` does it: another process in the place of the one that runs."""
+        return self.ns.run(*self.fastpath_argv(), *options, "--upgrade", check=check)
 
     def bgpd(self) -> Process:
         return self.frr.processes["bgpd"]

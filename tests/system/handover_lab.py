@@ -11,21 +11,36 @@ import time
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from scapy.all import IP, UDP, Ether, Raw
 
-from fastpath_lab import HOST_MAC, VNET_MAC, pb, poll
+from fastpath_lab import FASTPATH, HOST_MAC, VNET_MAC, pb, poll
 from fastpath_peer import HOST4, SITE4
 
 MARK = b"handover"
 
 
 def replace(lab, options=(), wait=True):
-    """Starts the successor; with `wait`, until the old one has ended. The old and the new process."""
+    """Starts the successor, with these options instead of those or beside them; with `wait`, until the old one has ended.
+    The old and the new process."""
     old = lab.process
-    new = subprocess.Popen([*old.args, "--replace", *options], stdout=lab.log.open("ab"), stderr=subprocess.STDOUT)
+    command = [*old.args]
+    for name, value in zip(options[::2], options[1::2]):
+        if name in command:
+            command[command.index(name) + 1] = value
+        else:
+            command += [name, value]
+    new = subprocess.Popen([*command, "--replace"], stdout=lab.log.open("ab"), stderr=subprocess.STDOUT)
     if wait:
         poll("the old one ends", lambda: old.poll() is not None, 20)
         lab.process = new
         forget_clients(lab)
     return old, new
+
+
+def upgrade(lab):
+    """As `systemctl reload gw-fastpath`; its status and what it says."""
+    options = lab.process.args[lab.process.args.index(str(lab.program)) + 1:]
+    done = subprocess.run(["ip", "netns", "exec", lab.ns, str(FASTPATH), *options, "--upgrade"],
+                          capture_output=True, text=True, timeout=60)
+    return done.returncode, (done.stdout + done.stderr).strip()
 
 
 def forget_clients(lab):

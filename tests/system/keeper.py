@@ -5,10 +5,12 @@ usage: keeper.py PROGRAM ARG...
 
 Runs PROGRAM in this network namespace with NOTIFY_SOCKET set, keeps what it sends with FDSTORE=1
 (sd_notify(3)), starts it again about 50 ms after it dies and hands the descriptors back (sd_listen_fds(3)).
+A program that says MAINPID= has left its place to that process, which is the program from then on.
 SIGTERM or SIGINT ends the program, then the keeper, with the program's exit status. A program that fails
 three times within a second of its start is not started again.
 """
 import array
+import ctypes
 import os
 import selectors
 import signal
@@ -21,6 +23,7 @@ RESTART_PAUSE_S = 0.05
 EARLY_S = 1.0
 MAX_EARLY_FAILURES = 3
 FIRST_FD = 3  # SD_LISTEN_FDS_START
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def parse(message: bytes) -> dict:
@@ -100,6 +103,8 @@ class Keeper:
             for level, kind, data in ancillary:
                 if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                     fds.frombytes(data[:len(data) - len(data) % fds.itemsize])
+            if successor := parse(message).get("MAINPID"):
+                self.child = int(successor)
             self.store.handle(message, list(fds))
 
     def wait_for_end(self, wake) -> int:
@@ -113,11 +118,23 @@ class Keeper:
                     os.read(wake, 4096)
                 else:
                     self.receive()
-            pid, status = os.waitpid(self.child, os.WNOHANG)
-            if pid:
-                self.receive()  # what it sent with its last breath
+            status = self.reap()
+            if status is not None:
                 self.child = None
                 return os.waitstatus_to_exitcode(status)
+
+    def reap(self):
+        """The program's status if it has ended; whoever else has ended was the program once."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if not pid:
+                return None
+            self.receive()  # what it sent with its last breath
+            if pid == self.child:
+                return status
 
     def run(self) -> int:
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -157,6 +174,8 @@ def main() -> int:
     if len(sys.argv) < 2:
         print(__doc__, file=sys.stderr)
         return 2
+    # A successor's parent is the process before it, which ends: it becomes a child of ours then.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     keeper = Keeper(sys.argv[1:])
     try:
         return keeper.run()

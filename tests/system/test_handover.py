@@ -1,14 +1,20 @@
 """gw-fastpath --replace, alone, black box: nothing is lost, no nonce and no sequence number repeats, whoever dies when."""
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 
 import pytest
+from scapy.all import ICMP, IP, Ether, Raw
 
-from fastpath_lab import pb, poll
-from fastpath_peer import Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
-from handover_lab import Traffic, forget_clients, replace, waits_us
+from fastpath_lab import FASTPATH, PEER_MAC, WAN_MAC, FastpathLab, pb, poll
+from fastpath_peer import GW4, Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
+from handover_lab import Traffic, forget_clients, replace, upgrade, waits_us
 from nonce_checker import NonceChecker
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -53,15 +59,136 @@ def test_its_clients_come_back_to_what_they_left(lab):
     assert again.at_host() is not None
 
 
-def test_another_one_with_other_options_is_refused(lab):
+OTHER_OPTIONS = {"instance": (("--instance", "3"), "--instance is 0 here and 3 there"),  # refused by the one that runs
+                 "kind": (("--vnet-port", "other"), "this needs a restart")}           # by the new one, when it has opened half of all
+
+
+@pytest.mark.parametrize("options, why", OTHER_OPTIONS.values(), ids=OTHER_OPTIONS)
+def test_another_one_with_other_options_is_refused(lab, options, why):
     tunnel = Tunnel(lab)
     tunnel.warm_up()
-    _, new = replace(lab, ["--instance", "3"], wait=False)
-    assert new.wait(20) == 1
-    assert "--instance is 0 here and 3 there" in lab.log.read_text()
+    options = [o.replace("other", "gso" if lab.kind == "xsk" else "xsk") for o in options]
+    with Traffic(lab, tunnel, seconds=2) as traffic:
+        _, new = replace(lab, options, wait=False)
+        assert new.wait(20) == 1
+    assert why in lab.log.read_text()
     assert lab.process.poll() is None
-    tunnel.from_peer(packets(4)[0])
-    assert tunnel.at_host() is not None
+    assert traffic.lost == 0
+
+
+def test_upgrade_in_place_and_a_crash_after_it(kept_lab):
+    """What systemctl reload does. Once the new one has taken over its death is a crash like any other: its supervisor
+    starts the next, under an epoch of its own."""
+    lab = kept_lab
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    before = lab.fastpath_pid()
+    with NonceChecker([(lab.peer_ns, "wan0")]) as checker:
+        with Traffic(lab, tunnel, seconds=5) as traffic:
+            for _ in range(2):
+                status, words = upgrade(lab)
+                assert status == 0 and "has taken over; packets waited for" in words, words
+                poll("the keeper follows", lambda: lab.fastpath_pid() == int(re.search(r"process (\d+)", words)[1]), 5)
+            forget_clients(lab)
+        assert traffic.lost == 0, f"{traffic.lost} packets lost; longest silence {traffic.gap_ms:.1f} ms"
+        assert lab.process.poll() is None and lab.fastpath_pid() != before
+        old = lab.kill()
+        poll("the keeper starts it again", lambda: lab.fastpath_pid() not in (0, old), 10)
+        lab.wait_ready()
+        again = Tunnel(lab, keys=tunnel.keys, fresh=False)
+        again.sent, again.received = tunnel.sent, tunnel.received
+        again.from_peer(packets(4)[0])
+        assert again.at_host() is not None
+        for _ in range(20):
+            again.from_host(packets(4)[1])
+            assert again.at_peer()
+    checker.verify(at_least=1000)
+
+
+BROKEN = {"fails": "#!/bin/sh\nexit 3\n", "crashes": "#!/bin/sh\nkill -SEGV $$\n", "hangs up": "#!/bin/sh\nsleep 0.3\n", "no program": "rubbish"}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_program_changes_nothing(tmp_path, content):
+    program = tmp_path / "gw-fastpath"
+    shutil.copy(FASTPATH, program)
+    lab = FastpathLab(tmp_path, program=program)
+    try:
+        tunnel = Tunnel(lab)
+        tunnel.warm_up()
+        with Traffic(lab, tunnel, seconds=2) as traffic:
+            program.unlink()
+            program.write_text(content)
+            program.chmod(0o755)
+            status, words = upgrade(lab)
+            assert status == 1 and ("the old one goes on" in words or "Exec format error" in words), words
+        assert traffic.lost == 0 and lab.process.poll() is None
+        program.unlink()
+        status, words = upgrade(lab)
+        assert status == 1 and "No such file" in words, words
+        shutil.copy(FASTPATH, program)
+        program.chmod(0o755)
+        status, words = upgrade(lab)
+        assert status == 0, words
+        lab.process.wait(10)
+        forget_clients(lab)
+        again = Tunnel(lab, keys=tunnel.keys, fresh=False)
+        again.sent, again.received = tunnel.sent, tunnel.received
+        again.from_peer(packets(4)[0])
+        assert again.at_host() is not None
+        os.kill(int(re.search(r"process (\d+)", words)[1]), signal.SIGTERM)
+    finally:
+        lab.close()
+
+
+def test_nobody_else_is_let_in(lab):
+    """The socket's mode; and who connects, were it open to all."""
+    path = lab.socket.parent / "handover.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o666)
+    lab.socket.parent.chmod(0o755)
+    for parent in path.parents:
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(parent.stat().st_mode | 0o001)
+    code = textwrap.dedent("""
+        import socket, sys
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(5)
+        s.connect(sys.argv[1])
+        try:
+            s.sendall(bytes([0, 0, 0, 2, 0x42, 0]))  # HandoverStart
+            print(len(s.recv(1)))
+        except ConnectionError:
+            print(0)
+        """)
+    done = subprocess.run(["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", sys.executable, "-c", code, str(path)],
+                          capture_output=True, text=True)
+    assert done.stdout.strip() == "0", f"it was answered: {done}"
+    poll("it says so", lambda: "user 65534 may not take over" in lab.log.read_text(), 5)
+    assert "runs " not in lab.log.read_text().split("may not take over")[-1]
+
+
+def test_what_was_learned_goes_over(lab):
+    """A path's MTU, and what an SA has dropped."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    tunnel.from_host(packets(4, bytes(600))[1])
+    quoted = bytes(lab.wan.receive(tunnel.received.matches).payload)[:48]
+    lab.wan.send(Ether(src=PEER_MAC, dst=WAN_MAC) / IP(src="198.51.100.254", dst=GW4) / ICMP(type=3, code=4, nexthopmtu=1350) / Raw(quoted))
+    poll("the path's MTU is known", lambda: tunnels(lab)[1].path_mtu == 1350, 5)
+    forged = bytearray(bytes(tunnel.frame(tunnel.sent.seal(bytes(packets(4)[0])))))
+    forged[-1] ^= 1
+    lab.wan.socket.send(bytes(forged))
+
+    def dropped():
+        sas = lab.rpc(pb.ROLE_OBSERVER).ok(list_sas=pb.ListSas()).sas.sas
+        return {d.reason: d.packets for sa in sas for d in sa.drops}
+    poll("the forged packet is counted", lambda: dropped().get("icv"), 5)
+    before, inner = dropped(), tunnels(lab)[1].inner_mtu
+    replace(lab)
+    lab.wait_ready()
+    assert (tunnels(lab)[1].path_mtu, tunnels(lab)[1].inner_mtu) == (1350, inner)
+    assert dropped() == before
 
 
 def test_without_one_that_runs_it_just_starts(lab):

@@ -1,11 +1,16 @@
 // Who has the baton, who may take over, and what comes over the channel from whoever it is.
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include <cstdlib>
 
 #include "ebpf/handover/baton.hpp"
 #include "ebpf/handover/channel.hpp"
 #include "ebpf/handover/giver.hpp"
+#include "ebpf/handover/process.hpp"
 
 namespace gw::handover {
 namespace {
@@ -25,9 +30,19 @@ TEST(Baton, OneOfThemHasItWhateverTheyDo) {
       const Holder before = old->holder();
       bool done = false;
       switch (static_cast<Act>(left % 3)) {
-        case Act::kOffer: done = old->offer(); EXPECT_EQ(done, before == Holder::kOld); break;
-        case Act::kWithdraw: done = old->withdraw(); EXPECT_EQ(done, before == Holder::kOffered); break;
-        case Act::kTake: done = fresh->take(); EXPECT_EQ(done, before == Holder::kOffered); taken |= done; break;
+        case Act::kOffer:
+          done = old->offer();
+          EXPECT_EQ(done, before == Holder::kOld);
+          break;
+        case Act::kWithdraw:
+          done = old->withdraw();
+          EXPECT_EQ(done, before == Holder::kOffered);
+          break;
+        case Act::kTake:
+          done = fresh->take();
+          EXPECT_EQ(done, before == Holder::kOffered);
+          taken |= done;
+          break;
       }
       EXPECT_EQ(fresh->holder(), old->holder());
       EXPECT_EQ(taken, old->holder() == Holder::kTaken) << "it is never given back";
@@ -71,6 +86,7 @@ TEST(Check, DifferencesAreNamed) {
   refused([](auto& a) { a.set_instance(3); }, "--instance");
   refused([](auto& a) { a.set_max_sas(11); }, "--max-sas");
   refused([](auto& a) { a.set_max_tunnels(6); }, "--max-tunnels");
+  refused([](auto& a) { a.set_bfd_port(50700); }, "--bfd-port");
   fp::HandoverAsk newer = ask();
   newer.set_release("2.0.0");
   EXPECT_TRUE(check(newer, ask())) << "a release alone is no difference";
@@ -127,11 +143,60 @@ TEST(Channel, SilenceEndAndNonsenseAreErrors) {
     EXPECT_EQ(p.b->receive(10ms).error().code, Errc::kClosed);
     EXPECT_EQ(p.b->send(fp::HANDOVER_READY, 10ms).error().code, Errc::kClosed);
   }
-  for (const std::string_view bytes : {std::string_view("\x7f\xff\xff\xff", 4), std::string_view("\0\0\0\2\x0a\x7f", 6)}) {
+  for (const std::string_view bytes :
+       {std::string_view("\x7f\xff\xff\xff", 4), std::string_view("\0\0\0\2\x0a\x7f", 6)}) {
     Pair p;
     ASSERT_EQ(::write(p.a->fd(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
     EXPECT_FALSE(p.b->receive(10ms));
   }
+}
+
+TEST(Channel, ConnectsToASocketOfOurOwnUser) {
+  const std::string path = std::format("{}/handover-{}.sock", testing::TempDir(), ::getpid());
+  auto nobody = Channel::connect(path);
+  ASSERT_TRUE(nobody);
+  EXPECT_EQ(*nobody, nullptr) << "nobody listens there";
+  const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  const auto connected = Channel::connect(path);
+  ASSERT_TRUE(connected);
+  ASSERT_NE(*connected, nullptr);
+  const auto who = peer_of((*connected)->fd());
+  ASSERT_TRUE(who);
+  EXPECT_EQ(who->uid, ::geteuid());
+  ::unlink(path.c_str());
+  EXPECT_FALSE(Channel::connect(std::string(200, 'x'))) << "too long for an address";
+}
+
+std::string end_of(const std::string& program, std::vector<std::string> options) {
+  auto process = Process::start(program, std::move(options));
+  if (!process) return process.error().message;
+  pollfd ended{.fd = process->fd(), .events = POLLIN, .revents = 0};
+  if (::poll(&ended, 1, 10'000) != 1) return "did not end";
+  return process->reap();
+}
+
+TEST(Process, SaysHowItEnded) {
+  EXPECT_EQ(end_of("/bin/sh", {"-c", "exit 3"}), "ended with status 3");
+  EXPECT_EQ(end_of("/bin/sh", {"-c", "kill -KILL $$"}), "ended by signal 9");
+  EXPECT_NE(end_of("/nonexistent", {}).find("No such file"), std::string::npos);
+}
+
+TEST(Process, HasOurEnvironmentAndNoneOfOurDescriptors) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);  // not close-on-exec
+  const Fd read(ends[0]);
+  const Fd write(ends[1]);
+  ::setenv("GW_TEST_OF_US", "yes", 1);
+  ::setenv("WATCHDOG_PID", "1", 1);
+  const std::string look =
+      std::format("test ! -e /proc/self/fd/{} && test $GW_TEST_OF_US = yes && test -z \"$WATCHDOG_PID\"", write.get());
+  EXPECT_EQ(end_of("/bin/sh", {"-c", look}), "ended with status 0");
+  ::unsetenv("WATCHDOG_PID");
 }
 
 }  // namespace
