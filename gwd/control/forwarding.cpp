@@ -65,14 +65,20 @@ void Forwarding::set_route(const Prefix& prefix, ForwardingEntry entry) {
   auto [it, inserted] = wanted_routes_.try_emplace(prefix);
   if (!inserted && it->second == entry) return;
   it->second = std::move(entry);
-  dirty_routes_.insert(prefix);
+  tell(prefix);
   wake_.wake();
 }
 
 void Forwarding::remove_route(const Prefix& prefix) {
   if (wanted_routes_.erase(prefix) == 0) return;
-  dirty_routes_.insert(prefix);
+  tell(prefix);
   wake_.wake();
+}
+
+void Forwarding::tell(const Prefix& prefix) {
+  const bool wanted = wanted_routes_.contains(prefix);
+  (wanted ? to_remove_ : to_add_).erase(prefix);
+  (wanted ? to_add_ : to_remove_).insert(prefix);
 }
 
 void Forwarding::set_complete() {
@@ -87,7 +93,7 @@ void Forwarding::resync() {
   refused_routes_.clear();
   settings_dirty_ = true;
   for (const auto& [id, tunnel] : wanted_tunnels_) dirty_tunnels_.insert(id);
-  for (const auto& [prefix, entry] : wanted_routes_) dirty_routes_.insert(prefix);
+  for (const auto& [prefix, entry] : wanted_routes_) to_add_.insert(to_add_.end(), prefix);
   sync_done_sent_ = false;
   wake_.wake();
 }
@@ -112,7 +118,7 @@ asio::awaitable<void> Forwarding::run() {
 
 void Forwarding::retry_refused() {
   dirty_tunnels_.merge(refused_tunnels_);
-  dirty_routes_.merge(refused_routes_);
+  for (const Prefix& prefix : refused_routes_) tell(prefix);
   refused_tunnels_.clear();
   refused_routes_.clear();
 }
@@ -167,10 +173,10 @@ asio::awaitable<Status> Forwarding::push_tunnel(std::uint32_t id) {
 }
 
 asio::awaitable<Status> Forwarding::push_routes() {
-  while (!dirty_routes_.empty()) {
-    std::vector<Prefix> batch = take_batch();
+  while (!to_add_.empty() || !to_remove_.empty()) {
+    const std::vector<Prefix> batch = take_batch();
     if (const auto done = co_await push_batch(batch); !done) {
-      dirty_routes_.insert(batch.begin(), batch.end());
+      for (const Prefix& prefix : batch) tell(prefix);
       co_return done;
     }
   }
@@ -179,16 +185,9 @@ asio::awaitable<Status> Forwarding::push_routes() {
 
 // Removals first: they make room.
 std::vector<Prefix> Forwarding::take_batch() {
+  std::set<Prefix>& from = to_remove_.empty() ? to_add_ : to_remove_;
   std::vector<Prefix> batch;
-  for (const bool removals : {true, false}) {
-    for (auto it = dirty_routes_.begin(); it != dirty_routes_.end() && batch.size() < kBatch;) {
-      if (wanted_routes_.contains(*it) == removals)
-        ++it;
-      else
-        batch.push_back(dirty_routes_.extract(it++).value());
-    }
-    if (!batch.empty()) break;
-  }
+  while (!from.empty() && batch.size() < kBatch) batch.push_back(from.extract(from.begin()).value());
   return batch;
 }
 

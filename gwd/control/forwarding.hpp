@@ -66,9 +66,9 @@ class Forwarding {
   bool is_ready(std::uint32_t tunnel_id) const { return ready_tunnels_.contains(tunnel_id); }
   const ForwardingTable& table() const { return wanted_routes_; }
   /// Nothing about it is on its way.
-  bool is_settled(const Prefix& prefix) const { return has_route(prefix) && !dirty_routes_.contains(prefix); }
+  bool is_settled(const Prefix& prefix) const { return has_route(prefix) && !to_add_.contains(prefix); }
   bool complete() const { return complete_; }
-  bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && dirty_routes_.empty(); }
+  bool in_sync() const { return !settings_dirty_ && dirty_tunnels_.empty() && to_add_.empty() && to_remove_.empty(); }
   bool has_route(const Prefix& prefix) const { return acknowledged_routes_.contains(prefix); }
   std::size_t route_count() const { return wanted_routes_.size(); }
   /// Prefixes that gw-fastpath did not take.
@@ -84,6 +84,8 @@ class Forwarding {
   boost::asio::awaitable<Status> push_routes();
   boost::asio::awaitable<Status> push_batch(std::vector<Prefix> batch);
   std::vector<Prefix> take_batch();
+  /// gw-fastpath is to be told what is wanted of `prefix`.
+  void tell(const Prefix& prefix);
   void retry_refused();
   boost::asio::awaitable<Status> push_sync_done();
 
@@ -98,7 +100,9 @@ class Forwarding {
   std::set<std::uint32_t> ready_tunnels_;
   ForwardingTable wanted_routes_;
   std::set<Prefix> acknowledged_routes_;
-  std::set<Prefix> dirty_routes_;
+  // What gw-fastpath has not been told yet; disjoint. Two, for a whole table that comes while another one goes.
+  std::set<Prefix> to_add_;
+  std::set<Prefix> to_remove_;
   std::set<std::uint32_t> refused_tunnels_;
   std::set<Prefix> refused_routes_;
   bool complete_ = false;
