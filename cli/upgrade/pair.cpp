@@ -126,6 +126,7 @@ class Pair {
                                    file,    "--wait",  std::format("{}s", options_.wait.count())};
     if (options_.older == OlderState::kAccept) words.emplace_back("--older-state");
     const Ran installed = host.run(words);
+    if (!host.local()) host.run({"rm", "-f", kCopied});
     if (!installed.ok()) return fail(Errc::kRefused, printable(Host::first_line(installed.said())));
     GW_TRY(drain(host));
     tools_.out << std::format("{}: restarting\n", host.name());

@@ -304,8 +304,9 @@ TEST_F(UpgradePair, OneAfterTheOther) {
   EXPECT_EQ(upgrade(), kOk) << err_.str();
   EXPECT_THAT(changes("a"),
               ElementsAre(HasSubstr("cat >/var/lib/gw-update/bundle.raucb"), StartsWith("'gwctl' 'upgrade' 'install'"),
-                          "'gwctl' 'ha' 'drain' '--wait' '60s'", "'systemctl' 'reboot'"));
-  EXPECT_EQ(changes("b").size(), 4U);
+                          "'rm' '-f' '/var/lib/gw-update/bundle.raucb'", "'gwctl' 'ha' 'drain' '--wait' '60s'",
+                          "'systemctl' 'reboot'"));
+  EXPECT_EQ(changes("b").size(), 5U);
   const auto index = [&](const std::string& line) { return std::ranges::find(did_, line) - did_.begin(); };
   EXPECT_LT(index(ssh("a", "'systemctl' 'reboot'")), index(ssh("b", "'gwctl' 'ha' 'drain' '--wait' '60s'")));
   EXPECT_THAT(out_.str(), HasSubstr("root@gw-a: 2.0 is good, its endpoints are back\n"));

@@ -37,7 +37,8 @@ TEST(PortMismatch, ACircuitWantsAPort) {
   const GuardPorts document{"eth0", "eth1", "eth2"};
   EXPECT_EQ(port_mismatch(served("eth0", "eth1"), document),
             "it has no circuit port, the document's circuit.interface is eth2: correct the document, or let "
-            "gw-fastpath take its ports: systemctl restart gw-fastpath (without its unit: start it with --wan eth0 --vnet eth1 "
+            "gw-fastpath take its ports: systemctl restart gw-fastpath (without its unit: start it with --wan eth0 "
+            "--vnet eth1 "
             "--circuit eth2)");
   ::gw::fastpath::v1::PortList list = served("eth0", "eth1");
   auto* port = list.add_ports();
