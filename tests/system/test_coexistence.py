@@ -147,6 +147,25 @@ def test_an_isolated_site_and_the_others_do_not_hear_of_each_other(world, net):
     world.circuit.links_to_sites("up")
 
 
+def test_a_spoke_without_gateway_transit_is_nobodys(world, net):
+    """`use_remote_gateways: false`: it is peered with the VNet, and has nothing to do with this gateway."""
+    gateway = world.gateways[GW_A.name]
+    assert gateway.best(net.SPOKE) == {"spoke:spoke-1"}
+    world.apply(lambda doc: doc["vnet"]["peerings"][0].update(use_remote_gateways=False))
+    has_exactly("primary", world.circuit.routes, {net.VNET, net.P})
+    has_exactly("lyon", world.routers[LYON.name].routes, {net.VNET, net.B})
+    has_exactly("hub-west", world.routers[BRANCH.name].routes, {net.VNET, net.L})
+    has_exactly("paris", world.routers[PARIS.name].routes, {net.VNET, net.L, net.B, net.P})
+    for one in world.gateways.values():
+        assert not one.best(net.SPOKE)
+        assert not one.ns.run("ip", f"-{net.family}", "route", "show", net.SPOKE), "nor has the kernel a route"
+    assert not world.pings("spoke", net.host(LYON))
+    assert world.pings("host", net.host(LYON))
+    world.restore()
+    has_exactly("lyon", world.routers[LYON.name].routes, net.HUB | {net.B})
+    eventually("the spoke reaches lyon again", lambda: world.pings("spoke", net.host(LYON)))
+
+
 def test_transit_joins_circuit_and_tunnels(world, net):
     assert not world.pings("host2", net.host(PARIS)), "closed: nothing from lyon to paris"
     world.apply(lambda doc: doc["coexistence"].update(transit=True))
