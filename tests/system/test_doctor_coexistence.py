@@ -245,11 +245,14 @@ class Passwords:
             frr.vtysh("conf t", f"router bgp {self.asn}",
                       *(f"neighbor {i} password {password}" if password else f"no neighbor {i} password" for i in instances))
 
-    def instances_have(self, password: str):
+    def write(self, password: str):
         for gateway in self.world.gateways.values():
             secret = gateway.etc / "secrets" / "md5"
             secret.touch(mode=0o600)
             secret.write_text(password + "\n")
+
+    def instances_have(self, password: str):
+        self.write(password)
         self.world.apply(lambda doc: (doc["circuits"][0] if self.of_circuit else doc["vnet"]["routers"][0])["bgp"].update(md5_file="secrets/md5"))
 
     def subjects(self, gateway) -> list[str]:
@@ -273,7 +276,12 @@ def test_a_password_that_the_other_end_does_not_have(world, kind, finding):
                 # Idle for the moment after the end of the session before; then nothing is answered (RFC 2385 2).
                 poll("the password is named", lambda g=gateway, s=subject: "MD5 password" in findings(g)[finding, s]["evidence"][0], 20, 0.5)
                 assert "Established" not in found["evidence"][0], found
-        passwords.instances_have(two)  # the document is the same, the file is not
+        passwords.write(two)  # the document is the same, the file is not
+        for gateway in world.gateways.values():
+            changes = gateway.ctl("diff", gateway.config, check=False)
+            for subject in passwords.subjects(gateway):
+                assert f"~ {subject}: bgp.md5_file: the file holds another key" in changes, changes
+        passwords.instances_have(two)
         wait_healthy(*world.gateways.values(), seconds=60)
         for gateway in world.gateways.values():
             said = gateway.gwd.log.read_text()

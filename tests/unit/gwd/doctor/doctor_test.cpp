@@ -417,7 +417,9 @@ const std::vector<Case>& cases() {
        },
        {"RouteNotInFrr 1 prefix error"}},
       {"only numbers of routes differ",
-       [](auto& s) { add_zebra(s, "bgpd has 7 routes of berlin-ce1/gw-a, gwd 6"); },
+       [](auto& s) {
+         add_zebra(s, "bgpd has taken 3 IPv4 and 1 IPv6 routes of berlin-ce1/gw-a, gwd 4 and 1 (RoutesDiffer)");
+       },
        {"RouteNotInFrr numbers of routes error"}},
   };
   return all;
