@@ -48,7 +48,7 @@ def update(batch, n):
 
 
 def forwards(world, prefix):
-    said = world.gateway.ctl("--json", "routes", "effective", prefix, check=False)
+    said = world.gateway.ctl("--json", "routes", "effective", prefix, check=False, timeout=TOO_LATE)
     return any(r["prefix"] == prefix and r.get("in_fastpath") for r in json.loads(said or "{}").get("routes", []))
 
 
