@@ -302,7 +302,7 @@ TEST_F(FrrTest, StatusAndTheCloudsColumns) {
   ASSERT_EQ(told->size(), 2U) << *advertised;
   EXPECT_EQ((*told)[0].network, net("2001:db8:10::/48"));
   EXPECT_EQ((*told)[0].origin, "Network");
-  EXPECT_EQ((*told)[1].as_path, "65022");
+  EXPECT_EQ((*told)[1].as_path, "65515 65022") << "as the peer sees it";
 }
 
 TEST_F(FrrTest, EveryRenderedCommandIsTakenAndApplyingAgainFlapsNothing) {
