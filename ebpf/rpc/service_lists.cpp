@@ -145,6 +145,7 @@ void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, f
   out.set_last_in_unix_ms(c.last_in_ms);
   out.set_last_out_unix_ms(c.last_out_ms);
   out.set_slow_path_packets(c.slow_path);
+  out.set_slow_path_in_packets(c.slow_path_in);
   add_drops(c.in_drops, *out.mutable_drops());
   add_drops(c.out_drops, *out.mutable_out_drops());
 }

@@ -310,6 +310,7 @@ void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {
   if (::write(fd, p.data(), p.length) < 0) return drop(errno == EIO ? GW_DROP_TUN_DOWN : GW_DROP_TUN_FULL, s);
   count_in(s.tunnel, p.length);
   parts_.tunnels[s.tunnel].slow_path.add();
+  parts_.tunnels[s.tunnel].slow_path_in.add();
   parts_.frames.give(s.frame);
 }
 

@@ -15,7 +15,7 @@ namespace gw::worker {
 
 /// A tunnel's counters, those of packets that its owner never saw included.
 struct TunnelTotals {
-  std::uint64_t in_packets = 0, in_bytes = 0, out_packets = 0, out_bytes = 0, slow_path = 0;
+  std::uint64_t in_packets = 0, in_bytes = 0, out_packets = 0, out_bytes = 0, slow_path = 0, slow_path_in = 0;
   std::uint64_t last_in_ms = 0, last_out_ms = 0;
   std::array<std::uint64_t, GW_DROP_COUNT> in_drops{}, out_drops{};
 };

@@ -12,6 +12,7 @@
 #include "base/log.hpp"
 #include "base/spawn.hpp"
 #include "gwd/control/port_check.hpp"
+#include "gwd/control/site_moves.hpp"
 #include "gwd/control/sources.hpp"
 #include "gwd/version.hpp"
 
@@ -242,6 +243,7 @@ HaController::Gateway Gateway::ha_callbacks() {
                   leaving_.erase(*order.address);
                 apply_bgp();
               },
+          .waits_for = [this](const IpAddress& endpoint) { return waits_for(endpoint); },
           .sync_reset = [this] { on_peer_session(); },
           .peer_lost =
               [this] {
@@ -261,6 +263,19 @@ HaController::Gateway Gateway::ha_callbacks() {
                 log::warning("ha", "{}: `move: bgp` is not carried out by this release", address);
               },
           .sync_message = [this](sync::Kind kind, const std::string& message) { on_peer_message(kind, message); }};
+}
+
+// Of a drain the VNet's and the circuit's routers are told, too. They may have no other way, and then go on sending to
+// an instance that forwards for them: what comes from them says nothing.
+std::optional<std::vector<std::uint32_t>> Gateway::waits_for(const IpAddress& endpoint) const {
+  const auto asked = [this](const config::SessionModel& session) {
+    const auto status = bgp_.sessions().find(session.bgp.peer);
+    return session.kind != routes::SourceKind::kPartner && status != bgp_.sessions().end() &&
+           status->second.established();
+  };
+  if (draining_ && std::ranges::any_of(model_->sessions, asked)) return std::nullopt;
+  return tunnels_to_wait_for(*model_, endpoint, leaving_,
+                             [this](const std::string& tunnel) { return routes_.is_open(tunnel); });
 }
 
 void Gateway::on_peer_session() {

@@ -107,6 +107,9 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
            {.send = [this](std::string frame) { channel_.send(sync::Kind::kIke, std::move(frame)); },
             .changed = [this](const ike::HaLink::State& state) { on_ike_state(state); }}),
       switch_({parts.io, parts.clock, parts.fastpath, parts.kernel, ike_}, switch_owner()),
+      sites_({parts.io, parts.clock, parts.fastpath},
+             {.waits_for = [this](const IpAddress& address) { return gateway_.waits_for(address); },
+              .moved = [this](const IpAddress& address) { feed(ha::SitesMoved{address}); }}),
       etcd_(parts.io, parts.clock, [this](const ha::Event& event) { feed(event); }),
       wake_(parts.io),
       health_wake_(parts.io),
@@ -149,6 +152,7 @@ Status HaController::start() {
       return std::unexpected(std::move(ok).error().with_context("leases in etcd"));
   }
   switch_.start();
+  sites_.start();
   announce_self();
   asio::co_spawn(parts_.io, run(), kEndOnException);
   asio::co_spawn(parts_.io, watch_fastpath(), kEndOnException);
@@ -173,6 +177,7 @@ void HaController::stop() {
   stopping_ = true;
   etcd_.stop();
   switch_.stop();
+  sites_.stop();
   ike_.stop();
   wake_.wake();
   health_wake_.wake();
@@ -428,7 +433,7 @@ void HaController::carry_out(const ha::Action& action) {
   } else if (const auto* ready = std::get_if<ha::GetReady>(&action)) {
     get_ready(*ready);
   } else if (const auto* shutdown = std::get_if<ha::GracefulShutdown>(&action)) {
-    gateway_.graceful_shutdown(*shutdown);
+    shut_down_gracefully(*shutdown);
   } else if (const auto* tell = std::get_if<ha::Tell>(&action)) {
     log::debug("ha", "to {}: {}", name_of(tell->to), describe(tell->message));
     channel_.send(sync::Kind::kControl, encode(tell->message));
@@ -450,6 +455,15 @@ void HaController::carry_out(const ha::Action& action) {
 void HaController::get_ready(const ha::GetReady& order) {
   const bool ready = fastpath_answers_ && session_ && ike_.state().synced;
   feed(ha::ReadyDone{order.address, order.epoch, ready ? ha::Reason::kNone : ha::Reason::kNotInSync});
+}
+
+void HaController::shut_down_gracefully(const ha::GracefulShutdown& order) {
+  gateway_.graceful_shutdown(order);
+  if (!order.address) return;
+  if (order.to == ha::Switch::kOn)
+    sites_.begin(*order.address);
+  else
+    sites_.end(*order.address);
 }
 
 void HaController::note(const ha::Alarm& alarm) {

@@ -20,6 +20,7 @@
 #include "gwd/control/loop_wake.hpp"
 #include "gwd/control/model_ptr.hpp"
 #include "gwd/control/port_watch.hpp"
+#include "gwd/control/site_watch.hpp"
 #include "gwd/sync/channel.hpp"
 #include "gwd/sync/etcd_lease.hpp"
 #include "ha/machine.hpp"
@@ -53,6 +54,8 @@ class HaController final : private sync::ChannelListener {
     std::function<void(std::vector<fp::SaId>)> rekey;
     /// GRACEFUL_SHUTDOWN on the sessions of an endpoint, or (no address) of the whole instance.
     std::function<void(const ha::GracefulShutdown&)> graceful_shutdown;
+    /// Who of those that it asks is seen to move away from an endpoint (SiteWatch).
+    std::function<std::optional<std::vector<std::uint32_t>>(const IpAddress&)> waits_for;
     /// The other instance's learned routes and sessions; a new session begins with nothing of them.
     std::function<void()> sync_reset;
     /// No path to it is left; one is there again and the session goes on.
@@ -76,7 +79,7 @@ class HaController final : private sync::ChannelListener {
   Status start();
   /// What is under way is finished; idle() says when. Only then may it be destroyed, and not in one of its own calls.
   void stop();
-  bool idle() const { return running_ == 0 && switch_.idle(); }
+  bool idle() const { return running_ == 0 && switch_.idle() && sites_.idle(); }
   /// A new document with the same instances; kInvalidArgument: it needs a new controller.
   Status reconfigure(const config::GatewayModel& model);
 
@@ -134,6 +137,7 @@ class HaController final : private sync::ChannelListener {
   void carry_out(const std::vector<ha::Action>& actions);
   void carry_out(const ha::Action& action);
   void get_ready(const ha::GetReady& order);
+  void shut_down_gracefully(const ha::GracefulShutdown& order);
   void note(const ha::Alarm& alarm);
   void on_control(std::string_view payload);
   void on_ike_state(const ike::HaLink::State& state);
@@ -154,6 +158,7 @@ class HaController final : private sync::ChannelListener {
   ha::Machine machine_;
   ike::HaLink ike_;
   EndpointSwitch switch_;
+  SiteWatch sites_;
   sync::EtcdLease etcd_;  // started with `lease: etcd` only
   LoopWake wake_;
   LoopWake health_wake_;

@@ -98,6 +98,8 @@ class RouteController {
   void sync_ended() { learned_.end(); }
   /// What the other instance says of its own (a message of kind `routes`). Used when a tunnel comes here: set_model().
   Status sync_from(std::string_view message) { return learned_elsewhere_.apply(message); }
+  /// Whether a tunnel's session is open, here or as the other instance says.
+  bool is_open(const std::string& tunnel) const;
   /// What is held for tunnels that came here, or that have just gone to another instance: bgpd does not know it, and is
   /// to go on announcing it.
   std::vector<bgp::OriginIntent> held_origins() const;

@@ -51,6 +51,10 @@ void RouteController::let_static_go(const std::string& source, const config::Gat
   });
 }
 
+bool RouteController::is_open(const std::string& tunnel) const {
+  return learned_.find(tunnel) != nullptr || learned_elsewhere_.find(tunnel) != nullptr;
+}
+
 void RouteController::path_died(const IpAddress& address) {
   const auto it = peers_.find(address);
   if (it == peers_.end() || it->second.up || it->second.moved || rib_.count(it->second.source).stale == 0) return;
