@@ -89,7 +89,10 @@ bool Reconciler::judge(const Prefix& prefix) {
   const auto [entry, inserted] = differences_.try_emplace(prefix);
   Difference& difference = entry->second;
   if (!inserted && difference.kind == kind && difference.ours == ours && difference.theirs == theirs) return false;
-  difference = {kind, ours, theirs, inserted ? row.changed : difference.since};
+  difference.kind = kind;
+  difference.ours = ours;
+  difference.theirs = theirs;
+  if (inserted) difference.since = row.changed;
   return true;
 }
 
@@ -108,6 +111,21 @@ bool Reconciler::check(MonoTime now) {
       queue_.emplace_back(prefix, touched);
   }
   return changed;
+}
+
+void Reconciler::excuse(const std::function<bool(const Prefix&)>& expected, MonoTime now) {
+  for (auto& [prefix, difference] : differences_) {
+    if (expected(prefix)) {
+      difference.excused = now;
+      difference.standing = false;
+      continue;
+    }
+    const Row& row = rows_.at(prefix);
+    if (difference.standing || row.queued) continue;  // what was told since is judged first
+    const MonoTime over = std::max(difference.excused, excuse_ended_);
+    difference.standing = over == MonoTime{} || now - std::max(over, last_change_) >= kQuiet ||
+                          now - std::max(over, row.changed) >= kPatience;
+  }
 }
 
 std::optional<MonoTime> Reconciler::next_check() const {

@@ -1,12 +1,14 @@
 // Compares where gwd and FRR would send each prefix. The two learn it on different ways and at different speeds, so a
 // prefix is judged when it has been quiet on both sides for a second, and when everything has been (a full table takes
-// FRR far longer than gwd), or when it has been left alone for a minute. Pure: time is told. One thread.
+// FRR far longer than gwd), or when it has been left alone for a minute. Where FRR may differ for a while (routes that
+// are held for a session), what differs then is judged anew when that has ended. Pure: time is told. One thread.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -33,6 +35,8 @@ struct Difference {
   Exits ours;
   Exits theirs;
   MonoTime since{};
+  MonoTime excused{};     // when it was last expected; zero: never
+  bool standing = false;  // nothing excuses it, and it is for people
 };
 
 class Reconciler {
@@ -51,6 +55,11 @@ class Reconciler {
 
   /// Judges what has been quiet long enough; true when the differences are others than before.
   bool check(MonoTime now);
+  /// Says which differences are expected for now. What is not stands, when the last change of either side and the end of
+  /// what was expected have been over for kQuiet: FRR acts on what ended it, too.
+  void excuse(const std::function<bool(const Prefix&)>& expected, MonoTime now);
+  /// Something that made differences expected is over, also those that were not judged yet.
+  void excuse_ended(MonoTime now) { excuse_ended_ = now; }
   /// When to check again; absent: after the next change.
   std::optional<MonoTime> next_check() const;
 
@@ -79,6 +88,7 @@ class Reconciler {
   std::size_t ours_count_ = 0;
   std::size_t theirs_count_ = 0;
   MonoTime last_change_{};
+  MonoTime excuse_ended_{};  // zero: never
   bool known_ = false;  // FRR's side
 };
 

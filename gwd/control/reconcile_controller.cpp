@@ -167,12 +167,16 @@ void ReconcileController::compare_counts() {
   counts_.keep_only(known);
 }
 
-// A route that is kept for a peer that may come back is one that FRR need not have.
+// A route that is kept for a peer that may come back is one that FRR need not have. gwd hears of the peer's return
+// before FRR has chosen and installed its routes.
 void ReconcileController::judge() {
   const std::string before = alarm();
   alarms_.clear();
+  const std::set<std::string> waiting = std::exchange(waiting_, routes_.waiting());
+  if (!std::ranges::includes(waiting_, waiting)) reconciler_.excuse_ended(clock_.now());
+  reconciler_.excuse([this](const Prefix& prefix) { return routes_.is_stale(prefix); }, clock_.now());
   for (const auto& [prefix, difference] : reconciler_.differences()) {
-    if (routes_.is_stale(prefix)) continue;
+    if (!difference.standing) continue;
     alarms_.emplace(prefix, difference);
     if (alarms_.size() == kMaxShown) break;
   }

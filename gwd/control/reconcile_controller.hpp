@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -100,6 +101,7 @@ class ReconcileController {
   std::optional<WallTime> since_;
   Stage stage_ = Stage::kNone;
   MonoTime next_heal_{};
+  std::set<std::string> waiting_;  // RouteController::waiting(), at the last look
   bool connected_ = false;
   bool stopping_ = false;
   bgp::LoopbackServer server_;  // last: it calls into the others until it is closed

@@ -350,6 +350,14 @@ bool RouteController::is_stale(const Prefix& prefix) const {
   });
 }
 
+std::set<std::string> RouteController::waiting() const {
+  std::set<std::string> out;
+  for (const auto& [address, peer] : peers_)
+    if (rib_.count(peer.source).stale > 0) out.insert(name_of(peer));
+  for (const auto& [name, timer] : moved_static_) out.insert(name);
+  return out;
+}
+
 void RouteController::publish(const Prefix& prefix, routes::PathSetId best) {
   const auto paths = rib_.paths(best);
   auto entry = ways_.entry(prefix, paths, rib_);

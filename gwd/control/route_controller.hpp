@@ -122,6 +122,8 @@ class RouteController {
   /// A source of its best routes is being waited for (RFC 4724), or has just moved to another instance: FRR may have let
   /// go of it already.
   bool is_stale(const Prefix& prefix) const;
+  /// The sources that this can be because of.
+  std::set<std::string> waiting() const;
 
   /// A tunnel without carrier is left out of a best set that has others, and a static site behind it has no route here:
   /// another instance may have one.

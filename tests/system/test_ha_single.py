@@ -41,6 +41,11 @@ def negotiated(world, site) -> str:
     return next(line for line in lines if line.startswith("gw:"))
 
 
+def alarms(world) -> int:
+    """How often gw-b has said that FRR's routes are not gwd's."""
+    return world.of(GW_B).gwd.log.read_text().count("RoutesDiffer")
+
+
 def gw_b_has_both(world):
     eventually("gw-b has both endpoints", lambda: world.of(GW_B).owned() == {GW_A.wan4, GW_B.wan4})
 
@@ -60,6 +65,16 @@ def goes_on(world, site, lose, after=3.0):
 @pytest.mark.parametrize(**IDS)
 def test_kill_of_everything(world, site):
     goes_on(world, site, world.of(GW_A).kill)
+    world.of(GW_A).revive()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_routes_that_frr_is_about_to_have_are_no_alarm(world):
+    """gwd holds the site's routes until its session is open again, and knows them from bgpd before zebra does."""
+    before = alarms(world)
+    goes_on(world, SINGLE, world.of(GW_A).kill)
+    assert alarms(world) == before, "RoutesDiffer"
     world.of(GW_A).revive()
 
 

@@ -22,6 +22,12 @@ class ReconcilerTest : public testing::Test {
     now_ += by;
     return r_.check(now_);
   }
+  enum class Expected : std::uint8_t { kNo, kYes };
+  bool stands(std::string_view prefix, Expected expected = Expected::kNo) {
+    r_.excuse([=](const Prefix& asked) { return expected == Expected::kYes && asked == net(prefix); }, now_);
+    const auto it = r_.differences().find(net(prefix));
+    return it != r_.differences().end() && it->second.standing;
+  }
   MonoTime now_{1h};
   Reconciler r_;
 };
@@ -50,6 +56,78 @@ TEST_F(ReconcilerTest, EachKindIsSaidAfterASecondOfQuiet) {
   EXPECT_EQ(r_.differences().at(net("10.3.0.0/16")).theirs, (Exits{7, 9}));
   EXPECT_EQ(r_.differences().at(net("10.3.0.0/16")).since, since);
   EXPECT_EQ(r_.next_check(), std::nullopt);
+}
+
+TEST_F(ReconcilerTest, WhatNothingExcusesStandsAtOnce) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(1s);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+}
+
+// A tunnel that came here: its routes are held, and FRR gets them a moment after its session has said them again.
+TEST_F(ReconcilerTest, WhatWasExpectedIsJudgedAnewWhenThatHasEnded) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(1s);
+  EXPECT_FALSE(stands("10.1.0.0/16", Expected::kYes));
+  later(5s);
+  EXPECT_FALSE(stands("10.1.0.0/16", Expected::kYes));
+  later(250ms);
+  EXPECT_FALSE(stands("10.1.0.0/16"));
+  r_.set_theirs(net("10.1.0.0/16"), {7}, now_);  // FRR has it
+  later(900ms);
+  EXPECT_FALSE(stands("10.1.0.0/16"));
+  later(100ms);
+  EXPECT_TRUE(r_.differences().empty());
+}
+
+// Other routes changed all the time while it was expected.
+TEST_F(ReconcilerTest, WhatIsJudgedFirstWhenTheExcuseHasEndedWaitsASecondToo) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(500ms);
+  r_.set_theirs(net("10.2.0.0/16"), {7}, now_);
+  EXPECT_FALSE(stands("10.1.0.0/16", Expected::kYes));
+  later(900ms);
+  r_.excuse_ended(now_);
+  later(100ms);  // judged now
+  ASSERT_TRUE(r_.differences().contains(net("10.1.0.0/16")));
+  EXPECT_FALSE(stands("10.1.0.0/16"));
+  later(900ms);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+}
+
+TEST_F(ReconcilerTest, WhatIsStillThereASecondAfterTheExcuseStands) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(1s);
+  EXPECT_FALSE(stands("10.1.0.0/16", Expected::kYes));
+  later(999ms);
+  EXPECT_FALSE(stands("10.1.0.0/16"));
+  later(1ms);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+}
+
+TEST_F(ReconcilerTest, AfterAnExcuseFrrMayBeBusyWithOtherRoutes) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(1s);
+  EXPECT_FALSE(stands("10.1.0.0/16", Expected::kYes));
+  for (std::uint32_t i = 0; i < 59; ++i) {
+    later(1s);
+    r_.set_theirs(net("10.2.0.0/16"), {i % 2 + 8}, now_);
+    EXPECT_FALSE(stands("10.1.0.0/16")) << i;
+  }
+  later(1s);
+  r_.set_theirs(net("10.2.0.0/16"), {7}, now_);
+  EXPECT_TRUE(stands("10.1.0.0/16")) << "for a minute, whatever else happens";
+}
+
+TEST_F(ReconcilerTest, WhatStandsStaysWhileFrrChangesItsMind) {
+  r_.set_ours(net("10.1.0.0/16"), {7}, now_);
+  later(1s);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+  r_.set_theirs(net("10.1.0.0/16"), {8}, now_);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+  later(1s);
+  EXPECT_TRUE(stands("10.1.0.0/16"));
+  EXPECT_EQ(r_.differences().at(net("10.1.0.0/16")).kind, DifferenceKind::kDifferent);
 }
 
 TEST_F(ReconcilerTest, WhatAgreesInTimeIsNoDifference) {

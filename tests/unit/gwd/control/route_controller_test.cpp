@@ -284,8 +284,10 @@ TEST_F(MovedTunnelTest, AStaticSiteMovesToo) {
   model.tunnels.front().static_prefixes = {pfx("10.40.0.0/16")};
   routes.set_model(model);
   ASSERT_EQ(tunnels("10.40.0.0/16"), (Ids{7}));
+  EXPECT_TRUE(routes.waiting().empty());
   move("gw-b");
   EXPECT_EQ(gateways("10.40.0.0/16"), std::vector{ip("10.0.0.5")});
+  EXPECT_EQ(routes.waiting().size(), 1U);
   model.elsewhere.front().static_prefixes = {pfx("10.41.0.0/16")};
   move("gw-a");
   EXPECT_EQ(tunnels("10.41.0.0/16"), (Ids{7}));
@@ -329,6 +331,7 @@ TEST_F(TakenOverTest, ItsRoutesAreThereAtOnceAndBgpdIsToldThem) {
   take_over();
   EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9}));
   EXPECT_TRUE(routes.is_stale(pfx("10.33.0.0/16")));
+  EXPECT_EQ(routes.waiting(), std::set<std::string>{"ce3/gw-a"});
   const auto held = routes.held_origins();
   ASSERT_EQ(held.size(), 1U);
   EXPECT_EQ(held.front().prefixes, std::vector{pfx("10.33.0.0/16")}) << "not what policy refuses: a part of the VNet";
@@ -397,6 +400,18 @@ TEST_F(TakenOverTest, WhatIsSaidAgainIsNotHeldAnyMore) {
   say("10.0.7.0/24");
   EXPECT_EQ(told, 1);
   EXPECT_EQ(tunnels("10.33.0.0/16"), (Ids{9}));
+  EXPECT_TRUE(routes.waiting().empty());
+}
+
+TEST_F(TakenOverTest, ASessionIsOpenAsEitherInstanceSays) {
+  EXPECT_TRUE(routes.is_open("ce3/gw-a"));
+  EXPECT_FALSE(routes.is_open("ce4/gw-a"));
+  take_over();
+  EXPECT_TRUE(routes.is_open("ce3/gw-a"));
+  theirs.nothing("ce3/gw-a");
+  EXPECT_TRUE(routes.is_open("ce3/gw-a")) << "it is ours now";
+  routes.path_died(ip("169.254.21.10"));
+  EXPECT_FALSE(routes.is_open("ce3/gw-a"));
 }
 
 TEST_F(TakenOverTest, ADeadTunnelIsNotWaitedFor) {
