@@ -58,7 +58,6 @@ asio::awaitable<void> AddressMover::work(std::shared_ptr<Job> job) {
       case config::MoveBy::kGarp:
         if (job->here == ha::Switch::kOn) co_await announce_all(job);
         break;
-      case config::MoveBy::kBgp: job->mover->owner_.advertise(job->endpoint.address, job->here); break;
       case config::MoveBy::kHook: co_await call_hook(job); break;
     }
     job->done = order;

@@ -1,5 +1,5 @@
 // Makes the network send an endpoint's packets to this instance, each endpoint by its own way: gratuitous ARP and
-// unsolicited neighbour advertisements, a BGP route, or the operator's program. The address itself is on the interface
+// unsolicited neighbour advertisements, or the operator's program. The address itself is on the interface
 // before (KernelNet). Owner: EndpointSwitch; thread: control.
 #pragma once
 
@@ -41,8 +41,6 @@ class AddressMover {
   struct Owner {
     /// It did not work, and is tried again.
     std::function<void(const IpAddress&, const std::string& what)> failed;
-    /// The endpoint's /32 or /128 is to be advertised, or not any more.
-    std::function<void(const IpAddress&, ha::Switch)> advertise;
   };
 
   AddressMover(boost::asio::io_context& io, Owner owner);

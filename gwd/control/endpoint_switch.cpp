@@ -22,9 +22,9 @@ EndpointSwitch::EndpointSwitch(const Parts& parts, Owner owner)
     : parts_(parts),
       owner_(std::move(owner)),
       mover_(parts.io,
-             {.failed = [this](const IpAddress& address,
-                               const std::string& what) { owner_.tell(ha::ActionFailed{address, what}); },
-              .advertise = [this](const IpAddress& address, ha::Switch to) { owner_.advertise(address, to); }}),
+             {.failed = [this](const IpAddress& address, const std::string& what) {
+               owner_.tell(ha::ActionFailed{address, what});
+             }}),
       wake_(parts.io) {}
 
 void EndpointSwitch::start() {

@@ -64,8 +64,6 @@ class EndpointSwitch {
     /// The rest of gwd follows carries().
     std::function<void()> carry;
     std::function<void(std::vector<fp::SaId>)> rekey;
-    /// The endpoint's host route by BGP (`move: bgp`).
-    std::function<void(const IpAddress&, ha::Switch)> advertise;
   };
 
   EndpointSwitch(const Parts& parts, Owner owner);

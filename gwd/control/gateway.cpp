@@ -258,10 +258,6 @@ HaController::Gateway Gateway::ha_callbacks() {
                 if (const auto& address = ha.instances[ha.peer()].vnet_address) routes_.path_died(*address);
               },
           .connections_loaded = [this] { return ike_.connections_loaded(); },
-          .advertise =
-              [](const IpAddress& address, ha::Switch) {
-                log::warning("ha", "{}: `move: bgp` is not carried out by this release", address);
-              },
           .sync_message = [this](sync::Kind kind, const std::string& message) { on_peer_message(kind, message); }};
 }
 

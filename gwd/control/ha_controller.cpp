@@ -88,8 +88,7 @@ EndpointSwitch::Owner HaController::switch_owner() {
       .forwards = [this](const IpAddress& address,
                          ha::Epoch epoch) { channel_.send(sync::Kind::kControl, encode(Forwards{address, epoch})); },
       .carry = [this] { carry(); },
-      .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); },
-      .advertise = [this](const IpAddress& address, ha::Switch to) { gateway_.advertise(address, to); }};
+      .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); }};
 }
 
 HaController::HaController(const Parts& parts, const config::GatewayModel& model, Gateway gateway)

@@ -65,8 +65,6 @@ class HaController final : private sync::ChannelListener {
     std::function<void()> peer_dead;
     /// charon has every connection of the document: only then it can be told of IKE SAs.
     std::function<bool()> connections_loaded;
-    /// An endpoint's host route by BGP (`move: bgp`).
-    std::function<void(const IpAddress&, ha::Switch)> advertise;
     std::function<void(sync::Kind, std::string)> sync_message;
   };
 

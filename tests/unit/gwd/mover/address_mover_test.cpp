@@ -53,10 +53,8 @@ class MoverTest : public ::testing::Test {
 
   boost::asio::io_context io_;
   std::vector<std::string> failures_;
-  std::vector<std::pair<IpAddress, ha::Switch>> advertised_;
   AddressMover mover_{io_,
-                      {.failed = [this](const IpAddress&, const std::string& what) { failures_.push_back(what); },
-                       .advertise = [this](const IpAddress& a, ha::Switch to) { advertised_.emplace_back(a, to); }}};
+                      {.failed = [this](const IpAddress&, const std::string& what) { failures_.push_back(what); }}};
 };
 
 TEST_F(MoverTest, ANeighbourLearnsTheNewMac) {
@@ -98,16 +96,6 @@ TEST_F(MoverTest, AnAddressThatIsNotHereIsAFailureWithItsName) {
   mover_.attract(endpoint("2001:db8:1::77", config::MoveBy::kGarp));
   ASSERT_TRUE(run_until([&] { return !failures_.empty(); }, milliseconds(1000)));
   EXPECT_EQ(failures_.front(), "source 2001:db8:1::77: Cannot assign requested address");
-}
-
-TEST_F(MoverTest, ABgpRouteIsTheOwnersToAdvertise) {
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kBgp));
-  io_.run_for(milliseconds(20));
-  mover_.repel(endpoint("203.0.113.10", config::MoveBy::kBgp));
-  io_.restart();
-  io_.run_for(milliseconds(20));
-  const IpAddress a = *IpAddress::parse("203.0.113.10");
-  EXPECT_EQ(advertised_, (std::vector<std::pair<IpAddress, ha::Switch>>{{a, ha::Switch::kOn}, {a, ha::Switch::kOff}}));
 }
 
 TEST_F(MoverTest, AProgramThatFailsIsTriedAgain) {
