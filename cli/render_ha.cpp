@@ -6,6 +6,8 @@
 namespace gw::cli {
 namespace {
 
+constexpr std::string_view kWarning = "warning";  // nothing is down because of it
+
 Cell heard(bool now, std::uint64_t age_ms) {
   if (now) return {"heard", Colour::kGood};
   return {age_ms == 0 ? std::string("silent") : std::format("silent for {:.1f} s", double(age_ms) / 1000),
@@ -84,7 +86,7 @@ std::string render(const api::HaReply& reply, const View& view) {
   for (const api::HaAlarm& alarm : reply.alarms())
     out += paint(std::format("{}{}{}: {}", alarm.kind(), alarm.address().empty() ? "" : " ", alarm.address(),
                              printable(alarm.text())),
-                 Colour::kBad, view.style) +
+                 alarm.severity() == kWarning ? Colour::kWarning : Colour::kBad, view.style) +
            "\n";
   out += "\n" + endpoints(reply, view) + "\n" + peers(reply, view) + "\n" + paths(reply, view);
   if (!reply.ike().charon())
@@ -96,7 +98,8 @@ std::string render(const api::HaReply& reply, const View& view) {
 }
 
 bool all_up(const api::HaReply& reply) {
-  return reply.unfit().empty() && reply.alarms().empty() && reply.ike().charon() &&
+  const auto bad = [](const api::HaAlarm& alarm) { return alarm.severity() != kWarning; };
+  return reply.unfit().empty() && std::ranges::none_of(reply.alarms(), bad) && reply.ike().charon() &&
          std::ranges::all_of(reply.peers(),
                              [](const api::HaPeer& p) { return p.sync() && p.data() && p.unfit().empty(); }) &&
          std::ranges::all_of(reply.endpoints(), [](const api::HaEndpoint& e) { return !e.owner().empty(); });

@@ -59,6 +59,24 @@ void fill_endpoints(const HaController& ha, const ha::Snapshot& snapshot, MonoTi
   }
 }
 
+void fill_certificates(const HaController& ha, WallTime now, api::HaReply& reply) {
+  for (const pki::CertificateEnd& end : ha.certificates()) {
+    const pki::Lifetime lifetime = pki::lifetime(end.until, now);
+    api::HaCertificate& out = *reply.add_certificates();
+    out.set_file(end.file);
+    out.set_until_unix_ms(ms(end.until.time_since_epoch()));
+    out.set_seconds_left(std::chrono::floor<std::chrono::seconds>(end.until - now).count());
+    out.set_severity(std::string(severity(lifetime)));
+    out.set_text(describe(end, now));
+    out.set_renewal(end.renewal);
+    if (out.severity().empty()) continue;
+    api::HaAlarm& alarm = *reply.add_alarms();
+    alarm.set_kind(lifetime == pki::Lifetime::kExpired ? "HaCertificateExpired" : "HaCertificateEnds");
+    alarm.set_text(std::format("{}: {}", out.text(), end.renewal));
+    alarm.set_severity(out.severity());
+  }
+}
+
 void fill_channel(const HaController& ha, api::HaReply& reply) {
   const sync::ChannelStats& stats = ha.channel();
   const config::HaModel& model = ha.model();
@@ -106,7 +124,9 @@ Result<api::HaReply> make_ha_reply(const Gateway& gateway, const Clock& clock) {
     out.set_kind(std::string(to_string(alarm.kind)));
     if (alarm.address) out.set_address(alarm.address->to_string());
     out.set_text(alarm.text);
+    out.set_severity("error");
   }
+  fill_certificates(*ha, clock.wall(), reply);
   fill_channel(*ha, reply);
   reply.mutable_ike()->set_charon(ha->ike().charon);
   reply.mutable_ike()->set_synced(ha->ike().synced);

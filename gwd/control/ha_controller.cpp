@@ -109,6 +109,7 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
       sites_({parts.io, parts.clock, parts.fastpath},
              {.waits_for = [this](const IpAddress& address) { return gateway_.waits_for(address); },
               .moved = [this](const IpAddress& address) { feed(ha::SitesMoved{address}); }}),
+      certificates_(parts.io, parts.clock, ha_.tls_dir, ha_.instances[ha_.self].name),
       etcd_(parts.io, parts.clock, [this](const ha::Event& event) { feed(event); }),
       wake_(parts.io),
       health_wake_(parts.io),
@@ -152,6 +153,7 @@ Status HaController::start() {
   }
   switch_.start();
   sites_.start();
+  certificates_.start();
   announce_self();
   asio::co_spawn(parts_.io, run(), kEndOnException);
   asio::co_spawn(parts_.io, watch_fastpath(), kEndOnException);
@@ -177,6 +179,7 @@ void HaController::stop() {
   etcd_.stop();
   switch_.stop();
   sites_.stop();
+  certificates_.stop();
   ike_.stop();
   wake_.wake();
   health_wake_.wake();

@@ -13,6 +13,7 @@
 
 #include "base/clock.hpp"
 #include "gwd/config/model.hpp"
+#include "gwd/control/certificate_watch.hpp"
 #include "gwd/control/endpoint_switch.hpp"
 #include "gwd/control/fastpath_client.hpp"
 #include "gwd/control/ha_codec.hpp"
@@ -77,7 +78,7 @@ class HaController final : private sync::ChannelListener {
   Status start();
   /// What is under way is finished; idle() says when. Only then may it be destroyed, and not in one of its own calls.
   void stop();
-  bool idle() const { return running_ == 0 && switch_.idle() && sites_.idle(); }
+  bool idle() const { return running_ == 0 && switch_.idle() && sites_.idle() && certificates_.idle(); }
   /// A new document with the same instances; kInvalidArgument: it needs a new controller.
   Status reconfigure(const config::GatewayModel& model);
 
@@ -96,6 +97,7 @@ class HaController final : private sync::ChannelListener {
   /// Grows while the sync thread goes on.
   std::uint64_t sync_reports() const { return channel_.reports(); }
   const ike::HaLink::State& ike() const { return ike_.state(); }
+  const std::vector<pki::CertificateEnd>& certificates() const { return certificates_.ends(); }
   const config::HaModel& model() const { return ha_; }
   const std::string& name_of(ha::Instance id) const;
   /// Who carries which endpoint, as of now. Empty until gw-fastpath has said what it holds: a gwd that was restarted
@@ -157,6 +159,7 @@ class HaController final : private sync::ChannelListener {
   ike::HaLink ike_;
   EndpointSwitch switch_;
   SiteWatch sites_;
+  CertificateWatch certificates_;
   sync::EtcdLease etcd_;  // started with `lease: etcd` only
   LoopWake wake_;
   LoopWake health_wake_;

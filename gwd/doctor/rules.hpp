@@ -29,4 +29,7 @@ void asymmetric_path(const api::Snapshot& snapshot, Findings& findings);
 void route_not_in_fastpath(const api::Snapshot& snapshot, Findings& findings);
 void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings);
 
+// ha_rules.cpp
+void certificate_ends(const api::Snapshot& snapshot, Findings& findings);
+
 }  // namespace gw::doctor

@@ -207,6 +207,11 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
                 {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
   for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
   if (snapshot.sync) add_sync(out, *snapshot.sync, instance);
+  for (const pki::CertificateEnd& end : snapshot.certificates)
+    out.gauge({"gw_certificate_expiry_seconds", "How long a certificate of the sync channel is still good; negative: it "
+                                                "has expired"},
+              {{"file", end.file}, {"instance", instance}},
+              std::chrono::duration<double>(end.until - snapshot.wall).count());
   return out.text();
 }
 
@@ -224,11 +229,15 @@ boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request
   snapshot.peers = make_bgp_peers_reply(gateway_);
   snapshot.components = gateway_.components();
   snapshot.revision = revision_();
-  if (const HaController* ha = gateway_.ha()) snapshot.sync = ha->channel();
+  if (const HaController* ha = gateway_.ha()) {
+    snapshot.sync = ha->channel();
+    snapshot.certificates = ha->certificates();
+  }
   if (gateway_.model()) snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
   snapshot.routes = gateway_.routes().rib().size();
   snapshot.route_differences = gateway_.reconcile().differences().size();
   snapshot.at = clock_.now();
+  snapshot.wall = clock_.wall();
   co_return HttpResponse{200, "text/plain; version=0.0.4", render_metrics(snapshot, meter_)};
 }
 

@@ -13,6 +13,7 @@
 #include "gw/api/v1/api.pb.h"
 #include "gwd/api/http_server.hpp"
 #include "gwd/control/gateway.hpp"
+#include "gwd/pki/lifetime.hpp"
 #include "gwd/sync/channel.hpp"
 
 namespace gw::gwd {
@@ -29,7 +30,9 @@ struct MetricsSnapshot {
   std::size_t routes = 0;
   std::size_t route_differences = 0;       // to FRR
   std::optional<sync::ChannelStats> sync;  // there is another instance
+  std::vector<pki::CertificateEnd> certificates;
   MonoTime at;
+  WallTime wall;
 };
 
 /// Bandwidth is the difference between two scrapes.

@@ -90,6 +90,53 @@ def test_a_move_there_and_back_loses_nothing(world, site):
     assert negotiated(world, site) == before, "IKE was negotiated anew"
 
 
+DRAIN_WAIT = 2.0  # s: what a move takes if nobody sees that the sites have moved
+
+
+def said(world, words: str) -> int:
+    return world.of(GW_A).gwd.log.read_text().count(words)
+
+
+def seconds_of_move(world, site) -> float:
+    """From gw-a to gw-b, under load."""
+    with Watched(world, site) as watched:
+        begun = time.monotonic()
+        world.of(GW_A).ctl("ha", "move", GW_A.wan4, GW_B.name)
+        poll("gw-b has it", lambda: GW_A.wan4 in world.of(GW_B).owned(), 20, 0.02)
+        took = time.monotonic() - begun
+        time.sleep(1)
+    watched.verify()
+    return took
+
+
+def test_an_endpoint_whose_sites_have_one_tunnel_moves_at_once(world):
+    router = world.routers[DUAL.name]
+    router.birdc("disable", "gw_b")
+    try:
+        time.sleep(1)  # gw-b has said so to gw-a
+        before = said(world, "no site has another tunnel")
+        assert seconds_of_move(world, SINGLE) < DRAIN_WAIT
+        assert said(world, "no site has another tunnel") == before + 1
+    finally:
+        router.birdc("enable", "gw_b")
+
+
+def test_a_site_that_turns_to_its_other_tunnel_is_waited_for_until_then(world):
+    """Its BIRD obeys GRACEFUL_SHUTDOWN, as the RFC asks it to (8326, 4.1)."""
+    router = world.routers[DUAL.name]
+    conf = router.dir / "bird.conf"
+    whole = conf.read_text()
+    conf.write_text(whole.replace("ipv4 { import all;", "ipv4 { import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; };"))
+    router.birdc("configure")
+    try:
+        before = said(world, "have turned to that (1 tunnels)")
+        assert seconds_of_move(world, DUAL) < DRAIN_WAIT
+        assert said(world, "have turned to that (1 tunnels)") == before + 1
+    finally:
+        conf.write_text(whole)
+        router.birdc("configure")
+
+
 def test_drain_and_undrain_lose_nothing(world):
     with Watched(world, SINGLE) as watched:
         world.of(GW_A).ctl("ha", "drain")

@@ -87,6 +87,18 @@ TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
   EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
 }
 
+TEST(RenderMetrics, HasTheSecondsUntilACertificateEnds) {
+  MetricsSnapshot snapshot;
+  BandwidthMeter meter;
+  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("gw_certificate")));
+  snapshot.wall = WallTime(std::chrono::seconds(1'700'000'000));
+  snapshot.certificates = {{"/etc/gw/ha/gw-a.crt", snapshot.wall + std::chrono::hours(2), ""},
+                           {"/etc/gw/ha/ca.crt", snapshot.wall - std::chrono::seconds(5), ""}};
+  const std::string text = render_metrics(snapshot, meter);
+  EXPECT_THAT(text, HasSubstr(R"(gw_certificate_expiry_seconds{file="/etc/gw/ha/gw-a.crt",instance=""} 7200)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_certificate_expiry_seconds{file="/etc/gw/ha/ca.crt",instance=""} -5)"));
+}
+
 TEST(RenderMetrics, HasTheSyncChannelsLagByKind) {
   MetricsSnapshot snapshot;
   BandwidthMeter meter;

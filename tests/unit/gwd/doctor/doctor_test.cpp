@@ -117,6 +117,15 @@ api::RouteDifference& differs(api::Snapshot& s, const char* where) {
   return d;
 }
 
+void ends(api::Snapshot& s, const char* severity) {
+  auto& c = *s.mutable_ha()->add_certificates();
+  c.set_file("gw-a.crt");
+  c.set_severity(severity);
+  c.set_seconds_left(500'000);
+  c.set_text("gw-a.crt is good until 2023-11-20, for 5 more days");
+  c.set_renewal("gwctl ha renew");
+}
+
 void refuse(api::Snapshot& s, const char* reason) {
   auto& r = *s.mutable_routes()->add_refused();
   r.set_source("berlin-ce1/gw-a");
@@ -421,6 +430,10 @@ const std::vector<Case>& cases() {
          add_zebra(s, "bgpd has taken 3 IPv4 and 1 IPv6 routes of berlin-ce1/gw-a, gwd 4 and 1 (RoutesDiffer)");
        },
        {"RouteNotInFrr numbers of routes error"}},
+      // CertificateEnds
+      {"the certificates are good for long", [](auto& s) { ends(s, ""); }, {}},
+      {"a certificate ends this month", [](auto& s) { ends(s, "warning"); }, {"CertificateEnds gw-a.crt warning"}},
+      {"a certificate ends this week", [](auto& s) { ends(s, "error"); }, {"CertificateEnds gw-a.crt error"}},
   };
   return all;
 }
