@@ -22,6 +22,7 @@ namespace {
 
 constexpr std::uintmax_t kMaxBundleBytes = std::uintmax_t{64} << 20;
 constexpr std::string_view kSnapshotFile = "snapshot.json";
+constexpr std::string_view kInfo = "info";  // of findings: nothing is wrong because of it
 
 // What the machine says of itself. None of these prints a secret: `ip xfrm` is not among them, and the nft rules are
 // the guard's.
@@ -44,6 +45,7 @@ constexpr auto kQuestions = std::to_array<Question>({
 
 Colour colour_of(const std::string& severity) {
   if (severity == "critical" || severity == "error") return Colour::kBad;
+  if (severity == kInfo) return Colour::kNone;
   return Colour::kWarning;
 }
 
@@ -58,7 +60,8 @@ int show(const Session& session, const api::DoctorReply& reply) {
     session.print_json(reply);
   else
     session.out() << render(reply, session.view());
-  return reply.findings().empty() ? kOk : kNo;
+  const bool wrong = std::ranges::any_of(reply.findings(), [](const auto& f) { return f.severity() != kInfo; });
+  return wrong ? kNo : kOk;
 }
 
 /// kUsage, reported, if it cannot be read.

@@ -60,6 +60,22 @@ void add_tunnels(const Gateway& gateway, const fp::TunnelList& listed, api::Snap
   }
 }
 
+// What the other instance says of tunnels that are here in this document is of before they moved.
+void add_peer_tunnels(const Gateway& gateway, api::Snapshot& out) {
+  const auto& traffic = gateway.routes().traffic_elsewhere();
+  for (const config::TunnelModel& tunnel : gateway.model()->elsewhere) {
+    const auto found = traffic.find(tunnel.name);
+    if (found == traffic.end()) continue;
+    api::PeerTunnel& t = *out.add_peer_tunnels();
+    t.set_name(tunnel.name);
+    t.set_site(tunnel.site);
+    t.set_instance(tunnel.carrier);
+    t.set_seconds(found->second.seconds);
+    t.set_in_packets(found->second.in_packets);
+    t.set_out_packets(found->second.out_packets);
+  }
+}
+
 void fill_settings(const config::BgpSettings& bgp, api::SnapshotSession& out) {
   out.set_bfd_wanted(bgp.bfd.has_value());
   out.set_keepalive_seconds(static_cast<std::uint32_t>(bgp.keepalive.count()));
@@ -252,6 +268,7 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   if (const auto running = sources.config.running(); running && *running)
     out.set_configuration(without_secrets((*running)->document, *gateway.model()));
   add_tunnels(gateway, tunnels.tunnels(), out);
+  add_peer_tunnels(gateway, out);
   out.set_prefers(std::string(preferred(gateway.routes().rib().importer().policy())));
   add_sessions(gateway, routes, out);
   add_routes(sources, routes, *out.mutable_routes());

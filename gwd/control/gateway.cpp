@@ -92,6 +92,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
   });
   routes_.on_route([this](const Prefix& prefix, const ForwardingEntry* entry) { reconcile_.set_route(prefix, entry); });
   bfd_.on_change([this] { bgp_.refresh(); });
+  prober_.on_look([this] { say_traffic(); });
   routes_.on_session_change([this] { bgp_.refresh(); });
   routes_.on_held_change([this] { apply_bgp(); });
   ike_.on_connections_loaded([this] {
@@ -278,6 +279,19 @@ void Gateway::on_peer_session() {
   routes_.sync_ended();
   routes_.sync_to([this](std::string message) { ha_->send(sync::Kind::kRoutes, std::move(message)); });
   if (config_sync_.session) config_sync_.session();
+}
+
+// For the other instance's doctor: which way a site's packets take is known by both together.
+void Gateway::say_traffic() const {
+  if (!ha_ || !model_) return;
+  sync::TrafficByTunnel carried;
+  for (const config::TunnelModel& tunnel : model_->tunnels) {
+    const TrafficWindow window = prober_.traffic(tunnel.tunnel_id);
+    if (window.in_of_hosts() == 0 && window.out_of_hosts() == 0) continue;
+    carried[tunnel.name] = {static_cast<std::uint32_t>(window.length.count()), window.in_of_hosts(),
+                            window.out_of_hosts()};
+  }
+  routes_.say_traffic(carried);
 }
 
 void Gateway::on_peer_message(sync::Kind kind, const std::string& message) {

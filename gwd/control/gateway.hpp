@@ -100,6 +100,7 @@ class Gateway final : private FastpathListener {
   static KernelState kernel_state(const config::TunnelModel& tunnel);
   std::optional<std::vector<std::uint32_t>> waits_for(const IpAddress& endpoint) const;
   void on_peer_session();
+  void say_traffic() const;
   void on_peer_message(sync::Kind kind, const std::string& message);
   bool wants_ha(const config::GatewayModel& document) const;
   void apply_ha(const config::GatewayModel& document);

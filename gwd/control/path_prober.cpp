@@ -201,6 +201,7 @@ asio::awaitable<void> PathProber::look() {
     if (const auto reply = co_await fastpath_.request(std::move(frame))) {
       traffic_.look(reply->tunnels(), clock_.now());
       for (const fp::TunnelInfo& tunnel : reply->tunnels().tunnels()) look_at(tunnel);
+      if (looked_) looked_();
     }
     if (stopping_) co_return;
     look_timer_.expires_after(kLookEvery);

@@ -54,6 +54,8 @@ class PathProber {
   /// nullptr: no such tunnel.
   const PathProof* proof(std::uint32_t tunnel_id) const { return proofs_.find(tunnel_id); }
   TrafficWindow traffic(std::uint32_t tunnel_id) const { return traffic_.of(tunnel_id); }
+  /// Told after each look at the counters.
+  void on_look(std::function<void()> callback) { looked_ = std::move(callback); }
 
  private:
   using Socket = boost::asio::posix::stream_descriptor;
@@ -72,6 +74,7 @@ class PathProber {
   HasIke has_ike_;
   PathProofs proofs_;
   TrafficWatch traffic_;
+  std::function<void()> looked_;
   std::map<std::uint32_t, ProbeTarget> targets_;
   std::map<IpAddress, std::uint32_t> by_peer_;
   std::optional<Socket> v4_;

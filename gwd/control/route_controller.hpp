@@ -95,7 +95,13 @@ class RouteController {
   /// From now on, what the tunnels that are carried here learn is said to the other instance; first all of it.
   void sync_to(sync::LearnedExport::Send send) { learned_.begin(std::move(send)); }
   /// The other instance is not there any more.
-  void sync_ended() { learned_.end(); }
+  void sync_ended() {
+    learned_.end();
+    learned_elsewhere_.forget_traffic();
+  }
+  /// What tunnels carried lately: those of here for the other instance, and the other one's.
+  void say_traffic(const sync::TrafficByTunnel& traffic) const { learned_.traffic(traffic); }
+  const sync::TrafficByTunnel& traffic_elsewhere() const { return learned_elsewhere_.traffic(); }
   /// What the other instance says of its own (a message of kind `routes`). Used when a tunnel comes here: set_model().
   Status sync_from(std::string_view message) { return learned_elsewhere_.apply(message); }
   /// Whether a tunnel's session is open, here or as the other instance says.

@@ -22,7 +22,8 @@ void TrafficWatch::look(const fp::TunnelList& tunnels, MonoTime now) {
     if (!info.carrier()) continue;
     seen.insert(info.tunnel_id());
     Tunnel& tunnel = tunnels_[info.tunnel_id()];
-    const Look look{now, info.in_packets(), info.out_packets(), info.slow_path_packets(), too_big_of(info)};
+    const Look look{now, info.in_packets(), info.out_packets(), info.slow_path_packets(),
+                    info.slow_path_in_packets(), too_big_of(info)};
     // gw-fastpath started anew.
     if (!tunnel.looks.empty() && (look.in < tunnel.looks.back().in || look.out < tunnel.looks.back().out)) tunnel = {};
     if (tunnel.looks.empty() || look.in > tunnel.last_in.in) tunnel.last_in = look;
@@ -42,6 +43,7 @@ TrafficWindow TrafficWatch::of(std::uint32_t tunnel_id) const {
                        .in_packets = last.in - first.in,
                        .out_packets = last.out - first.out,
                        .slow_path_packets = last.slow - first.slow,
+                       .slow_path_in_packets = last.slow_in - first.slow_in,
                        .too_big = last.too_big - first.too_big};
   window.out_since_in = last.out - it->second.last_in.out;
   if (window.out_since_in > 0) window.silent = seconds(last.at - it->second.last_in.at);

@@ -2,6 +2,7 @@
 // packets come back and whether both directions take this way. Pure but for its memory. Thread: control.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -17,9 +18,17 @@ struct TrafficWindow {
   std::uint64_t in_packets = 0;
   std::uint64_t out_packets = 0;
   std::uint64_t slow_path_packets = 0;
+  std::uint64_t slow_path_in_packets = 0;
   std::uint64_t too_big = 0;
   std::uint64_t out_since_in = 0;  // sent since the look at which something had come in
   std::chrono::seconds silent{0};  // since that look
+
+  /// Of hosts: what did not go through the TUN device.
+  std::uint64_t in_of_hosts() const { return in_packets - std::min(slow_path_in_packets, in_packets); }
+  std::uint64_t out_of_hosts() const {
+    const std::uint64_t slow = slow_path_packets - std::min(slow_path_in_packets, slow_path_packets);
+    return out_packets - std::min(slow, out_packets);
+  }
 };
 
 class TrafficWatch {
@@ -36,6 +45,7 @@ class TrafficWatch {
     std::uint64_t in = 0;
     std::uint64_t out = 0;
     std::uint64_t slow = 0;
+    std::uint64_t slow_in = 0;
     std::uint64_t too_big = 0;
   };
   struct Tunnel {

@@ -28,6 +28,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"RouteNotInFastPath", route_not_in_fastpath},
     {"RouteNotInFrr", route_not_in_frr},
     {"CertificateEnds", certificate_ends},
+    {"AsymmetricInstances", asymmetric_instances},
 });
 
 // What a rule cannot see while it is away.
@@ -49,6 +50,7 @@ std::string_view to_string(Severity severity) {
     case Severity::kCritical: return "critical";
     case Severity::kError: return "error";
     case Severity::kWarning: return "warning";
+    case Severity::kInfo: return "info";
   }
   return "error";
 }

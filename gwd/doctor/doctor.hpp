@@ -20,6 +20,7 @@ enum class Severity : std::uint8_t {
   kCritical,  // traffic is lost
   kError,     // what protects it is not there
   kWarning,   // traffic goes otherwise than meant, or will
+  kInfo,      // may be meant, and explains what is seen elsewhere
 };
 std::string_view to_string(Severity severity);
 

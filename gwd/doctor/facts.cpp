@@ -4,6 +4,25 @@
 #include <format>
 
 namespace gw::doctor {
+namespace {
+
+// Below this many packets of others in the window nobody can tell a direction.
+constexpr std::uint64_t kTrafficPackets = 50;
+// Of the larger direction; what BGP, BFD and echoes of both sides do not cancel out is less.
+constexpr std::uint64_t kOneWayPercent = 10;
+
+}  // namespace
+
+// The gateway's own packets go through the TUN device, about as many each way.
+Traffic forwarded(const api::TrafficWindow& window) {
+  const std::uint64_t own = (window.slow_path_packets() + 1) / 2;
+  return {window.in_packets() - std::min(own, window.in_packets()),
+          window.out_packets() - std::min(own, window.out_packets())};
+}
+
+bool one_way(std::uint64_t much, std::uint64_t little) {
+  return much >= kTrafficPackets && little * 100 <= much * kOneWayPercent;
+}
 
 bool component_connected(const api::Snapshot& snapshot, std::string_view name) {
   return std::ranges::any_of(snapshot.status().components(),

@@ -26,6 +26,14 @@ bool is_down(const api::Snapshot& snapshot, const api::SnapshotSession& session)
 bool refused_for_asn(const api::SnapshotSession& session);
 bool ended_by_limit(const api::SnapshotSession& session);
 
+struct Traffic {  // of others than the gateway itself
+  std::uint64_t in = 0;
+  std::uint64_t out = 0;
+};
+Traffic forwarded(const api::TrafficWindow& window);
+/// Enough of the one to tell, and next to nothing of the other.
+bool one_way(std::uint64_t much, std::uint64_t little);
+
 /// Seconds from `unix_ms` to the snapshot; 0 if it is later.
 std::uint64_t age_seconds(const api::Snapshot& snapshot, std::uint64_t unix_ms);
 /// "3 s", "12 min", "5 h": rounded down.

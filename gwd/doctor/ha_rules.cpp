@@ -1,7 +1,79 @@
 // Rules about two instances that are one gateway. Pure, any thread.
+#include <format>
+#include <map>
+
+#include "gwd/doctor/facts.hpp"
 #include "gwd/doctor/rules.hpp"
 
 namespace gw::doctor {
+namespace {
+
+/// One site's packets at both instances.
+struct SiteTraffic {
+  Traffic here;
+  Traffic there;
+  std::vector<std::string> ways_here;  // tunnels, with what passed
+  std::vector<std::string> ways_there;
+  std::uint64_t best_here = 0;  // prefixes that this instance sends into its own tunnels
+};
+
+std::string way(std::string_view tunnel, const Traffic& traffic, std::uint64_t seconds) {
+  return std::format("{}: {} packets of the site came in, {} went out in the last {}", tunnel, traffic.in, traffic.out,
+                     duration_text(seconds));
+}
+
+std::map<std::string, SiteTraffic> traffic_by_site(const api::Snapshot& snapshot) {
+  std::map<std::string, SiteTraffic> sites;
+  for (const api::PeerTunnel& t : snapshot.peer_tunnels()) {
+    SiteTraffic& site = sites[t.site()];
+    const Traffic traffic{t.in_packets(), t.out_packets()};
+    site.there.in += traffic.in;
+    site.there.out += traffic.out;
+    site.ways_there.push_back(way(t.name(), traffic, t.seconds()));
+  }
+  for (const api::SnapshotTunnel& t : snapshot.tunnels()) {
+    const auto site = sites.find(t.site());
+    if (site == sites.end() || !is_up(t) || t.window().seconds() == 0) continue;
+    const Traffic traffic = forwarded(t.window());
+    site->second.here.in += traffic.in;
+    site->second.here.out += traffic.out;
+    site->second.ways_here.push_back(way(t.tunnel().name(), traffic, t.window().seconds()));
+    if (const api::SnapshotSession* session = session_of(snapshot, t)) site->second.best_here += session->routes_best();
+  }
+  return sites;
+}
+
+std::string other_instance(const api::Snapshot& snapshot) {
+  return snapshot.ha().peers_size() > 0 ? snapshot.ha().peers(0).instance() : "the other instance";
+}
+
+}  // namespace
+
+// A site's packets come in by one instance and its answers leave by the other. Neither needs the other's state.
+void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
+  const std::string& self = snapshot.status().instance();
+  const std::string other = other_instance(snapshot);
+  for (const auto& [name, site] : traffic_by_site(snapshot)) {
+    const bool in_here = one_way(site.here.in, site.here.out) && one_way(site.there.out, site.there.in);
+    const bool in_there = one_way(site.there.in, site.there.out) && one_way(site.here.out, site.here.in);
+    if (!in_here && !in_there) continue;
+    const std::string& arrives = in_here ? self : other;
+    const std::string& leaves = in_here ? other : self;
+    Finding finding{.name = "AsymmetricInstances", .severity = Severity::kInfo, .subject = "site " + name};
+    finding.evidence = site.ways_here;
+    finding.evidence.insert(finding.evidence.end(), site.ways_there.begin(), site.ways_there.end());
+    finding.evidence.push_back(std::format("{} sends to {} of the site through its own tunnels", self,
+                                           count_text(site.best_here, "prefix")));
+    finding.consequence = std::format(
+        "none for the gateway: answers need no state. The site's packets arrive at {} and leave by {}: a firewall at the "
+        "site that keeps the state of each tunnel for itself drops such connections",
+        arrives, leaves);
+    finding.remedy = {
+        std::format("only if it is not meant: at the site's router a higher local-preference for routes from {}", leaves),
+        std::format("or have the VNet's routers send to the site by {}", arrives)};
+    findings.push_back(std::move(finding));
+  }
+}
 
 // Both instances make new connections of the sync channel all the time; TLS wants certificates that are good.
 void certificate_ends(const api::Snapshot& snapshot, Findings& findings) {

@@ -14,27 +14,6 @@ namespace {
 
 constexpr std::size_t kExamples = 3;
 
-// Below this many packets of others in the window nobody can tell a direction.
-constexpr std::uint64_t kTrafficPackets = 50;
-// Of the larger direction; what BGP, BFD and echoes of both sides do not cancel out is less.
-constexpr std::uint64_t kOneWayPercent = 10;
-
-struct Traffic {  // of others than the gateway itself
-  std::uint64_t in = 0;
-  std::uint64_t out = 0;
-};
-
-// The gateway's own packets go through the TUN device, about as many each way.
-Traffic forwarded(const api::TrafficWindow& window) {
-  const std::uint64_t own = (window.slow_path_packets() + 1) / 2;
-  return {window.in_packets() - std::min(own, window.in_packets()),
-          window.out_packets() - std::min(own, window.out_packets())};
-}
-
-bool one_way(std::uint64_t much, std::uint64_t little) {
-  return much >= kTrafficPackets && little * 100 <= much * kOneWayPercent;
-}
-
 void add_differences(const api::Snapshot& snapshot, std::string_view where, const Finding& what, Findings& findings) {
   std::vector<std::string> examples;
   std::size_t count = 0;

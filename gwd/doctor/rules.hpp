@@ -31,5 +31,6 @@ void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings);
 
 // ha_rules.cpp
 void certificate_ends(const api::Snapshot& snapshot, Findings& findings);
+void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings);
 
 }  // namespace gw::doctor

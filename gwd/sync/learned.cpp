@@ -165,6 +165,20 @@ void LearnedExport::nothing(const std::string& tunnel) {
   say(message);
 }
 
+void LearnedExport::traffic(const TrafficByTunnel& traffic) const {
+  ha::v1::LearnedMessage message;
+  ha::v1::TunnelTraffic& out = *message.mutable_traffic();
+  for (const auto& [tunnel, carried] : traffic) {
+    if (out.tunnels_size() == static_cast<int>(kTunnels)) break;
+    ha::v1::TunnelTraffic::Tunnel& one = *out.add_tunnels();
+    one.set_name(tunnel);
+    one.set_seconds(carried.seconds);
+    one.set_in_packets(carried.in_packets);
+    one.set_out_packets(carried.out_packets);
+  }
+  say(message);
+}
+
 const Learned* LearnedExport::find(const std::string& tunnel) const {
   const auto it = known_.find(tunnel);
   return it == known_.end() ? nullptr : &it->second;
@@ -181,6 +195,7 @@ Status LearnedImport::apply(std::string_view bytes) {
     case ha::v1::LearnedMessage::kSession: return apply_session(message.session());
     case ha::v1::LearnedMessage::kRoutes: return apply_routes(message.routes());
     case ha::v1::LearnedMessage::kNothing: known_.erase(message.nothing().tunnel()); return {};
+    case ha::v1::LearnedMessage::kTraffic: return apply_traffic(message.traffic());
     case ha::v1::LearnedMessage::BODY_NOT_SET: return {};  // of a newer release
   }
   return {};
@@ -211,6 +226,18 @@ Status LearnedImport::apply_routes(const ha::v1::LearnedRoutes& message) {
   }
   for (const Prefix& prefix : withdrawn) it->second.routes.erase(prefix);
   for (const Prefix& prefix : announced) it->second.routes[prefix] = attributes;
+  return {};
+}
+
+Status LearnedImport::apply_traffic(const ha::v1::TunnelTraffic& message) {
+  if (message.tunnels_size() > static_cast<int>(LearnedExport::kTunnels))
+    return fail(Errc::kMalformed, std::format("traffic of {} tunnels", message.tunnels_size()));
+  TrafficByTunnel next;
+  for (const ha::v1::TunnelTraffic::Tunnel& tunnel : message.tunnels()) {
+    GW_TRY(check_name(tunnel.name()));
+    next[tunnel.name()] = {tunnel.seconds(), tunnel.in_packets(), tunnel.out_packets()};
+  }
+  traffic_ = std::move(next);
   return {};
 }
 

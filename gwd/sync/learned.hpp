@@ -3,6 +3,7 @@
 // Pure: bytes in and out, no sockets, no clock. Owner: RouteController; thread: control.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <set>
@@ -26,11 +27,22 @@ struct Learned {
   std::map<Prefix, routes::AttributesPtr> routes;
 };
 
+/// What a tunnel carried of hosts' packets.
+struct CarriedTraffic {
+  std::uint32_t seconds = 0;
+  std::uint64_t in_packets = 0;
+  std::uint64_t out_packets = 0;
+  friend bool operator==(const CarriedTraffic&, const CarriedTraffic&) = default;
+};
+using TrafficByTunnel = std::map<std::string, CarriedTraffic, std::less<>>;
+
 /// Of the tunnels carried here: keeps what was learned and says each change.
 class LearnedExport {
  public:
   /// Prefixes of one message: with attributes, less than 32 KiB.
   static constexpr std::size_t kPrefixes = 1000;
+  /// With traffic, of one message: the doctor names some of them.
+  static constexpr std::size_t kTunnels = 1000;
   using Send = std::function<void(std::string message)>;
 
   /// Says everything from now on, beginning with all that there is.
@@ -44,6 +56,8 @@ class LearnedExport {
   /// What else was known is gone.
   void keep_only(const std::string& tunnel, const std::set<Prefix>& kept);
   void nothing(const std::string& tunnel);
+  /// Said and not kept: of kTunnels at most.
+  void traffic(const TrafficByTunnel& traffic) const;
   /// The tunnel is carried elsewhere now: who has it says what it learns.
   void forget(const std::string& tunnel) { known_.erase(tunnel); }
 
@@ -68,12 +82,17 @@ class LearnedImport {
   std::optional<Learned> take(const std::string& tunnel);
   const Learned* find(const std::string& tunnel) const;
   std::size_t tunnels() const { return known_.size(); }
+  /// What was said last.
+  const TrafficByTunnel& traffic() const { return traffic_; }
+  void forget_traffic() { traffic_.clear(); }
 
  private:
   Status apply_session(const ha::v1::LearnedSession& message);
   Status apply_routes(const ha::v1::LearnedRoutes& message);
+  Status apply_traffic(const ha::v1::TunnelTraffic& message);
 
   std::map<std::string, Learned, std::less<>> known_;
+  TrafficByTunnel traffic_;
 };
 
 }  // namespace gw::gwd::sync

@@ -86,6 +86,13 @@ TEST_F(DoctorCommand, AFindingIsShownWholeAndIsOne) {
   EXPECT_THAT(out_.str(), HasSubstr(R"("name": "MtuBlackHole")"));
 }
 
+TEST_F(DoctorCommand, WhatIsOnlyToBeKnownIsShownAndIsZero) {
+  replies_["/v1/doctor"] = R"({"gateway": "hub", "findings": [{"name": "AsymmetricInstances", "severity": "info",
+    "subject": "site paris", "evidence": ["5000 in"], "consequence": "none", "remedy": ["none"]}]})";
+  EXPECT_EQ(run({"doctor"}), kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("info AsymmetricInstances: site paris\n"));
+}
+
 TEST_F(DoctorCommand, ABundleSaysTheSameElsewhere) {
   replies_["/v1/support"] =
       std::format(R"({{"snapshot": {}, "files": [{{"name": "gwd.log", "content": "started"}}]}})", kSnapshot);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <format>
 #include <random>
 
 namespace gw::gwd::sync {
@@ -71,6 +72,40 @@ class LearnedTest : public ::testing::Test {
   std::size_t messages = 0;
   std::size_t largest = 0;
 };
+
+TEST_F(LearnedTest, TrafficIsWhatWasSaidLast) {
+  from.traffic({{"ce1/gw-a", {60, 5, 7}}});
+  EXPECT_TRUE(to.traffic().empty()) << "nobody listens yet";
+  from.begin(wire());
+  from.traffic({{"ce1/gw-a", {60, 5, 7}}, {"ce2/gw-a", {60, 1, 2}}});
+  from.traffic({{"ce1/gw-a", {60, 8, 9}}});
+  EXPECT_EQ(to.traffic(), (TrafficByTunnel{{"ce1/gw-a", {60, 8, 9}}}));
+  to.forget_traffic();
+  EXPECT_TRUE(to.traffic().empty());
+}
+
+TEST_F(LearnedTest, TrafficOfManyTunnelsIsOneMessageThatIsNotTooLong) {
+  TrafficByTunnel all;
+  for (int i = 0; i < 1500; ++i) all[std::format("connection-with-a-long-name-{:04}/gw-a", i)] = {60, ~0ULL, ~0ULL};
+  from.begin(wire());
+  from.traffic(all);
+  EXPECT_EQ(to.traffic().size(), LearnedExport::kTunnels);
+  EXPECT_LT(largest, 128U * 1024);
+}
+
+TEST_F(LearnedTest, TrafficThatIsNotAsItShouldBeChangesNothing) {
+  from.begin(wire());
+  from.traffic({{"ce1/gw-a", {60, 5, 7}}});
+  ha::v1::LearnedMessage message;
+  message.mutable_traffic()->add_tunnels();  // without a name
+  EXPECT_FALSE(to.apply(message.SerializeAsString()));
+  message.mutable_traffic()->mutable_tunnels(0)->set_name(std::string(300, 'x'));
+  EXPECT_FALSE(to.apply(message.SerializeAsString()));
+  message.mutable_traffic()->clear_tunnels();
+  for (std::size_t i = 0; i <= LearnedExport::kTunnels; ++i) message.mutable_traffic()->add_tunnels()->set_name("x");
+  EXPECT_FALSE(to.apply(message.SerializeAsString()));
+  EXPECT_EQ(to.traffic(), (TrafficByTunnel{{"ce1/gw-a", {60, 5, 7}}}));
+}
 
 TEST_F(LearnedTest, EveryChangeArrives) {
   from.begin(wire());

@@ -12,6 +12,7 @@ struct Counters {
   std::uint64_t in = 0;
   std::uint64_t out = 0;
   std::uint64_t slow = 0;
+  std::uint64_t slow_in = 0;
 };
 
 class TrafficWatchTest : public testing::Test {
@@ -24,6 +25,7 @@ class TrafficWatchTest : public testing::Test {
     tunnel.set_in_packets(counters.in);
     tunnel.set_out_packets(counters.out);
     tunnel.set_slow_path_packets(counters.slow);
+    tunnel.set_slow_path_in_packets(counters.slow_in);
     watch.look(list, clock.now());
     clock.advance(seconds(5));
   }
@@ -43,6 +45,21 @@ TEST_F(TrafficWatchTest, TheWindowIsTheLastMinute) {
   EXPECT_EQ(window().out_packets, 240U);
   EXPECT_EQ(window().slow_path_packets, 12U);
   EXPECT_EQ(window().silent, seconds(0));
+}
+
+TEST_F(TrafficWatchTest, HostsPacketsAreThoseThatTheGatewayDoesNotTakePartIn) {
+  look({.in = 10, .out = 20, .slow = 9, .slow_in = 4});
+  look({.in = 110, .out = 65, .slow = 69, .slow_in = 24});
+  EXPECT_EQ(window().in_of_hosts(), 80U);
+  EXPECT_EQ(window().out_of_hosts(), 5U);
+}
+
+// Counters are read one after the other.
+TEST_F(TrafficWatchTest, HostsPacketsAreNeverLessThanNone) {
+  look({});
+  look({.in = 3, .out = 3, .slow = 9, .slow_in = 4});
+  EXPECT_EQ(window().in_of_hosts(), 0U);
+  EXPECT_EQ(window().out_of_hosts(), 0U);
 }
 
 TEST_F(TrafficWatchTest, SilenceIsOutWithoutIn) {

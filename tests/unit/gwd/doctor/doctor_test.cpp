@@ -126,6 +126,24 @@ void ends(api::Snapshot& s, const char* severity) {
   c.set_renewal("gwctl ha renew");
 }
 
+struct Packets {
+  std::uint64_t in = 0;
+  std::uint64_t out = 0;
+};
+/// berlin's tunnels: the one here, and one that the other instance carries.
+void berlin(api::Snapshot& s, Packets here, Packets there) {
+  auto& window = *s.mutable_tunnels(kBerlin)->mutable_window();
+  window.set_in_packets(here.in + 40);  // BGP, BFD
+  window.set_out_packets(here.out + 40);
+  auto& other = *s.add_peer_tunnels();
+  other.set_name("berlin-ce1/gw-b");
+  other.set_site("berlin");
+  other.set_instance("gw-b");
+  other.set_seconds(60);
+  other.set_in_packets(there.in);
+  other.set_out_packets(there.out);
+}
+
 void refuse(api::Snapshot& s, const char* reason) {
   auto& r = *s.mutable_routes()->add_refused();
   r.set_source("berlin-ce1/gw-a");
@@ -434,6 +452,27 @@ const std::vector<Case>& cases() {
       {"the certificates are good for long", [](auto& s) { ends(s, ""); }, {}},
       {"a certificate ends this month", [](auto& s) { ends(s, "warning"); }, {"CertificateEnds gw-a.crt warning"}},
       {"a certificate ends this week", [](auto& s) { ends(s, "error"); }, {"CertificateEnds gw-a.crt error"}},
+      // AsymmetricInstances
+      {"both instances carry both directions",
+       [](auto& s) { berlin(s, {.in = 5000, .out = 4000}, {.in = 3000, .out = 6000}); },
+       {}},
+      {"a site's packets come in here and leave there",
+       [](auto& s) { berlin(s, {.in = 5000, .out = 100}, {.in = 80, .out = 4000}); },
+       {"AsymmetricInstances site berlin info"}},
+      {"they come in there and leave here",
+       [](auto& s) { berlin(s, {.in = 100, .out = 5000}, {.in = 4000, .out = 80}); },
+       {"AsymmetricInstances site berlin info"}},
+      {"a part of what comes in here is answered here",
+       [](auto& s) { berlin(s, {.in = 5000, .out = 600}, {.in = 80, .out = 4000}); },
+       {}},
+      {"a site that only sends", [](auto& s) { berlin(s, {.in = 5000}, {}); }, {}},
+      {"a few packets prove nothing", [](auto& s) { berlin(s, {.in = 49}, {.out = 49}); }, {}},
+      {"the other instance carries another site's packets",
+       [](auto& s) {
+         berlin(s, {.in = 5000}, {.out = 5000});
+         s.mutable_peer_tunnels(0)->set_site("rome");
+       },
+       {}},
   };
   return all;
 }
