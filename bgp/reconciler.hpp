@@ -55,8 +55,8 @@ class Reconciler {
 
   /// Judges what has been quiet long enough; true when the differences are others than before.
   bool check(MonoTime now);
-  /// Says which differences are expected for now. What is not stands, when the last change of either side and the end of
-  /// what was expected have been over for kQuiet: FRR acts on what ended it, too.
+  /// Says which differences are expected for now. What is not stands, when the last change of either side and the end
+  /// of what was expected have been over for kQuiet: FRR acts on what ended it, too.
   void excuse(const std::function<bool(const Prefix&)>& expected, MonoTime now);
   /// Something that made differences expected is over, also those that were not judged yet.
   void excuse_ended(MonoTime now) { excuse_ended_ = now; }
@@ -89,7 +89,7 @@ class Reconciler {
   std::size_t theirs_count_ = 0;
   MonoTime last_change_{};
   MonoTime excuse_ended_{};  // zero: never
-  bool known_ = false;  // FRR's side
+  bool known_ = false;       // FRR's side
 };
 
 }  // namespace gw::bgp

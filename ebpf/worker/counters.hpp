@@ -32,15 +32,15 @@ struct TunnelCounters {
   Counter out_bytes;
   Counter slow_path;     // through the TUN device, either way
   Counter slow_path_in;  // of those, from the tunnel
-  Counter last_in_ms;  // Unix time
+  Counter last_in_ms;    // Unix time
   Counter last_out_ms;
   DropCounters in_drops;  // of packets from the tunnel
   DropCounters out_drops;
 
   /// A slot that gets another tunnel starts from zero.
   void clear() {
-    for (Counter* c : {&in_packets, &in_bytes, &out_packets, &out_bytes, &slow_path, &slow_path_in, &last_in_ms,
-                       &last_out_ms})
+    for (Counter* c :
+         {&in_packets, &in_bytes, &out_packets, &out_bytes, &slow_path, &slow_path_in, &last_in_ms, &last_out_ms})
       c->set(0);
     for (DropCounters* drops : {&in_drops, &out_drops})
       for (Counter& c : *drops) c.set(0);

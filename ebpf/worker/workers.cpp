@@ -109,8 +109,8 @@ void Workers::unassign(TunnelSlot slot) {
 
 TunnelTotals Workers::totals(TunnelSlot slot) const {
   const TunnelCounters& c = tunnels_[slot];
-  TunnelTotals t{c.in_packets.get(), c.in_bytes.get(),   c.out_packets.get(), c.out_bytes.get(),
-                 c.slow_path.get(),  c.slow_path_in.get(), c.last_in_ms.get(), c.last_out_ms.get()};
+  TunnelTotals t{c.in_packets.get(), c.in_bytes.get(),     c.out_packets.get(), c.out_bytes.get(),
+                 c.slow_path.get(),  c.slow_path_in.get(), c.last_in_ms.get(),  c.last_out_ms.get()};
   for (std::size_t i = 0; i < GW_DROP_COUNT; ++i) {
     t.in_drops[i] = c.in_drops[i].get();
     t.out_drops[i] = c.out_drops[i].get();

@@ -1,5 +1,5 @@
-// Looks every few seconds how long the sync channel's certificates are still good (gwd/pki/lifetime.hpp), and says so in
-// the log when that is not long. Owner: HaController; thread: control.
+// Looks every few seconds how long the sync channel's certificates are still good (gwd/pki/lifetime.hpp), and says so
+// in the log when that is not long. Owner: HaController; thread: control.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

@@ -21,10 +21,8 @@ std::uint64_t to_ns(MonoTime time) { return static_cast<std::uint64_t>(time.time
 EndpointSwitch::EndpointSwitch(const Parts& parts, Owner owner)
     : parts_(parts),
       owner_(std::move(owner)),
-      mover_(parts.io,
-             {.failed = [this](const IpAddress& address, const std::string& what) {
-               owner_.tell(ha::ActionFailed{address, what});
-             }}),
+      mover_(parts.io, {.failed = [this](const IpAddress& address,
+                                         const std::string& what) { owner_.tell(ha::ActionFailed{address, what}); }}),
       wake_(parts.io) {}
 
 void EndpointSwitch::start() {

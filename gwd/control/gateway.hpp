@@ -39,8 +39,7 @@ struct GatewayPaths {
 /// What to tell the operator while one of them is away.
 inline constexpr std::string_view kFastpathAway =
     "does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath";
-inline constexpr std::string_view kCharonAway =
-    "does not answer: systemctl status gw-charon, journalctl -u gw-charon";
+inline constexpr std::string_view kCharonAway = "does not answer: systemctl status gw-charon, journalctl -u gw-charon";
 inline constexpr std::string_view kBfddAway = "does not answer: dead paths are noticed by BGP's timers only";
 inline constexpr std::string_view kBgpdAway = "does not answer: systemctl status gw-bgpd, journalctl -u gw-bgpd";
 

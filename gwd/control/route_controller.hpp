@@ -50,8 +50,8 @@ struct LearnedSession {
 
 class RouteController {
  public:
-  /// Routes of a session that bgpd is told while it is held. Each is a command to bgpd; what a site usually has, and not
-  /// the Internet's table, which is forwarded all the same.
+  /// Routes of a session that bgpd is told while it is held. Each is a command to bgpd; what a site usually has, and
+  /// not the Internet's table, which is forwarded all the same.
   static constexpr std::size_t kMaxHeld = 4000;
   /// Between a peer's End-of-RIB and the end of what it did not announce again. bgpd's BMP says End-of-RIB when
   /// its own walk of the table ends, which may be before the peer has sent everything.
@@ -113,8 +113,8 @@ class RouteController {
   void on_held_change(std::function<void()> callback) { held_changed_ = std::move(callback); }
   /// Nothing passes to this peer any more, whatever it promised: its stale routes go.
   void path_died(const IpAddress& peer);
-  /// Its BFD session, which came here with its tunnel, has expired. Means nothing for a peer that restarts itself: its BFD
-  /// may do, too (RFC 5882 4.3).
+  /// Its BFD session, which came here with its tunnel, has expired. Means nothing for a peer that restarts itself: its
+  /// BFD may do, too (RFC 5882 4.3).
   void held_path_died(const IpAddress& peer);
 
   /// Told when a session came or went.
@@ -125,8 +125,8 @@ class RouteController {
   void on_route(std::function<void(const Prefix&, const ForwardingEntry*)> callback) { decided_ = std::move(callback); }
   /// The BGP peers that a prefix's best routes come from.
   std::vector<IpAddress> peers_of(const Prefix& prefix) const;
-  /// A source of its best routes is being waited for (RFC 4724), or has just moved to another instance: FRR may have let
-  /// go of it already.
+  /// A source of its best routes is being waited for (RFC 4724), or has just moved to another instance: FRR may have
+  /// let go of it already.
   bool is_stale(const Prefix& prefix) const;
   /// The sources that this can be because of.
   std::set<std::string> waiting() const;

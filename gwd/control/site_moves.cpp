@@ -9,7 +9,8 @@ std::vector<std::uint32_t> tunnels_to_wait_for(const config::GatewayModel& model
   const auto is_open = [&](const config::TunnelModel& t) { return t.bgp && !t.disabled && open(t.name); };
   std::set<std::string> with_another;  // sites
   for (const config::TunnelModel& tunnel : model.tunnels)
-    if (tunnel.local != endpoint && !leaving.contains(tunnel.local) && is_open(tunnel)) with_another.insert(tunnel.site);
+    if (tunnel.local != endpoint && !leaving.contains(tunnel.local) && is_open(tunnel))
+      with_another.insert(tunnel.site);
   for (const config::TunnelModel& tunnel : model.elsewhere)
     if (!tunnel.carrier.empty() && is_open(tunnel)) with_another.insert(tunnel.site);
   std::vector<std::uint32_t> out;

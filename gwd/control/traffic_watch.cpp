@@ -22,8 +22,12 @@ void TrafficWatch::look(const fp::TunnelList& tunnels, MonoTime now) {
     if (!info.carrier()) continue;
     seen.insert(info.tunnel_id());
     Tunnel& tunnel = tunnels_[info.tunnel_id()];
-    const Look look{now, info.in_packets(), info.out_packets(), info.slow_path_packets(),
-                    info.slow_path_in_packets(), too_big_of(info)};
+    const Look look{now,
+                    info.in_packets(),
+                    info.out_packets(),
+                    info.slow_path_packets(),
+                    info.slow_path_in_packets(),
+                    too_big_of(info)};
     // gw-fastpath started anew.
     if (!tunnel.looks.empty() && (look.in < tunnel.looks.back().in || look.out < tunnel.looks.back().out)) tunnel = {};
     if (tunnel.looks.empty() || look.in > tunnel.last_in.in) tunnel.last_in = look;

@@ -62,14 +62,16 @@ void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
     Finding finding{.name = "AsymmetricInstances", .severity = Severity::kInfo, .subject = "site " + name};
     finding.evidence = site.ways_here;
     finding.evidence.insert(finding.evidence.end(), site.ways_there.begin(), site.ways_there.end());
-    finding.evidence.push_back(std::format("{} sends to {} of the site through its own tunnels", self,
-                                           count_text(site.best_here, "prefix")));
+    finding.evidence.push_back(
+        std::format("{} sends to {} of the site through its own tunnels", self, count_text(site.best_here, "prefix")));
     finding.consequence = std::format(
-        "none for the gateway: answers need no state. The site's packets arrive at {} and leave by {}: a firewall at the "
+        "none for the gateway: answers need no state. The site's packets arrive at {} and leave by {}: a firewall at "
+        "the "
         "site that keeps the state of each tunnel for itself drops such connections",
         arrives, leaves);
     finding.remedy = {
-        std::format("only if it is not meant: at the site's router a higher local-preference for routes from {}", leaves),
+        std::format("only if it is not meant: at the site's router a higher local-preference for routes from {}",
+                    leaves),
         std::format("or have the VNet's routers send to the site by {}", arrives)};
     findings.push_back(std::move(finding));
   }

@@ -208,8 +208,9 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
   for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
   if (snapshot.sync) add_sync(out, *snapshot.sync, instance);
   for (const pki::CertificateEnd& end : snapshot.certificates)
-    out.gauge({"gw_certificate_expiry_seconds", "How long a certificate of the sync channel is still good; negative: it "
-                                                "has expired"},
+    out.gauge({"gw_certificate_expiry_seconds",
+               "How long a certificate of the sync channel is still good; negative: it "
+               "has expired"},
               {{"file", end.file}, {"instance", instance}},
               std::chrono::duration<double>(end.until - snapshot.wall).count());
   return out.text();

@@ -60,7 +60,8 @@ std::vector<CertificateEnd> certificate_ends(const std::string& folder, const st
   for (const std::string& authority : split_certificates(read_some(folder + "/ca.crt"))) {
     const auto by = read_certificate(authority);
     if (!by || !is_issued_by({own, authority})) continue;
-    out.push_back({folder + "/ca.crt", by->until, "gwctl ha renew --authority (where ca.key is), and the steps it names"});
+    out.push_back(
+        {folder + "/ca.crt", by->until, "gwctl ha renew --authority (where ca.key is), and the steps it names"});
     break;
   }
   return out;

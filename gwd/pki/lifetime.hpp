@@ -1,5 +1,5 @@
-// How long the certificates are good of which the sync channel needs all: an instance's own, and the authority that it is
-// by. What ends is said a month before, because copying files to two machines is somebody's appointment. Any thread.
+// How long the certificates are good of which the sync channel needs all: an instance's own, and the authority that it
+// is by. What ends is said a month before, because copying files to two machines is somebody's appointment. Any thread.
 #pragma once
 
 #include <chrono>

@@ -51,9 +51,7 @@ TEST(Lifetime, IsGoodForLongOrSaidInTime) {
 }
 
 struct CertificateWatchTest : testing::Test {
-  pki::KeyPair authority(days length) {
-    return pki::make_authority("hub", {clock.wall(), length}).value();
-  }
+  pki::KeyPair authority(days length) { return pki::make_authority("hub", {clock.wall(), length}).value(); }
   void write(const std::string& name, const std::string& text) {
     std::ofstream(scratch.path() / name, std::ios::binary) << text;
   }
