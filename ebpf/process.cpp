@@ -95,6 +95,9 @@ Fastpath::Fastpath(Foundation base, const FastpathOptions& o)
   ike_.only_if([this](const IpAddress& local) {
     return base_.workers->shared().gates.may_send(endpoints_.gate_of(local), clock_.now());
   });
+  ike_.leave_by([this](const relay::IkeFlow& flow) {
+    return paths_.detour({.src = flow.local.address, .dst = flow.peer.address});
+  });
   if (base_.store->shares_endpoints()) {
     base_.workers->shared().gates.hold();
     log::info("ha", "one of several instances: nothing is sent before gwd says which endpoints are ours");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <format>
-#include <functional>
 
 #include "base/log.hpp"
 #include "base/wire.hpp"
@@ -215,19 +214,25 @@ void Paths::refresh_routes() {
 /// The next hops out of the wan port. ESP leaves by it even when the best route does not: one that leads into a
 /// tunnel (a peer's prefix learned through it) would make the tunnel carry itself.
 std::vector<net::NextHop> Paths::ways(Path& path) {
-  const auto by_wan = [&](const net::NextHop& hop) { return wan_faces_.contains(hop.key.ifindex); };
   auto hops = netlink_.next_hops(path.use.flow).value_or(std::vector<net::NextHop>{});
   const bool any = !hops.empty();
-  std::erase_if(hops, std::not_fn(by_wan));
+  std::erase_if(hops, [&](const net::NextHop& hop) { return !is_by_wan(hop); });
   const bool detour = any && hops.empty();
   if (detour && !path.detour)
-    log::warning("net", "the route to {} does not leave by {}: ESP is sent by {} all the same, IKE is not",
+    log::warning("net", "the route to {} does not leave by {}: ESP and IKE are sent by {} all the same",
                  path.use.flow.dst, names_.wan, names_.wan);
   path.detour = detour;
   if (!detour) return hops;
   const auto hop = netlink_.route_by(path.use.flow, wan_.ifindex);
-  if (hop && by_wan(*hop)) hops.push_back(*hop);
+  if (hop && is_by_wan(*hop)) hops.push_back(*hop);
   return hops;
+}
+
+int Paths::detour(const net::Flow& flow) {
+  const auto hops = netlink_.next_hops(flow).value_or(std::vector<net::NextHop>{});
+  if (hops.empty() || std::ranges::any_of(hops, [&](const net::NextHop& hop) { return is_by_wan(hop); })) return 0;
+  const auto hop = netlink_.route_by(flow, wan_.ifindex);
+  return hop && is_by_wan(*hop) ? hop->key.ifindex : 0;
 }
 
 /// Asks the kernel for the way.

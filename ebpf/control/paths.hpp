@@ -71,6 +71,10 @@ class Paths {
   /// Every few seconds: the kernel confirms the neighbours that the worker uses.
   void keep_fresh();
 
+  /// Where a packet of ours has to leave that the best route would send elsewhere, perhaps into a tunnel: an interface of
+  /// the wan. 0: the best route is good, or there is none by the wan.
+  int detour(const net::Flow& flow);
+
   /// For an outbound SA; released when the SA goes. The same use gives the same index.
   worker::PathIndex acquire(const PathUse& use);
   void release(worker::PathIndex index);
@@ -90,6 +94,7 @@ class Paths {
   void read_faces();
   void read_broadcasts();
   std::vector<net::NextHop> ways(Path& path);
+  bool is_by_wan(const net::NextHop& hop) const { return wan_faces_.contains(hop.key.ifindex); }
   void choose(Path& path) const;
   void read_clear_faces(gw_side side, const net::Link& port, std::span<const net::Link> all);
   bool refresh(net::Link& link, const std::string& name);

@@ -199,7 +199,7 @@ void IkeRelay::send(const IkeMessage& message) {
     ++counters_.send_failed;
     return;
   }
-  if (auto sent = socket->send(flow, message.payload); !sent) {
+  if (auto sent = socket->send(flow, message.payload, leave_by_ ? leave_by_(flow) : 0); !sent) {
     ++counters_.send_failed;
     if (failure_log_.take(parts_.clock.now())) log::info("ike", "{}", sent.error().describe());
     return;

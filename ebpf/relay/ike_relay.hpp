@@ -57,6 +57,8 @@ class IkeRelay {
   /// Asked before each message: charon of an instance that stood still does not know yet that another one has its
   /// address, and an answer to it would reach that one, which has not asked.
   void only_if(std::function<bool(const IpAddress& local)> may_send) { may_send_ = std::move(may_send); }
+  /// The interface by which a message has to leave although the best route is another one; 0: by the best route.
+  void leave_by(std::function<int(const IkeFlow& flow)> interface) { leave_by_ = std::move(interface); }
   /// Makes the Unix socket, mode 0600, and starts. kAlreadyExists: another process answers there.
   /// `inherited`: of a process before this one; none: a new one.
   Status listen(const std::string& path, Fd inherited = {});
@@ -94,6 +96,7 @@ class IkeRelay {
   std::vector<std::uint8_t> buffer_;
   Counters counters_;
   std::function<bool(const IpAddress& local)> may_send_;  // null: always
+  std::function<int(const IkeFlow& flow)> leave_by_;      // null: the best route
   // Who sends from an address that we cannot answer chooses how often; the counter has them all.
   ip::TokenBucket failure_log_{{.per_second = 1, .burst = 5}};
 };

@@ -143,7 +143,7 @@ std::optional<UdpSocket::Received> UdpSocket::receive(std::span<std::uint8_t> bu
   return r;
 }
 
-Status UdpSocket::send(const IkeFlow& flow, std::span<const std::uint8_t> payload) const {
+Status UdpSocket::send(const IkeFlow& flow, std::span<const std::uint8_t> payload, int ifindex) const {
   const Address to = socket_address(flow.peer, flow.scope_id);
   iovec data{const_cast<std::uint8_t*>(payload.data()), payload.size()};
   msghdr m{};
@@ -156,11 +156,13 @@ Status UdpSocket::send(const IkeFlow& flow, std::span<const std::uint8_t> payloa
   const int traffic_class = flow.traffic_class;
   if (family_ == Family::kV4) {
     in_pktinfo info{};
+    info.ipi_ifindex = ifindex;
     std::memcpy(&info.ipi_spec_dst, flow.local.address.bytes().data(), sizeof info.ipi_spec_dst);
     control.add(IPPROTO_IP, IP_PKTINFO, info);
     control.add(IPPROTO_IP, IP_TOS, traffic_class);
   } else {
     in6_pktinfo info{};
+    info.ipi6_ifindex = static_cast<unsigned>(ifindex);
     std::memcpy(&info.ipi6_addr, flow.local.address.bytes().data(), sizeof info.ipi6_addr);
     control.add(IPPROTO_IPV6, IPV6_PKTINFO, info);
     control.add(IPPROTO_IPV6, IPV6_TCLASS, traffic_class);

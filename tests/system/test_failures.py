@@ -217,3 +217,23 @@ def test_the_gateway_listens_on_nothing_unexpected(world):
                   # What BFD sends from is bound to the tunnel's device and address.
                   if not line.split()[4].startswith(("127.", "[::1]")) and "%tun" not in line}
     assert open_ports <= {"500", "4500", "179", "3784", "3785", "4784", "7784"}, out
+
+
+def test_a_site_announces_the_network_of_its_own_address(world):
+    """The best route to the site leads into its own tunnel: ESP and IKE leave by wan all the same, and keys are renewed."""
+    settled(world, OPEN)
+    gateway, vpn = world.gateway, world.offices[OPEN.name].vpn
+    spis = {sa["spi"] for sa in gateway.sas(OPEN)}
+    route = (f"{OPEN.public4}/32", "dev", gateway.tunnel(OPEN)["device"])
+    with world.probes.load(OPEN, rate=200) as load:
+        gateway.ns.run("ip", "route", "add", *route)
+        try:
+            assert gateway.tunnel(OPEN)["device"] in gateway.ns.run("ip", "route", "get", OPEN.public4)
+            vpn.rekey_ike()
+            vpn.rekey_child()
+            poll("other keys", lambda: not spis & {sa["spi"] for sa in gateway.sas(OPEN)}, 10, 0.2)
+            time.sleep(SITE_DETECTION)  # dead peer detection of both ends would have noticed
+            assert gateway.tunnel_up(OPEN)
+        finally:
+            gateway.ns.run("ip", "route", "del", *route)
+    load.assert_no_loss()
