@@ -44,6 +44,7 @@ enum class Handover : std::uint8_t {
 };
 
 enum class Link : std::uint8_t { kDown, kUp };
+constexpr Link link(bool up) { return up ? Link::kUp : Link::kDown; }
 enum class Switch : std::uint8_t { kOff, kOn };
 
 /// Why an instance cannot own endpoints, or why a move does not happen. kNone: it can, it does.
