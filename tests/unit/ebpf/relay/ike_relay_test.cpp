@@ -252,6 +252,51 @@ TEST_F(IkeRelayTest, BothWaysWithAddressesPortsAndTrafficClass) {
   EXPECT_EQ(relay_->counters().from_charon, 4u);
 }
 
+TEST_F(IkeRelayTest, CharonIsSilentForAnEndpointThatIsNotOurs) {
+  start();
+  bool ours = false;
+  IpAddress asked;
+  relay_->only_if([&](const IpAddress& local) {
+    asked = local;
+    return ours;
+  });
+  const Fd charon = connect();
+  const Peer peer(Family::kV4);
+  const IkeFlow flow{.local = {peer.local, kIkePort}, .peer = {peer.local, peer.port}};
+  const Bytes answer = message(flow, {'n', 'o'});
+  ASSERT_GT(::send(charon.get(), answer.data(), answer.size(), 0), 0);
+  turn();
+  EXPECT_TRUE(read(peer.fd).empty());
+  EXPECT_EQ(asked, peer.local);
+  EXPECT_EQ(relay_->counters().not_ours, 1u);
+  ours = true;
+  ASSERT_GT(::send(charon.get(), answer.data(), answer.size(), 0), 0);
+  turn();
+  EXPECT_EQ(read(peer.fd), (Bytes{'n', 'o'}));
+  EXPECT_EQ(relay_->counters().from_charon, 1u);
+}
+
+TEST_F(IkeRelayTest, LeavesByTheInterfaceItIsTold) {
+  start();
+  int ifindex = static_cast<int>(::if_nametoindex("lo"));
+  relay_->leave_by([&](const IkeFlow&) { return ifindex; });
+  const Fd charon = connect();
+  for (const Family family : {Family::kV4, Family::kV6}) {
+    const Peer peer(family);
+    const Bytes answer = message({.local = {peer.local, kIkePort}, .peer = {peer.local, peer.port}}, {'y'});
+    ASSERT_GT(::send(charon.get(), answer.data(), answer.size(), 0), 0);
+    turn();
+    EXPECT_EQ(read(peer.fd), Bytes{'y'});
+  }
+  ifindex = 4711;  // no interface: the kernel would send it by lo if it were not bound to this one
+  const Peer peer(Family::kV4);
+  const Bytes lost = message({.local = {peer.local, kIkePort}, .peer = {peer.local, peer.port}}, {'y'});
+  ASSERT_GT(::send(charon.get(), lost.data(), lost.size(), 0), 0);
+  turn();
+  EXPECT_TRUE(read(peer.fd).empty());
+  EXPECT_EQ(relay_->counters().send_failed, 1u);
+}
+
 TEST_F(IkeRelayTest, WhatIsNotIkeStaysOutside) {
   start();
   const Fd charon = connect();
