@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gateway import PORT_KINDS, RETRANSMISSIONS
+from gateway import INSTANCE, PORT_KINDS, RETRANSMISSIONS
 from lab import Site, poll
 from peers import psk
 from probes import Capture
@@ -20,11 +20,15 @@ DETECTION = DPD_DELAY + RETRANSMISSIONS
 SITE_DETECTION = DPD_DELAY + 10.9
 # A site that only initiates itself has to notice that our charon is new; its ESP goes on meanwhile.
 RESPONDER_BOUND = SITE_DETECTION + 5
+# BFD asks a peer that does not answer once a second (RFC 5880 6.8.3): the site of `responded` would hardly ever hear nothing
+# for the second after which it looks for its dead peer.
+QUIET_BGP = {"addresses": {INSTANCE: {"local": RESPONDED.inner_gw, "peer": RESPONDED.inner_site}},
+             "keepalive": "3s", "hold": "30s", "no_bfd": True}
 
 
 @pytest.fixture(scope="module", params=PORT_KINDS)
 def world(request):
-    with World(f"test_failures-{request.param}", SITES, ports=request.param, connections={"site2": {"initiate": "responder-only"}},
+    with World(f"test_failures-{request.param}", SITES, ports=request.param, connections={"site2": {"initiate": "responder-only", "bgp": QUIET_BGP}},
                vpn={"site1": {"initiate": False}, "site2": {"connection": "dpd_delay = 1s"}}) as ready:
         yield ready
 
