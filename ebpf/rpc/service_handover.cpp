@@ -256,6 +256,7 @@ void visit_tunnel(Tunnel& t, const Visit& visit) {
   visit("out_packets", t.out_packets);
   visit("out_bytes", t.out_bytes);
   visit("slow_path", t.slow_path);
+  visit("slow_path_in", t.slow_path_in);
   visit("last_in_ms", t.last_in_ms);
   visit("last_out_ms", t.last_out_ms);
   visit_drops(t.in_drops, "in.", visit);
