@@ -29,6 +29,7 @@ enum class HaLink::Order : std::uint8_t {
   kTake = GW_HA_TAKE,
   kRelease = GW_HA_RELEASE,
   kSendAll = GW_HA_SEND_ALL,
+  kAlone = GW_HA_ALONE,
 };
 
 /// One take() or release() that waits for charon.
@@ -236,6 +237,7 @@ void HaLink::begin() {
       if (!error && !alive.expired()) claim_owned();
     });
   } else {
+    order(Order::kAlone, std::nullopt);
     claim_owned();
   }
   if (std::exchange(asked_, false)) order(Order::kSendAll, std::nullopt);
@@ -307,6 +309,7 @@ void HaLink::channel_up() {
 void HaLink::channel_down() {
   state_.channel = state_.synced = false;
   asked_ = false;  // it will ask again
+  if (loaded_) order(Order::kAlone, std::nullopt);
   claim_owned();   // nobody is left to wait for
   tell_changed();
 }

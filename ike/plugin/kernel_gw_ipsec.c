@@ -16,6 +16,7 @@
 
 #include "convert.h"
 #include "events.h"
+#include "quiet_end.h"
 #include "rpc.h"
 #include "supported.h"
 
@@ -211,6 +212,7 @@ METHOD(kernel_ipsec_t, query_sa, status_t, private_kernel_gw_ipsec_t* this, kern
 
 METHOD(kernel_ipsec_t, del_sa, status_t, private_kernel_gw_ipsec_t* this, kernel_ipsec_sa_id_t* id,
        kernel_ipsec_del_sa_t* data) {
+  if (gw_ends_quietly()) return SUCCESS;
   const struct gw_sa_id key = gw_sa_id_from(id->spi, id->dst);
   gw_session_del_sa(gw_rpc_enter(this->rpc), &key);
   gw_rpc_leave(this->rpc);
@@ -260,7 +262,7 @@ METHOD(kernel_ipsec_t, query_policy, status_t, private_kernel_gw_ipsec_t* this, 
 
 METHOD(kernel_ipsec_t, del_policy, status_t, private_kernel_gw_ipsec_t* this, kernel_ipsec_policy_id_t* id,
        kernel_ipsec_manage_policy_t* data) {
-  if (matters(id, data)) {
+  if (matters(id, data) && !gw_ends_quietly()) {
     const struct gw_policy policy = policy_of(id, data);
     gw_session_del_policy(gw_rpc_enter(this->rpc), &policy);
     gw_rpc_leave(this->rpc);

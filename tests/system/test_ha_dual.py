@@ -114,7 +114,7 @@ def test_planned_stop(world):
 @pytest.mark.long
 @pytest.mark.timeout(180)
 def test_stop_by_somebody_who_did_not_drain(world):
-    """charon deletes its SAs while the other instance has them, too: BFD finds that out."""
+    """charon says nothing to the sites: the other instance takes over SAs that they still have."""
     assert stopped(world, world.of(GW_A).stop_undrained) < MOST
 
 

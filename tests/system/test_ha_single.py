@@ -1,6 +1,7 @@
 """Sites with one tunnel, to gw-a's endpoint: gw-b takes the endpoint over, with its SAs and BGP sessions, and the site's IKE is not asked.
 ha_lab.py has the drawing."""
 
+import signal
 import time
 
 import pytest
@@ -83,6 +84,30 @@ def test_routes_that_frr_is_about_to_have_are_no_alarm(world):
 def test_power_off(world):
     goes_on(world, SINGLE, world.of(GW_A).power_off)
     world.of(GW_A).power_on()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(**IDS)
+def test_stop_by_somebody_who_did_not_drain(world, site):
+    """charon sends no DELETE for what the other instance has."""
+    goes_on(world, site, world.of(GW_A).stop_undrained)
+    world.of(GW_A).revive()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_a_restart_of_charon_loses_nothing(world):
+    """On purpose: SIGTERM. It deletes nothing, and gets its SAs back from the other instance."""
+    before = negotiated(world, STATIC)
+    charon = world.of(GW_A).charon.process
+    with world.load(STATIC, rate=RATE) as load:
+        old = charon.pid
+        charon.signal(signal.SIGTERM)
+        charon.wait_restarted(old)
+        time.sleep(3)
+    load.assert_no_loss()
+    assert negotiated(world, STATIC) == before, "IKE was negotiated anew"
 
 
 @pytest.mark.long

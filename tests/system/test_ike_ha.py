@@ -156,6 +156,29 @@ def test_release_says_nothing_to_the_site_and_the_former_owner_may_end(lab):
     rekeyed(lab, lab.b, by=lab.s)
 
 
+def test_charon_that_ends_while_the_other_instance_has_its_sas_says_nothing(lab):
+    """Somebody stops the instance and has not drained it; gwd may have ended before."""
+    lab.tunnel()
+    up(lab)
+    assert lab.a.stop() == 0
+    lab.move_address(ONE, "a", "b")
+    lab.links("take", "b", ONE)
+    assert "DELETE" not in lab.s.log.read_text() and "DELETE" not in lab.a.log.read_text().replace("no DELETE is sent", "")
+    assert not [f for f in lab.a.recorder.since(0) if f.kind == "del_sa"], "gw-fastpath was to keep its SAs"
+    assert list(lab.b.ikes("ESTABLISHED")) == ["t1"]
+    rekeyed(lab, lab.b, by=lab.s)
+
+
+def test_charon_that_ends_alone_deletes_its_sas(lab):
+    lab.tunnel()
+    up(lab)
+    lab.links("down")
+    Node.until(lambda: not lab.links("state", "a")["channel"], "the end of the channel")
+    assert lab.a.stop() == 0
+    Node.until(lambda: not lab.s.ikes(), "the end of the site's IKE SA")
+    assert "received DELETE for IKE_SA" in lab.s.log.read_text()
+
+
 def test_release_waits_for_an_exchange_under_way(lab):
     """Rekeyings back to back: each is whole on one side of the move, and the pair fits at the end."""
     lab.tunnel()
@@ -352,12 +375,13 @@ def test_passive_node_that_restarts_gets_everything_again(lab):
     rekeyed(lab, lab.b, by=lab.s)
 
 
-def test_owner_whose_charon_restarts_gets_its_own_sas_back(lab):
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_owner_whose_charon_restarts_gets_its_own_sas_back(lab, end):
     """Nothing is renegotiated: the other instance holds them."""
     lab.tunnel()
     up(lab)
     spi = lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"]
-    lab.a.kill()
+    getattr(lab.a, end)()
     lab.a.start()
     Node.until(lambda: list(lab.a.ikes("ESTABLISHED")) == ["t1"], "a's own IKE SA after a restart of its charon")
     assert lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"] == spi

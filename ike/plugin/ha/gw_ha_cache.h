@@ -41,6 +41,10 @@ void gw_ha_cache_forget(struct gw_ha_cache* cache, ike_sa_t* ike_sa);
 /* --- full sync */
 /* Tells everything; `owned`: host_t* of the addresses that are this instance's. Returns the number of IKE_SAs. */
 uint32_t gw_ha_cache_tell_all(struct gw_ha_cache* cache, linked_list_t* owned);
+/* From here on nobody is told; a full sync ends that. */
+void gw_ha_cache_alone(struct gw_ha_cache* cache);
+/* The other instance has this IKE_SA, and can go on with it. gwd may have ended since. */
+bool gw_ha_cache_is_elsewhere(struct gw_ha_cache* cache, ike_sa_t* ike_sa);
 /* The other instance begins to tell everything: what it does not tell by the end is stale. */
 void gw_ha_cache_mark(struct gw_ha_cache* cache);
 void gw_ha_cache_seen(struct gw_ha_cache* cache, ike_sa_t* ike_sa);

@@ -15,6 +15,7 @@ struct gw_ha_cache {
   mutex_t* lock;
   hashtable_t* entries;  /* ike_sa_t* -> struct gw_ha_entry */
   hashtable_t* children; /* inbound SPI -> struct gw_ha_child */
+  bool elsewhere;        /* since the last full sync the other instance has been there */
 };
 
 struct gw_ha_child {

@@ -24,10 +24,25 @@ uint32_t gw_ha_cache_tell_all(struct gw_ha_cache* this, linked_list_t* owned) {
   }
   enumerator->destroy(enumerator);
   gw_ha_cache_push(this, end);
+  this->elsewhere = TRUE;
   this->lock->unlock(this->lock);
   begin->destroy(begin);
   end->destroy(end);
   return count;
+}
+
+void gw_ha_cache_alone(struct gw_ha_cache* this) {
+  this->lock->lock(this->lock);
+  this->elsewhere = FALSE;
+  this->lock->unlock(this->lock);
+}
+
+bool gw_ha_cache_is_elsewhere(struct gw_ha_cache* this, ike_sa_t* ike_sa) {
+  this->lock->lock(this->lock);
+  struct gw_ha_entry* entry = this->elsewhere ? gw_ha_cache_entry_of(this, ike_sa) : NULL;
+  const bool told = entry && entry->told;
+  this->lock->unlock(this->lock);
+  return told;
 }
 
 static void mark_entry(struct gw_ha_entry* entry) {

@@ -6,6 +6,7 @@
 #include <plugins/plugin.h>
 
 #include "gw_ha_cache.h"
+#include "gw_ha_end.h"
 #include "gw_ha_link.h"
 #include "gw_ha_owned.h"
 #include "ha_child.h"
@@ -17,6 +18,7 @@ typedef struct private_gw_ha_t {
   struct gw_ha_link* link;
   struct gw_ha_cache* cache;
   struct gw_ha_owned* owned;
+  struct gw_ha_end* end;
   ha_ike_t* ike;
   ha_child_t* child;
   ha_dispatcher_t* dispatcher;
@@ -35,11 +37,13 @@ static bool start(private_gw_ha_t* this) {
   this->dispatcher = ha_dispatcher_create(this->link, this->cache, this->owned);
   charon->bus->add_listener(charon->bus, &this->ike->listener);
   charon->bus->add_listener(charon->bus, &this->child->listener);
+  this->end = gw_ha_end_create(this->cache);
   return TRUE;
 }
 
 static bool plugin_cb(private_gw_ha_t* this, plugin_feature_t* feature, bool reg, void* data) {
   if (reg) return start(this);
+  gw_ha_end_destroy(this->end);
   charon->bus->remove_listener(charon->bus, &this->ike->listener);
   charon->bus->remove_listener(charon->bus, &this->child->listener);
   return TRUE;

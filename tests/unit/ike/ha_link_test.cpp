@@ -79,10 +79,17 @@ class HaLinkTest : public testing::Test {
     return control;
   }
 
+  /// charon has its connections. Without a channel it is told that nobody else has its SAs.
   void ready() {
     connect();
     link_.connections_loaded();
     run();
+    if (!link_.state().channel) expect_alone();
+  }
+  void expect_alone() {
+    const auto said = order();
+    ASSERT_TRUE(said);
+    EXPECT_EQ(said->kind, GW_HA_ALONE);
   }
 
   /// Starts the coroutine; its result is in moved_ when it has ended.
@@ -271,6 +278,7 @@ TEST_F(HaLinkTest, LostChannelEndsTheWaitForTheOtherInstance) {
   EXPECT_EQ(heard(), "");
   link_.channel_down();
   run();
+  expect_alone();
   const auto said = order();
   ASSERT_TRUE(said);
   EXPECT_EQ(said->kind, GW_HA_TAKE);
