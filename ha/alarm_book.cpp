@@ -34,6 +34,8 @@ void AlarmBook::of_self(const View& view, Texts& wanted) {
   };
   if (const Reason unfit = view.unfit(); unfit != Reason::kNone && unfit != Reason::kStarting)
     raise(AlarmKind::kSelfUnfit, std::format("this instance owns no endpoints: {}", to_string(unfit)));
+  else if (view.ike_away())
+    raise(AlarmKind::kSelfUnfit, "charon does not answer: endpoints go to the other instance while it can have them");
   if (view.config().lease == LeaseKind::kEtcd && view.lease_service == Link::kDown &&
       view.due(view.started() + view.timing().start_wait))
     raise(AlarmKind::kLeaseService, std::format("etcd does not answer{}{}: endpoints stop when their leases end",

@@ -123,7 +123,8 @@ void EndpointFsm::plan(Instance target, Why why) {
   partner_ready_ = sites_moved_ = false;
   out_.push_back(GracefulShutdown{address(), Switch::kOn});
   tell(target, Prepare{address(), epoch_});
-  constexpr std::array<std::string_view, 3> kWhy{"drained", "it is preferred there", "asked to"};
+  constexpr std::array<std::string_view, 4> kWhy{"drained", "it is preferred there", "asked to",
+                                                 "charon does not answer here"};
   go(State::kPreparing, std::format("to {}: {}", name(target), kWhy[static_cast<std::size_t>(why)]));
 }
 

@@ -71,7 +71,7 @@ class EndpointFsm {
   bool gone() const { return removed_ && state_ == State::kStandby; }
 
  private:
-  enum class Why : std::uint8_t { kDrain, kFailback, kAsked };
+  enum class Why : std::uint8_t { kDrain, kFailback, kAsked, kNoIke };
 
   // Rules of a state (endpoint_rules.cpp).
   void step_standby();

@@ -199,7 +199,7 @@ void EndpointFsm::hand_over_if_unfit() {
   begin_release(target, std::string(to_string(unfit)));
 }
 
-/// Rule 4, and drain.
+/// Rule 4, drain, and an instance without IKE: it forwards, so nothing is in a hurry and nothing needs to be lost.
 void EndpointFsm::give_back() {
   const Timing& t = view_.timing();
   if (!view_.due(not_before_)) return;
@@ -208,6 +208,10 @@ void EndpointFsm::give_back() {
     const std::optional<Instance> target = best_target();
     if (target && could_receive(*view_.peer(*target))) plan(*target, Why::kDrain);
     return;
+  }
+  if (view_.ike_away()) {
+    const std::optional<Instance> target = best_target();
+    if (target && could_receive(*view_.peer(*target))) return plan(*target, Why::kNoIke);
   }
   const PeerView* home = view_.peer(preferred());
   if (home == nullptr) {

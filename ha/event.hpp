@@ -60,6 +60,9 @@ struct LocalHealth {
   /// Packets came on both ports within one heartbeat. Down for a moment only says that nobody had anything to send; but
   /// who hears nothing does not know that the other instance is dead.
   Link hearing = Link::kUp;
+  /// Down when charon has not answered for some seconds. Such an instance forwards, and takes what nobody else can; but
+  /// what it has goes to one that can negotiate.
+  Link ike = Link::kUp;
   friend bool operator==(const LocalHealth&, const LocalHealth&) = default;
 };
 /// What gw-fastpath already held when gwd connected to it: gwd was restarted, and its endpoints are not given away for

@@ -306,7 +306,7 @@ std::vector<Action> Machine::Impl::finish() {
 }
 
 Report Machine::Impl::report(Instance peer) const {
-  Report r{.incarnation = incarnation_, .unfit = view_.unfit()};
+  Report r{.incarnation = incarnation_, .unfit = view_.reported()};
   if (const PeerView* p = view_.peer(peer)) {
     r.in_sync = p->complete;
     r.hears_data = view_.data_alive(*p) ? Link::kUp : Link::kDown;
@@ -317,7 +317,7 @@ Report Machine::Impl::report(Instance peer) const {
 
 Snapshot Machine::Impl::snapshot(MonoTime now) const {
   Snapshot s{.self = view_.config().self,
-             .unfit = view_.unfit(),
+             .unfit = view_.reported(),
              .drained = view_.drained,
              .lease_service = view_.lease_service,
              .alarms = alarms_.raised()};

@@ -67,6 +67,7 @@ enum class Reason : std::uint8_t {
   kLeaseHeld,     // by another instance
   kLeaseService,  // etcd does not answer
   kOutdated,      // a higher claim is known
+  kIkeAway,       // charon does not answer: it forwards, and nothing is negotiated
 };
 /// For people: "its workers do not forward".
 std::string_view to_string(Reason reason);

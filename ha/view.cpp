@@ -81,6 +81,11 @@ Reason View::unfit() const {
   return drained == Switch::kOn ? Reason::kDrained : Reason::kNone;
 }
 
+Reason View::reported() const {
+  const Reason reason = unfit();
+  return reason == Reason::kNone && ike_away() ? Reason::kIkeAway : reason;
+}
+
 PeerView* View::peer(Instance id) {
   const auto found = std::ranges::find(peers_, id, &PeerView::id);
   return found != peers_.end() ? &*found : nullptr;

@@ -59,6 +59,9 @@ class View {
   Reason fault_now() const;
   /// Faults that outlasted the grace, or drained: such an instance gives away what it has.
   Reason unfit() const;
+  /// What the others are told: unfit(), or that an endpoint is better there than here.
+  Reason reported() const;
+  bool ike_away() const { return health_ && health_->ike == Link::kDown; }
   /// Something is heard at all: silence of another instance says something about that instance.
   bool hearing() const { return health_ && health_->hearing == Link::kUp; }
   bool fit_to_take() const { return fault_now() == Reason::kNone && drained == Switch::kOff; }

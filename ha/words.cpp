@@ -27,6 +27,7 @@ std::string_view to_string(Reason reason) {
     case Reason::kLeaseHeld: return "another instance holds the lease";
     case Reason::kLeaseService: return "the lease service does not answer";
     case Reason::kOutdated: return "a higher claim is known";
+    case Reason::kIkeAway: return "its charon does not answer";
   }
   std::unreachable();
 }

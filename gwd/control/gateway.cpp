@@ -259,6 +259,7 @@ HaController::Gateway Gateway::ha_callbacks() {
                 if (const auto& address = ha.instances[ha.peer()].vnet_address) routes_.path_died(*address);
               },
           .connections_loaded = [this] { return ike_.connections_loaded(); },
+          .ike_answers = [this] { return ike_.connected(); },
           .sync_message = [this](sync::Kind kind, const std::string& message) { on_peer_message(kind, message); }};
 }
 

@@ -12,7 +12,7 @@ namespace pb = ::gw::ha::v1;
 using ha::Link;
 
 // The last enumerator: what is beyond is of a later release.
-constexpr auto kLastReason = ha::Reason::kOutdated;
+constexpr auto kLastReason = ha::Reason::kIkeAway;
 
 Result<IpAddress> read_address(const std::string& bytes) {
   return IpAddress::from_bytes({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});

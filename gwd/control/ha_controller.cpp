@@ -21,6 +21,8 @@ namespace {
 // Longer than the path from a changed route to gw-fastpath by a hundredfold; then the move goes on anyway.
 constexpr auto kRedirectTimeout = 200ms;
 constexpr auto kHealthInterval = 50ms;
+// A supervised restart of charon, or a busy one, is no reason to move; a site's dead peer detection (30 s) is.
+constexpr auto kIkeGrace = 5s;
 constexpr int kLooks = 5;               // at the ports, in one heartbeat
 constexpr std::size_t kMostSites = 32;  // whose next hops are looked for
 // gw-fastpath answers within milliseconds, where there is one.
@@ -99,6 +101,7 @@ HaController::HaController(const Parts& parts, const config::GatewayModel& model
       wake_(parts.io),
       health_wake_(parts.io),
       ports_wake_(parts.io),
+      ike_answered_(started_),
       channel_(parts.io, channel_settings(parts, model), *this) {
   configure_switch();
   configure_watches(model);
@@ -224,6 +227,7 @@ asio::awaitable<void> HaController::run() {
 }
 
 void HaController::tick() {
+  if (ike_.state().charon && gateway_.ike_answers()) ike_answered_ = parts_.clock.now();
   feed(ha::LocalHealth(health()));
   feed(ha::Tick{});
   channel_.say(encode(machine_.report(peer())));
@@ -247,7 +251,8 @@ ha::LocalHealth HaController::health() const {
           .forwarding = ha::link(fastpath_answers_),
           .wan = ha::link(wan_port_.verdict != Verdict::kSilent && KernelNet::has_carrier(wan_interface_)),
           .vnet = ha::link(vnet_port_.verdict != Verdict::kSilent && KernelNet::has_carrier(vnet_interface_)),
-          .hearing = ha::link(wan_port_.verdict == Verdict::kHeard && vnet_port_.verdict == Verdict::kHeard)};
+          .hearing = ha::link(wan_port_.verdict == Verdict::kHeard && vnet_port_.verdict == Verdict::kHeard),
+          .ike = ha::link(parts_.clock.now() - ike_answered_ < kIkeGrace)};
 }
 
 // What is cut off on all sides must not think that it is the only one that lives.

@@ -66,6 +66,8 @@ class HaController final : private sync::ChannelListener {
     std::function<void()> peer_dead;
     /// charon has every connection of the document: only then it can be told of IKE SAs.
     std::function<bool()> connections_loaded;
+    /// charon does, when it is asked something.
+    std::function<bool()> ike_answers;
     std::function<void(sync::Kind, std::string)> sync_message;
   };
 
@@ -165,6 +167,7 @@ class HaController final : private sync::ChannelListener {
   LoopWake health_wake_;
   LoopWake ports_wake_;
   SharedSecret heartbeat_key_;  // empty: none yet
+  MonoTime ike_answered_;       // last; since the start, as if then
   bool fastpath_answers_ = false;
   bool adopted_ = false;
   bool given_up_waiting_ = false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What gw-ha says to kernel-gw, which do not know each other, in charon's registry (library_t.set): charon ends, and the
- * other instance goes on with its SAs. */
+/* What gw-ha says to kernel-gw, which do not know each other, in charon's registry (library_t.set): charon ends, and
+ * the other instance goes on with its SAs. */
 #ifndef GW_IKE_QUIET_END_H
 #define GW_IKE_QUIET_END_H
 

@@ -139,11 +139,15 @@ class Process:
         self.before_start, self.popen_args = before_start, popen
         self.log = lab.logs / f"{name}.log"
         self.starts = 0
-        self.stopping = False
         self.guard = threading.Lock()
+        self.start()
+
+    def start(self):
+        """The first time, or after it was abandoned and has ended."""
+        self.stopping = False
         self._start()
-        if restart:
-            threading.Thread(target=self._supervise, name=f"restart {name}", daemon=True).start()
+        if self.restart:
+            threading.Thread(target=self._supervise, name=f"restart {self.name}", daemon=True).start()
 
     def _start(self):
         if self.before_start:

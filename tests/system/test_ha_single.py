@@ -112,6 +112,25 @@ def test_a_restart_of_charon_loses_nothing(world):
 
 @pytest.mark.long
 @pytest.mark.timeout(240)
+def test_an_instance_without_charon_gives_its_endpoint_away(world):
+    """It forwards on, so nothing is lost. charon gets back what the other one has when it is there again."""
+    before = negotiated(world, STATIC)
+    charon = world.of(GW_A).charon.process
+    with world.load(STATIC, rate=RATE) as load:
+        charon.abandon()
+        charon.kill()
+        charon.popen.wait(5)
+        gw_b_has_both(world)
+        time.sleep(1)
+        charon.start()
+        eventually("gw-a has its endpoint again", lambda: world.of(GW_A).owned() == {GW_A.wan4}, 30)
+        time.sleep(1)
+    load.assert_no_loss()
+    assert negotiated(world, STATIC) == before, "IKE was negotiated anew"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
 def test_all_links_silent(world):
     goes_on(world, SINGLE, lambda: world.lab.unplug(GW_A))
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* See gw_ha_end.h. charon says ALERT_SHUTDOWN_SIGNAL before it deletes its IKE_SAs, with the lock of its listeners held:
- * an IKE_SA that another thread works on cannot be waited for here, since that thread may wait for the lock. Such a one
- * is deleted at the site as well; it is one that had a message in that very moment. */
+/* See gw_ha_end.h. charon says ALERT_SHUTDOWN_SIGNAL before it deletes its IKE_SAs, with the lock of its listeners
+ * held: an IKE_SA that another thread works on cannot be waited for here, since that thread may wait for the lock. Such
+ * a one is deleted at the site as well; it is one that had a message in that very moment. */
 #include "gw_ha_end.h"
 
 #include <daemon.h>

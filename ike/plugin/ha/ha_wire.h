@@ -25,8 +25,8 @@ enum gw_ha_kind {
   GW_HA_RELEASE = 3,  /* gwd: they are the other instance's; no DELETE is sent. charon repeats it likewise */
   GW_HA_SEND_ALL = 4, /* gwd: tell the other instance everything; charon repeats it when that has been said: count */
   GW_HA_SYNCED = 5,   /* charon: the other instance has said everything: count of its IKE SAs that are held here */
-  GW_HA_ALONE = 6,    /* gwd: the other instance cannot be told anything; until the next GW_HA_SEND_ALL a charon that ends
-                         deletes its IKE SAs as any other does */
+  GW_HA_ALONE = 6, /* gwd: the other instance cannot be told anything; until the next GW_HA_SEND_ALL a charon that ends
+                      deletes its IKE SAs as any other does */
 };
 
 struct gw_ha_control {

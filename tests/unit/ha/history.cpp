@@ -12,7 +12,7 @@ void disturb(World& w, const Choose& choose) {
   const auto node = static_cast<unsigned>(choose(w.size()));
   const auto other = static_cast<unsigned>(choose(w.size()));
   const auto endpoint = w.endpoint(static_cast<unsigned>(choose(w.size())));
-  switch (choose(17)) {
+  switch (choose(18)) {
     case 0: return w.kill(node);
     case 1: return w.kill_gwd(node);
     case 2: return w.kill_fastpath(node);
@@ -35,6 +35,7 @@ void disturb(World& w, const Choose& choose) {
         c.mode = mode;
         c.preferred = static_cast<Instance>(node);
       });
+    case 16: return w.links(node, {Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kDown});
     default: return w.reach_etcd(node, false);
   }
 }

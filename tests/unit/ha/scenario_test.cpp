@@ -62,6 +62,30 @@ TEST_F(Pair, DrainMovesEverythingAndUndrainBringsItBack) {
   ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(4000))) << w.history();
 }
 
+constexpr LocalHealth kNoIke{Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kDown};
+constexpr LocalHealth kWhole{Link::kUp, Link::kUp, Link::kUp, Link::kUp};
+
+TEST_F(Pair, WhoCannotNegotiateGivesItsEndpointAwayAndGetsItBack) {
+  begin();
+  w.links(kA, kNoIke);
+  ASSERT_TRUE(w.run_until([&] { return owns(kB, a); }, ms(4000))) << w.history();
+  w.run(ms(10'000));
+  EXPECT_TRUE(owns(kB, a)) << "it comes back before charon does\n" << w.history();
+  w.links(kA, kWhole);
+  ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
+}
+
+TEST_F(Pair, WithoutIkeOnBothSidesEachForwardsOn) {
+  begin();
+  w.links(kA, kNoIke);
+  w.links(kB, kNoIke);
+  w.run(ms(10'000));
+  EXPECT_TRUE(owns(kA, a) && owns(kB, b)) << w.history();
+  w.kill(kA);
+  ASSERT_TRUE(w.run_until([&] { return w.may_send(kB, a); }, ms(2000))) << "forwarding is better than nothing\n"
+                                                                        << w.history();
+}
+
 // As after an upgrade in place, whose connection breaks: nothing has been missed that an alarm could be about.
 TEST_F(Pair, AFastPathThatIsBackAtOnceIsNoNews) {
   begin();

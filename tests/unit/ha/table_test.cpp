@@ -174,6 +174,7 @@ std::vector<Row> rows() {
          r.put(LocalHealth{Link::kDown, Link::kDown, Link::kUp, Link::kUp});
          r.put(kFine);
        }},
+      {"charon away", health({Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kUp, Link::kDown}, ms(0))},
       {"Adopted", event(Adopted{{{kE, kOfB, Ownership::kOwned}}})},
       {"SyncProgress down", event(SyncProgress{kA, Link::kDown})},
       {"OwnDone", event(OwnDone{kE, kOfB})},
@@ -301,6 +302,7 @@ wan down 50 ms             S S S T O P L H
 wan down 200 ms            S S S L L L L H
 fast path down 200 ms      S S S L L L L H
 fast path restarted        S S S T O P L H
+charon away                S W R T P P L H
 Adopted                    T W R T O P L H
 SyncProgress down          S W R T O P L H
 OwnDone                    S W R O O P L H
@@ -361,6 +363,7 @@ wan down 50 ms             S W S T O P L H
 wan down 200 ms            S W S L L L L H
 fast path down 200 ms      S W S L L L L H
 fast path restarted        S W S T O P L H
+charon away                S W R T P P L H
 Adopted                    W W R T O P L H
 SyncProgress down          S W R T O P L H
 OwnDone                    S W R O O P L H
