@@ -87,6 +87,7 @@ TARGETS = {
     "ha-single": Reaction(350, 500),
     "ha-drain": Target("value", 0, 0, LOWER),
     "ha-fastpath-restart": Reaction(10, 10),
+    "ha-takeovers": Target("value", 0, 0, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

@@ -1,134 +1,15 @@
-"""Two gw-fastpaths that share an endpoint and its keys. Each has its own lab with the same addresses; this file is both
-gwds (it carries PeerSync between them and claims endpoints) and the site, which sees one gateway."""
-import os
-import random
-import shutil
-import signal
+"""What two gw-fastpaths that share an endpoint and its keys do when one takes over from the other (takeover_lab.py)."""
 import struct
-import threading
 import time
 
 import pytest
 from scapy.all import IP, UDP, Raw
 
-from fastpath_lab import PORT_KINDS, FastpathLab, add_sa, packed, pb, poll
-from fastpath_peer import GW4, HOST4, PEER4, SITE4, Tunnel
-from nonce_checker import NonceChecker
+from fastpath_lab import PORT_KINDS, add_sa, packed, pb, poll
+from fastpath_peer import GW4, HOST4, PEER4, SITE4
+from takeover_lab import Pair, takeovers
 
 J = 1 << 21
-
-
-class Wire(threading.Thread):
-    """What gwd and the TLS channel do: PeerSync in order and whole, both ways, until cut."""
-
-    def __init__(self, gateways):
-        super().__init__(daemon=True)
-        self.clients = [g.lab.rpc(pb.ROLE_SYNC) for g in gateways]
-        self.ended = False
-        for client in self.clients:
-            client.ok(peer_sync_reset=pb.PeerSyncReset(connected=True))
-        self.start()
-
-    def run(self):
-        try:
-            while not self.ended:
-                for client, other in (self.clients, reversed(self.clients)):
-                    client, other = (client, other)
-                    event = client.event("peer_sync", 0.002)
-                    if event is not None:
-                        other.ok(peer_sync=event)
-        except (OSError, ConnectionError, AssertionError):
-            pass  # a gateway died
-
-    def cut(self):
-        self.ended = True
-        self.join()
-        for client in self.clients:
-            try:
-                client.call(peer_sync_reset=pb.PeerSyncReset(connected=False))
-            except OSError:
-                pass
-            client.close()
-
-
-class Gateway:
-    """One instance."""
-
-    def __init__(self, directory, number, ports):
-        directory.mkdir()
-        self.number = number
-        self.lab = FastpathLab(directory, ports=ports, options=["--instance", str(number)], name=("fp", "fq")[number])
-        self.tunnel = None
-        self.lease = 0
-
-    def install(self, keys, **how):
-        """As charon and gwd do; `how`: fresh, or synced."""
-        self.tunnel = Tunnel(self.lab, keys=keys, epoch=random.getrandbits(60) + 1, **how)
-
-    def claim(self, ownership, lease, handover=pb.HANDOVER_TAKEOVER):
-        reply = self.tunnel.control.ok(put_endpoints=pb.PutEndpoints(endpoints=[
-            pb.EndpointClaim(address=packed(GW4), ownership=ownership, lease_epoch=lease, handover=handover)]))
-        return reply.put_endpoints.needs_rekey
-
-    def own(self, lease, handover=pb.HANDOVER_TAKEOVER):
-        return self.claim(pb.OWNERSHIP_OWNED, lease, handover)
-
-    def stand_by(self, lease):
-        return self.claim(pb.OWNERSHIP_STANDBY, lease)
-
-    def sa(self, inbound=False):
-        return next(s for s in self.tunnel.control.ok(list_sas=pb.ListSas()).sas.sas if s.inbound == inbound)
-
-    def sync(self):
-        return self.tunnel.control.ok(get_counters=pb.GetCounters()).counters.sa_sync
-
-    def send(self, count=1):
-        for _ in range(count):
-            self.tunnel.from_host(IP(src=HOST4, dst=SITE4) / UDP(sport=1, dport=2) / Raw(b"out"))
-
-    def sends(self):
-        """The next packet that reaches the site: (sequence, IV); None: nothing comes."""
-        self.lab.wan.drain()
-        self.send()
-        got = self.tunnel.at_peer(1.0)
-        return got and got[1:]
-
-
-class Pair:
-    def __init__(self, directory, ports):
-        self.a, self.b = (Gateway(directory / str(n), n, ports) for n in (0, 1))
-        self.keys = None
-        self.wire = None
-        self.checker = NonceChecker([(g.lab.peer_ns, "wan0") for g in (self.a, self.b)])
-
-    def begin(self):
-        """a negotiates, b hears of it, both meet, a owns the endpoint and sends."""
-        self.a.install(None, fresh=True)
-        self.keys = self.a.tunnel.keys
-        self.b.install(self.keys, fresh=False, synced=True)
-        for number, gateway in enumerate((self.a, self.b)):
-            gateway.claim(pb.OWNERSHIP_STANDBY if number else pb.OWNERSHIP_OWNED, 16)
-        self.connect()
-        poll("a sends", self.a.sends)
-
-    def connect(self):
-        self.wire = Wire([self.a, self.b])
-        for gateway in (self.a, self.b):
-            poll("in sync", lambda: gateway.sync().state == "in sync")
-
-    def cut(self):
-        if self.wire:
-            self.wire.cut()
-        self.wire = None
-
-    def granted(self, gateway):
-        poll("a grant", lambda: not gateway.sa().waits_for_grant)
-
-    def close(self):
-        self.cut()
-        for gateway in (self.a, self.b):
-            gateway.lab.close()
-            print(f"--- instance {gateway.number}\n" + gateway.lab.log.read_text()[-6000:])
 
 
 @pytest.fixture(params=PORT_KINDS)
@@ -141,6 +22,8 @@ def pair(request, tmp_path):
         made.checker.verify()
     finally:
         made.close()
+        for gateway in (made.a, made.b):
+            print(f"--- instance {gateway.number}\n" + gateway.lab.log.read_text()[-6000:])
 
 
 xsk = pytest.mark.parametrize("pair", ["xsk"], indirect=True)
@@ -244,52 +127,7 @@ def test_a_clone_and_nonsense_are_refused_by_name(pair):
 
 @xsk
 def test_dozens_of_takeovers_never_repeat_a_nonce(pair):
-    """Kills, reboots, partitions and pauses in random order; after each one somebody goes on, or says that it needs a
-    new key."""
-    random.seed(7)
-    owner, other, lease, sent = pair.a, pair.b, 2, 0
-    for round_ in range(30):
-        lease += 1
-        kind = random.choice(["kill", "reboot", "partition", "pause", "planned"])
-        owner.send(random.randint(1, 60))
-        if random.random() < 0.7:
-            time.sleep(0.02)
-        if kind in ("kill", "reboot"):
-            pair.cut()
-            owner.lab.kill()
-            other.own(16 * lease)
-            other.sends()
-            if kind == "reboot":
-                shutil.rmtree(owner.lab.state, ignore_errors=True)
-            owner.lab.start()
-            owner.install(pair.keys, fresh=False, synced=True)
-            owner.stand_by(16 * lease)
-        elif kind == "partition":  # both alive, both believe
-            pair.cut()
-            other.own(16 * lease)
-            for gateway in (owner, other):
-                gateway.send(10)
-            other.sends()
-            owner.stand_by(16 * lease)
-        elif kind == "pause":
-            pid = owner.lab.fastpath_pid()
-            pair.cut()
-            owner.lab.vnet.drain()
-            os.kill(pid, signal.SIGSTOP)
-            other.own(16 * lease)
-            other.sends()
-            os.kill(pid, signal.SIGCONT)
-            owner.send(5)
-            owner.stand_by(16 * lease)
-        else:
-            owner.stand_by(16 * lease)
-            time.sleep(0.05)
-            other.own(16 * lease, pb.HANDOVER_PLANNED)
-        if pair.wire is None:
-            pair.connect()
-        if not other.sa().waits_for_grant:
-            sent += bool(other.sends())
-            pair.granted(owner)
-        owner, other = other, owner
-    assert sent >= 25, f"only {sent} of 30 takeovers went on"
+    """Kills, reboots, partitions, pauses and moves in random order; `./dev bench ha-takeovers` does 1,000."""
+    went_on = takeovers(pair, 30, seed=7)
+    assert went_on >= 25, f"only {went_on} of 30 takeovers went on"
     assert pair.checker.packets[0] > 100 and pair.checker.packets[1] > 100
