@@ -101,7 +101,7 @@ struct SitesMoved {
 /// Part of an action did not work; the controller goes on trying. Only an alarm to the machine.
 struct ActionFailed {
   IpAddress address;
-  std::string what;  // "moving the address: hook /etc/gw/move.sh: not done within 10 s"
+  std::string what;  // "moving the address: hook /etc/gw/move.sh: not done within 10 s"; empty: it has worked since
 };
 
 // --- leases that others give (etcd) ----------------------------------------------------------------

@@ -242,9 +242,34 @@ asio::awaitable<Result<fp::PutEndpointsReply>> EndpointSwitch::put_exactly() {
 asio::awaitable<void> EndpointSwitch::release_ike(std::vector<IpAddress> addresses) {
   for (const IpAddress& address : addresses) {
     const auto released = co_await parts_.ike.release(address, kIkeTimeout);
-    if (!released && released.error().code != Errc::kClosed)
-      owner_.tell(ha::ActionFailed{address, "charon did not let go of it: " + released.error().describe()});
+    if (released || released.error().code == Errc::kClosed) continue;
+    owner_.tell(ha::ActionFailed{address, "charon did not let go of it: " + released.error().describe()});
+    const auto it = endpoints_.find(address);
+    if (it != endpoints_.end() && !std::exchange(it->second.letting_go, true))
+      asio::co_spawn(parts_.io, let_go(address), kEndOnException);
   }
+}
+
+/// charon goes on behind our back; it is asked again until it has let go, so that the alarm ends. Beside run(): what
+/// else is ordered does not wait for it.
+asio::awaitable<void> EndpointSwitch::let_go(IpAddress address) {
+  ++asking_again_;
+  asio::steady_timer timer(parts_.io);
+  while (!stopping_) {
+    timer.expires_after(kAskAgain);
+    co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+    const auto is_released = [&] {
+      const auto it = endpoints_.find(address);
+      return it != endpoints_.end() && it->second.wanted == ha::Ownership::kStandby;
+    };
+    if (stopping_ || !is_released()) break;  // ours again: its alarm ends with that
+    const auto released = co_await parts_.ike.release(address, kIkeTimeout);
+    if (!released && released.error().code != Errc::kClosed) continue;
+    if (is_released()) owner_.tell(ha::ActionFailed{address, {}});
+    break;
+  }
+  if (const auto it = endpoints_.find(address); it != endpoints_.end()) it->second.letting_go = false;
+  --asking_again_;
 }
 
 /// The fast path has stopped: the next owner may begin. Everything else here stays as it is until that forwards.

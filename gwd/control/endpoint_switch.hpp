@@ -39,6 +39,7 @@ class EndpointSwitch {
   /// charon's part took 17 to 34 ms when tried; it goes on behind our back after this.
   static constexpr std::chrono::milliseconds kIkeTimeout{500};
   static constexpr std::chrono::milliseconds kRetry{50};
+  static constexpr std::chrono::milliseconds kAskAgain{500};
   /// How long packets may wait in gw-fastpath (kForEndpoints): until then the new owner should have said that it
   /// forwards.
   static constexpr std::chrono::milliseconds kParting{200};
@@ -71,7 +72,7 @@ class EndpointSwitch {
   void start();
   /// What is being carried out is finished; idle() says when. Only then may it be destroyed.
   void stop();
-  bool idle() const { return !running_; }
+  bool idle() const { return !running_ && asking_again_ == 0; }
   /// All endpoints of the gateway; those that are not in it any more were released before.
   void configure(AddressMover::Settings settings, const std::vector<config::HaEndpoint>& endpoints);
 
@@ -101,6 +102,7 @@ class EndpointSwitch {
     /// Handed over, and the new owner has not said yet that it forwards: until then.
     std::optional<MonoTime> parting;
     std::optional<MonoTime> address_goes;
+    bool letting_go = false;  // charon is asked again to let go of it
   };
 
   boost::asio::awaitable<void> run();
@@ -108,6 +110,7 @@ class EndpointSwitch {
   boost::asio::awaitable<Result<fp::PutEndpointsReply>> put_endpoints();
   boost::asio::awaitable<Result<fp::PutEndpointsReply>> put_exactly();
   boost::asio::awaitable<void> release_ike(std::vector<IpAddress> addresses);
+  boost::asio::awaitable<void> let_go(IpAddress address);
   bool is_planned_release(const IpAddress& address) const;
   void part(const std::vector<IpAddress>& addresses);
   boost::asio::awaitable<void> finish_partings();
@@ -132,6 +135,7 @@ class EndpointSwitch {
   bool working_ = false;
   bool running_ = false;
   bool stopping_ = false;
+  unsigned asking_again_ = 0;
 };
 
 }  // namespace gw::gwd

@@ -282,8 +282,9 @@ asio::awaitable<void> HaController::watch_fastpath() {
   while (!stopping_) {
     if (parts_.fastpath.connected()) {
       const auto answer = co_await parts_.fastpath.ping(kHealthTimeout);
-      if (std::exchange(fastpath_answers_, answer.has_value()) && !answer)
-        log::warning("ha", "{}", answer.error().message);
+      const bool before = std::exchange(fastpath_answers_, answer.has_value());
+      if (before && !answer) log::warning("ha", "{}", answer.error().message);
+      if (!before && answer) on_fastpath_answers_again();
     } else {
       fastpath_answers_ = false;
     }

@@ -120,6 +120,7 @@ class HaController final : private sync::ChannelListener {
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> watch_fastpath();
+  void on_fastpath_answers_again();
   void announce_self() const;
   struct Port {
     const std::string* interface;

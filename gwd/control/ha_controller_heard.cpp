@@ -45,6 +45,13 @@ void HaController::on_fastpath_down() {
   feed(ha::LocalHealth(health()));
 }
 
+// The session with it goes on, so nothing is said anew by itself; what was heard from the other instance before counts
+// no more (ha::View). It answers put_peer() with what it hears now.
+void HaController::on_fastpath_answers_again() {
+  feed(ha::LocalHealth(health()));
+  asio::co_spawn(parts_.io, put_peer(), kEndOnException);
+}
+
 void HaController::on_fastpath_event(const fp::Event& event) {
   if (event.has_peer_state()) {
     const fp::PeerState& state = event.peer_state();

@@ -2,6 +2,7 @@
 ha_lab.py has the drawing."""
 
 import signal
+import signal
 import time
 
 import pytest
@@ -77,6 +78,22 @@ def test_routes_that_frr_is_about_to_have_are_no_alarm(world):
     goes_on(world, SINGLE, world.of(GW_A).kill)
     assert alarms(world) == before, "RoutesDiffer"
     world.of(GW_A).revive()
+
+
+@pytest.mark.timeout(120)
+def test_a_fast_path_that_stood_still_for_a_moment_hears_the_other_instance(world):
+    """Its session with gwd goes on and nobody's claims change, so that nothing is said anew by itself."""
+    gw_a = world.of(GW_A)
+    gw_a.ctl("ha", "drain")
+    gw_b_has_both(world)
+    time.sleep(0.5)
+    gw_a.fastpath.signal(signal.SIGSTOP)
+    time.sleep(0.6)
+    gw_a.fastpath.signal(signal.SIGCONT)
+    eventually("gw-a has noticed", lambda: "gw-fastpath does not answer" in gw_a.gwd.log.read_text())
+    eventually("gw-a hears gw-b's packets", lambda: any(p.get("data") for p in gw_a.ha().get("peers", [])), 3)
+    gw_a.ctl("ha", "undrain")
+    eventually("gw-a has its endpoint again", lambda: gw_a.owned() == {GW_A.wan4}, 20)
 
 
 @pytest.mark.long
