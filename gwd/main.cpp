@@ -45,6 +45,7 @@ struct Options {
   std::string frr_dir = "/run/frr";
   std::string fastpath_ports;  // empty: gw-fastpath is told its ports by somebody else
   std::string api_group;       // empty: the process's own
+  std::string seed_error = "/var/lib/gw-seed/error";
   std::uint16_t bmp_port = 11019;
   std::string log_level = "info";
 };
@@ -108,6 +109,15 @@ Result<config::RevisionStore> open_store(const Options& options) {
   return config::RevisionStore::open(options.state_dir + "/gwd.db");
 }
 
+/// What a first boot has written down (images/appliance/usr/lib/gw/seed), less gwd --check's warnings; empty: nothing.
+std::string refused_seed(const std::string& file) {
+  std::ifstream stream(file);
+  for (std::string line; std::getline(stream, line);)
+    if (!line.empty() && line.find(": warning: ") == std::string::npos)
+      return std::format("the seed of the first boot was refused: {} ({} has all of it)", line, file);
+  return {};
+}
+
 /// For whoever has a document and no gwd yet (the first boot's seed): 0, or 1 with the findings on stderr.
 int check(const std::string& file, const std::string& instance) {
   std::ifstream stream(file);
@@ -158,6 +168,7 @@ int run(const Options& options) {
   gwd::TcpHttpServer metrics_server(io, [&](gwd::HttpRequest request) { return metrics.handle(std::move(request)); });
 
   if (const auto ok = gateway.start(); !ok) return stop_with(kExitStart, ok.error());
+  config.set_first_boot_error(refused_seed(options.seed_error));
   // A faulty document must not lock the operator out: without one gwd serves its API, and waits for `gwctl apply`.
   if (const auto started = config.start(options.config); !started) print(started.error());
   if (const auto ok = api_server.listen({options.run_dir + "/gwd.sock"}); !ok) return stop_with(kExitStart, ok.error());
@@ -222,6 +233,8 @@ int main(int argc, char** argv) {
   app.add_option("--frr-dir", options.frr_dir, "folder of FRR's vty sockets")->capture_default_str();
   app.add_option("--fastpath-ports", options.fastpath_ports,
                  "file that is given the document's ports as gw-fastpath's options, for its unit");
+  app.add_option("--seed-error", options.seed_error, "why a first boot's seed was refused, if it was")
+      ->capture_default_str();
   app.add_option("--api-group", options.api_group, "group of operators, who may use gwd.sock");
   app.add_option("--bmp-port", options.bmp_port, "loopback port for bgpd's BMP; 0: any free one")
       ->capture_default_str();

@@ -1,6 +1,7 @@
 #include "gwd/control/config_service.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <set>
@@ -107,7 +108,8 @@ void ConfigService::activate(Valid next, std::uint32_t number) {
 ConfigResult<ConfigOutcome> ConfigService::start(const std::string& file) {
   config_file_ = file;
   auto outcome = start_with(file);
-  if (!outcome) start_error_ = outcome.error().error.describe();
+  const bool none = !first_boot_error_.empty() && !std::filesystem::exists(file);
+  if (!outcome) start_error_ = none ? first_boot_error_ : outcome.error().error.describe();
   return outcome;
 }
 

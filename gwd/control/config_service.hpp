@@ -42,6 +42,9 @@ class ConfigService {
 
   void on_activate(Activate activate) { activate_ = std::move(activate); }
 
+  /// Why a first boot left no `file` (an appliance's seed was refused), in the words of status() if start() finds none.
+  void set_first_boot_error(std::string why) { first_boot_error_ = std::move(why); }
+
   /// Runs the revision that was running, or `file` on a machine that has none yet.
   ConfigResult<ConfigOutcome> start(const std::string& file);
   /// Applies what `file` holds now (SIGHUP).
@@ -117,6 +120,7 @@ class ConfigService {
   std::optional<Valid> running_;
   std::uint32_t running_number_ = 0;
   std::string start_error_;
+  std::string first_boot_error_;
   std::string config_file_;  // gateway.yaml, as given at start
   std::function<void(std::string)> send_;
   ConfigSync sync_;

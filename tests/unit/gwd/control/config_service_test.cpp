@@ -123,6 +123,21 @@ TEST_F(ConfigServiceTest, AFaultyFirstDocumentIsToldAndCanBeReplaced) {
   EXPECT_EQ(service->start_error(), "");
 }
 
+TEST_F(ConfigServiceTest, WhyAFirstBootLeftNoDocumentIsToldUntilThereIsOne) {
+  service->set_first_boot_error("the seed was refused: unknown key 'encrpytion'");
+  EXPECT_FALSE(service->start(file()));
+  EXPECT_EQ(service->start_error(), "the seed was refused: unknown key 'encrpytion'");
+  ASSERT_TRUE(apply(1400));
+  EXPECT_EQ(service->start_error(), "");
+}
+
+TEST_F(ConfigServiceTest, AFaultyDocumentIsToldRatherThanTheFirstBoot) {
+  std::ofstream(file()) << "version: 1\ngateway: 7\n";
+  service->set_first_boot_error("the seed was refused");
+  EXPECT_FALSE(service->start(file()));
+  EXPECT_EQ(service->start_error().find("the seed was refused"), std::string::npos);
+}
+
 TEST_F(ConfigServiceTest, OneFaultChangesNothing) {
   ASSERT_TRUE(apply(1400));
   const auto bad = service->apply({document(1300) + "    dpdd: {}\n", file()}, {});
