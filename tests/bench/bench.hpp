@@ -63,5 +63,6 @@ struct Tool {
 };
 void add_fib_tools(std::vector<Tool>& all);
 void add_routes_tools(std::vector<Tool>& all);
+void add_sync_tools(std::vector<Tool>& all);
 
 }  // namespace gw::bench

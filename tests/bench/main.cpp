@@ -33,6 +33,7 @@ int run_tool(const std::vector<std::string>& arguments) {
   std::vector<gw::bench::Tool> tools;
   gw::bench::add_fib_tools(tools);
   gw::bench::add_routes_tools(tools);
+  gw::bench::add_sync_tools(tools);
   const auto tool = arguments.size() < 2 ? tools.end() : std::ranges::find(tools, arguments[1], &gw::bench::Tool::name);
   if (tool == tools.end()) {
     std::println(stderr, "gw-bench: --tool needs one of:");

@@ -87,6 +87,8 @@ TARGETS = {
     "ha-single": Reaction(350, 500),
     "ha-drain": Target("value", 0, 0, LOWER),
     "ha-fastpath-restart": Reaction(10, 10),
+    "ha-sync-cost": ratio(0.98, 0.99),
+    "ha-sync-lag": Target("value", 10, 5, LOWER),
     "ha-takeovers": Target("value", 0, 0, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
