@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import signal
@@ -10,8 +11,8 @@ from coexistence import (ECHO_PORT_HOSTS, SPOKE_PREFIX, VNET_PREFIX, VNET_ROUTER
                          instance_of, session, site_of)
 from coexistence_lab import ROUTER_ASN, Instance, inner
 from coexistence_peers import BFD_MULTIPLIER, COMMON, TunnelEnd, TunnelRouter, VnetRouter, frr_routes
-from gateway import GWCTL, METRICS, require_programs
-from ha_lab import INSTANCES, SITES, HaLab
+from gateway import GWCTL, METRICS, require_programs, tunnel_name
+from ha_lab import GW_A, INSTANCES, SITES, HaLab
 from lab import BIN, GW_ASN, LabError, Site, command, poll
 from peers import Frr
 
@@ -151,6 +152,11 @@ class FrrSite:
         """bgpd's word on the session; its uptime tells whether it is still the same one."""
         return json.loads(self.frr.vtysh(f"show bgp neighbors {self.peer} json"))[self.peer]
 
+    def stale(self) -> set[str]:
+        """Prefixes that it has from before its peer was gone and has not heard again: when that happens once more they go (RFC 4724 4.2)."""
+        routes = json.loads(self.frr.vtysh("show bgp ipv4 unicast json")).get("routes", {})
+        return {prefix for prefix, paths in routes.items() if any(path.get("stale") for path in paths)}
+
     def session_age_s(self) -> float:
         session = self.session()
         return session.get("bgpTimerUpMsec", 0) / 1000 if session["bgpState"] == "Established" else 0.0
@@ -186,6 +192,7 @@ class HaWorld(Coexistence):
         self.gateways: dict[str, HaGateway] = {}
         self.ends: dict[tuple[str, str], TunnelEnd] = {}
         self.routers: dict = {}
+        self.preferred = self.preferred_by(changes)
         try:
             for instance in INSTANCES:
                 self.gateways[instance.name] = HaGateway(self.lab, instance, ha_document(sites, bfd_ms, **changes), ports)
@@ -214,19 +221,95 @@ class HaWorld(Coexistence):
     def of(self, instance: Instance) -> HaGateway:
         return self.gateways[instance.name]
 
+    # --- which of them has what, while all is well -------------------------------------------------------
+
+    @staticmethod
+    def preferred_by(gateway: dict) -> Instance | None:
+        """Who has all endpoints, by gateway.yaml's `gateway`; None: each has its own."""
+        if gateway.get("mode") != "active-standby":
+            return None
+        return next(i for i in INSTANCES if i.name == gateway.get("preferred", INSTANCES[0].name))
+
+    def carrier_of(self, instance: Instance) -> Instance:
+        """Who has the endpoint of an instance."""
+        return self.preferred or instance
+
+    def owned_by(self, instance: Instance) -> set[str]:
+        """The endpoints that it has."""
+        return {i.wan4 for i in INSTANCES if self.carrier_of(i) is instance}
+
+    def all_at_home(self) -> bool:
+        return all(self.of(i).owned() == self.owned_by(i) for i in INSTANCES)
+
+    def commit(self, at: Instance, **changes):
+        """gwctl apply of a document with another `gateway`, on one of them, which asks the other one. changes: as the constructor's."""
+        gateway = self.of(at)
+        doc = copy.deepcopy(gateway.doc)
+        doc["gateway"] = {key: value for key, value in doc["gateway"].items() if key not in ("mode", "preferred")} | changes
+        gateway.ctl("apply", gateway.write(doc))
+        self.preferred = self.preferred_by(changes)
+
+    def tunnel_up(self, site: Site, instance: Instance) -> bool:
+        """The site's tunnel to an endpoint, at whoever has that."""
+        try:
+            rows = self.of(self.carrier_of(instance)).json("show", "tunnels").get("tunnels", [])
+        except LabError:
+            return False
+        return any(row["name"] == tunnel_name(site, instance.name) and row.get("state") == "up" for row in rows)
+
+    def wait_up(self, timeout: float = 45):
+        for site in self.lab.sites:
+            for instance in site.tunnels_to:
+                poll(f"tunnel {tunnel_name(site, instance.name)} up", lambda s=site, i=instance: self.tunnel_up(s, i), timeout)
+        for gateway in self.gateways.values():
+            poll(f"all sessions of {gateway.instance} Established", lambda g=gateway: self.all_established(g), timeout, 0.2)
+        for site in self.lab.sites:
+            for role in ECHO_PORT_HOSTS:
+                poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), timeout, 0.2)
+
+    def never_up(self, gateway: HaGateway) -> set[str]:
+        """Of either instance: whoever has its endpoint has its sessions."""
+        return {inner(s, i)[1] for s in self.lab.sites for i in INSTANCES if i not in s.tunnels_to}
+
+    # --- until it is as it should be ---------------------------------------------------------------------
+
     def bring_back(self, instance: Instance, how: str = "revive"):
         """Until everything is as before."""
         getattr(self.of(instance), how)()
         self.settle_all()
 
     def settle_all(self):
+        poll("each endpoint is where it belongs", self.all_at_home, 45, 0.2)
         self.wait_up()
         self.settle()
         for site in self.lab.sites:
-            wanted = {i.vnet4 for i in site.tunnels_to}
+            wanted = {self.carrier_of(i).vnet4 for i in site.tunnels_to}
             poll(f"rs1 sends {site.name}'s packets to {wanted}", lambda s=site, w=wanted: self.vnet.next_hops(s.prefixes[0]) == w, 20, 0.2)
-            for role in ECHO_PORT_HOSTS:
-                poll(f"{role} reaches {site.name}", lambda r=role, s=site: self.pings(r, s.host4), 20, 0.2)
+
+    def settle_of(self, instance: Instance, timeout: float = 30):
+        """All its sessions, while the other one is away."""
+        other = next(i for i in INSTANCES if i is not instance)
+        spared = self.never_up(self.of(instance)) | {other.vnet4}
+
+        def established() -> bool:
+            return all(state == "Established" for peer, state in self.of(instance).sessions().items() if peer not in spared)
+        poll(f"all sessions of {instance.name} Established", established, timeout, 0.2)
+        self.wait_refreshed()
+
+    def settle(self, timeout: float = 30, but: Site | None = None):
+        super().settle(timeout, but)
+        self.wait_refreshed()
+
+    def wait_refreshed(self, timeout: float = 20):
+        """Until no site's router has routes of a session that has ended: it drops them when the next one ends, too, before they came again."""
+        for name, router in self.routers.items():
+            if isinstance(router, FrrSite):
+                poll(f"{name} has heard its routes again", lambda r=router: not r.stale(), timeout, 0.2)
+
+    def as_new(self):
+        """Whatever a test did is undone, and everything is settled."""
+        self.restore_all()
+        self.settle_all()
 
     def restore_all(self):
         for gateway in self.gateways.values():
@@ -235,3 +318,14 @@ class HaWorld(Coexistence):
         for instance in INSTANCES:
             self.lab.plug_in(instance)
         self.lab.heal()
+
+
+def outage(load) -> float:
+    """Seconds, of the flow that was hit worst. Also of one whose packets never came through again, which has no gap."""
+    return max(r.lost for r in load.results) / load.rate
+
+
+def negotiated(world: HaWorld, site: Site, instance: Instance = GW_A) -> str:
+    """The IKE SA of its tunnel as the site knows it: another text if it was negotiated anew."""
+    lines = world.ends[site.name, instance.name].charon.swanctl("--list-sas").splitlines()
+    return next(line for line in lines if line.startswith("gw:"))

@@ -7,7 +7,7 @@ import pytest
 
 from coexistence import eventually
 from gateway import PORT_KINDS
-from ha import HaWorld
+from ha import HaWorld, outage
 from ha_lab import DUAL, GW_A, GW_B, STATIC
 from lab import poll
 
@@ -28,13 +28,7 @@ def world(request):
 @pytest.fixture(autouse=True)
 def healthy(world):
     yield
-    world.restore_all()
-    world.settle_all()
-
-
-def outage(load) -> float:
-    """Seconds, of the flow that was hit worst. Also of one whose packets never came through again, which has no gap."""
-    return max(r.lost for r in load.results) / load.rate
+    world.as_new()
 
 
 def survives(world, lose, bring_back, after: float = 2.0):

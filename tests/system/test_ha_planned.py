@@ -7,7 +7,7 @@ import pytest
 
 from coexistence import eventually
 from gateway import PORT_KINDS
-from ha import HaWorld
+from ha import HaWorld, negotiated
 from ha_lab import DUAL, GW_A, GW_B, SINGLE, STATIC
 from lab import poll
 from nonce_checker import NonceChecker
@@ -38,12 +38,6 @@ def at_home(world):
     for instance in (GW_A, GW_B):
         eventually(f"{instance.name} has its endpoint", lambda i=instance: world.of(i).owned() == {i.wan4})
     world.settle_all()
-
-
-def negotiated(world, site) -> str:
-    """The IKE SA as the site knows it: another text if it was negotiated anew."""
-    lines = world.ends[site.name, GW_A.name].charon.swanctl("--list-sas").splitlines()
-    return next(line for line in lines if line.startswith("gw:"))
 
 
 def move(world, source, target):

@@ -9,7 +9,7 @@ import pytest
 
 from coexistence import eventually
 from gateway import PORT_KINDS
-from ha import HaWorld
+from ha import HaWorld, negotiated, outage
 from ha_lab import GW_A, GW_B, PLAIN, SINGLE, STATIC
 
 RATE = 250
@@ -29,18 +29,7 @@ def world(request):
 @pytest.fixture(autouse=True)
 def healthy(world):
     yield
-    world.restore_all()
-    world.settle_all()
-
-
-def outage(load) -> float:
-    return max(r.lost for r in load.results) / load.rate
-
-
-def negotiated(world, site) -> str:
-    """The IKE SA as the site knows it: another text if it was negotiated anew."""
-    lines = world.ends[site.name, GW_A.name].charon.swanctl("--list-sas").splitlines()
-    return next(line for line in lines if line.startswith("gw:"))
+    world.as_new()
 
 
 def alarms(world) -> int:
@@ -156,15 +145,14 @@ def test_all_links_silent(world):
 @pytest.mark.timeout(240)
 def test_an_instance_that_was_replaced_wakes_up(world):
     """It finds out before it sends, and gets its endpoint back when it is fit again."""
-    def freeze():
-        world.of(GW_A).pause()
-        gw_b_has_both(world)
-        time.sleep(1)
-        world.of(GW_A).resume()
     before = negotiated(world, SINGLE)
     with world.load(SINGLE, rate=RATE) as load:
         time.sleep(0.5)
-        freeze()
+        world.of(GW_A).pause()
+        gw_b_has_both(world)
+        # Here it goes home after 2 s, by default after a minute. A router that has not heard its routes again by then drops them (RFC 4724 4.2).
+        world.settle_of(GW_B)
+        world.of(GW_A).resume()
         eventually("gw-a has its endpoint again", lambda: world.of(GW_A).owned() == {GW_A.wan4}, 20)
         time.sleep(1)
     assert outage(load) < MOST[SINGLE.name], "\n".join(map(str, load.results))
