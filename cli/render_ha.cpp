@@ -18,14 +18,14 @@ Cell yes(bool is) { return is ? Cell{"yes", Colour::kGood} : Cell{"no", Colour::
 
 Cell owner_of(const api::HaEndpoint& endpoint) {
   if (endpoint.owner().empty()) return {"nobody", Colour::kBad};
-  return {printable(endpoint.owner()), endpoint.owner() == endpoint.home() ? Colour::kGood : Colour::kWarning};
+  return {printable(endpoint.owner()), endpoint.owner() == belongs_to(endpoint) ? Colour::kGood : Colour::kWarning};
 }
 
 std::string note_of(const api::HaEndpoint& endpoint) {
   std::string note = printable(endpoint.cause());
   if (!endpoint.moving_to().empty()) note += std::format("; moving: {}", printable(endpoint.moving_to()));
   if (endpoint.failback_in_ms() != 0)
-    note += std::format("; back to {} in {}", printable(endpoint.home()),
+    note += std::format("; back to {} in {}", printable(belongs_to(endpoint)),
                         human_duration(std::chrono::seconds((endpoint.failback_in_ms() + 999) / 1000)));
   if (endpoint.stays()) note += "; stays until it is moved";
   return note;
@@ -78,9 +78,16 @@ std::string streams(const api::HaReply& reply, const View& view) {
 
 }  // namespace
 
+// A gwd of an older release says nothing of who is preferred.
+const std::string& belongs_to(const api::HaEndpoint& endpoint) {
+  return endpoint.preferred().empty() ? endpoint.home() : endpoint.preferred();
+}
+
 std::string render(const api::HaReply& reply, const View& view) {
-  std::string out = std::format("{}, {}, lease {}{}\n", printable(reply.instance()), reply.mode(), reply.lease(),
-                                reply.drained() ? ", drained (gwctl ha undrain)" : "");
+  const std::string preferred =
+      reply.preferred().empty() ? "" : std::format(", {} preferred", printable(reply.preferred()));
+  std::string out = std::format("{}, {}{}, lease {}{}\n", printable(reply.instance()), reply.mode(), preferred,
+                                reply.lease(), reply.drained() ? ", drained (gwctl ha undrain)" : "");
   if (!reply.unfit().empty())
     out += paint(std::format("cannot own endpoints: {}", printable(reply.unfit())), Colour::kBad, view.style) + "\n";
   for (const api::HaAlarm& alarm : reply.alarms())

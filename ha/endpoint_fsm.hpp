@@ -64,8 +64,12 @@ class EndpointFsm {
   void undrained();
   /// Embedded instead of etcd, or the reverse.
   void other_lease();
-  /// Mode or preferred instance changed: it moves without waiting for its failback time.
-  void rebalance() { rebalance_ = true; }
+  /// Mode or preferred instance changed: it moves without waiting for its failback time, and wherever an operator has
+  /// put it before, whose newer word this is.
+  void rebalance() {
+    rebalance_ = true;
+    stay_ = Stay::kUntilPreferred;
+  }
   /// Not in the document any more; gone() when nothing is left to do.
   void remove();
   bool gone() const { return removed_ && state_ == State::kStandby; }

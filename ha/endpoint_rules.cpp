@@ -28,7 +28,8 @@ void EndpointFsm::step_standby() {
   const bool vacant = etcd() ? lease_ && !lease_->holder : !owner();
   if (!vacant) vacant_since_.reset();
   if (vacant && !vacant_since_) vacant_since_ = view_.now();
-  if (removed_ || !view_.fit_to_take()) return;  // rule 3
+  if (owner() == preferred()) rebalance_ = false;  // what the new mode asked for is so
+  if (removed_ || !view_.fit_to_take()) return;    // rule 3
   if (etcd()) return standby_etcd();
   standby_embedded();
 }

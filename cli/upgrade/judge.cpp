@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <format>
 
+#include "cli/render_ha.hpp"
+
 namespace gw::cli::upgrade {
 namespace {
 
@@ -112,7 +114,7 @@ api::UpgradeBefore write_down(const Observation& now) {
   }
   if (now.ha)
     for (const api::HaEndpoint& endpoint : now.ha->endpoints())
-      if (endpoint.owner() == now.ha->instance() && endpoint.home() == now.ha->instance())
+      if (endpoint.owner() == now.ha->instance() && belongs_to(endpoint) == now.ha->instance())
         out.add_endpoints(endpoint.address());
   return out;
 }

@@ -187,7 +187,7 @@ class Pair {
 
   static bool at_home(const api::HaReply& ha) {
     return std::ranges::all_of(ha.endpoints(), [&](const api::HaEndpoint& e) {
-      return e.home() != ha.instance() || (e.owner() == ha.instance() && e.state() == "owned");
+      return belongs_to(e) != ha.instance() || (e.owner() == ha.instance() && e.state() == "owned");
     });
   }
 

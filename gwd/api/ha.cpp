@@ -48,6 +48,7 @@ void fill_endpoints(const HaController& ha, const ha::Snapshot& snapshot, MonoTi
     api::HaEndpoint& out = *reply.add_endpoints();
     out.set_address(endpoint.address.to_string());
     out.set_home(ha.name_of(endpoint.home));
+    out.set_preferred(ha.name_of(endpoint.preferred));
     if (endpoint.owner) out.set_owner(ha.name_of(*endpoint.owner));
     out.set_state(std::string(to_string(endpoint.state)));
     out.set_term(ha::term(endpoint.epoch));
@@ -114,6 +115,8 @@ Result<api::HaReply> make_ha_reply(const Gateway& gateway, const Clock& clock) {
   api::HaReply reply;
   reply.set_instance(ha->name_of(snapshot.self));
   reply.set_mode(model.mode == config::HaMode::kActiveStandby ? "active-standby" : "active-active");
+  if (model.mode == config::HaMode::kActiveStandby)
+    reply.set_preferred(ha->name_of(static_cast<ha::Instance>(model.preferred)));
   reply.set_lease(model.lease == config::LeaseKind::kEtcd ? "etcd" : "embedded");
   reply.set_unfit(words(snapshot.unfit));
   reply.set_drained(snapshot.drained == ha::Switch::kOn);

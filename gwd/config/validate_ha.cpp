@@ -13,6 +13,8 @@ using std::chrono::seconds;
 
 constexpr int kMaxPaths = 2;
 constexpr std::uint64_t kMaxPort = 65535;
+// After a takeover FRR has refreshed what it kept within 3 s when tried.
+constexpr milliseconds kShortFailback{10'000};
 
 Path path_of(int instance) { return std::format("gateway.instances[{}]", instance); }
 
@@ -147,7 +149,12 @@ void check_lease(Rules& rules) {
 
 void check_settings(Rules& rules) {
   const v1::HaSettings& ha = rules.config().gateway().ha();
-  rules.milliseconds("gateway.ha.failback_delay", ha.failback_delay(), {milliseconds(0), milliseconds(86'400'000)});
+  const auto failback =
+      rules.milliseconds("gateway.ha.failback_delay", ha.failback_delay(), {milliseconds(0), milliseconds(86'400'000)});
+  if (failback && *failback < kShortFailback)
+    rules.warning("gateway.ha.failback_delay",
+                  "a site's router that has not heard all routes again by then drops them for seconds (RFC 4724 4.2)",
+                  "10s or more");
   rules.milliseconds("gateway.ha.heartbeat", ha.heartbeat(), {milliseconds(20), milliseconds(5000)});
   rules.number("gateway.ha.multiplier", ha.multiplier(), {2, 50});
   rules.milliseconds("gateway.ha.hook_timeout", ha.hook_timeout(), {milliseconds(100), milliseconds(300'000)});

@@ -67,3 +67,16 @@ def test_a_site_that_comes_in_by_one_and_leaves_by_the_other_is_named(world):
     finally:
         rs1.ip(" ".join(("route del", *there)))
         site.ip(" ".join(("route del", *back)))
+
+
+@pytest.mark.timeout(240)
+def test_an_active_standby_pair_has_nothing_wrong(world):
+    """Endpoints that are not where their home is are where they belong."""
+    world.commit(GW_A, mode="active-standby", preferred=GW_B.name)
+    try:
+        world.settle_all()
+        for instance in INSTANCES:
+            eventually(f"{instance.name} finds nothing wrong", lambda i=instance: not wrong(world, i), LOOKS)
+    finally:
+        world.commit(GW_A, mode="active-active")
+        world.settle_all()

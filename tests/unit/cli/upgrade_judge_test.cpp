@@ -138,6 +138,21 @@ TEST(UpgradeJudge, ATunnelOfTheOtherInstanceMayGoBackToIt) {
   EXPECT_FALSE(judge(before, now).healthy());
 }
 
+// Active/standby: endpoints that are elsewhere at home are the preferred instance's, and those at home here are not the
+// standby's.
+TEST(UpgradeJudge, WhatBelongsToAnInstanceIsThePreferredOnes) {
+  Observation preferred = healthy();
+  api::HaEndpoint& others = *preferred.ha->add_endpoints();
+  others = preferred.ha->endpoints(0);
+  others.set_address("203.0.113.11");
+  others.set_home("gw-b");
+  for (api::HaEndpoint& endpoint : *preferred.ha->mutable_endpoints()) endpoint.set_preferred("gw-a");
+  EXPECT_EQ(write_down(preferred).endpoints_size(), 2);
+  Observation standby = preferred;
+  standby.ha->set_instance("gw-b");
+  EXPECT_EQ(write_down(standby).endpoints_size(), 0);
+}
+
 TEST(UpgradeJudge, AnEndpointIsAskedBackOnceThatCanSucceed) {
   const api::UpgradeBefore before = write_down(healthy());
   Observation now = healthy();

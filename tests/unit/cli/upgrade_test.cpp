@@ -312,6 +312,15 @@ TEST_F(UpgradePair, OneAfterTheOther) {
   EXPECT_THAT(out_.str(), HasSubstr("root@gw-a: 2.0 is good, its endpoints are back\n"));
 }
 
+TEST_F(UpgradePair, OfAnActiveStandbyPairTheStandbyHasNothingToGetBack) {
+  verdict("a", "good");
+  verdict("b", "good");
+  for (auto& [words, answer] : said_)
+    if (const auto at = answer.out.find(R"("home": "gw-b", "owner": "gw-b")"); at != std::string::npos)
+      answer.out.replace(at, 31, R"("home": "gw-b", "preferred": "gw-a", "owner": "gw-a")");
+  EXPECT_EQ(upgrade(), kOk) << err_.str();
+}
+
 TEST_F(UpgradePair, OneThatIsTakenBackLeavesTheOtherAlone) {
   verdict("a", "taken back", "tunnel paris/gw-a is down");
   EXPECT_EQ(upgrade(), kNo);

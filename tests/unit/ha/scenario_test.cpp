@@ -115,5 +115,82 @@ TEST_F(Pair, UndrainIsNotLostOnWhoHasNotHeardOfIt) {
   }
 }
 
+class Modes : public Pair {
+ protected:
+  /// Both instances are told, not at the same moment.
+  void set(Mode mode, unsigned preferred = kA) {
+    w.reconfigure([&](Configuration& c) {
+      c.mode = mode;
+      c.preferred = static_cast<Instance>(preferred);
+    });
+  }
+  bool has_both(unsigned node) { return owns(node, a) && owns(node, b); }
+};
+
+TEST_F(Modes, AnotherModeMovesWhatBelongsElsewhereAtOnce) {
+  begin();
+  const struct {
+    Mode mode;
+    unsigned preferred;
+    unsigned has_a, has_b;
+  } steps[] = {{Mode::kActiveStandby, kB, kB, kB}, {Mode::kActiveActive, kA, kA, kB},
+               {Mode::kActiveStandby, kA, kA, kA}, {Mode::kActiveStandby, kB, kB, kB},
+               {Mode::kActiveStandby, kA, kA, kA}, {Mode::kActiveActive, kA, kA, kB}};
+  for (const auto& s : steps) {
+    set(s.mode, s.preferred);
+    ASSERT_TRUE(w.run_until([&] { return owns(s.has_a, a) && owns(s.has_b, b); }, ms(5000))) << w.history();
+    const auto moves = w.moves();
+    w.run(ms(10'000));
+    ASSERT_EQ(w.moves(), moves) << w.history();
+  }
+}
+
+TEST_F(Modes, AStandbyThatTookOverGivesBackAfterTheDelayAndNotBefore) {
+  begin();
+  set(Mode::kActiveStandby, kA);
+  ASSERT_TRUE(w.run_until([&] { return has_both(kA); }, ms(5000))) << w.history();
+  w.run(ms(1000));
+  w.kill(kA);
+  ASSERT_TRUE(w.run_until([&] { return has_both(kB); }, ms(500))) << w.history();
+  w.run(ms(3000));
+  w.start(kA);
+  const auto back = w.run_until([&] { return has_both(kA); }, ms(12'000));
+  ASSERT_TRUE(back) << w.history();
+  EXPECT_GE(*back, w.config().timing.failback_delay) << "the mode's change is long over: " << w.history();
+}
+
+TEST_F(Modes, TheStandbysEndMovesNothing) {
+  begin();
+  set(Mode::kActiveStandby, kA);
+  ASSERT_TRUE(w.run_until([&] { return has_both(kA); }, ms(5000))) << w.history();
+  const auto moves = w.moves();
+  w.kill(kB);
+  w.run(ms(5000));
+  w.start(kB);
+  w.run(ms(10'000));
+  EXPECT_EQ(w.moves(), moves) << w.history();
+}
+
+TEST_F(Modes, ANewModeIsNewerThanWhatAnOperatorMovedBefore) {
+  begin();
+  ASSERT_TRUE(w.command(kA, Move{a, static_cast<Instance>(kB)}));
+  ASSERT_TRUE(w.run_until([&] { return has_both(kB); }, ms(5000))) << w.history();
+  w.run(ms(10'000));
+  ASSERT_TRUE(has_both(kB)) << "it stays where the operator put it";
+  set(Mode::kActiveStandby, kA);
+  EXPECT_TRUE(w.run_until([&] { return has_both(kA); }, ms(5000))) << w.history();
+}
+
+TEST_F(Modes, WhoPrefersADeadInstanceWaitsForIt) {
+  begin();
+  w.kill(kB);
+  ASSERT_TRUE(w.run_until([&] { return has_both(kA); }, ms(500))) << w.history();
+  set(Mode::kActiveStandby, kB);
+  w.run(ms(5000));
+  ASSERT_TRUE(has_both(kA)) << w.history();
+  w.start(kB);
+  EXPECT_TRUE(w.run_until([&] { return has_both(kB); }, ms(12'000))) << w.history();
+}
+
 }  // namespace
 }  // namespace gw::ha::sim

@@ -147,6 +147,9 @@ INSTANTIATE_TEST_SUITE_P(
              "(expected `mode: active-standby`, or no `preferred`)"},
         Edit{"preferred: gw-b", "preferred: gw-c",
              "g.yaml:5:14: gateway.preferred: there is no instance 'gw-c' (expected a name of gateway.instances)"},
+        Edit{"heartbeat: 100ms", "failback_delay: 2s",
+             "g.yaml:7:43: warning: gateway.ha.failback_delay: a site's router that has not heard all routes again by "
+             "then drops them for seconds (RFC 4724 4.2) (expected 10s or more)"},
         Edit{"heartbeat: 100ms", "heartbeat: 10ms",
              "g.yaml:7:38: gateway.ha.heartbeat: 10ms is out of range (expected 20ms to 5000ms)"},
         Edit{"port: 9700", "port: 70000", "g.yaml:7:51: gateway.ha.port: 70000 is out of range (expected 1 to 65535)"},
