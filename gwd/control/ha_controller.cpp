@@ -60,6 +60,7 @@ ha::Configuration HaController::machine_configuration(const config::HaModel& mod
   out.failback = model.failback == config::Failback::kManual ? ha::Failback::kManual : ha::Failback::kAutomatic;
   out.timing.failback_delay = model.failback_delay;
   out.timing.silent = model.heartbeat * model.multiplier;
+  out.timing.fault_grace = std::max<ha::Timing::ms>(out.timing.fault_grace, model.heartbeat);
   return out;
 }
 
@@ -276,12 +277,14 @@ bool HaController::look_at(Port& port) {
   return now != before;
 }
 
-// A stopped process keeps its sockets open: it is asked something, again and again.
+// A stopped process keeps its sockets open: it is asked something, again and again. Who has chosen slow heartbeats has a
+// machine that stands still now and then: its own fast path has the time of one, too.
 asio::awaitable<void> HaController::watch_fastpath() {
   const Running running(running_);
   while (!stopping_) {
+    const auto patience = std::max<std::chrono::milliseconds>(kHealthTimeout, ha_.heartbeat);
     if (parts_.fastpath.connected()) {
-      const auto answer = co_await parts_.fastpath.ping(kHealthTimeout);
+      const auto answer = co_await parts_.fastpath.ping(patience);
       const bool before = std::exchange(fastpath_answers_, answer.has_value());
       if (before && !answer) log::warning("ha", "{}", answer.error().message);
       if (!before && answer) on_fastpath_answers_again();
