@@ -277,8 +277,8 @@ bool HaController::look_at(Port& port) {
   return now != before;
 }
 
-// A stopped process keeps its sockets open: it is asked something, again and again. Who has chosen slow heartbeats has a
-// machine that stands still now and then: its own fast path has the time of one, too.
+// A stopped process keeps its sockets open: it is asked something, again and again. Who has chosen slow heartbeats has
+// a machine that stands still now and then: its own fast path has the time of one, too.
 asio::awaitable<void> HaController::watch_fastpath() {
   const Running running(running_);
   while (!stopping_) {

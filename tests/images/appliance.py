@@ -52,16 +52,17 @@ def appliance_document() -> str:
 
 
 class Appliance:
-    def __init__(self, image: Path, seed: dict[str, str], name: str = "test_boot", uefi=False, more_disks: tuple = ()):
+    """seed: files of its disk; none of them: no disk. options: of VirtualMachine."""
+
+    def __init__(self, image: Path, seed: dict[str, str], name: str = "test_boot", **options):
         self.lab = Lab(name, [SITE])
         self.work = Path(tempfile.mkdtemp(prefix="gw-boot-"))
         self.disk = IMAGE.with_name(f"{name}.raw")
         self.lab.on_close(lambda: self.disk.unlink(missing_ok=True))
         command(["cp", "--sparse=always", image, self.disk], timeout=120)
-        key = key_pair(self.work)
+        self.key = key = key_pair(self.work)
         iso = seed_iso(self.work, {"gw/authorized_keys": key.with_suffix(".pub").read_text(), **seed}) if seed else None
-        self.machine = VirtualMachine(self.lab, "gw", self.disk, seed=iso, ports=("eth0", "eth1"), uefi=uefi, forward_ssh=SSH_PORT,
-                                      more_disks=more_disks)
+        self.machine = VirtualMachine(self.lab, "gw", self.disk, seed=iso, ports=("eth0", "eth1"), forward_ssh=SSH_PORT, **options)
         self.ssh = Ssh(self.lab, "gw", key, SSH_PORT)
 
     def start(self):
@@ -79,7 +80,7 @@ class Appliance:
         return rows[0] if rows else {}
 
     def close(self):
-        if self.machine.console and self.logs_in():
+        if self.machine.running and self.logs_in():
             (self.lab.logs / "journal.txt").write_text(self.ssh.run("journalctl -b --no-pager", timeout=120, check=False))
         self.machine.close()
         self.lab.close()

@@ -1,7 +1,8 @@
-"""The appliance's image in qemu (emulated: no KVM needed), driven on its serial console; its ports are ports of the lab.
+"""The appliance's image in qemu (emulated: no KVM needed), its ports joined with ports of the lab.
 
-port 0 (eth0) is the management network, with qemu's own DHCP server; then come taps that a bridge in the lab's namespace
-joins with its devices. What the console said is in build/logs.
+eth0 is the management port: a network of qemu's own with a DHCP server and a way to ssh, or a port of the lab as well. Then
+come taps that a bridge in the lab's namespace joins with its devices. What the console (the first serial port) said is in
+build/logs.
 """
 
 from __future__ import annotations
@@ -11,37 +12,41 @@ import subprocess
 import time
 from pathlib import Path
 
-import pexpect
-from lab import Lab, LabError, command
+from lab import Lab, LabError, command, poll
 
-PROMPT = "GW-TEST-PROMPT# "
 OVMF = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 
 
 class VirtualMachine:
-    """name: of its log. disk is changed; give it a copy. role: the namespace qemu runs in."""
+    """role: the namespace qemu runs in. disk is changed; give it a copy. restarts: the machine's restarts are this class's, or
+    the caller's, who calls start() again. more: words for qemu."""
 
-    def __init__(self, lab: Lab, role: str, disk: Path, *, seed: Path | None = None, ports: tuple = (), uefi=False, memory=2048,
-                 forward_ssh: int = 0, more_disks: tuple = ()):
-        self.lab, self.role, self.ports, self.console = lab, role, ports, None
+    def __init__(self, lab: Lab, role: str, disk: Path, *, seed: Path | None = None, management: str = "", ports: tuple = (), uefi=False,
+                 memory=2048, forward_ssh: int = 0, more_disks: tuple = (), watchdog=True, restarts=False, number=0, more: tuple = ()):
+        self.lab, self.role, self.process, self.restarts = lab, role, None, restarts
         self.log = lab.logs / f"console-{role}.log"
-        for index, device in enumerate(ports, start=1):
-            self._bridge(index, device)
+        self.log.touch()
+        self.read = 0  # of the console: how far expect() has come
+        # A restart ends qemu (-no-reboot): the next start reads the disk as a machine would.
         self.argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory),
-                     "-display", "none", "-nodefaults", "-serial", "mon:stdio", "-no-reboot", "-device", "virtio-rng-pci",
-                     "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe",
-                     "-netdev", "user,id=n0" + (f",hostfwd=tcp:127.0.0.1:{forward_ssh}-:22" if forward_ssh else ""), "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:67:77:00"]
+                     "-display", "none", "-nodefaults", "-no-reboot", "-chardev", f"file,id=console,path={self.log},append=on",
+                     "-serial", "chardev:console", "-device", "virtio-rng-pci",
+                     "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe"]
         if uefi:
             self.argv += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}"]
-        if seed:
-            self.argv += ["-drive", f"file={seed},if=virtio,format=raw,readonly=on"]
-        for extra in more_disks:
+        for extra in ((seed,) if seed else ()) + more_disks:
             self.argv += ["-drive", f"file={extra},if=virtio,format=raw,readonly=on"]
-        # What a machine of libvirt gets by <watchdog model='i6300esb' action='reset'/>.
-        self.argv += ["-device", "i6300esb", "-action", "watchdog=reset"]
-        for index in range(1, len(ports) + 1):
-            self.argv += ["-netdev", f"tap,id=n{index},ifname=tap{index},script=no,downscript=no",
-                          "-device", f"virtio-net-pci,netdev=n{index},mac=52:54:00:67:77:0{index}"]
+        if watchdog:  # what a machine of libvirt gets by <watchdog model='i6300esb' action='reset'/>
+            self.argv += ["-device", "i6300esb", "-action", "watchdog=reset"]
+        netdevs = ["user,id=n0" + (f",hostfwd=tcp:127.0.0.1:{forward_ssh}-:22" if forward_ssh else "")]
+        devices = [management, *ports]
+        for index, device in enumerate(devices):
+            if device:
+                self._bridge(index, device)
+                netdevs[index:] = [f"tap,id=n{index},ifname=tap{index},script=no,downscript=no"]
+        for index, netdev in enumerate(netdevs):
+            self.argv += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n{index},mac=52:54:00:67:{number:02x}:{index:02x}"]
+        self.argv += more
 
     def _bridge(self, index: int, device: str):
         ns = self.lab.ns[self.role]
@@ -49,43 +54,69 @@ class VirtualMachine:
         ns.ip(f"link add br{index} type bridge", f"link set {device} master br{index}", f"tuntap add tap{index} mode tap",
               f"link set tap{index} master br{index} up", f"link set br{index} up")
 
+    @property
+    def running(self) -> bool:
+        return bool(self.process and self.process.alive)
+
     def start(self, timeout: float = 180, until: str = "login: "):
-        """Until the console shows a login prompt, or something else; the seconds that took."""
+        """Until the console shows a login prompt, or something else; the seconds that took. "" does not wait."""
         started = time.monotonic()
-        words = self.lab.ns[self.role].exec_argv(self.argv)
-        self.console = pexpect.spawn(words[0], words[1:], timeout=timeout, encoding="utf-8", codec_errors="replace", dimensions=(50, 400))
-        self.console.logfile_read = self.log.open("a")
-        self.lab.on_close(self.close)
-        self.expect(until, timeout)
+        self.process = self.lab.spawn(self.role, f"qemu-{self.role}", self.argv, restart=self.restarts)
+        if until:
+            self.expect(until, timeout)
         return time.monotonic() - started
 
-    def expect(self, pattern: str, timeout: float):
-        found = self.console.expect([pattern, "Kernel panic", pexpect.EOF, pexpect.TIMEOUT], timeout=timeout)
-        if found:
-            raise LabError(f"the console did not show {pattern!r} ({['', 'panic', 'qemu ended', 'time-out'][found]}); log: {self.log}\n"
-                           f"{(self.console.before or '')[-2000:]}")
+    def expect(self, text: str, timeout: float):
+        """On the console, behind what the last call saw."""
+        def seen() -> bool:
+            new = self.log.read_bytes()[self.read:]
+            here = new.find(text.encode())
+            panic = new.find(b"Kernel panic")
+            if panic >= 0 and not 0 <= here < panic and not self.restarts:
+                self._lament(text, "a panic")
+            if here >= 0:
+                self.read += here + len(text)
+            elif not self.running and not self.restarts:
+                self._lament(text, f"qemu ended: {self.process.tail(3)}")
+            return here >= 0
+        try:
+            poll(text, seen, timeout, 0.2)
+        except LabError:
+            self._lament(text, f"not within {timeout:g} s")
+
+    def _lament(self, text: str, why: str):
+        raise AssertionError(f"the console did not show {text!r} ({why}); log: {self.log}\n{plain(self.console())[-2000:]}")
+
+    def console(self) -> str:
+        """Since what expect() saw last."""
+        return self.log.read_bytes()[self.read:].decode(errors="replace")
 
     def wait_ended(self, timeout: float):
-        """Restarts end qemu (-no-reboot): the next start() reads the disk as a machine would."""
-        self.console.expect(pexpect.EOF, timeout=timeout)
-        self.close()
+        poll("the machine ends or restarts", lambda: not self.running, timeout, 0.2)
 
     def close(self):
-        if self.console:
-            self.console.close(force=True)
-            self.console = None
+        """As by pulling its plug."""
+        if self.process:
+            self.process.abandon()
+            if self.process.alive:
+                self.process.kill()
+            self.process.popen.wait(10)
+            self.process = None
 
 
 class Ssh:
-    """Commands on the machine over its management port (qemu forwards a port of the namespace to it)."""
+    """Commands on the machine over its management port: qemu forwards a port of the namespace to it, or it has an address."""
 
-    def __init__(self, lab: Lab, role: str, key: Path, port: int):
-        self.lab, self.role, self.key, self.port = lab, role, key, port
+    def __init__(self, lab: Lab, role: str, key: Path, port: int = 22, host: str = "127.0.0.1"):
+        self.lab, self.role, self.key, self.port, self.host = lab, role, key, port, host
+
+    def argv(self) -> list:
+        return ["ssh", "-i", self.key, "-p", str(self.port), *(word for option in (
+            "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10", "BatchMode=yes",
+            "ServerAliveInterval=10") for word in ("-o", option))]
 
     def run(self, command_line: str, timeout: float = 60, check=True) -> str:
-        argv = self.lab.ns[self.role].exec_argv([
-            "ssh", "-i", self.key, "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-            "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "BatchMode=yes", "root@127.0.0.1", command_line])
+        argv = self.lab.ns[self.role].exec_argv([*self.argv(), f"root@{self.host}", command_line])
         return command(argv, check=check, timeout=timeout)
 
 
