@@ -19,6 +19,8 @@ from lab import LabError, Lab, Site, poll
 from peers import Bird, StrongSwanSite, psk
 from probes import Probes
 
+pytestmark = pytest.mark.long
+
 SITE = Site(1)
 SERVICES = {  # unit: user and capabilities, as ADR 18 says
     "gwd": ("gw", {"cap_net_admin", "cap_net_raw", "cap_dac_read_search"}),

@@ -7,90 +7,14 @@ runs, so what makes a slot bad stands in /etc (which both slots share), behind a
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-
 import pytest
-from appliance import GOOD_SEED, IMAGE, SITE, Appliance, made_image
-from lab import TOP, poll
+from appliance import GOOD_SEED, SITE, made_image
+from lab import poll
 from peers import Bird, StrongSwanSite
 from probes import Probes
-from virtual_machine import iso_of
+from updatable import BUNDLES, START, Updatable, make_bundles
 
-pytestmark = pytest.mark.timeout(1200)
-
-BUNDLES = "/run/bundles"
-START = 300  # s, for what takes 30 to 60
-
-
-def bundle(out, root, boot, *, signer=None, compatible=""):
-    env = {**os.environ, **({"GW_UPDATE_COMPATIBLE": compatible} if compatible else {})}
-    if signer:
-        env |= {"GW_UPDATE_KEY": str(signer / "key.pem"), "GW_UPDATE_CERT": str(signer / "cert.pem"), "GW_UPDATE_CA": str(signer / "cert.pem")}
-    done = subprocess.run([TOP / "images/bundle", out, root, boot, "9.9", "2"], env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def make_bundles(work):
-    """gw.raucb is the image's own; others have one fault each."""
-    tree = work / "bundles"
-    tree.mkdir()
-    [whole] = IMAGE.parent.glob("gw-*.raucb")
-    shutil.copy(whole, tree / "gw.raucb")
-    root, boot = work / "root.img", work / "boot.img"
-    root.write_bytes(os.urandom(1 << 20))
-    boot.write_bytes(os.urandom(1 << 18))
-    stranger = work / "stranger"
-    stranger.mkdir()
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=stranger",
-                    "-keyout", stranger / "key.pem", "-out", stranger / "cert.pem"], check=True, capture_output=True)
-    bundle(tree / "stranger.raucb", root, boot, signer=stranger)
-    bundle(tree / "toaster.raucb", root, boot, compatible="toaster")
-    good = work / "small.raucb"
-    bundle(good, root, boot)
-    bytes_ = good.read_bytes()
-    (tree / "short.raucb").write_bytes(bytes_[: len(bytes_) // 2])
-    subprocess.run(["mksquashfs", root, tree / "unsigned.raucb", "-quiet", "-no-progress"], check=True, capture_output=True)
-    return iso_of(tree, "bundles")
-
-
-class Updatable(Appliance):
-    def start(self):
-        super().start()
-        self.ssh.run(f"mkdir -p {BUNDLES} && mount -o ro /dev/disk/by-label/bundles {BUNDLES}")
-
-    def restarted(self, timeout: float = 180):
-        """It ends itself (a restart ends qemu); this starts it again."""
-        self.machine.wait_ended(timeout)
-        self.start()
-
-    def slot(self) -> str:
-        return self.ssh.run("sed -n 's/.*rauc.slot=\\([AB]\\).*/\\1/p' /proc/cmdline").strip()
-
-    def status(self) -> dict:
-        return json.loads(self.ssh.run("gwctl --json upgrade status", check=False) or "{}")
-
-    def verdict(self) -> dict:
-        """Of the last update, once there is nothing that waits."""
-        status = self.status()
-        return {} if status.get("waiting") or not status else status.get("last", {})
-
-    def wait_up(self):
-        poll("the tunnel is up", lambda: self.tunnel().get("state") == "up", 180, 2)
-        poll("BGP is established", lambda: self.tunnel().get("bgp_state") == "Established", 120, 2)
-
-    def install(self, *words: str) -> str:
-        # With --reboot the connection may end before the command does.
-        said = self.ssh.run(f"gwctl upgrade install {BUNDLES}/gw.raucb {' '.join(words)} 2>&1", timeout=400, check="--reboot" not in words)
-        assert "what has to be up again" in said, said
-        return said
-
-    def only_in_slot(self, slot: str, path: str, text: str):
-        """A unit or drop-in that is there in one slot alone."""
-        self.ssh.run(f"mkdir -p $(dirname {path}) && cat >{path} <<'END'\n{text.replace('SLOT', slot.lower())}\nEND\nsync")
-
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 @pytest.fixture(scope="module")
 def appliance(tmp_path_factory):
@@ -111,6 +35,7 @@ def appliance(tmp_path_factory):
     ("unsigned", "it is not signed"),
     ("short", "not a whole update bundle"),
     ("toaster", "the bundle is for 'toaster', this machine is 'gw-appliance'"),
+    ("older-state", "no copy of format 1 is kept here"),
     ("nothing", "there is no such file"),
 ])
 def test_a_bad_bundle_is_refused_with_its_reason(appliance, name, reason):
@@ -121,7 +46,7 @@ def test_a_bad_bundle_is_refused_with_its_reason(appliance, name, reason):
 
 def test_an_update_is_found_good_and_keeps_what_there_was(appliance):
     assert appliance.slot() == "A"
-    poll("slot A is good", lambda: [s["good"] for s in appliance.status()["slots"] if s["slot"] == "A"] == [True], 60, 2)
+    poll("slot A is good", lambda: appliance.is_good("A"), 60, 2)
     key = appliance.ssh.run("cat /etc/ssh/ssh_host_ed25519_key.pub")
     document = appliance.ssh.run("gwctl show config")
     appliance.install("--reboot")
@@ -160,12 +85,7 @@ def test_a_version_whose_tunnels_do_not_come_up_goes_back_by_itself(appliance):
 def test_a_version_that_hangs_is_ended_by_the_watchdog(appliance):
     assert "i6300ESB" in appliance.ssh.run("cat /sys/class/watchdog/watchdog0/identity")
     appliance.ssh.run("rm /etc/systemd/system/gw-charon.service.d/test.conf")
-    # The first process of the machine stands still; everything else goes on, for a while.
-    appliance.only_in_slot("B", "/etc/systemd/system/test-hang.service",
-                           "[Unit]\nConditionKernelCommandLine=gw.slot=SLOT\n[Service]\n"
-                           "ExecStart=/bin/sh -c 'echo hanging now >/dev/console; echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze'\n"
-                           "[Install]\nWantedBy=multi-user.target")
-    appliance.ssh.run("systemctl enable test-hang.service && sync")
+    appliance.hang_in_slot("B")
     appliance.install("--reboot")
     appliance.machine.wait_ended(180)
     appliance.machine.start(START, until="hanging now")
