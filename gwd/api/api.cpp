@@ -142,7 +142,7 @@ asio::awaitable<HttpResponse> Api::handle(HttpRequest request) {
 
 HttpResponse Api::ha(const Status& order) {
   if (!order) return error_response(order.error());
-  const auto reply = make_ha_reply(gateway_, clock_);
+  const auto reply = make_ha_reply(gateway_, config_, clock_);
   return reply ? json_response(*reply) : error_response(reply.error());
 }
 

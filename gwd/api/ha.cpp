@@ -105,7 +105,7 @@ void fill_channel(const HaController& ha, api::HaReply& reply) {
 
 }  // namespace
 
-Result<api::HaReply> make_ha_reply(const Gateway& gateway, const Clock& clock) {
+Result<api::HaReply> make_ha_reply(const Gateway& gateway, const ConfigService& config, const Clock& clock) {
   const HaController* ha = gateway.ha();
   if (ha == nullptr)
     return fail(Errc::kNotFound,
@@ -127,6 +127,12 @@ Result<api::HaReply> make_ha_reply(const Gateway& gateway, const Clock& clock) {
     out.set_kind(std::string(to_string(alarm.kind)));
     if (alarm.address) out.set_address(alarm.address->to_string());
     out.set_text(alarm.text);
+    out.set_severity("error");
+  }
+  if (!config.sync_alarm().empty()) {
+    api::HaAlarm& out = *reply.add_alarms();
+    out.set_kind("HaConfigurationsDiffer");
+    out.set_text(config.sync_alarm());
     out.set_severity("error");
   }
   fill_certificates(*ha, clock.wall(), reply);

@@ -4,6 +4,7 @@
 
 #include "base/result.hpp"
 #include "gw/api/v1/ha.pb.h"
+#include "gwd/control/config_service.hpp"
 #include "gwd/control/gateway.hpp"
 
 namespace gw::gwd {
@@ -11,7 +12,7 @@ namespace gw::gwd {
 namespace api = ::gw::api::v1;
 
 /// kNotFound: the document has no other instance to share state with.
-Result<api::HaReply> make_ha_reply(const Gateway& gateway, const Clock& clock);
+Result<api::HaReply> make_ha_reply(const Gateway& gateway, const ConfigService& config, const Clock& clock);
 
 Status ha_drain(Gateway& gateway);
 Status ha_undrain(Gateway& gateway);

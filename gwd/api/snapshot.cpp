@@ -263,7 +263,7 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
   *out.mutable_sas() = make_sas_reply(gateway, sas.sas());
   *out.mutable_counters() = make_counters_reply(gateway, counters.counters());
   *out.mutable_interfaces() = make_interfaces_reply(ports.ports());
-  if (auto ha = make_ha_reply(gateway, sources.clock)) *out.mutable_ha() = std::move(*ha);
+  if (auto ha = make_ha_reply(gateway, sources.config, sources.clock)) *out.mutable_ha() = std::move(*ha);
   if (!gateway.model()) co_return out;
   if (const auto running = sources.config.running(); running && *running)
     out.set_configuration(without_secrets((*running)->document, *gateway.model()));

@@ -27,6 +27,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"AsymmetricPath", asymmetric_path},
     {"RouteNotInFastPath", route_not_in_fastpath},
     {"RouteNotInFrr", route_not_in_frr},
+    {"ConfigurationsDiffer", configurations_differ},
     {"CertificateEnds", certificate_ends},
     {"AsymmetricInstances", asymmetric_instances},
 });

@@ -8,6 +8,9 @@
 namespace gw::doctor {
 namespace {
 
+// Packets of a minute. Two hosts that ping each other are not worth a line.
+constexpr std::uint64_t kWorthALine = 1000;
+
 /// One site's packets at both instances.
 struct SiteTraffic {
   Traffic here;
@@ -56,7 +59,9 @@ void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
   for (const auto& [name, site] : traffic_by_site(snapshot)) {
     const bool in_here = one_way(site.here.in, site.here.out) && one_way(site.there.out, site.there.in);
     const bool in_there = one_way(site.there.in, site.there.out) && one_way(site.here.out, site.here.in);
-    if (!in_here && !in_there) continue;
+    if ((!in_here && !in_there) || site.here.in + site.there.in < kWorthALine ||
+        site.here.out + site.there.out < kWorthALine)
+      continue;
     const std::string& arrives = in_here ? self : other;
     const std::string& leaves = in_here ? other : self;
     Finding finding{.name = "AsymmetricInstances", .severity = Severity::kInfo, .subject = "site " + name};
@@ -64,6 +69,9 @@ void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
     finding.evidence.insert(finding.evidence.end(), site.ways_there.begin(), site.ways_there.end());
     finding.evidence.push_back(
         std::format("{} sends to {} of the site through its own tunnels", self, count_text(site.best_here, "prefix")));
+    finding.evidence.emplace_back(
+        "few long connections look like this by chance: the site and the VNet spread them over the instances, each for "
+        "itself");
     finding.consequence = std::format(
         "none for the gateway: answers need no state. The site's packets arrive at {} and leave by {}: a firewall at "
         "the "
@@ -74,6 +82,20 @@ void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
                     leaves),
         std::format("or have the VNet's routers send to the site by {}", arrives)};
     findings.push_back(std::move(finding));
+  }
+}
+
+// Each runs its own until somebody decides; an endpoint that moves meets other tunnels there.
+void configurations_differ(const api::Snapshot& snapshot, Findings& findings) {
+  for (const api::HaAlarm& alarm : snapshot.ha().alarms()) {
+    if (alarm.kind() != "HaConfigurationsDiffer") continue;
+    findings.push_back({.name = "ConfigurationsDiffer",
+                        .severity = Severity::kError,
+                        .subject = "the two instances",
+                        .evidence = {alarm.text()},
+                        .consequence = "each instance runs its own document: after a takeover sites meet the other one",
+                        .remedy = {"gwctl diff FILE on both, with the document that is meant",
+                                   "gwctl apply FILE on one of them: both run it then"}});
   }
 }
 

@@ -448,6 +448,15 @@ const std::vector<Case>& cases() {
          add_zebra(s, "bgpd has taken 3 IPv4 and 1 IPv6 routes of berlin-ce1/gw-a, gwd 4 and 1 (RoutesDiffer)");
        },
        {"RouteNotInFrr numbers of routes error"}},
+      // ConfigurationsDiffer
+      {"another alarm of the pair", [](auto& s) { s.mutable_ha()->add_alarms()->set_kind("HaPeerDead"); }, {}},
+      {"the instances run different documents",
+       [](auto& s) {
+         api::HaAlarm& alarm = *s.mutable_ha()->add_alarms();
+         alarm.set_kind("HaConfigurationsDiffer");
+         alarm.set_text("gw-b committed what this instance cannot run: secrets/paris.psk: No such file");
+       },
+       {"ConfigurationsDiffer the two instances error"}},
       // CertificateEnds
       {"the certificates are good for long", [](auto& s) { ends(s, ""); }, {}},
       {"a certificate ends this month", [](auto& s) { ends(s, "warning"); }, {"CertificateEnds gw-a.crt warning"}},
@@ -466,7 +475,8 @@ const std::vector<Case>& cases() {
        [](auto& s) { berlin(s, {.in = 5000, .out = 600}, {.in = 80, .out = 4000}); },
        {}},
       {"a site that only sends", [](auto& s) { berlin(s, {.in = 5000}, {}); }, {}},
-      {"a few packets prove nothing", [](auto& s) { berlin(s, {.in = 49}, {.out = 49}); }, {}},
+      {"a few packets prove nothing", [](auto& s) { berlin(s, {.in = 999}, {.out = 999}); }, {}},
+      {"nor do they in one direction", [](auto& s) { berlin(s, {.in = 5000}, {.out = 999}); }, {}},
       {"the other instance carries another site's packets",
        [](auto& s) {
          berlin(s, {.in = 5000}, {.out = 5000});

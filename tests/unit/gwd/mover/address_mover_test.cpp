@@ -7,6 +7,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <set>
+#include <thread>
 
 #include "tests/support/sandbox.hpp"
 
@@ -90,6 +91,32 @@ TEST_F(MoverTest, AnnouncementsEndWhenItMovesAway) {
   io_.restart();
   io_.run_for(milliseconds(1500));  // past the last announcement
   EXPECT_NE(neighbour("203.0.113.10").find("02:00:00:00:00:99"), std::string::npos) << neighbour("203.0.113.10");
+}
+
+// This process stood still when the second one was due: another instance may have the address by now, and the order to
+// stop is among what it hears first.
+TEST_F(MoverTest, ALateAnnouncementWaitsForNewsFirst) {
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  io_.run_for(milliseconds(20));  // the first one
+  std::this_thread::sleep_for(AddressMover::kAnnounceAfter[1] + AddressMover::kLate + milliseconds(50));
+  remember_another("203.0.113.10");
+  io_.restart();
+  io_.run_for(AddressMover::kBreath / 2);
+  EXPECT_NE(neighbour("203.0.113.10").find("02:00:00:00:00:99"), std::string::npos) << "it was announced at once";
+  mover_.repel(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  io_.restart();
+  io_.run_for(milliseconds(1500));  // past the last one
+  EXPECT_NE(neighbour("203.0.113.10").find("02:00:00:00:00:99"), std::string::npos) << neighbour("203.0.113.10");
+}
+
+TEST_F(MoverTest, ALateAnnouncementIsMadeWhenNothingElseIsHeard) {
+  const std::string mac = test::read_file("/sys/class/net/wan0/address").substr(0, 17);
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  io_.run_for(milliseconds(20));
+  std::this_thread::sleep_for(AddressMover::kAnnounceAfter[1] + AddressMover::kLate + milliseconds(50));
+  remember_another("203.0.113.10");
+  EXPECT_TRUE(
+      run_until([&] { return neighbour("203.0.113.10").find(mac) != std::string::npos; }, milliseconds(3000)));
 }
 
 TEST_F(MoverTest, AnAddressThatIsNotHereIsAFailureWithItsName) {
