@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import os
 import shutil
 import signal
 
@@ -14,6 +16,7 @@ from coexistence_peers import BFD_MULTIPLIER, COMMON, TunnelEnd, TunnelRouter, V
 from gateway import GWCTL, METRICS, require_programs, tunnel_name
 from ha_lab import GW_A, INSTANCES, SITES, HaLab
 from lab import BIN, GW_ASN, LabError, Site, command, poll
+from nonce_checker import NonceChecker
 from peers import Frr
 
 BFD_MS = 50
@@ -91,6 +94,9 @@ class HaGateway(CoexistenceGateway):
 
     is_off = False
 
+    def is_whole(self) -> bool:
+        return all(process.alive for process in self.processes()) and bool(self.fastpath_pid())
+
     def power_off(self):
         self.is_off = True
         for process in self.processes():
@@ -121,6 +127,24 @@ class HaGateway(CoexistenceGateway):
         """As `systemctl stop` of all by somebody who does not know: charon deletes its SAs."""
         for process in (self.gwd, *reversed(self.frr.processes.values()), self.charon.process, self.fastpath):
             process.stop()
+
+    def lose_fastpath(self):
+        """kill -9 of gw-fastpath; nobody starts it again."""
+        pid = self.fastpath_pid()
+        self.fastpath.abandon()
+        self.fastpath.kill()
+        os.kill(pid, signal.SIGKILL)
+        self.fastpath.popen.wait(5)
+
+    def hang_fastpath(self, hangs: bool = True):
+        os.kill(self.fastpath_pid(), signal.SIGSTOP if hangs else signal.SIGCONT)
+
+    def lose_control(self):
+        """kill -9 of everything but gw-fastpath; nobody starts it again."""
+        for process in self.processes():
+            if process is not self.fastpath:
+                process.abandon()
+        self.lab.signal_all(self.at, signal.SIGKILL, but="gw-fastpath")
 
     def pause(self):
         self.lab.signal_all(self.at, signal.SIGSTOP)
@@ -271,6 +295,16 @@ class HaWorld(Coexistence):
         """Of either instance: whoever has its endpoint has its sessions."""
         return {inner(s, i)[1] for s in self.lab.sites for i in INSTANCES if i not in s.tunnels_to}
 
+    @contextlib.contextmanager
+    def watched(self):
+        """Every packet that either instance sends to the sites is looked at; one repeated nonce fails in the end."""
+        with NonceChecker([(self.lab.ns["wan"].name, "eth0")]) as nonces:
+            yield nonces
+        with open(self.lab.logs / "nonces.log", "a") as log:
+            log.write(f"packets by instance {dict(nonces.packets)}, repeated nonces {len(nonces.repeated)}, "
+                      f"duplicate sequence numbers {nonces.duplicate_sequences}\n")
+        nonces.verify(at_least=1000)
+
     # --- until it is as it should be ---------------------------------------------------------------------
 
     def bring_back(self, instance: Instance, how: str = "revive"):
@@ -313,8 +347,11 @@ class HaWorld(Coexistence):
 
     def restore_all(self):
         for gateway in self.gateways.values():
-            if not gateway.lab.ns[gateway.role].pids():
-                gateway.power_on() if gateway.is_off else gateway.revive()
+            if gateway.is_off:
+                gateway.power_on()
+            elif not gateway.is_whole():
+                gateway.kill()
+                gateway.revive()
         for instance in INSTANCES:
             self.lab.plug_in(instance)
         self.lab.heal()

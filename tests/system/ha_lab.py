@@ -120,6 +120,16 @@ class HaLab(CoexistenceLab):
         for network in networks or ("wan", "vnet", "s0", "s1"):
             self.attach(network, self.port(instance.name, network))
 
+    def part(self, instance: Instance):
+        """The instances hear each other on no path, and everybody else as before: their port is closed (gateway.ha.port)."""
+        rules = [f"add rule ip part {hook} {protocol} {end} 9621 drop"
+                 for hook in ("input", "output") for protocol in ("tcp", "udp") for end in ("dport", "sport")]
+        chains = [f"add chain ip part {hook} {{ type filter hook {hook} priority -10; }}" for hook in ("input", "output")]
+        self.ns[instance.name].run("nft", "-f", "-", stdin="\n".join(["add table ip part", *chains, *rules, ""]))
+
+    def rejoin(self, instance: Instance):
+        self.ns[instance.name].run("nft", "-f", "-", stdin="add table ip part\ndelete table ip part\n")
+
     def signal_all(self, instance: Instance, number: int, but: str = ""):
         """To every process of an instance, in one go. but: the name of a program that is spared."""
         for pid in self.ns[instance.name].pids():

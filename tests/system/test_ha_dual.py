@@ -22,7 +22,8 @@ MOVE = 0.05  # s: gw-a's endpoint goes home when gw-a is back
 def world(request):
     with HaWorld(f"test_ha_dual-{request.param}", ports=request.param, bfd_ms=BFD_MS) as ready:
         ready.settle_all()
-        yield ready
+        with ready.watched():
+            yield ready
 
 
 @pytest.fixture(autouse=True)

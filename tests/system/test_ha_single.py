@@ -23,7 +23,8 @@ IDS = {"argnames": "site", "argvalues": [SINGLE, STATIC, PLAIN], "ids": ["gracef
 def world(request):
     with HaWorld(f"test_ha_single-{request.param}", ports=request.param, bfd_ms=BFD_MS) as ready:
         ready.settle_all()
-        yield ready
+        with ready.watched():
+            yield ready
 
 
 @pytest.fixture(autouse=True)
