@@ -1,4 +1,4 @@
-"""The image starts by BIOS from a seed: the tunnel to a strongSwan site comes up, BGP in it, packets pass; and what it is like
+"""The image starts from a seed: the tunnel to a strongSwan site comes up, BGP in it, packets pass; and what it is like
 from outside and inside. Other seeds, and none.
 
 Emulated (TCG): one start of a minute or two in each ./dev test, three more with --full. The image is build/image/disk.raw,
@@ -166,8 +166,8 @@ def test_a_seed_with_a_mistake_is_named_on_the_console_and_lets_the_operator_in(
 
 
 @pytest.mark.long
-def test_without_a_seed_the_console_says_how_to_go_on(image):
-    appliance = Appliance(image, {}, "test_boot_no_seed")
+def test_without_a_seed_by_uefi_the_console_says_how_to_go_on(image):
+    appliance = Appliance(image, {}, "test_boot_no_seed", uefi=True)
     try:
         appliance.machine.start(300, until="10.0.2.15/24")  # by qemu's DHCP server
         appliance.machine.expect("There was no seed", 60)

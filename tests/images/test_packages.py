@@ -32,6 +32,8 @@ SERVICES = {  # unit: user and capabilities, as ADR 18 says
 }
 CAPABILITIES = {1: "cap_dac_override", 2: "cap_dac_read_search", 10: "cap_net_bind_service", 12: "cap_net_admin", 13: "cap_net_raw",
                 14: "cap_ipc_lock", 21: "cap_sys_admin", 23: "cap_sys_nice", 38: "cap_perfmon", 39: "cap_bpf"}
+# `systemd-analyze security` (0: nothing is possible, 10: all is), at most: what the unit has to have and why is ADR 18's.
+EXPOSURE = {"gwd": 2.5, "gw-fastpath": 3.1, "gw-charon": 2.0, "gw-zebra": 3.4, "gw-bgpd": 3.3, "gw-bfdd": 3.1}
 TAKEN_OVER = "has taken over; packets waited"  # what a gw-fastpath says when it is in another's place
 
 
@@ -123,6 +125,12 @@ def test_each_process_has_its_own_user_and_only_the_capabilities_it_needs(machin
         assert capabilities(status, "CapBnd") == wanted, unit
         assert capabilities(status, "CapEff") <= wanted, unit
         assert "NoNewPrivs:\t1" in status, unit
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_unit_is_confined(machine, unit):
+    said = machine.container.run("systemd-analyze", "security", "--no-pager", f"{unit}.service")
+    assert float(re.search(r"Overall exposure level for .*?: ([\d.]+)", said)[1]) <= EXPOSURE[unit], said
 
 
 def test_sockets_are_for_the_services_and_the_operators_group(machine):
