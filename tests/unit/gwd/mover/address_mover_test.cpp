@@ -115,8 +115,7 @@ TEST_F(MoverTest, ALateAnnouncementIsMadeWhenNothingElseIsHeard) {
   io_.run_for(milliseconds(20));
   std::this_thread::sleep_for(AddressMover::kAnnounceAfter[1] + AddressMover::kLate + milliseconds(50));
   remember_another("203.0.113.10");
-  EXPECT_TRUE(
-      run_until([&] { return neighbour("203.0.113.10").find(mac) != std::string::npos; }, milliseconds(3000)));
+  EXPECT_TRUE(run_until([&] { return neighbour("203.0.113.10").find(mac) != std::string::npos; }, milliseconds(3000)));
 }
 
 TEST_F(MoverTest, AnAddressThatIsNotHereIsAFailureWithItsName) {
