@@ -264,6 +264,37 @@ TEST_F(SaSyncTest, PositionsArriveWithinATick) {
   EXPECT_FALSE(b_->sync().awaits_final(kEndpoint));
 }
 
+// A split brain that heals: both own, both send, both report. An owner's record is its own; who gives up begins there
+// where the other one is, also when that sends nothing any more.
+TEST_F(SaSyncTest, WhatIsToldWhileBothOwnCountsForWhoGivesUp) {
+  make();
+  ASSERT_TRUE(a_->install(1, KeyOrigin::kFresh));
+  ASSERT_TRUE(b_->install(1, KeyOrigin::kSynced));
+  connect();
+  deliver_all();
+  for (Machine* m : {a_.get(), b_.get()}) {
+    m->owner = true;
+    m->sync().ownership_changed();
+  }
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(a_->send_packet(1, wire_));
+    if (i < 50) {
+      ASSERT_TRUE(b_->send_packet(1, wire_));
+    }
+    if (i % 10 == 0) deliver_all();
+  }
+  deliver_all();
+  EXPECT_LT(b_->records[1]->synced_position, 101U);
+  b_->owner = false;
+  b_->sync().ownership_changed();
+  EXPECT_EQ(b_->records[1]->synced_position, 101U);
+  EXPECT_FALSE(b_->sync().exact(name_of(1)));
+  EXPECT_TRUE(b_->sync().awaits_final(kEndpoint));
+  a_->sync().tell_final(kEndpoint);
+  deliver_all();
+  EXPECT_TRUE(b_->sync().exact(name_of(1)));
+}
+
 // Nobody answers: it waits, and tells the newest when somebody does.
 TEST_F(SaSyncTest, ReportsThatAreNotAnsweredDoNotPileUp) {
   make();
