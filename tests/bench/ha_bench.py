@@ -67,7 +67,8 @@ def events():
         Event("stopped by its supervisor", lambda w: w.of(GW_A).stop(), lambda w: w.bring_back(GW_A),
               unplanned=False),
         Event("data path dead, control alive", lambda w: w.of(GW_A).lose_fastpath(), start_again, beside=True),
-        Event("control dead, data path alive", lambda w: w.of(GW_A).lose_control(), start_again, beside=True),
+        Event("control dead, data path alive", lambda w: w.of(GW_A).lose_control(),
+              lambda w: w.bring_back(GW_A, "revive_control"), beside=True),
         Event("sync networks cut", lambda w: w.lab.unplug(GW_A, "s0", "s1"), plug_in, beside=True),
     ]
 

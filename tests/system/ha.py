@@ -109,6 +109,12 @@ class HaGateway(CoexistenceGateway):
         self.fastpath_socket.unlink(missing_ok=True)
         self.start()
 
+    def revive_control(self):
+        """After lose_control()."""
+        self.start_charon()
+        self.start_gwd()
+        self.start_frr()
+
     def power_on(self):
         """A machine that boots: what was on its disk is there, what was in memory (/run) is not."""
         self.lab.rebuild_instance(self.at)
