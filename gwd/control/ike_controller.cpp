@@ -280,7 +280,8 @@ asio::awaitable<Status> IkeController::load(const std::string& name) {
 }
 
 bool IkeController::connections_loaded() const {
-  return connected_ && std::ranges::all_of(tunnels_, [](const auto& entry) {
+  // Without a model nobody has said yet which connections there are.
+  return connected_ && !instances_.empty() && std::ranges::all_of(tunnels_, [](const auto& entry) {
            return entry.second.loaded || entry.second.model->disabled || !entry.second.model->fault.empty();
          });
 }
