@@ -75,7 +75,7 @@ Fastpath::Fastpath(Foundation base, const FastpathOptions& o)
       endpoints_(base_.workers->shared().gates, base_.maps, clock_),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, endpoints_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
-      service_({*base_.workers, base_.maps, ike_, tunnels_, forwarding_, sas_, path_mtus_, liveness_, clock_,
+      service_({*base_.workers, base_.maps, ike_, tunnels_, rates_, forwarding_, sas_, path_mtus_, liveness_, clock_,
                 base_.facts, o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere,
                 o.transforms}),
       server_(io_, service_),

@@ -18,6 +18,7 @@
 #include "ebpf/control/endpoints.hpp"
 #include "ebpf/control/events.hpp"
 #include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/gateway_rates.hpp"
 #include "ebpf/control/liveness.hpp"
 #include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/paths.hpp"
@@ -74,6 +75,7 @@ class Fastpath {
   relay::IkeRelay ike_;
   control::Liveness liveness_;
   control::Tunnels tunnels_;
+  control::GatewayRates rates_{*base_.workers, tunnels_};
   control::Forwarding forwarding_;
   control::Adjacencies adjacencies_;
   control::Paths paths_;

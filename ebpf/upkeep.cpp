@@ -57,6 +57,7 @@ void Fastpath::tick() {
     sas_.remove_ended_orphans();
     sas_.end_old_reservations();
     tunnels_.settle_due();
+    rates_.share_out();
     path_mtus_.age();
     base_.workers->reclaim();
     check_ports();

@@ -86,6 +86,10 @@ enum gw_drop {
   GW_DROP_MOVE_FULL,
   GW_DROP_MOVE_LATE,
 
+  /* rate limits */
+  GW_DROP_RATE_TUNNEL,
+  GW_DROP_RATE_GATEWAY,
+
   GW_DROP_COUNT
 };
 

@@ -64,6 +64,8 @@ constexpr auto kInfo = std::to_array<DropInfo>({
      "The tunnel's endpoint was being moved to the other instance, and no more packets could wait for it."},
     {"move_late",
      "The packet waited for the tunnel's endpoint to be moved to the other instance, and that took too long."},
+    {"rate_tunnel", "The tunnel is over the rate that its connection is configured with."},
+    {"rate_gateway", "All tunnels together are over the gateway's rate (its SKU), and this one is over its share."},
 });
 static_assert(kInfo.size() == GW_DROP_COUNT, "every drop reason needs a name and a meaning");
 

@@ -220,7 +220,11 @@ void Tunnels::tell_worker(std::uint32_t id, const Tunnel& t) {
       config.mss = std::min<std::uint16_t>(t.settings->mss_clamp, static_cast<std::uint16_t>(config.mtu - kHeaders));
     config.fragmentation = t.settings->fragmentation;
   }
-  workers_.call(t.slot, [&](worker::DataPath& d) { d.set_tunnel(t.slot, config); });
+  const worker::Rates rates = t.settings ? t.settings->rates : worker::Rates{};
+  workers_.call(t.slot, [&](worker::DataPath& d) {
+    d.set_tunnel(t.slot, config);
+    d.set_rates(t.slot, rates);
+  });
 }
 
 // --- carrier -----------------------------------------------------------------------------------------

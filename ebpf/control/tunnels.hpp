@@ -32,6 +32,7 @@ struct TunnelSettings {
   worker::InnerFragmentation fragmentation = worker::InnerFragmentation::kRefuse;
   CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
   esp::OuterPolicy outer;
+  worker::Rates rates;
 };
 
 /// What the way to the peer has room for, bytes.

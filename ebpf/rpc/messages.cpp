@@ -9,6 +9,7 @@ namespace {
 constexpr std::uint32_t kMaxTunnelId = (1u << 24) - 1;
 constexpr std::uint32_t kFirstSpi = 256;  // RFC 4303 2.1
 constexpr std::size_t kMaxSelectors = 64;
+constexpr std::uint64_t kMinBps = 64'000;  // a packet every 0.2 s
 
 Result<IpAddress> parse_address(std::string_view bytes, std::string field) {
   auto a = IpAddress::from_bytes(bytes);
@@ -373,6 +374,26 @@ Result<esp::OuterPolicy> parse_outer(const fp::OuterHeader& m) {
 
 }  // namespace
 
+namespace {
+
+constexpr std::uint64_t kMaxBps = ip::kMaxBytesPerSecond * 8;
+
+Result<ip::ByteRate> parse_rate(std::uint64_t bps, const char* field) {
+  if (bps == 0) return ip::ByteRate{};
+  if (bps < kMinBps || bps > kMaxBps)
+    return fail_field(field, std::format("{} bit/s is not in {}..{}; 0: no limit", bps, kMinBps, kMaxBps));
+  return ip::policed_at(bps / 8);
+}
+
+}  // namespace
+
+Result<worker::Rates> parse_rates(std::uint64_t in_bps, std::uint64_t out_bps) {
+  worker::Rates rates;
+  GW_TRY_ASSIGN(rates.in, parse_rate(in_bps, "rate_in_bps"));
+  GW_TRY_ASSIGN(rates.out, parse_rate(out_bps, "rate_out_bps"));
+  return rates;
+}
+
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   control::TunnelSettings t;
   GW_TRY_ASSIGN(t.id, parse_tunnel_id(m.tunnel_id(), "tunnel_id"));
@@ -390,6 +411,7 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   t.mtu = static_cast<std::uint16_t>(m.mtu());
   t.mss_clamp = static_cast<std::uint16_t>(m.mss_clamp());
   t.fragmentation = m.fragment() ? worker::InnerFragmentation::kCut : worker::InnerFragmentation::kRefuse;
+  GW_TRY_ASSIGN(t.rates, parse_rates(m.rate_in_bps(), m.rate_out_bps()));
   t.carrier = m.carrier() == fp::CARRIER_ALWAYS ? control::CarrierPolicy::kAlways : control::CarrierPolicy::kFollowsSa;
   return t;
 }

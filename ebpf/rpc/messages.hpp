@@ -23,6 +23,7 @@ Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEnd
 /// Without `own_instance`; none: no address.
 Result<std::optional<liveness::PeerSettings>> parse_put_peer(const fp::PutPeer& message);
 void fill(const liveness::PartnerStatus& status, fp::PeerState& out);
+Result<worker::Rates> parse_rates(std::uint64_t in_bps, std::uint64_t out_bps);
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 
 /// Finds a configured tunnel for the forwarding table.

@@ -185,7 +185,9 @@ Status Service::update_routes(const Client& client, const fp::UpdateRoutes& m) {
 Status Service::put_settings(const Client& client, const fp::PutSettings& m) {
   if (m.circuit_transit() && parts_.circuit == CircuitPort::kNone)
     return fail_field("circuit_transit", "there is no circuit port; gw-fastpath --circuit names its interface");
+  GW_TRY_ASSIGN(const worker::Rates rates, parse_rates(m.rate_in_bps(), m.rate_out_bps()));
   settings_generation_ = client.generation;
+  parts_.rates.set(rates);
   set_transit(m.circuit_transit() ? xdp::Transit::kOpen : xdp::Transit::kClosed);
   return {};
 }
@@ -248,7 +250,10 @@ Status Service::sync_done(const Client& client) {
       parts_.tunnels.settle_all();
       return {};
     case fp::ROLE_CONTROL:
-      if (settings_generation_ < client.generation) set_transit(xdp::Transit::kClosed);
+      if (settings_generation_ < client.generation) {
+        set_transit(xdp::Transit::kClosed);
+        parts_.rates.set({});
+      }
       GW_TRY(parts_.forwarding.sweep(client.generation));
       for (const std::uint32_t id : parts_.tunnels.older_than(client.generation)) GW_TRY(del_tunnel(id));
       parts_.tunnels.drop_unclaimed();

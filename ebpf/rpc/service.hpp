@@ -11,6 +11,7 @@
 
 #include "base/clock.hpp"
 #include "ebpf/control/forwarding.hpp"
+#include "ebpf/control/gateway_rates.hpp"
 #include "ebpf/control/liveness.hpp"
 #include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/sa_manager.hpp"
@@ -44,6 +45,7 @@ class Service final : public Handler {
     xdp::Maps& maps;
     relay::IkeRelay& ike;
     control::Tunnels& tunnels;
+    control::GatewayRates& rates;
     control::Forwarding& forwarding;
     control::SaManager& sas;
     control::PathMtus& path_mtus;

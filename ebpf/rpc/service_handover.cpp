@@ -42,7 +42,10 @@ Result<fp::HandoverSa> describe(const control::SaEntry& e) {
 
 Status Service::export_parts(const PartSink& sink) const {
   fp::HandoverPart part;
-  part.mutable_request()->mutable_put_settings()->set_circuit_transit(parts_.maps.transit() == xdp::Transit::kOpen);
+  fp::PutSettings& settings = *part.mutable_request()->mutable_put_settings();
+  settings.set_circuit_transit(parts_.maps.transit() == xdp::Transit::kOpen);
+  settings.set_rate_in_bps(parts_.rates.rates().in.per_second * 8);
+  settings.set_rate_out_bps(parts_.rates.rates().out.per_second * 8);
   GW_TRY(sink(part));
   for (const auto& [id, request] : tunnel_requests_) {
     *part.mutable_request()->mutable_put_tunnel() = request;

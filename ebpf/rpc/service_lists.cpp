@@ -146,6 +146,8 @@ void Service::fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& t, f
   out.set_last_out_unix_ms(c.last_out_ms);
   out.set_slow_path_packets(c.slow_path);
   out.set_slow_path_in_packets(c.slow_path_in);
+  out.set_rate_in_bps(t.settings->rates.in.per_second * 8);
+  out.set_rate_out_bps(t.settings->rates.out.per_second * 8);
   add_drops(c.in_drops, *out.mutable_drops());
   add_drops(c.out_drops, *out.mutable_out_drops());
 }
@@ -223,6 +225,8 @@ Service::Traffic Service::traffic_of(std::string_view side) const {
 }
 
 void Service::counters(fp::Counters& out) const {
+  out.set_rate_in_bps(parts_.rates.rates().in.per_second * 8);
+  out.set_rate_out_bps(parts_.rates.rates().out.per_second * 8);
   add_drops(parts_.tunnels.retired_drops(), *out.mutable_drops());
   for (std::size_t slot = 0; slot < parts_.workers.shared().tunnels(); ++slot) {
     const worker::TunnelTotals tunnel = parts_.workers.totals(static_cast<worker::TunnelSlot>(slot));

@@ -9,6 +9,9 @@ DataPath::DataPath(const Parts& parts)
     : parts_(parts),
       codec_(parts.crypto),
       tunnels_(parts.tunnels.size()),
+      meters_(parts.tunnels.size()),
+      gateway_in_{parts.shared.rate_in, {}},
+      gateway_out_{parts.shared.rate_out, {}},
       reassembler_(random_seed(), {.datagram_bytes = parts.frames.memory().frame_bytes() - kHeadroom}),
       handovers_(parts.exchange.workers()) {
   for (auto& staged : handovers_) staged.reserve(kBurst);

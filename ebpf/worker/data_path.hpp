@@ -24,8 +24,10 @@
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/net/raw_sender.hpp"
 #include "ebpf/worker/counters.hpp"
+#include "ebpf/worker/gateway_rate.hpp"
 #include "ebpf/worker/handover.hpp"
 #include "ebpf/worker/parking.hpp"
+#include "ebpf/worker/policing.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/worker/route_burst.hpp"
 #include "ebpf/worker/shared.hpp"
@@ -108,6 +110,10 @@ class DataPath {
   WorkerIndex index() const { return parts_.index; }
   esp::CryptoBackend& crypto() { return parts_.crypto; }
   void set_tunnel(TunnelSlot slot, const TunnelConfig& config) { tunnels_[slot].config = config; }
+  /// In place of those before; packets below both rates lose nothing.
+  void set_rates(TunnelSlot slot, const Rates& rates);
+  /// What each tunnel has of the gateway's rate for itself; none: the gateway has no rate.
+  void set_share(const Rates& share);
   const TunnelConfig& tunnel(TunnelSlot slot) const { return tunnels_[slot].config; }
   void activate(TunnelSlot slot, const ActiveSa& active) { tunnels_[slot].active = active; }
   const ActiveSa& active(TunnelSlot slot) const { return tunnels_[slot].active; }
@@ -148,6 +154,7 @@ class DataPath {
     TunnelConfig config;
     ActiveSa active;
     MonoTime next_acquire{};
+    bool policed = false;  // its rate or the gateway's is limited
   };
   /// What a packet of the burst belongs to, beside esp::Packet.
   struct Slot {
@@ -211,6 +218,16 @@ class DataPath {
   gw_drop check_moved(const esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side) const;
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
   gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
+  struct GatewayMeter {
+    GatewayRate& rate;
+    GatewayPurse purse;
+  };
+  gw_drop meter(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes);
+  void charge(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes);
+  bool is_pressed() const;
+  gw_drop police_early(const esp::Packet& p, TunnelSlot slot);
+  gw_drop police_in(const esp::Packet& p, TunnelSlot slot, const gw_next_hop& destination);
+  gw_drop police_out(const esp::Packet& p, TunnelSlot slot, Source source);
   void send_to_tunnels(std::span<esp::Packet> packets);
   bool is_ours(TunnelSlot tunnel) const { return parts_.shared.owner(tunnel) == parts_.index; }
   void hand_over(WorkerIndex to, esp::Packet& p, const PacketMeta& meta, const Handover& rest);
@@ -247,6 +264,11 @@ class DataPath {
   Parts parts_;
   esp::Codec codec_;
   std::vector<Tunnel> tunnels_;
+  std::vector<TunnelMeters> meters_;  // by slot
+  Rates share_;
+  GatewayMeter gateway_in_;
+  GatewayMeter gateway_out_;
+  unsigned full_bursts_ = 0;  // from wan, in a row
   struct Parked {
     esp::Packet packet;
     PacketMeta meta;

@@ -81,6 +81,7 @@ bool DataPath::park(const esp::Packet& p, const PacketMeta& meta) {
 // memory answers for all of its packets at once, not for one after the other.
 void DataPath::from_wan(Burst& burst) {
   read_clock();
+  full_bursts_ = burst.full() ? full_bursts_ + 1 : 0;
   Buckets buckets;
   const std::size_t parsed = parse_burst(burst, buckets);
   decapsulate(burst, assign_sas(burst, buckets, parsed));
@@ -113,6 +114,7 @@ std::size_t DataPath::parse_burst(Burst& burst, Buckets& buckets) {
 /// Moves packets whose SA is ours to the front, with their SA; how many. Unknown are an SA that just went and one
 /// that is about to come.
 std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size_t count) {
+  const bool pressed = is_pressed();
   std::size_t n = 0;
   for (std::size_t i = 0; i < count; ++i) {
     esp::Packet& p = burst.packets[i];
@@ -129,6 +131,12 @@ std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size
     if (!open_.may_receive(in->gate)) [[unlikely]] {
       drop(GW_DROP_STANDBY, {.frame = meta.frame, .tunnel = in->tunnel, .in = in});
       continue;
+    }
+    if (pressed) [[unlikely]] {
+      if (const gw_drop reason = police_early(p, in->tunnel); reason != GW_DROP_NONE) {
+        drop(reason, {.frame = meta.frame, .tunnel = in->tunnel, .in = in});
+        continue;
+      }
     }
     p.in = in->sa.get();
     __builtin_prefetch(p.in);
@@ -193,11 +201,13 @@ void DataPath::report_inbound(Inbound& in) {
 }
 
 DataPath::Delivered DataPath::deliver(esp::Packet& p, Slot& s, const Ends& ends) {
-  const TunnelConfig& tunnel = tunnels_[s.tunnel].config;
+  const Tunnel& tunnel = tunnels_[s.tunnel];
   // Both directions of a TCP handshake cross the tunnel: the peer's SYN tells our hosts what to send.
-  (void)esp::clamp_mss(p.bytes(), family_of(p), tunnel.mss);
+  (void)esp::clamp_mss(p.bytes(), family_of(p), tunnel.config.mss);
   parts_.tunnels[s.tunnel].last_in_ms.set(now_ms_);
-  if (const gw_drop reason = check_inner_ends(p, ends); reason != GW_DROP_NONE) {
+  gw_drop reason = check_inner_ends(p, ends);
+  if (tunnel.policed && reason == GW_DROP_NONE) reason = police_in(p, s.tunnel, ends.destination);
+  if (reason != GW_DROP_NONE) {
     drop(reason, s);
     return Delivered::kDone;
   }

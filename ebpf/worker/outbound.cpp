@@ -254,7 +254,10 @@ gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   (void)esp::clamp_mss(p.bytes(), family, tunnel.config.mss);
   // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
   if (source == Source::kVnet && !esp::decrement_ttl(p.bytes(), family)) return GW_DROP_TTL;
-  return p.length > inner_limit(tunnel.config, family) ? GW_DROP_TOO_BIG : GW_DROP_NONE;
+  const bool too_big = p.length > inner_limit(tunnel.config, family);
+  if (tunnel.policed && (!too_big || may_cut(p, s)))
+    if (const gw_drop over = police_out(p, s.tunnel, source); over != GW_DROP_NONE) return over;
+  return too_big ? GW_DROP_TOO_BIG : GW_DROP_NONE;
 }
 
 /// What the kernel routed into a tunnel's device.

@@ -20,6 +20,7 @@
 #include "ebpf/net/netlink.hpp"
 #include "ebpf/worker/endpoint_gates.hpp"
 #include "ebpf/worker/fragment_ids.hpp"
+#include "ebpf/worker/gateway_rate.hpp"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/worker/random_seed.hpp"
 #include "ebpf/worker/shared_table.hpp"
@@ -186,6 +187,9 @@ class Shared {
   EndpointGates gates;
   /// Packets between circuit and tunnels are forwarded.
   std::atomic<bool> circuit_transit{false};
+  /// Of inner packets of all tunnels.
+  GatewayRate rate_in;
+  GatewayRate rate_out;
 
  private:
   std::vector<std::atomic<WorkerIndex>> owners_;

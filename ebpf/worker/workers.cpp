@@ -104,7 +104,10 @@ void Workers::assign(TunnelSlot slot) {
 
 void Workers::unassign(TunnelSlot slot) {
   --load_[shared_.owner(slot)];
-  call(slot, [slot](DataPath& d) { d.set_tunnel(slot, {}); });
+  call(slot, [slot](DataPath& d) {
+    d.set_tunnel(slot, {});
+    d.set_rates(slot, {});
+  });
 }
 
 TunnelTotals Workers::totals(TunnelSlot slot) const {

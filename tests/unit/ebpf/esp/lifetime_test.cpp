@@ -57,6 +57,30 @@ TEST(Lifetime, HardLimitIsExactWithinABurstBothWays) {
   EXPECT_EQ(packets[5].drop, GW_DROP_HARD_EXPIRED);
 }
 
+// The packet that reaches a limit of bytes is the last one, wherever it is in its burst.
+TEST(Lifetime, ByteLimitsAreExactWithinABurstBothWays) {
+  SaPair pair({.out_lifetime = {.soft_bytes = 301, .hard_bytes = 701}, .in_lifetime = {.hard_bytes = 500}});
+  std::vector<Buffer> buffers;
+  std::vector<Packet> packets;
+  buffers.reserve(12);
+  for (int i = 0; i < 12; ++i) {
+    buffers.emplace_back(inner_packet({.size = 100}));
+    buffers.back().packet.out = pair.outbound.get();
+    packets.push_back(buffers.back().packet);
+  }
+  const BurstResult out = pair.encap.encapsulate(packets, 1);
+  EXPECT_EQ(out.passed, 8U);
+  EXPECT_EQ(out.events, kSoftBytes | kHardBytes);
+  EXPECT_EQ(packets[8].drop, GW_DROP_HARD_EXPIRED);
+  packets.resize(8);
+  for (Packet& p : packets) ASSERT_EQ(receive(p, *pair.inbound), GW_DROP_NONE);
+  const BurstResult in = pair.decap.decapsulate(packets, 1);
+  EXPECT_EQ(in.passed, 5U);
+  EXPECT_EQ(in.events, kHardBytes);
+  EXPECT_EQ(packets[5].drop, GW_DROP_HARD_EXPIRED);
+  EXPECT_EQ(counters_of(pair.in_record).bytes, 500U);
+}
+
 TEST(Lifetime, ForgedPacketsDoNotAgeAnInboundSa) {
   SaPair pair({.in_lifetime = {.soft_packets = 1, .hard_packets = 2}});
   Bytes bad = pair.seal(inner_packet({}));
