@@ -123,6 +123,9 @@ enum gw_xdp_counter {
 
 // Through the ring buffer, at most one every GW_XDP_EVENT_INTERVAL_NS.
 #define GW_XDP_EVENT_INTERVAL_NS 100000000ull
+// Of one source (an IPv6 source is a /64) at most one every so often.
+#define GW_XDP_SOURCE_INTERVAL_NS 5000000000ull
+#define GW_SPI_SOURCES 4096
 struct gw_unknown_spi_event {
   __u32 spi_be;
   __u32 family;

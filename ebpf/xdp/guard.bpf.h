@@ -35,10 +35,24 @@ struct gw_ike_header {
 };
 #define GW_IKE_RESPONSE 0x20
 
+// Whom a limit is for: an address, of IPv6 the /64.
+static __always_inline struct gw_address_key gw_source_of(const struct gw_esp_flow* flow) {
+  struct gw_address_key source = {.family = flow->key.family};
+  __builtin_memcpy(source.address, flow->src, 8);  // of IPv4 the rest is zero
+  return source;
+}
+
+// Few in all, and fewer of each source: a site that has lost its SAs is heard beside a flood.
 static __always_inline void gw_report_unknown_spi(const struct gw_esp_flow* flow) {
-  __u64 now = bpf_ktime_get_boot_ns();
-  __u64 due = next_event_ns;
-  if (now < due || __sync_val_compare_and_swap(&next_event_ns, due, now + GW_XDP_EVENT_INTERVAL_NS) != due) return;
+  const __u64 now = bpf_ktime_get_boot_ns();
+  const __u64 due = next_event_ns;
+  if (now < due) return;
+  const struct gw_address_key source = gw_source_of(flow);
+  const __u64* silent_until = bpf_map_lookup_elem(&spi_sources, &source);
+  if (silent_until && now < *silent_until) return;
+  if (__sync_val_compare_and_swap(&next_event_ns, due, now + GW_XDP_EVENT_INTERVAL_NS) != due) return;
+  const __u64 until = now + GW_XDP_SOURCE_INTERVAL_NS;
+  bpf_map_update_elem(&spi_sources, &source, &until, BPF_ANY);
   struct gw_unknown_spi_event* event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
   if (!event) return;
   event->spi_be = flow->key.spi_be;
@@ -58,8 +72,7 @@ static __always_inline int gw_is_local(const struct gw_esp_flow* flow) {
 // A virtual clock for each source (GCRA, ITU-T I.371): every request moves it on by an interval, and it may be ahead of
 // the real one by a burst. Two CPUs may move it at once and one move be lost: a request more, then.
 static __always_inline int gw_ike_allowed(const struct gw_esp_flow* flow) {
-  struct gw_address_key source = {.family = flow->key.family};
-  __builtin_memcpy(source.address, flow->src, 8);  // of IPv4 the rest is zero
+  const struct gw_address_key source = gw_source_of(flow);
   const __u64 now = bpf_ktime_get_boot_ns();
   const __u64 cost = GW_IKE_INTERVAL_NS * (flow->packets ? flow->packets : 1);
   __u64* used_up = bpf_map_lookup_elem(&ike_sources, &source);

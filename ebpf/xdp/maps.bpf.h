@@ -36,6 +36,14 @@ struct {
   __type(value, __u64);
 } ike_sources SEC(".maps");
 
+// Until when nothing more is told of a source's unknown SPIs, on the boot clock.
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, GW_SPI_SOURCES);
+  __type(key, struct gw_address_key);
+  __type(value, __u64);
+} spi_sources SEC(".maps");
+
 // Which worker owns the tunnel of a slot.
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);
