@@ -25,7 +25,8 @@ struct gw_gates {
   __u64 lease_until_ns; /* the embedded lease, for all endpoints; GW_GATE_FOREVER: there is none */
   __u64 used;           /* places in use, by their bits */
   __u64 hold;           /* nothing is sent at all: restarted, and nobody has said yet what is ours */
-  __u64 reserved[5];
+  __u64 parting;        /* places that take nothing new, while what is encrypted already leaves */
+  __u64 reserved[4];
   struct gw_gate gates[GW_GATES];
 };
 

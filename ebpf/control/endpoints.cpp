@@ -53,10 +53,18 @@ void Endpoints::open(const EndpointClaim& claim) {
 
 void Endpoints::close(const EndpointClaim& claim) {
   Endpoint& endpoint = endpoints_.at(claim.address);
-  if (endpoint.claim.ownership == Ownership::kOwned)
-    gates_.set_receive_until(endpoint.gate, worker::boot_ns(clock_.now() + kStillReceives));
+  const bool owned = endpoint.claim.ownership == Ownership::kOwned;
+  if (owned) gates_.set_receive_until(endpoint.gate, worker::boot_ns(clock_.now() + kStillReceives));
   endpoint.claim = claim;
-  gates_.set(endpoint.gate, {0, claim.lease_epoch});
+  if (owned && claim.parting)
+    gates_.begin_parting(endpoint.gate);
+  else
+    shut(claim.address);
+}
+
+void Endpoints::shut(const IpAddress& address) {
+  const Endpoint& endpoint = endpoints_.at(address);
+  gates_.set(endpoint.gate, {0, endpoint.claim.lease_epoch});
 }
 
 worker::GateIndex Endpoints::gate_of(const IpAddress& address) const {

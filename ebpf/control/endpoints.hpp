@@ -61,8 +61,10 @@ class Endpoints {
 
   /// The gate opens, or gets another deadline. What its SAs go on with has been seen to.
   void open(const EndpointClaim& claim);
-  /// No burst that begins after this is sent; the caller waits for those under way.
+  /// No burst that begins after this is sent; the caller waits for those under way, which are, if we part from it, and
+  /// then calls shut().
   void close(const EndpointClaim& claim);
+  void shut(const IpAddress& address);
 
   /// kNoGate: it is no endpoint.
   worker::GateIndex gate_of(const IpAddress& address) const;

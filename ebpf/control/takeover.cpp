@@ -64,10 +64,11 @@ void SaManager::release_endpoints(std::span<const EndpointClaim> claims, const s
   for (const IpAddress& address : gone) follow_all(address);
 }
 
-/// Their gates are closed already.
+/// Bursts that begin are not sent any more.
 void SaManager::stop_sending(std::span<const IpAddress> released) {
   parts_.workers.quiesce();
   for (const IpAddress& address : released) {
+    parts_.endpoints.shut(address);
     log::info("ha", "endpoint {} is standby here", address);
     sync_.tell_final(address);
     for (const auto& [key, entry] : table_.entries())

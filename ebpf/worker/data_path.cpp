@@ -89,13 +89,14 @@ void DataPath::count_in(TunnelSlot tunnel, std::uint32_t inner_bytes) {
   counters.in_bytes.add(inner_bytes);
 }
 
-/// Packets that were encrypted when their endpoint was ours, and it is not any more: we did not run meanwhile.
+/// Packets that were encrypted when their endpoint was ours, and it is not any more: we did not run meanwhile. When it
+/// is handed over they leave: the control thread waits for them before it says where we stopped.
 void DataPath::drop_gated() {
   const OpenGates before = open_;
   open_ = parts_.shared.gates.open_at(parts_.clock.now());
-  if ((before.send & ~open_.send) == 0) [[likely]]
+  if ((before.send & ~open_.finish) == 0) [[likely]]
     return;
-  const auto closed = [this](const Outgoing& o) { return !open_.may_send(tunnels_[o.tunnel].active.gate); };
+  const auto closed = [this](const Outgoing& o) { return !open_.may_finish(tunnels_[o.tunnel].active.gate); };
   parts_.wan.withdraw_if(
       closed, [this](const Outgoing& o) { drop(GW_DROP_STANDBY, o.frame, parts_.tunnels[o.tunnel].out_drops); });
 }

@@ -24,8 +24,10 @@ constexpr std::uint64_t boot_ns(MonoTime t) { return static_cast<std::uint64_t>(
 /// What was open at one moment, a bit for each place.
 struct OpenGates {
   std::uint64_t send = ~std::uint64_t{0};
+  std::uint64_t finish = ~std::uint64_t{0};  // send what is encrypted already
   std::uint64_t receive = ~std::uint64_t{0};
   bool may_send(GateIndex gate) const { return (send >> gate & 1) != 0; }
+  bool may_finish(GateIndex gate) const { return (finish >> gate & 1) != 0; }
   bool may_receive(GateIndex gate) const { return (receive >> gate & 1) != 0; }
 };
 
@@ -60,7 +62,10 @@ class EndpointGates {
     std::uint64_t used = load(memory_.used) & ~(std::uint64_t{1} << gate);
     if (used == 1) used = 0;
     store(memory_.used, used);
+    end_parting(gate);
   }
+  /// It is about to close: bursts that begin from now on are not sent, those under way are. set() ends that.
+  void begin_parting(GateIndex gate) { store(memory_.parting, load(memory_.parting) | std::uint64_t{1} << gate); }
   /// Never open under a mixture of two claims: it closes in between if the epoch changes.
   void set(GateIndex gate, const Claim& claim) {
     gw_gate& g = memory_.gates[gate];
@@ -69,6 +74,7 @@ class EndpointGates {
       store(g.lease_epoch, claim.lease_epoch);
     }
     store(g.until_ns, claim.until_ns);
+    end_parting(gate);
   }
   /// Standby, but decapsulates until then.
   void set_receive_until(GateIndex gate, std::uint64_t until_ns) {
@@ -98,15 +104,16 @@ class EndpointGates {
   OpenGates open_at(MonoTime now) const {
     if (!any()) [[likely]]
       return {};
-    if (load(memory_.hold) != 0) return {.send = 0, .receive = 0};
+    if (load(memory_.hold) != 0) return {.send = 0, .finish = 0, .receive = 0};
     std::uint64_t left = load(memory_.used) & ~std::uint64_t{1};
     const std::uint64_t now_ns = boot_ns(now);
-    OpenGates open{~left, ~left};
+    const std::uint64_t parting = load(memory_.parting);
+    OpenGates open{~left, ~left, ~left};
     for (; left != 0; left &= left - 1) {
       const auto gate = static_cast<GateIndex>(std::countr_zero(left));
       const std::uint64_t bit = std::uint64_t{1} << gate;
       if (is_open(gate, now_ns))
-        open.send |= bit, open.receive |= bit;
+        open.send |= bit & ~parting, open.finish |= bit, open.receive |= bit;
       else if (now_ns < load(memory_.gates[gate].receive_until_ns))
         open.receive |= bit;
     }
@@ -114,6 +121,7 @@ class EndpointGates {
   }
 
  private:
+  void end_parting(GateIndex gate) { store(memory_.parting, load(memory_.parting) & ~(std::uint64_t{1} << gate)); }
   static std::uint64_t load(const __u64& field) {
     return std::atomic_ref(const_cast<__u64&>(field)).load(std::memory_order_acquire);
   }

@@ -264,7 +264,8 @@ HaController::Gateway Gateway::ha_callbacks() {
 }
 
 // Of a drain the VNet's and the circuit's routers are told, too. They may have no other way, and then go on sending to
-// an instance that forwards for them: what comes from them says nothing.
+// an instance that forwards for them: what comes from them says nothing. A site whose session has just opened is not
+// ready for the next move.
 std::optional<std::vector<std::uint32_t>> Gateway::waits_for(const IpAddress& endpoint) const {
   const auto asked = [this](const config::SessionModel& session) {
     const auto status = bgp_.sessions().find(session.bgp.peer);
@@ -272,6 +273,10 @@ std::optional<std::vector<std::uint32_t>> Gateway::waits_for(const IpAddress& en
            status->second.established();
   };
   if (draining_ && std::ranges::any_of(model_->sessions, asked)) return std::nullopt;
+  const auto just_opened = [&](const config::TunnelModel& tunnel) {
+    return tunnel.bgp && tunnel.local == endpoint && routes_.has_just_opened(tunnel.bgp->peer);
+  };
+  if (std::ranges::any_of(model_->tunnels, just_opened)) return std::nullopt;
   return tunnels_to_wait_for(*model_, endpoint, leaving_,
                              [this](const std::string& tunnel) { return routes_.is_open(tunnel); });
 }

@@ -230,6 +230,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   peer.end_of_rib.clear();
   peer.up = true;
   peer.offered = event.graceful_restart;
+  if (!peer.asked_again) peer.opened = clock_.now();
   if (!peer.asked_again)
     log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
   if (session_changed_) session_changed_();

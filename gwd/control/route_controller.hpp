@@ -75,6 +75,10 @@ class RouteController {
   /// or not at all. It did not break: nothing is wrong with what was learned.
   static constexpr std::chrono::seconds kReopenTime{30};
 
+  /// bgpd tells a session that opens nothing for a second, in case others open. Who holds the routes of before
+  /// meanwhile (RFC 4724) loses them if the session breaks again before this is over.
+  static constexpr std::chrono::seconds kTold{2};
+
   RouteController(boost::asio::io_context& io, const Clock& clock, Forwarding& forwarding);
 
   Status listen(std::uint16_t bmp_port);
@@ -106,6 +110,8 @@ class RouteController {
   Status sync_from(std::string_view message) { return learned_elsewhere_.apply(message); }
   /// Whether a tunnel's session is open, here or as the other instance says.
   bool is_open(const std::string& tunnel) const;
+  /// Its session here has opened within kTold.
+  bool has_just_opened(const IpAddress& peer) const;
   /// What is held for tunnels that came here, or that have just gone to another instance: bgpd does not know it, and is
   /// to go on announcing it.
   std::vector<bgp::OriginIntent> held_origins() const;
@@ -157,6 +163,7 @@ class RouteController {
     routes::LimitState told = routes::LimitState::kOk;  // of what a circuit's router is told
     std::set<Family> end_of_rib;                        // of the present session
     bool up = false;                                    // as BMP says
+    std::optional<MonoTime> opened;      // this session, unless it was up when the stream was opened anew
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
     bool held = false;                   // its stale routes are another instance's knowledge, or from before it moved
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something

@@ -55,6 +55,11 @@ bool RouteController::is_open(const std::string& tunnel) const {
   return learned_.find(tunnel) != nullptr || learned_elsewhere_.find(tunnel) != nullptr;
 }
 
+bool RouteController::has_just_opened(const IpAddress& address) const {
+  const auto it = peers_.find(address);
+  return it != peers_.end() && it->second.up && it->second.opened && clock_.now() - *it->second.opened < kTold;
+}
+
 void RouteController::path_died(const IpAddress& address) {
   const auto it = peers_.find(address);
   if (it == peers_.end() || it->second.up || it->second.moved || rib_.count(it->second.source).stale == 0) return;

@@ -79,6 +79,24 @@ TEST_F(EndpointGatesTest, WhatWasHandedOverIsStillReceivedForAWhile) {
   EXPECT_FALSE(gates_.open_at(at(12s)).may_receive(gate));
 }
 
+TEST_F(EndpointGatesTest, WhatIsEncryptedLeavesBeforeItIsHandedOver) {
+  const GateIndex gate = gates_.take();
+  gates_.set(gate, {boot_ns(at(10s)), 5});
+  gates_.begin_parting(gate);
+  const OpenGates open = gates_.open_at(at(1s));
+  EXPECT_FALSE(open.may_send(gate));
+  EXPECT_TRUE(open.may_finish(gate));
+  EXPECT_TRUE(open.may_receive(gate));
+  EXPECT_FALSE(gates_.open_at(at(10s)).may_finish(gate)) << "after the deadline";
+  gates_.set(gate, {0, 5});
+  EXPECT_FALSE(gates_.open_at(at(1s)).may_finish(gate));
+  gates_.set(gate, {GW_GATE_FOREVER, 6});
+  EXPECT_TRUE(gates_.open_at(at(1s)).may_send(gate)) << "ours again";
+  gates_.begin_parting(gate);
+  gates_.note_other_claim(gate, 7);
+  EXPECT_FALSE(gates_.open_at(at(1s)).may_finish(gate)) << "a higher claim";
+}
+
 TEST_F(EndpointGatesTest, OneOfSeveralSendsNothingBeforeItKnowsWhatIsOurs) {
   const GateIndex gate = gates_.take();
   gates_.set(gate, {GW_GATE_FOREVER, 1});
