@@ -94,6 +94,19 @@ Cell proven_of(const api::Tunnel& tunnel, const View& view) {
   return {since(proof.proven_unix_ms(), view), old ? Colour::kWarning : Colour::kNone};
 }
 
+std::string rate_of(std::uint64_t bps) { return bps == 0 ? "no limit" : human_rate(bps); }
+
+/// "rate 500 Mbit/s in, no limit out; 1204 packets over it dropped in, 0 out"
+std::string rate_text(const api::Tunnel& tunnel) {
+  std::string out;
+  if (tunnel.rate_in_bps() != 0 || tunnel.rate_out_bps() != 0)
+    out = std::format("rate {} in, {} out", rate_of(tunnel.rate_in_bps()), rate_of(tunnel.rate_out_bps()));
+  if (tunnel.over_rate_in() + tunnel.over_rate_out() > 0)
+    out += std::format("{}over the rate, dropped: {} in, {} out", out.empty() ? "" : "; ", tunnel.over_rate_in(),
+                       tunnel.over_rate_out());
+  return out;
+}
+
 /// What is decided once, when the tunnel comes up.
 void note_details(const api::Tunnel& tunnel, Table& table) {
   table.note(std::format("from {}{}{}", tunnel.local_address(), tunnel.ike_proposal().empty() ? "" : ", IKE ",
@@ -124,6 +137,9 @@ std::string render(const api::TunnelsReply& reply, const View& view) {
                human_bytes(tunnel.out_bytes()), tunnel.dropped_packets(), state(tunnel.bgp_state()),
                tunnel.routes_received()});
     if (view.detail == Detail::kLong) note_details(tunnel, table);
+    // What was dropped is news; that there is a limit is a detail.
+    if (view.detail == Detail::kLong || tunnel.over_rate_in() + tunnel.over_rate_out() > 0)
+      if (const std::string rate = rate_text(tunnel); !rate.empty()) table.note(rate);
     if (tunnel.path_mtu() != 0)
       table.note(std::format("the path to {} takes packets of {} bytes: {} inside", tunnel.remote_address(),
                              tunnel.path_mtu(), tunnel.mtu()));

@@ -19,6 +19,14 @@ std::string human_bytes(std::uint64_t bytes) {
   return std::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+std::string human_rate(std::uint64_t bits_per_second) {
+  static constexpr std::array<std::string_view, 4> kUnits{"bit/s", "kbit/s", "Mbit/s", "Gbit/s"};
+  auto value = static_cast<double>(bits_per_second);
+  std::size_t unit = 0;
+  for (; value >= 1000 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
+  return std::format("{:.4g} {}", value, kUnits[unit]);
+}
+
 std::string human_duration(std::chrono::seconds duration) {
   const auto s = std::max<std::chrono::seconds::rep>(0, duration.count());
   if (s < 60) return std::format("{}s", s);

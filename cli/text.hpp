@@ -11,6 +11,8 @@ namespace gw::cli {
 
 /// "0 B", "999 B", "1.2 GiB"
 std::string human_bytes(std::uint64_t bytes);
+/// "500 Mbit/s", "1.25 Gbit/s"
+std::string human_rate(std::uint64_t bits_per_second);
 /// "12s", "3m12s", "2h05m", "4d03h"
 std::string human_duration(std::chrono::seconds duration);
 /// "2026-01-31 12:00:00Z"; UTC, because gateways of one pair may be configured differently.

@@ -145,7 +145,9 @@ int run(const Options& options) {
                         .ike_ha = options.run_dir + "/ike-sync.sock"},
                        std::move(*kernel));
   gwd::ConfigService config(io, clock, std::move(*store), options.instance);
-  config.check_against({.has_interface = gwd::KernelNet::has_interface, .has_address = gwd::KernelNet::has_address});
+  config.check_against({.has_interface = gwd::KernelNet::has_interface,
+                        .has_address = gwd::KernelNet::has_address,
+                        .speed_bps = gwd::KernelNet::speed_bps});
   config.on_activate([&](gwd::ModelPtr model) {
     const gwd::ModelPtr before = gateway.model();
     if (before && std::tie(before->metrics_address, before->metrics_port) !=

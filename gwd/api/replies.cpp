@@ -17,6 +17,16 @@ std::uint32_t routes_received(const Gateway& gateway, std::string_view tunnel) {
   return peer ? static_cast<std::uint32_t>(peer->count.accepted()) : 0;
 }
 
+using DropList = google::protobuf::RepeatedPtrField<fp::DropCount>;
+
+/// By a limit on the rate, the tunnel's or the gateway's.
+std::uint64_t over_rate(const DropList& drops) {
+  std::uint64_t packets = 0;
+  for (const auto& drop : drops)
+    if (drop.reason() == "rate_tunnel" || drop.reason() == "rate_gateway") packets += drop.packets();
+  return packets;
+}
+
 std::string hex_spi(std::uint32_t spi) { return std::format("{:08x}", spi); }
 
 std::string address_text(const std::string& bytes) {
@@ -154,6 +164,10 @@ api::TunnelsReply make_tunnels_reply(const Gateway& gateway, const fp::TunnelLis
     for (const auto& drop : info->drops()) dropped += drop.packets();
     for (const auto& drop : info->out_drops()) dropped += drop.packets();
     out.set_dropped_packets(dropped);
+    out.set_rate_in_bps(info->rate_in_bps());
+    out.set_rate_out_bps(info->rate_out_bps());
+    out.set_over_rate_in(over_rate(info->drops()));
+    out.set_over_rate_out(over_rate(info->out_drops()));
   }
   return reply;
 }

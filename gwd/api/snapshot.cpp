@@ -36,6 +36,10 @@ void fill_window(const TrafficWindow& window, api::TrafficWindow& out) {
   out.set_out_packets(window.out_packets);
   out.set_slow_path_packets(window.slow_path_packets);
   out.set_too_big(window.too_big);
+  out.set_over_rate_in(window.over_rate.in);
+  out.set_over_rate_out(window.over_rate.out);
+  out.set_over_gateway_rate_in(window.over_gateway_rate.in);
+  out.set_over_gateway_rate_out(window.over_gateway_rate.out);
   out.set_out_since_in(window.out_since_in);
   out.set_silent_seconds(static_cast<std::uint32_t>(window.silent.count()));
 }

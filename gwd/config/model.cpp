@@ -121,6 +121,7 @@ Result<TunnelModel> resolve_tunnel(const v1::Config& config, const TunnelSlot& s
   tunnel.mtu = connection.mtu() == 0 ? kDefaultMtu : connection.mtu();
   tunnel.mss = connection.mss() != 0 ? connection.mss() : std::min(kDefaultMss, tunnel.mtu - kMssBelowMtu);
   GW_TRY_ASSIGN(tunnel.outer, resolve_outer(connection.outer_header()));
+  GW_TRY_ASSIGN(tunnel.rates, resolve_rates(connection));
   GW_TRY_ASSIGN(tunnel.static_prefixes, prefixes(slot.remote.site->static_()));
   return tunnel;
 }
@@ -208,6 +209,26 @@ const TunnelModel* GatewayModel::find_tunnel(std::string_view name) const {
   return found == tunnels.end() ? nullptr : &*found;
 }
 
+Findings rates_beyond(const GatewayModel& model, std::uint64_t wan_bps) {
+  Findings findings;
+  const auto check = [&](const std::string& path, std::uint64_t bps) {
+    if (wan_bps == 0 || bps <= wan_bps) return;
+    findings.push_back({Severity::kError,
+                        "",
+                        {},
+                        path,
+                        std::format("{} is more than the link of {} carries, {}", rate_text(bps), model.wan_interface,
+                                    rate_text(wan_bps)),
+                        std::format("at most {}, or no rate", rate_text(wan_bps))});
+  };
+  // A SKU is a product, whatever the machine.
+  if (model.rates != RateSettings{find_sku(model.sku)->bps, find_sku(model.sku)->bps})
+    check("gateway.rate", std::max(model.rates.in_bps, model.rates.out_bps));
+  for (const TunnelModel& tunnel : model.tunnels)
+    check(std::format("connections[{}].rate", tunnel.connection), std::max(tunnel.rates.in_bps, tunnel.rates.out_bps));
+  return findings;
+}
+
 GatewayModel carried_model(const GatewayModel& model, const Carriers& carriers) {
   GatewayModel out = model;
   out.tunnels.clear();
@@ -228,6 +249,8 @@ Result<GatewayModel> resolve(const v1::Config& config, const ResolveOptions& opt
   model.gateway = config.gateway().name();
   model.asn = config.gateway().asn() == 0 ? kDefaultAsn : config.gateway().asn();
   GW_TRY(resolve_instance(*instance, model));
+  GW_TRY_ASSIGN(model.rates, resolve_rates(config.gateway()));
+  model.sku = find_sku(config.gateway().sku())->name;
   GW_TRY_ASSIGN(model.vnet_prefixes, prefixes(config.vnet().prefixes()));
   for (const std::string* text : {&config.vnet().next_hop(), &config.vnet().next_hop6()}) {
     if (text->empty()) continue;

@@ -14,8 +14,10 @@
 #include "base/result.hpp"
 #include "base/secret.hpp"
 #include "gw/config/v1/config.pb.h"
+#include "gwd/config/finding.hpp"
 #include "gwd/config/ha_model.hpp"
 #include "gwd/config/outer.hpp"
+#include "gwd/config/rates.hpp"
 #include "routes/import.hpp"
 
 namespace gw::config {
@@ -104,6 +106,7 @@ struct TunnelModel {
   std::uint32_t mss = 0;
   bool fragment = false;  // IPv4 without DF that is too big
   OuterSettings outer;
+  RateSettings rates;
   std::vector<Prefix> static_prefixes;  // the site's
   std::optional<BgpSettings> bgp;
   friend bool operator==(const TunnelModel&, const TunnelModel&) = default;
@@ -148,6 +151,8 @@ struct GatewayModel {
   std::vector<InterfaceAddress> circuit_addresses;
   std::vector<SessionModel> sessions;
   routes::Policy policy;
+  std::string sku;              // "VpnGw3"
+  RateSettings rates;           // of all tunnels together
   std::string metrics_address;  // "127.0.0.1"
   std::uint16_t metrics_port = 0;
   std::vector<TunnelModel> tunnels;  // by connection, in the document's order; disabled ones included
@@ -159,6 +164,9 @@ struct GatewayModel {
   const TunnelModel* find_tunnel(std::string_view name) const;
   friend bool operator==(const GatewayModel&, const GatewayModel&) = default;
 };
+
+/// Rates that the wan link of this speed cannot carry; none if the speed is 0. Without a file.
+Findings rates_beyond(const GatewayModel& model, std::uint64_t wan_bps);
 
 /// Which instance (by name) carries an endpoint now; an absent one has nobody.
 using Carriers = std::map<IpAddress, std::string>;

@@ -90,6 +90,7 @@ class Rules {
 void check_gateway(Rules& rules);      // gateway, vnet, management
 void check_sites(Rules& rules);        // sites and their static prefixes
 void check_connections(Rules& rules);  // profiles, connections
+void check_rates(Rules& rules);        // sku and rate, of the gateway and of connections
 void check_tunnels(Rules& rules);      // what only shows once connections meet instances
 void check_coexistence(Rules& rules);  // circuits, vnet.routers, vnet.peerings, coexistence
 void check_policy(Rules& rules);

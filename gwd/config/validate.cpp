@@ -12,6 +12,7 @@ Findings validate(const Document& document, const ValidateOptions& options) {
     check_gateway(rules);
     check_sites(rules);
     check_connections(rules);
+    check_rates(rules);
     check_tunnels(rules);
     check_coexistence(rules);
     check_policy(rules);

@@ -170,6 +170,11 @@ ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& 
            std::format("gateway.instances[{}].wan.endpoints", next.model->instance),
            std::format("this machine does not have address {} now: its tunnels stay down", address.to_string()),
            "one that `ip address` shows"});
+  if (machine_.speed_bps)
+    for (config::Finding& beyond : config::rates_beyond(*next.model, machine_.speed_bps(next.model->wan_interface))) {
+      beyond.file = file;
+      findings.push_back(std::move(beyond));
+    }
   if (findings.empty()) return {};
   const auto count = findings.size();
   findings.insert(findings.end(), next.warnings.begin(), next.warnings.end());

@@ -37,6 +37,7 @@ class ConfigService {
   struct Machine {
     std::function<bool(const std::string& interface)> has_interface;
     std::function<bool(const IpAddress& address)> has_address;
+    std::function<std::uint64_t(const std::string& interface)> speed_bps;  // 0: the driver does not say
   };
   void check_against(Machine machine) { machine_ = std::move(machine); }
 

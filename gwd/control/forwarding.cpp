@@ -55,7 +55,7 @@ void Forwarding::remove_tunnel(std::uint32_t tunnel_id) {
 }
 
 void Forwarding::set_settings(const fp::PutSettings& settings) {
-  if (settings.circuit_transit() == wanted_settings_.circuit_transit()) return;
+  if (google::protobuf::util::MessageDifferencer::Equals(settings, wanted_settings_)) return;
   wanted_settings_ = settings;
   settings_dirty_ = true;
   wake_.wake();

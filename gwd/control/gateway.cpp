@@ -39,6 +39,8 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   put.set_mss_clamp(tunnel.mss);
   put.set_fragment(tunnel.fragment);
   put.set_carrier(fp::CARRIER_FOLLOWS_SA);
+  put.set_rate_in_bps(tunnel.rates.in_bps);
+  put.set_rate_out_bps(tunnel.rates.out_bps);
   fill(tunnel.outer, *put.mutable_outer());
   return put;
 }
@@ -407,6 +409,8 @@ void Gateway::apply_circuit(const config::GatewayModel& model) {
   circuit_addresses_ = std::move(wanted);
   fp::PutSettings settings;
   settings.set_circuit_transit(model.policy.transit == routes::Transit::kOpen);
+  settings.set_rate_in_bps(model.rates.in_bps);
+  settings.set_rate_out_bps(model.rates.out_bps);
   forwarding_.set_settings(settings);
 }
 

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <format>
+#include <fstream>
 #include <functional>
 #include <memory>
 
@@ -164,6 +166,12 @@ Status KernelNet::transact(void* message, std::uint32_t bytes, std::string_view 
   }
 }
 
+std::uint64_t KernelNet::speed_bps(const std::string& name) {
+  std::ifstream file(std::format("/sys/class/net/{}/speed", name));
+  long mbit = 0;  // -1: not known
+  return file >> mbit && mbit > 0 ? static_cast<std::uint64_t>(mbit) * 1'000'000 : 0;
+}
+
 bool KernelNet::has_interface(const std::string& name) { return ::if_nametoindex(name.c_str()) != 0; }
 
 bool KernelNet::has_carrier(const std::string& name) {
@@ -179,7 +187,8 @@ std::optional<IpAddress> KernelNet::gateway_towards(const IpAddress& remote, con
   const auto index = index_of(device);
   const Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   const timeval timeout{kAckTimeoutSeconds, 0};
-  if (!index || !fd || setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0) return std::nullopt;
+  if (!index || !fd || setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0)
+    return std::nullopt;
   Request<rtmsg> request(RTM_GETROUTE, 0);
   request.header.nlmsg_flags = NLM_F_REQUEST;
   request.body.rtm_family = family_of(remote);

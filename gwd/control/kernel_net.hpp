@@ -37,6 +37,8 @@ class KernelNet {
   static Result<KernelNet> open();
 
   static bool has_interface(const std::string& name);
+  /// Of the link, bits a second; 0: its driver does not say.
+  static std::uint64_t speed_bps(const std::string& name);
   /// Up, and its link too; no when there is no such interface.
   static bool has_carrier(const std::string& name);
   /// On any interface; yes when the kernel cannot be asked.

@@ -8,9 +8,11 @@ namespace {
 
 namespace fp = ::gw::fastpath::v1;
 
-std::uint64_t too_big_of(const fp::TunnelInfo& tunnel) {
-  const auto it = std::ranges::find(tunnel.out_drops(), "too_big", &fp::DropCount::reason);
-  return it == tunnel.out_drops().end() ? 0 : it->packets();
+using DropList = google::protobuf::RepeatedPtrField<fp::DropCount>;
+
+std::uint64_t drops_of(const DropList& drops, std::string_view reason) {
+  const auto it = std::ranges::find(drops, reason, &fp::DropCount::reason);
+  return it == drops.end() ? 0 : it->packets();
 }
 
 }  // namespace
@@ -27,7 +29,9 @@ void TrafficWatch::look(const fp::TunnelList& tunnels, MonoTime now) {
                     info.out_packets(),
                     info.slow_path_packets(),
                     info.slow_path_in_packets(),
-                    too_big_of(info)};
+                    drops_of(info.out_drops(), "too_big"),
+                    {drops_of(info.drops(), "rate_tunnel"), drops_of(info.out_drops(), "rate_tunnel")},
+                    {drops_of(info.drops(), "rate_gateway"), drops_of(info.out_drops(), "rate_gateway")}};
     // gw-fastpath started anew.
     if (!tunnel.looks.empty() && (look.in < tunnel.looks.back().in || look.out < tunnel.looks.back().out)) tunnel = {};
     if (tunnel.looks.empty() || look.in > tunnel.last_in.in) tunnel.last_in = look;
@@ -48,7 +52,9 @@ TrafficWindow TrafficWatch::of(std::uint32_t tunnel_id) const {
                        .out_packets = last.out - first.out,
                        .slow_path_packets = last.slow - first.slow,
                        .slow_path_in_packets = last.slow_in - first.slow_in,
-                       .too_big = last.too_big - first.too_big};
+                       .too_big = last.too_big - first.too_big,
+                       .over_rate = last.over_rate - first.over_rate,
+                       .over_gateway_rate = last.over_gateway_rate - first.over_gateway_rate};
   window.out_since_in = last.out - it->second.last_in.out;
   if (window.out_since_in > 0) window.silent = seconds(last.at - it->second.last_in.at);
   return window;

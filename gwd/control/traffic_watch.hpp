@@ -13,6 +13,13 @@
 
 namespace gw::gwd {
 
+/// Packets that were dropped for a rate.
+struct OverRate {
+  std::uint64_t in = 0;
+  std::uint64_t out = 0;
+  friend OverRate operator-(const OverRate& a, const OverRate& b) { return {a.in - b.in, a.out - b.out}; }
+};
+
 struct TrafficWindow {
   std::chrono::seconds length{0};  // between the first and the last look; 0: there was one
   std::uint64_t in_packets = 0;
@@ -20,6 +27,8 @@ struct TrafficWindow {
   std::uint64_t slow_path_packets = 0;
   std::uint64_t slow_path_in_packets = 0;
   std::uint64_t too_big = 0;
+  OverRate over_rate;              // the tunnel's
+  OverRate over_gateway_rate;      // all tunnels' together
   std::uint64_t out_since_in = 0;  // sent since the look at which something had come in
   std::chrono::seconds silent{0};  // since that look
 
@@ -47,6 +56,8 @@ class TrafficWatch {
     std::uint64_t slow = 0;
     std::uint64_t slow_in = 0;
     std::uint64_t too_big = 0;
+    OverRate over_rate;
+    OverRate over_gateway_rate;
   };
   struct Tunnel {
     std::deque<Look> looks;

@@ -13,6 +13,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"ConnectionsNotConnected", connections_not_connected},
     {"TunnelBlackHole", tunnel_black_hole},
     {"MtuBlackHole", mtu_black_hole},
+    {"RateExceeded", rate_exceeded},
     {"BackupNotProven", backup_not_proven},
     {"VpnErSessionDown", vpn_er_session_down},
     {"CircuitSessionDown", circuit_session_down},

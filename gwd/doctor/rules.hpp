@@ -10,6 +10,7 @@ void service_not_running(const api::Snapshot& snapshot, Findings& findings);
 void connections_not_connected(const api::Snapshot& snapshot, Findings& findings);
 void tunnel_black_hole(const api::Snapshot& snapshot, Findings& findings);
 void mtu_black_hole(const api::Snapshot& snapshot, Findings& findings);
+void rate_exceeded(const api::Snapshot& snapshot, Findings& findings);
 void backup_not_proven(const api::Snapshot& snapshot, Findings& findings);
 
 // session_rules.cpp

@@ -162,6 +162,31 @@ void mtu_black_hole(const api::Snapshot& snapshot, Findings& findings) {
   }
 }
 
+void rate_exceeded(const api::Snapshot& snapshot, Findings& findings) {
+  for (const api::SnapshotTunnel& t : snapshot.tunnels()) {
+    const api::TrafficWindow& w = t.window();
+    const api::Tunnel& tunnel = t.tunnel();
+    const bool own = w.over_rate_in() + w.over_rate_out() > 0;
+    if (!own && w.over_gateway_rate_in() + w.over_gateway_rate_out() == 0) continue;
+    Finding finding{.name = "RateExceeded",
+                    .severity = Severity::kWarning,
+                    .subject = tunnel.name(),
+                    .evidence = {},
+                    .consequence = "TCP slows down to the rate; what does not is lost",
+                    .remedy = {own ? std::format("a larger connections[{}].rate, or less traffic", tunnel.connection())
+                                   : "a larger gateway.sku or gateway.rate, or less traffic"}};
+    const auto say = [&](std::uint64_t in, std::uint64_t out, std::string_view limit) {
+      if (in + out == 0) return;
+      finding.evidence.push_back(std::format("over {} in the last {}: {} from the site dropped, {} to it", limit,
+                                             duration_text(w.seconds()), count_text(in, "packet"),
+                                             count_text(out, "packet")));
+    };
+    say(w.over_rate_in(), w.over_rate_out(), "its own rate");
+    say(w.over_gateway_rate_in(), w.over_gateway_rate_out(), "its share of the gateway's rate");
+    findings.push_back(std::move(finding));
+  }
+}
+
 void backup_not_proven(const api::Snapshot& snapshot, Findings& findings) {
   for (const api::SnapshotTunnel& t : snapshot.tunnels()) {
     const api::SnapshotSession* session = session_of(snapshot, t);

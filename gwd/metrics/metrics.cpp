@@ -102,6 +102,16 @@ void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::Tu
               labels, mismatch(info->drops()));
   out.counter({"tunnel_egress_packet_drop_ts_mismatch", "Packets for the tunnel outside its traffic selectors"}, labels,
               mismatch(info->out_drops()));
+  if (tunnel.rate_in_bps() != 0)
+    out.gauge({"gw_tunnel_ingress_rate_limit", "Bits per second that may come out of the tunnel"}, labels,
+              static_cast<double>(tunnel.rate_in_bps()));
+  if (tunnel.rate_out_bps() != 0)
+    out.gauge({"gw_tunnel_egress_rate_limit", "Bits per second that may go into the tunnel"}, labels,
+              static_cast<double>(tunnel.rate_out_bps()));
+  out.counter({"gw_tunnel_ingress_over_rate", "Packets from the tunnel that were dropped for a rate limit"}, labels,
+              tunnel.over_rate_in());
+  out.counter({"gw_tunnel_egress_over_rate", "Packets for the tunnel that were dropped for a rate limit"}, labels,
+              tunnel.over_rate_out());
 }
 
 void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::string& instance) {

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from gateway import GWCTL, PORT_KINDS, connection_name
+import doctor
+from gateway import GWCTL, PORT_KINDS, connection_name, tunnel_name
 from lab import LabError, Site, poll
 from world import World
 
@@ -173,3 +174,37 @@ def test_gwctl_says_clearly_that_gwd_is_not_there(world):
         world.gateway.ns.run(GWCTL, "--socket", "/run/no-such.sock", "show", "tunnels")
     assert "status 3" in str(fault.value) and "gwctl: " in str(fault.value), fault.value
     assert str(fault.value).count("/run/no-such.sock") == 2, "the message names the socket"
+
+
+def test_a_rate_changes_in_force_without_a_lost_packet(world):
+    gateway = world.gateway
+    with world.probes.load(rate=200) as load:
+        for rate in ("10Mbit/s", "1.25Gbit/s"):
+            said = apply(world, changed(world, rate=rate))
+            assert "rate" in said and rate in said, said
+            time.sleep(1)
+    load.assert_no_loss()
+    poll("the rate is in force", lambda: "rate 1.25 Gbit/s in, 1.25 Gbit/s out" in gateway.ctl("show", "tunnels", "--details"), 5)
+
+
+def test_over_the_rate_packets_are_lost_and_bgp_is_not(world):
+    """More than ten times the rate; the other tunnel has its own."""
+    gateway = world.gateway
+    sessions = {site.name: world.offices[site.name].router.lasting_session() for site in SITES}
+    apply(world, changed(world, rate="64kbit/s"))
+    with world.probes.load(CHANGED, rate=2000) as over, world.probes.load(KEPT, rate=200) as kept:
+        time.sleep(5)
+    assert all(r.lost > r.sent / 4 for r in over.results), over.results
+    kept.assert_no_loss()
+    for site in SITES:
+        world.offices[site.name].router.assert_uninterrupted_since(sessions[site.name])
+    tunnel = gateway.tunnel(CHANGED)
+    assert int(tunnel["over_rate_in"]) + int(tunnel["over_rate_out"]) > 1000
+    assert "gw_tunnel_egress_over_rate" in gateway.metrics()
+    doctor.wait_found(gateway, "RateExceeded", tunnel_name(CHANGED), 20)
+
+
+@pytest.mark.parametrize("rate, why", [("0Mbit/s", "would let nothing pass"), ("100Gbit/s", "is more than the link of eth0 carries, 10Gbit/s")])
+def test_a_rate_that_is_none_is_refused_by_name(world, rate, why):
+    said = world.gateway.fails("apply", world.gateway.write(changed(world, rate=rate)))
+    assert ".rate: " in said and why in said, said

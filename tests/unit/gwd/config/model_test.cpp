@@ -113,6 +113,23 @@ TEST_F(Model, OverridesLieOverTheProfileAndTheProfileOverTheDefault) {
   EXPECT_EQ(tunnel.bgp->keepalive, 3s);
 }
 
+TEST_F(Model, RatesOfTunnelsAndOfTheSku) {
+  EXPECT_EQ(model(kDocument).tunnels[0].rates, RateSettings{});
+  EXPECT_EQ(model(kDocument).rates, RateSettings{});
+  std::string text = with(kDocument, "    ipsec:", "    rate: 1.25Gbit/s\n    rate_in: 500kbit/s\n    ipsec:");
+  text = with(text, "  asn: 65515\n", "  asn: 65515\n  sku: VpnGw1\n  rate_out: 2Gbit/s\n");
+  const GatewayModel gateway = model(text);
+  EXPECT_EQ(gateway.tunnels[0].rates, (RateSettings{500'000, 1'250'000'000}));
+  EXPECT_EQ(gateway.rates, (RateSettings{650'000'000, 2'000'000'000}));
+  EXPECT_TRUE(rates_beyond(gateway, 0).empty()) << "nobody knows";
+  EXPECT_TRUE(rates_beyond(gateway, 2'000'000'000).empty());
+  const Findings beyond = rates_beyond(gateway, 1'000'000'000);
+  ASSERT_EQ(beyond.size(), 2u);
+  EXPECT_EQ(beyond[0].field, "gateway.rate");
+  EXPECT_EQ(beyond[1].field, "connections[paris-ce1].rate");
+  EXPECT_EQ(beyond[1].message, "1.25Gbit/s is more than the link of eth0 carries, 1Gbit/s");
+}
+
 TEST_F(Model, OtherCloudsProfile) {
   const GatewayModel gateway = model(with(kDocument, "ipsec:", "profile: other-cloud\n    ipsec:"));
   EXPECT_EQ(gateway.tunnels[0].esp.times, (RekeyTimes{3330s, 270s, 3600s}));

@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
              "or digit)"},
         Edit{"name: hub-east", "nmae: hub-east",
              "g.yaml:3:3: gateway: unknown key 'nmae', did you mean 'name'? (expected one of name, asn, instances, "
-             "mode, preferred, lease, ha)"},
+             "mode, preferred, lease, ha, sku, rate, rate_in, rate_out)"},
         Edit{"asn: 65515", "asn: 23456",
              "g.yaml:4:8: gateway.asn: 23456 is AS_TRANS (RFC 6793) (expected e.g. 65515, or 64512 to 65534)"},
         Edit{"asn: 65515", "asn: 0",
@@ -275,6 +275,34 @@ INSTANTIATE_TEST_SUITE_P(
              "g.yaml:25:24: warning: connections[0].udp_encapsulation: `encapsulation: udp` says it already (expected "
              "no "
              "`udp_encapsulation`)"},
+        Edit{"ipsec: {", "rate: 0Mbit/s\n    ipsec: {",
+             "g.yaml:24:11: connections[0].rate: '0Mbit/s' would let nothing pass (expected e.g. 500Mbit/s or "
+             "1.25Gbit/s; leave it out for no limit)"},
+        Edit{
+            "ipsec: {", "rate: 500\n    ipsec: {",
+            "g.yaml:24:11: connections[0].rate: '500' has no unit (expected e.g. 500Mbit/s or 1.25Gbit/s; leave it out "
+            "for no limit)"},
+        Edit{"ipsec: {", "rate_in: -5Mbit/s\n    ipsec: {",
+             "g.yaml:24:14: connections[0].rate_in: '-5Mbit/s' is not a rate (expected e.g. 500Mbit/s or 1.25Gbit/s; "
+             "leave it out for no limit)"},
+        Edit{"ipsec: {", "rate_out: 1Tbit/s\n    ipsec: {",
+             "g.yaml:24:15: connections[0].rate_out: '1Tbit/s' is not a rate (expected e.g. 500Mbit/s or 1.25Gbit/s; "
+             "leave it out for no limit)"},
+        Edit{"ipsec: {", "rate: 500Gbit/s\n    ipsec: {",
+             "g.yaml:24:11: connections[0].rate: '500Gbit/s' is more than 400Gbit/s, the most there is (expected e.g. "
+             "500Mbit/s or 1.25Gbit/s; leave it out for no limit)"},
+        Edit{"ipsec: {", "rate: 1kbit/s\n    ipsec: {",
+             "g.yaml:24:11: connections[0].rate: '1kbit/s' is less than 64kbit/s, a packet every 0.2 s (expected e.g. "
+             "500Mbit/s or 1.25Gbit/s; leave it out for no limit)"},
+        Edit{"  asn: 65515\n", "  asn: 65515\n  sku: VpnGw9\n",
+             "g.yaml:5:8: gateway.sku: there is no SKU 'VpnGw9', did you mean 'VpnGw1'? (expected one of Unlimited, "
+             "Basic, VpnGw1, VpnGw2, VpnGw3, VpnGw4, VpnGw5)"},
+        Edit{"  asn: 65515\n", "  asn: 65515\n  sku: Basic\n",
+             "g.yaml:5:8: gateway.sku: Basic has no BGP, and site paris wants it (expected another SKU, or sites "
+             "without `asn`)"},
+        Edit{"  asn: 65515\n", "  asn: 65515\n  rate: 0\n",
+             "g.yaml:5:9: gateway.rate: '0' has no unit (expected e.g. 500Mbit/s or 1.25Gbit/s; leave it out for no "
+             "limit)"},
         Edit{"ipsec: {", "mtu: 100\n    ipsec: {",
              "g.yaml:24:10: connections[0].mtu: 100 is out of range (expected 576 to 9000)"},
         Edit{"ipsec: {", "mtu: 1200\n    ipsec: {",

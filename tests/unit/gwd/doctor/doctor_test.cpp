@@ -239,6 +239,13 @@ const std::vector<Case>& cases() {
          tunnel(s, kBerlin).mutable_proof()->set_full_answered(0);
        },
        {}},
+      // RateExceeded
+      {"over its own rate",
+       [](auto& s) { tunnel(s, kBerlin).mutable_window()->set_over_rate_out(1); },
+       {"RateExceeded berlin-ce1/gw-a warning"}},
+      {"over the gateway's rate",
+       [](auto& s) { tunnel(s, kBerlin).mutable_window()->set_over_gateway_rate_in(9); },
+       {"RateExceeded berlin-ce1/gw-a warning"}},
       // BackupNotProven
       {"the backup never answered",
        [](auto& s) { tunnel(s, kParis).mutable_proof()->set_proven_unix_ms(0); },
