@@ -68,7 +68,11 @@ class Site:
     @property
     def public4(self):
         """Where the gateway sees IKE come from."""
-        return f"198.51.100.{16 * self.index + (1 if self.nat else 2)}"
+        return self._public4(1 if self.nat else 2)
+
+    def _public4(self, host: int):
+        """A /28 for each; the 16th and later ones are beyond the documentation's network."""
+        return f"198.51.{100 + self.index // 16}.{16 * (self.index % 16) + host}"
 
     @property
     def wan4(self):
@@ -76,7 +80,7 @@ class Site:
 
     @property
     def router4(self):
-        return f"192.168.{self.index}.1" if self.nat else f"198.51.100.{16 * self.index + 1}"
+        return f"192.168.{self.index}.1" if self.nat else self._public4(1)
 
     @property
     def wan6(self):

@@ -108,6 +108,35 @@ def test_expire_events(lab):
 
 
 @pytest.mark.parametrize("outbound", [False, True], ids=["in", "out"])
+def test_byte_limits_are_exact(lab, outbound):
+    """Inner bytes: not one packet before the limit is reached, and not one after it."""
+    size = len(bytes(IP() / UDP() / Raw(bytes(100))))
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    one = IP(src=SITE4, dst=HOST4) / UDP() / Raw(bytes(100))
+    other = IP(src=HOST4, dst=SITE4) / UDP() / Raw(bytes(100))
+    for sa_id in (tunnel.in_id, tunnel.out_id):
+        tunnel.ike.ok(del_sa=pb.DelSa(id=sa_id))
+    limited = Tunnel(lab, number=2, like=tunnel, lifetime=pb.Lifetime(soft_bytes=3 * size, hard_bytes=5 * size))
+    limited.ike.events.clear()
+
+    def expire_after(packets_sent):
+        for _ in range(packets_sent):
+            limited.from_host(other) if outbound else limited.from_peer(one)
+        return limited.ike.event("expire", 0.5)
+
+    sa_id = limited.out_id if outbound else limited.in_id
+    assert expire_after(2) is None
+    soft = expire_after(1)
+    assert soft and not soft.hard and soft.reason == "bytes" and soft.id == sa_id
+    assert expire_after(1) is None
+    hard = expire_after(1)
+    assert hard and hard.hard and hard.reason == "bytes" and hard.id == sa_id
+    assert expire_after(3) is None
+    poll("what came after the hard limit is dropped", lambda: limited.drops().get("hard_expired") == 3)
+
+
+@pytest.mark.parametrize("outbound", [False, True], ids=["in", "out"])
 def test_an_expire_that_nobody_heard_is_told_to_the_next_charon(lab, outbound):
     """The limit was reached while charon's connection was away; the SA sent again, it has to know."""
     limit = pb.Lifetime(soft_packets=20, hard_packets=40)
