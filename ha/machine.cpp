@@ -191,6 +191,8 @@ void Machine::Impl::on(const LocalHealth& e) {
 }
 
 void Machine::Impl::on(const Adopted& e) {
+  // It comes before the first LocalHealth that says so: what is adopted now is not given away for want of a fast path.
+  view_.fastpath_spoke();
   for (const Claim& c : e.claims) {
     const bool ours = c.ownership == Ownership::kOwned && claimant(c.epoch) == view_.config().self;
     with(c.address, [&](EndpointFsm& f) { ours ? f.adopt(c.epoch) : f.note_epoch(c.epoch); });

@@ -70,6 +70,13 @@ void View::set_health(const LocalHealth& health) {
     for (PeerView& p : peers_) p.data = Link::kDown;
 }
 
+void View::fastpath_spoke() {
+  if (!health_) return;
+  LocalHealth health = *health_;
+  health.fastpath = health.forwarding = Link::kUp;
+  set_health(health);
+}
+
 Reason View::fault_now() const { return health_ ? fault_of(*health_) : Reason::kStarting; }
 
 Reason View::unfit() const {

@@ -54,6 +54,8 @@ class View {
 
   // --- this instance
   void set_health(const LocalHealth& health);
+  /// It has spoken, so that what was said of it before is over.
+  void fastpath_spoke();
   const std::optional<LocalHealth>& health() const { return health_; }
   /// At this moment, faults of a millisecond too: such an instance takes nothing.
   Reason fault_now() const;

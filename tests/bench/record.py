@@ -27,7 +27,7 @@ def bound(target, value):
 def row(r):
     target = TARGETS.get(r["name"])
     measured = f"{number(r['value'])}{r['unit']}"
-    reference = f"{r['reference']}: {number(r['reference_value'])}{r['unit']}"
+    reference = f"{r['reference']}: {number(r['reference_value'])}{r['unit']}" if r["reference"] else ""
     ratio = f"{r['ratio']:.3f}" if r["ratio"] else ""
     least, aim = (bound(target, target.least), bound(target, target.aim)) if target else ("", "")
     if target and target.sense == "at most":

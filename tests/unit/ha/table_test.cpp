@@ -102,10 +102,11 @@ class Rig {
   bool etcd() const { return etcd_; }
   MonoTime now() const { return now_; }
 
- private:
   static Configuration configuration(LeaseKind lease) {
     return {.self = kB, .members = {{kA, "gw-a"}, {kB, "gw-b"}}, .endpoints = {{kE, kA}}, .lease = lease};
   }
+
+ private:
   void wait() {
     if (etcd_) {
       put(LeaseHolder{kE, std::nullopt, kOfA});
@@ -399,6 +400,20 @@ sync silent 40 s           S W S T O O S S
 
 TEST(HaTable, EmbeddedLease) { EXPECT_EQ("\n" + table(LeaseKind::kEmbedded), kEmbedded) << kHead; }
 TEST(HaTable, Etcd) { EXPECT_EQ("\n" + table(LeaseKind::kEtcd), kEtcd) << kHead; }
+
+// A gwd that was restarted hears the other instance before its own gw-fastpath.
+TEST(HaAdopted, AFastPathThatIsHeardForTheFirstTimeKeepsItsEndpoints) {
+  const MonoTime now(std::chrono::seconds(100));
+  Machine machine(Rig::configuration(LeaseKind::kEmbedded), 7, now);
+  const auto put = [&](const Event& event) { (void)machine.handle(now, event); };
+  put(LocalHealth{Link::kDown, Link::kDown, Link::kUp, Link::kUp});
+  put(SyncChannel{kA, Link::kUp});
+  put(SyncProgress{kA, Link::kUp});
+  put(ReportHeard{kA, {.unfit = Reason::kNone, .in_sync = Link::kUp, .claims = {{kE, kOfA, Ownership::kStandby}}}});
+  put(Adopted{{{kE, kOfB, Ownership::kOwned}}});
+  put(Tick{});
+  EXPECT_EQ(machine.snapshot(now).endpoints.front().state, State::kTaking);
+}
 
 }  // namespace
 }  // namespace gw::ha
