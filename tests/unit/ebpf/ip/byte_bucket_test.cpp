@@ -80,7 +80,7 @@ TEST(ByteBucket, LongPausesAndClocksThatStandStill) {
   ByteBucket bucket;
   bucket.set({kMaxBytesPerSecond, policed_at(kMaxBytesPerSecond).burst}, kStart);
   bucket.charge(1'000'000'000);
-  EXPECT_TRUE(bucket.has(65535, kStart + 1000h * 24 * 365));
+  EXPECT_TRUE(bucket.has(65535, kStart + 100h * 24 * 365));
   EXPECT_TRUE(bucket.has(65535, kStart)) << "a clock that was read earlier takes nothing away";
 }
 
