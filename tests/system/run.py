@@ -4,6 +4,9 @@
 Most tests wait: for timers of IKE and BGP, for packets that must not come. Each module is one pytest in a mount namespace
 with a /run and a /tmp of its own, and so with names of network namespaces of its own; a module's tests run one after
 the other, as they share a world. The output of a module that did not plainly pass is shown; all are in build/logs/.
+
+Some wait for real time: where few tests fail, they run once more when nothing presses, and it is said which did. What fails
+again, or too many, fails the run.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ mount -t bpf bpf /run/gw/bpf
 exec "$@"
 """
 NO_TESTS = 5  # pytest's status when none was chosen
+MOST_AGAIN = 12  # tests that may have a second try
+FAILED = re.compile(r"^FAILED: (test_\w+\.py::.*); logs: ", re.MULTILINE)  # conftest.py's words
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 
@@ -47,10 +52,11 @@ def modules(chosen: str) -> list[str]:
     return sorted(names, key=lambda name: LONG.index(name) if name in LONG else len(LONG))
 
 
-def run_module(name: str, arguments: list[str]) -> tuple[int, Path]:
-    log = LOGS / f"{name}.pytest"
+def run_module(name: str, arguments: list[str], tests: list[str] | None = None) -> tuple[int, Path]:
+    """tests: only these, of a second try."""
+    log = LOGS / f"{name}.{'again' if tests else 'pytest'}"
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", OWN_NAMESPACE, "sh", sys.executable, "-m", "pytest",
-               str(HERE / f"{name}.py"), "-p", "no:cacheprovider", "-q", "-rsxX", "--durations=8", *arguments]
+               *(str(HERE / test) for test in tests or [f"{name}.py"]), "-p", "no:cacheprovider", "-q", "-rsxX", "--durations=8", *arguments]
     with log.open("wb") as output:
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode, log
 
@@ -61,7 +67,7 @@ class Run:
         self.waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.counts: dict[str, int] = {}
-        self.failed: list[str] = []
+        self.failed: dict[str, list[str]] = {}  # module -> its tests that failed, as pytest names them
         for name in names:
             self.waiting.put(name)
 
@@ -84,11 +90,27 @@ class Run:
         for kind, n in counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + n
         if status != 0:
-            self.failed.append(name)
+            self.failed[name] = FAILED.findall(output)
         if status != 0 or set(counts) != {"passed"}:
             print(output)
         words = ", ".join(f"{n} {kind}" for kind, n in counts.items()) or f"pytest ended with {status}"
         print(f"{name}: {words} in {seconds:.0f} s", flush=True)
+
+
+    def try_again(self):
+        """One module at a time. A module without a name of a test that failed broke in another way."""
+        if not self.failed or sum(map(len, self.failed.values())) > MOST_AGAIN:
+            return
+        for name, tests in list(self.failed.items()):
+            if not tests:
+                continue
+            print(f"once more, alone: {' '.join(tests)}", flush=True)
+            status, log = run_module(name, self.arguments, tests)
+            if status == 0:
+                del self.failed[name]
+                print(f"{name}: they pass alone; what they said first is above", flush=True)
+            else:
+                print(log.read_text(errors="replace"))
 
 
 def main() -> int:
@@ -105,6 +127,7 @@ def main() -> int:
         worker.start()
     for worker in workers:
         worker.join()
+    run.try_again()
     words = ", ".join(f"{n} {kind}" for kind, n in sorted(run.counts.items())) or "none ran"
     print(f"system tests: {words} in {time.monotonic() - start:.0f} s, {options.jobs} modules at a time")
     for name in run.failed:

@@ -101,6 +101,7 @@ def test_without_the_standby_nothing_is_lost(world):
     assert all_ike_sas(world) == before, "IKE was negotiated anew"
 
 
+@pytest.mark.long  # as all that counts every packet of a pair: a starved machine loses some
 @pytest.mark.timeout(300)
 def test_a_commit_changes_the_mode_and_loses_nothing(world):
     before = all_ike_sas(world)
