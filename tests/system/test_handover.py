@@ -210,7 +210,7 @@ def test_a_successor_that_dies_changes_nothing(lab, delay):
         if not taken:
             new.kill()
             new.wait()
-            taken = "took over" in lab.log.read_text()
+            taken = "taken over" in lab.log.read_text()  # the old one's words: the new one may not have had the time for its own
         else:
             lab.process = new
             forget_clients(lab)
