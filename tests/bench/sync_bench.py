@@ -13,7 +13,7 @@ def measured():
     done = subprocess.run([BINARY, "--tool", "sync-cost"], capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise RuntimeError(done.stderr.strip() or f"gw-bench --tool sync-cost ended with {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))  # among log lines
 
 
 def cost():
