@@ -372,10 +372,6 @@ Result<esp::OuterPolicy> parse_outer(const fp::OuterHeader& m) {
   return policy;
 }
 
-}  // namespace
-
-namespace {
-
 constexpr std::uint64_t kMaxBps = ip::kMaxBytesPerSecond * 8;
 
 Result<ip::ByteRate> parse_rate(std::uint64_t bps, const char* field) {

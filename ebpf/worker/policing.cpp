@@ -67,7 +67,7 @@ gw_drop DataPath::meter(Meter& tunnel, GatewayMeter& gateway, std::uint32_t byte
 
 /// Takes them in any case.
 void DataPath::charge(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes) {
-  (void)tunnel.own.take(0, now_);
+  (void)tunnel.own.has(0, now_);  // brings it up to now
   tunnel.own.charge(bytes);
   tunnel.share.charge(bytes);
   gateway.purse.pay(gateway.rate, bytes, now_);

@@ -11,8 +11,6 @@ import base64
 import pytest
 from appliance import GOOD_SEED, SITE, made_image
 from lab import poll
-from peers import Bird, StrongSwanSite
-from probes import Probes
 from updatable import START, Updatable, make_bundles
 from virtual_machine import key_pair
 
@@ -42,11 +40,7 @@ def appliance(tmp_path_factory):
                      more=credentials(work, key.with_suffix(".pub").read_text()))
     made.ssh.key = key
     try:
-        made.start()
-        made.site = StrongSwanSite(made.lab, SITE)
-        made.router = Bird(made.lab, SITE)
-        made.probes = Probes(made.lab, [SITE])
-        made.wait_up()
+        made.begin()
         yield made
     finally:
         made.close()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import pytest
 from appliance import GOOD_SEED, SITE, made_image
 from lab import poll
-from peers import Bird, StrongSwanSite
-from probes import Probes
 from updatable import BUNDLES, START, Updatable, make_bundles
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -20,11 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 def appliance(tmp_path_factory):
     made = Updatable(made_image(), GOOD_SEED, "test_update", more_disks=(make_bundles(tmp_path_factory.mktemp("bundles")),))
     try:
-        made.start()
-        made.site = StrongSwanSite(made.lab, SITE)
-        made.router = Bird(made.lab, SITE)
-        made.probes = Probes(made.lab, [SITE])
-        made.wait_up()
+        made.begin()
         yield made
     finally:
         made.close()

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 
-from appliance import IMAGE, Appliance
+from appliance import IMAGE, SITE, Appliance
 from lab import TOP, poll
+from peers import Bird, StrongSwanSite
+from probes import Probes
 from virtual_machine import iso_of
 
 BUNDLES = "/run/bundles"
@@ -51,6 +53,14 @@ class Updatable(Appliance):
     def start(self):
         super().start()
         self.ssh.run(f"mkdir -p {BUNDLES} && mount -o ro /dev/disk/by-label/bundles {BUNDLES}")
+
+    def begin(self):
+        """Starts it, and a site that it has a tunnel with; ends when both are up."""
+        self.start()
+        self.site = StrongSwanSite(self.lab, SITE)
+        self.router = Bird(self.lab, SITE)
+        self.probes = Probes(self.lab, [SITE])
+        self.wait_up()
 
     def restarted(self, timeout: float = 180):
         """It ends itself (a restart ends qemu); this starts it again."""
