@@ -31,6 +31,7 @@ Program::Program(const Surroundings& surroundings)
   add_configuration();
   add_history();
   add_ha();
+  add_capture();
   add_upgrade();
   add_completion();
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/capture/run.hpp"
 #include "cli/commands.hpp"
 #include "cli/ha_certificates.hpp"
 #include "cli/render_ha.hpp"
@@ -116,6 +117,10 @@ class Program {
   CertificateFolder folder() const { return {folder_, surroundings_.now()}; }
   int certificates(const Result<std::string>& done) const;
 
+  // --- packets ----------------------------------------------------------------------------------
+
+  void add_capture();
+
   // --- updates ----------------------------------------------------------------------------------
 
   void add_upgrade();
@@ -151,6 +156,7 @@ class Program {
   std::string gateway_;
   std::string wait_;
   upgrade::Words upgrade_words_;
+  capture::Words capture_words_;
   std::vector<std::string> instances_;
   bool alone_ = false;
   bool authority_ = false;

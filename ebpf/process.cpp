@@ -80,6 +80,12 @@ Fastpath::Fastpath(Foundation base, const FastpathOptions& o)
                 o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_),
+      capture_({.io = io_,
+                .workers = *base_.workers,
+                .tunnels = tunnels_,
+                .clock = clock_,
+                .interface = base_.facts.front().interface,
+                .kind = base_.facts.front().kind}),
       giver_({.io = io_,
               .clock = clock_,
               .program = base_.program,
@@ -121,6 +127,7 @@ Status Fastpath::serve(const FastpathOptions& options, handover::Taker* from) {
   io_.run();
   // Not ours to close: their owners do.
   for (auto* fd : {&notices_, &liveness_events_, &xdp_events_, &netlink_, &icmp_v4_, &icmp_v6_}) (void)fd->release();
+  capture_.stop();
   server_.stop();
   ike_.stop();
   if (failure_) return std::unexpected(*failure_);
@@ -188,6 +195,9 @@ Status Fastpath::listen(const FastpathOptions& options) {
                      base_.inherited.take("ike")));
   GW_TRY(server_.listen(options.socket, base_.inherited.take("rpc")));
   GW_TRY(giver_.listen(handover::socket_beside(options.socket), base_.inherited.take("handover")));
+  // Packets do not wait for somebody to look at them.
+  if (const Status done = capture_.listen(beside(options.socket, "capture.sock")); !done)
+    log::error("capture", "there can be none: {}", done.error().describe());
   tell_manager("READY=1");
   log::info("main", "ready at {}", options.socket);
   return {};

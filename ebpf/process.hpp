@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ebpf/capture/server.hpp"
 #include "ebpf/control/adjacencies.hpp"
 #include "ebpf/control/endpoints.hpp"
 #include "ebpf/control/events.hpp"
@@ -86,6 +87,7 @@ class Fastpath {
   rpc::Service service_;
   rpc::Server server_;
   control::Events events_;
+  capture::Server capture_;
   handover::Giver giver_;
   asio::signal_set signals_{io_, SIGTERM, SIGINT};
   asio::steady_timer timer_{io_};

@@ -57,6 +57,7 @@ void Fastpath::leave_to(int pid) {
   server_.abandon();
   ike_.abandon();
   giver_.abandon();
+  capture_.abandon();
   io_.stop();
 }
 

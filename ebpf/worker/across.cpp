@@ -31,14 +31,14 @@ DataPath::Delivered DataPath::forward_across(esp::Packet& p, Slot& s, gw_next_ho
   gw_drop reason = choice.refused;
   if (reason == GW_DROP_NONE && choice.tunnel == s.tunnel) reason = GW_DROP_HAIRPIN;
   if (reason != GW_DROP_NONE) {
-    drop(reason, s);
+    drop(reason, s, p);
     return Delivered::kDone;
   }
   FrameAddress frame = s.frame;
   if (!has_room(p, frame)) {
     p.source = nullptr;  // has done its work
     if (!to_frame(p, frame, family_of(p))) {
-      drop(GW_DROP_NO_FRAME, s);
+      drop(GW_DROP_NO_FRAME, s, p);
       return Delivered::kDone;
     }
     parts_.frames.give(s.frame);

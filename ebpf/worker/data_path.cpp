@@ -43,35 +43,56 @@ void DataPath::expire_waiting() {
   if (now - looked_for_late_ < kLookForLate) return;
   looked_for_late_ = now;
   read_clock();
-  reassembler_.expire(now_);
-  count_fragment_drops();
-  parking_.expire(now_,
-                  [this](const SaKey&, const Parked& late) { drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}); });
-  movers_.expire(now_, [this](TunnelSlot tunnel, const Parked& late) {
-    drop(GW_DROP_MOVE_LATE, {.frame = late.meta.frame, .tunnel = tunnel});
-  });
+  expire_waiting(now_);
 }
 
 void DataPath::forget_waiting() {
   read_clock();
-  reassembler_.expire(MonoTime::max());
+  expire_waiting(MonoTime::max());
+}
+
+void DataPath::expire_waiting(MonoTime now) {
+  reassembler_.expire(now);
   count_fragment_drops();
-  parking_.expire(MonoTime::max(),
-                  [this](const SaKey&, const Parked& p) { drop(GW_DROP_UNKNOWN_SPI, {.frame = p.meta.frame}); });
-  movers_.expire(MonoTime::max(), [this](TunnelSlot tunnel, const Parked& p) {
-    drop(GW_DROP_MOVE_LATE, {.frame = p.meta.frame, .tunnel = tunnel});
+  parking_.expire(now, [this](const SaKey&, const Parked& late) {
+    drop(GW_DROP_UNKNOWN_SPI, {.frame = late.meta.frame}, late.packet, late.meta);
+  });
+  movers_.expire(now, [this](TunnelSlot tunnel, const Parked& late) {
+    drop(GW_DROP_MOVE_LATE, {.frame = late.meta.frame, .tunnel = tunnel}, late.packet);
   });
 }
 
 // --- shared by both directions ---------------------------------------------------------------------
 
-void DataPath::drop(gw_drop reason, const Slot& s) {
-  if (s.tunnel == kNoTunnel) return drop(reason, s.frame, parts_.counters.drops);
-  TunnelCounters& tunnel = parts_.tunnels[s.tunnel];
-  drop(reason, s.frame, s.in != nullptr ? tunnel.in_drops : tunnel.out_drops);
+void DataPath::drop(gw_drop reason, const Slot& s, const esp::Packet& p) {
+  drop(reason, s, p, {.frame = s.frame, .layer = Layer::kIp});
 }
 
-void DataPath::drop(gw_drop reason, FrameAddress frame, DropCounters& counted) {
+void DataPath::drop(gw_drop reason, const Slot& s, const esp::Packet& p, const PacketMeta& meta) {
+  if (tap_.wants(capture::Point::kDrops)) [[unlikely]]
+    tap_drop(reason, s, p, meta);
+  count_drop(reason, s);
+}
+
+void DataPath::drop_decapsulated(gw_drop reason, const Slot& s, const esp::Packet& p, std::size_t i) {
+  if (tap_.wants(capture::Point::kDrops)) [[unlikely]]
+    tap_drop_decapsulated(reason, s, p, i);
+  count_drop(reason, s);
+}
+
+void DataPath::drop(const Port& port, const Outgoing& out, gw_drop reason, DropCounters& counted) {
+  if (tap_.wants(capture::Point::kDrops)) [[unlikely]]
+    tap_drop(port, out, reason);
+  count_drop(reason, out.frame, counted);
+}
+
+void DataPath::count_drop(gw_drop reason, const Slot& s) {
+  if (s.tunnel == kNoTunnel) return count_drop(reason, s.frame, parts_.counters.drops);
+  TunnelCounters& tunnel = parts_.tunnels[s.tunnel];
+  count_drop(reason, s.frame, s.in != nullptr ? tunnel.in_drops : tunnel.out_drops);
+}
+
+void DataPath::count_drop(gw_drop reason, FrameAddress frame, DropCounters& counted) {
   counted[reason].add();
   parts_.frames.give(frame);
 }
@@ -98,16 +119,19 @@ void DataPath::drop_gated() {
     return;
   const auto closed = [this](const Outgoing& o) { return !open_.may_finish(tunnels_[o.tunnel].active.gate); };
   parts_.wan.withdraw_if(
-      closed, [this](const Outgoing& o) { drop(GW_DROP_STANDBY, o.frame, parts_.tunnels[o.tunnel].out_drops); });
+      closed, [this](const Outgoing& o) { drop(parts_.wan, o, GW_DROP_STANDBY, parts_.tunnels[o.tunnel].out_drops); });
 }
 
 void DataPath::flush_wan() {
   if (parts_.shared.gates.any()) drop_gated();
-  for (const Outgoing& o : parts_.wan.flush()) {
+  const auto flushed = parts_.wan.flush();
+  if (tap_.wants(capture::Point::kOuter)) [[unlikely]]
+    tap_sent(flushed);
+  for (const Outgoing& o : flushed) {
     if (o.lost == GW_DROP_NONE)
       count_out(o.tunnel, o.inner_bytes);
     else
-      drop(o.lost, o.frame, parts_.tunnels[o.tunnel].out_drops);
+      drop(parts_.wan, o, o.lost, parts_.tunnels[o.tunnel].out_drops);
   }
 }
 
@@ -124,11 +148,11 @@ void DataPath::flush_clear(Port& port) {
       if (o.lost == GW_DROP_NONE)
         parts_.counters.moved.add();
       else
-        drop(o.lost, o.frame, parts_.counters.drops);
+        drop(port, o, o.lost, parts_.counters.drops);
     } else if (o.lost == GW_DROP_NONE) {
       count_in(o.tunnel, o.inner_bytes);
     } else {
-      drop(o.lost, o.frame, parts_.tunnels[o.tunnel].in_drops);
+      drop(port, o, o.lost, parts_.tunnels[o.tunnel].in_drops);
     }
   }
 }
@@ -137,7 +161,8 @@ void DataPath::flush_clear(Port& port) {
 void DataPath::read_clock() {
   now_ = parts_.clock.now();
   open_ = parts_.shared.gates.open_at(now_);
-  const auto wall = parts_.clock.wall().time_since_epoch();
+  wall_ = parts_.clock.wall();
+  const auto wall = wall_.time_since_epoch();
   now_ms_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wall).count());
 }
 

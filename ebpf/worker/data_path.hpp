@@ -17,6 +17,7 @@
 #include "base/ip.hpp"
 #include "base/spsc_queue.hpp"
 #include "ebpf/abi/xdp.h"
+#include "ebpf/capture/tap.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/fib/view.hpp"
 #include "ebpf/ip/reassembly.hpp"
@@ -122,6 +123,7 @@ class DataPath {
   void set_links(const net::Link& wan, const net::Link& vnet);
   /// Packets that were parked for the SA are delivered.
   void release_parked(const SaKey& key);
+  capture::Tap& tap() { return tap_; }
 
   // --- packets (worker thread) ---
   /// The burst is worked off in place.
@@ -233,7 +235,8 @@ class DataPath {
   void hand_over(WorkerIndex to, esp::Packet& p, const PacketMeta& meta, const Handover& rest);
   bool to_frame(esp::Packet& p, FrameAddress& frame, Family family);
   void flush_handovers();
-  void drop_handover(const Handover& lost, gw_drop reason);
+  void drop_handover(const Handover& lost, gw_drop reason, const esp::Packet& p);
+  esp::Packet packet_of(const Handover& h) const;
   void take_over(std::span<const Handover> items);
   /// packets[i] belongs to slots[i].
   void encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots);
@@ -253,10 +256,32 @@ class DataPath {
   void count_out(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void count_in(TunnelSlot tunnel, std::uint32_t inner_bytes);
   void read_clock();
-  void drop(gw_drop reason, const Slot& s);
-  void drop(gw_drop reason, FrameAddress frame, DropCounters& counted);
+  /// `p` begins at an IP header.
+  void drop(gw_drop reason, const Slot& s, const esp::Packet& p);
+  /// On its way in, from wherever `meta` says on.
+  void drop(gw_drop reason, const Slot& s, const esp::Packet& p, const PacketMeta& meta);
+  /// Number `i` of a burst that the codec has worked on.
+  void drop_decapsulated(gw_drop reason, const Slot& s, const esp::Packet& p, std::size_t i);
+  /// What was queued at `port`.
+  void drop(const Port& port, const Outgoing& out, gw_drop reason, DropCounters& counted);
+  void count_drop(gw_drop reason, const Slot& s);
+  void count_drop(gw_drop reason, FrameAddress frame, DropCounters& counted);
+
+  // taps.cpp: only while a capture wants them
+  std::uint32_t tunnel_id(TunnelSlot slot) const;
+  capture::Mark mark(capture::Point point, const Slot& s) const;
+  void tap_arrived(const esp::Packet& p, const PacketMeta& meta, const Inbound* in);
+  void tap_decapsulated(std::span<const esp::Packet> packets);
+  void tap_clear(std::span<const esp::Packet> packets, std::span<const Slot> slots);
+  void tap_sent(std::span<const Outgoing> packets);
+  void tap_sent_by_kernel(const esp::Packet& p, const Slot& s);
+  void tap_drop(gw_drop reason, const Slot& s, const esp::Packet& p, const PacketMeta& meta);
+  void tap_drop_decapsulated(gw_drop reason, const Slot& s, const esp::Packet& p, std::size_t i);
+  void tap_drop(const Port& port, const Outgoing& out, gw_drop reason);
+  void keep_for_tap(std::span<const esp::Packet> packets);
   /// False: the queue to the control thread is full; counted.
   bool notify(Notice notice);
+  void expire_waiting(MonoTime now);
   void report(esp::SaCommon& sa, const SaNotice& notice);
   void report_inbound(Inbound& in);
   void acquire(TunnelSlot slot, const esp::Packet& p);
@@ -286,6 +311,8 @@ class DataPath {
   MonoTime now_{};            // for intervals
   OpenGates open_;            // at that time
   std::uint64_t now_ms_ = 0;  // since 1970, for people
+  WallTime wall_{};           // of the burst, for captures
+  capture::Tap tap_;
   bool notified_ = false;
 };
 

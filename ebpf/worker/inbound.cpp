@@ -56,6 +56,7 @@ bool is_multicast_for_others(const IpAddress& dst) {
 gw_drop DataPath::find_esp(esp::Packet& p, PacketMeta& meta) {
   if (meta.layer == Layer::kEsp) return GW_DROP_NONE;
   if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) return GW_DROP_TRUNCATED;
+  meta.layer = Layer::kIp;
   esp::OuterHeader outer;
   if (const gw_drop reason = esp::strip_outer(p, outer); reason != GW_DROP_NONE) return reason;
   const std::uint8_t* dst = outer.destination;
@@ -98,7 +99,7 @@ std::size_t DataPath::parse_burst(Burst& burst, Buckets& buckets) {
       reason = find_esp(burst.packets[i], burst.meta[i]);
     }
     if (reason != GW_DROP_NONE) {
-      drop(reason, {.frame = burst.meta[i].frame});
+      drop(reason, {.frame = burst.meta[i].frame}, burst.packets[i], burst.meta[i]);
       continue;
     }
     burst.packets[n] = burst.packets[i];
@@ -115,26 +116,32 @@ std::size_t DataPath::parse_burst(Burst& burst, Buckets& buckets) {
 /// that is about to come.
 std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size_t count) {
   const bool pressed = is_pressed();
+  const bool tapped = tap_.wants(capture::Point::kOuter);
   std::size_t n = 0;
   for (std::size_t i = 0; i < count; ++i) {
     esp::Packet& p = burst.packets[i];
     const PacketMeta& meta = burst.meta[i];
     Inbound* const in = parts_.shared.inbound.find_in(buckets[i], meta.key);
     if (!in) {
-      if (!park(p, meta)) drop(GW_DROP_UNKNOWN_SPI, {.frame = meta.frame});
+      if (park(p, meta)) continue;
+      if (tapped) [[unlikely]]
+        tap_arrived(p, meta, nullptr);
+      drop(GW_DROP_UNKNOWN_SPI, {.frame = meta.frame}, p, meta);
       continue;
     }
     if (in->owner != parts_.index) {
       hand_over(in->owner, p, meta, {.key = meta.key, .tunnel = in->tunnel, .way = Handover::Way::kInbound});
       continue;
     }
+    if (tapped) [[unlikely]]
+      tap_arrived(p, meta, in);
     if (!open_.may_receive(in->gate)) [[unlikely]] {
-      drop(GW_DROP_STANDBY, {.frame = meta.frame, .tunnel = in->tunnel, .in = in});
+      drop(GW_DROP_STANDBY, {.frame = meta.frame, .tunnel = in->tunnel, .in = in}, p, meta);
       continue;
     }
     if (pressed) [[unlikely]] {
       if (const gw_drop reason = police_early(p, in->tunnel); reason != GW_DROP_NONE) {
-        drop(reason, {.frame = meta.frame, .tunnel = in->tunnel, .in = in});
+        drop(reason, {.frame = meta.frame, .tunnel = in->tunnel, .in = in}, p, meta);
         continue;
       }
     }
@@ -155,7 +162,11 @@ std::size_t DataPath::assign_sas(Burst& burst, const Buckets& buckets, std::size
 /// The first `count` packets of the burst, whose slots are filled.
 void DataPath::decapsulate(Burst& burst, std::size_t count) {
   auto& packets = burst.packets;
+  if (tap_.wants(capture::Point::kDrops)) [[unlikely]]
+    keep_for_tap(std::span(packets).first(count));
   const esp::BurstResult result = codec_.decapsulate(std::span(packets).first(count), now_ms_);
+  if (tap_.wants(capture::Point::kInner)) [[unlikely]]
+    tap_decapsulated(std::span(packets).first(count));
   RouteBurst sources;
   RouteBurst destinations;
   for (std::size_t i = 0; i < count; ++i) {
@@ -165,7 +176,7 @@ void DataPath::decapsulate(Burst& burst, std::size_t count) {
     if (!in.confirmed && in.sa->has_received()) [[unlikely]]
       in.confirmed = notify(Confirmed{key_of(*in.sa)});
     if (packets[i].drop != GW_DROP_NONE) {
-      drop(packets[i].drop, slots_[i]);
+      drop_decapsulated(packets[i].drop, slots_[i], packets[i], i);
       continue;
     }
     const std::uint8_t* const header = packets[i].data();
@@ -208,7 +219,7 @@ DataPath::Delivered DataPath::deliver(esp::Packet& p, Slot& s, const Ends& ends)
   gw_drop reason = check_inner_ends(p, ends);
   if (tunnel.policed && reason == GW_DROP_NONE) reason = police_in(p, s.tunnel, ends.destination);
   if (reason != GW_DROP_NONE) {
-    drop(reason, s);
+    drop(reason, s, p);
     return Delivered::kDone;
   }
   return forward(p, s, ends.destination);
@@ -234,8 +245,8 @@ DataPath::Delivered DataPath::forward(esp::Packet& p, Slot& s, gw_next_hop& hop)
   switch (done) {
     case Forwarded::kQueued: break;
     case Forwarded::kKernel: write_to_tun(p, s); break;
-    case Forwarded::kBroadcast: drop(GW_DROP_MULTICAST, s); break;
-    case Forwarded::kNoFrame: drop(GW_DROP_NO_FRAME, s); break;
+    case Forwarded::kBroadcast: drop(GW_DROP_MULTICAST, s, p); break;
+    case Forwarded::kNoFrame: drop(GW_DROP_NO_FRAME, s, p); break;
   }
   return Delivered::kDone;
 }
@@ -315,9 +326,9 @@ Neighbour* DataPath::next_hop_of(gw_next_hop& hop, const esp::Packet& p) const {
 
 void DataPath::write_to_tun(const esp::Packet& p, const Slot& s) {
   const int fd = tunnels_[s.tunnel].config.tun_fd;
-  if (fd < 0) return drop(GW_DROP_NO_TUNNEL, s);
+  if (fd < 0) return drop(GW_DROP_NO_TUNNEL, s, p);
   // tun_chr_write_iter(): EIO if the device is down.
-  if (::write(fd, p.data(), p.length) < 0) return drop(errno == EIO ? GW_DROP_TUN_DOWN : GW_DROP_TUN_FULL, s);
+  if (::write(fd, p.data(), p.length) < 0) return drop(errno == EIO ? GW_DROP_TUN_DOWN : GW_DROP_TUN_FULL, s, p);
   count_in(s.tunnel, p.length);
   parts_.tunnels[s.tunnel].slow_path.add();
   parts_.tunnels[s.tunnel].slow_path_in.add();

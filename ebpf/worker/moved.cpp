@@ -42,15 +42,15 @@ gw_drop DataPath::check_moved(const esp::Packet& p, const Slot& s, gw_next_hop& 
 /// It leaves with flush_clear(). The hop is counted here, or by the program on the data TUN. What only the kernel can
 /// send (a host whose MAC is not known) gets to it by the circuit's data TUN.
 void DataPath::forward_moved(esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side) {
-  if (const gw_drop reason = check_moved(p, s, hop, side); reason != GW_DROP_NONE) return drop(reason, s);
+  if (const gw_drop reason = check_moved(p, s, hop, side); reason != GW_DROP_NONE) return drop(reason, s, p);
   const bool to_circuit = hop.kind == GW_NEXT_HOP_CIRCUIT;
   switch (to_circuit ? forward_to_circuit(p, s) : forward_to_vnet(p, s, hop)) {
     case Forwarded::kQueued: return;
-    case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s);
-    case Forwarded::kNoFrame: return drop(GW_DROP_NO_FRAME, s);
+    case Forwarded::kBroadcast: return drop(GW_DROP_MULTICAST, s, p);
+    case Forwarded::kNoFrame: return drop(GW_DROP_NO_FRAME, s, p);
     case Forwarded::kKernel: break;
   }
-  if (to_circuit || forward_to_circuit(p, s) != Forwarded::kQueued) drop(GW_DROP_NO_NEIGHBOUR, s);
+  if (to_circuit || forward_to_circuit(p, s) != Forwarded::kQueued) drop(GW_DROP_NO_NEIGHBOUR, s, p);
 }
 
 }  // namespace gw::worker

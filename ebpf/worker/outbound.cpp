@@ -154,12 +154,12 @@ std::size_t DataPath::check_burst(Burst& burst) {
     PacketMeta& meta = burst.meta[i];
     const std::uint32_t start = p.offset;
     if (meta.layer == Layer::kEthernet && !skip_link_layer(p)) {
-      drop(GW_DROP_TRUNCATED, {.frame = meta.frame});
+      drop(GW_DROP_TRUNCATED, {.frame = meta.frame}, p, meta);
       continue;
     }
     const auto inner = esp::check_inner(p.bytes());
     if (!inner) {
-      drop(GW_DROP_MALFORMED_INNER, {.frame = meta.frame});
+      drop(GW_DROP_MALFORMED_INNER, {.frame = meta.frame}, p);
       continue;
     }
     p.length = inner->total_length;
@@ -273,6 +273,8 @@ gw_drop DataPath::prepare_from_tun(esp::Packet& p, Slot& s) {
 void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots) {
   if (packets.empty()) return;
   for (std::size_t i = 0; i < packets.size(); ++i) slots[i].inner_bytes = packets[i].length;
+  if (tap_.wants(capture::Point::kInner)) [[unlikely]]
+    tap_clear(packets, slots);
   const esp::BurstResult result = codec_.encapsulate(packets, now_ms_);
   for (std::size_t i = 0; i < packets.size(); ++i) {
     const Slot& s = slots[i];
@@ -295,13 +297,13 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
     if (may_be_cut(p)) [[unlikely]]
       number_for_fragments(p);
     header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
-    if (header && header->length == 0) return drop(GW_DROP_NO_ROUTE, s);
+    if (header && header->length == 0) return drop(GW_DROP_NO_ROUTE, s, p);
     if (!header && !too_long) return transmit_by_kernel(p, s);
-    if (header && p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s);
+    if (header && p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s, p);
   } else {
     // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
     ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
-    if (ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s);
+    if (ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s, p);
   }
   if (too_long) [[unlikely]]
     return transmit_in_fragments(p, s);
@@ -322,12 +324,14 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
 /// Where the next hop's MAC is not known: the kernel asks for it.
 void DataPath::transmit_by_kernel(const esp::Packet& p, const Slot& s) {
   if (!parts_.shared.gates.may_send(tunnels_[s.tunnel].active.gate, parts_.clock.now()))
-    return drop(GW_DROP_STANDBY, s);
+    return drop(GW_DROP_STANDBY, s, p);
   switch (const gw_drop lost = parts_.raw.send(p.bytes())) {
     case GW_DROP_NONE: break;
-    case GW_DROP_UNREACHABLE: return drop(GW_DROP_NO_NEIGHBOUR, s);
-    default: return drop(lost, s);
+    case GW_DROP_UNREACHABLE: return drop(GW_DROP_NO_NEIGHBOUR, s, p);
+    default: return drop(lost, s, p);
   }
+  if (tap_.wants(capture::Point::kOuter)) [[unlikely]]
+    tap_sent_by_kernel(p, s);
   count_out(s.tunnel, s.inner_bytes);
   parts_.frames.give(s.frame);
 }

@@ -42,7 +42,7 @@ bool is_malformed(const esp::Packet& p) {
 void DataPath::refuse(gw_drop reason, const esp::Packet& p, const Slot& s) {
   if (reason == GW_DROP_TOO_BIG && may_cut(p, s)) return cut_and_encapsulate(p, s);
   tell_sender(reason, p, s);
-  drop(reason, s);
+  drop(reason, s, p);
 }
 
 void DataPath::tell_sender(gw_drop reason, const esp::Packet& p, const Slot& s) {
@@ -74,7 +74,7 @@ void DataPath::cut_and_encapsulate(const esp::Packet& p, const Slot& s) {
   const std::uint32_t room = parts_.frames.memory().frame_bytes() - kHeadroom - esp::kMaxTailroom;
   const std::uint32_t mtu = std::min(inner_limit(tunnels_[s.tunnel].config, Family::kV4), room);
   auto fragmenter = ip::FragmenterV4::make(p.bytes(), mtu);
-  if (!fragmenter) return drop(is_malformed(p) ? GW_DROP_MALFORMED_INNER : GW_DROP_TOO_BIG, s);
+  if (!fragmenter) return drop(is_malformed(p) ? GW_DROP_MALFORMED_INNER : GW_DROP_TOO_BIG, s, p);
   const FrameMemory& memory = parts_.frames.memory();
   constexpr std::size_t kTogether = 8;
   std::array<esp::Packet, kTogether> pieces;
@@ -144,7 +144,9 @@ void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
   } else {
     send_all(ip::FragmenterV6::make(p.bytes(), mtu, parts_.shared.fragment_ids.next(p.bytes().subspan(8, 32))));
   }
-  if (lost != GW_DROP_NONE) return drop(lost, s);
+  if (lost != GW_DROP_NONE) return drop(lost, s, p);
+  if (tap_.wants(capture::Point::kOuter)) [[unlikely]]
+    tap_sent_by_kernel(p, s);
   count_out(s.tunnel, s.inner_bytes);
   parts_.frames.give(s.frame);
 }

@@ -27,7 +27,7 @@ void DataPath::hand_over(WorkerIndex to, esp::Packet& p, const PacketMeta& meta,
   Handover item = rest;
   item.frame = meta.frame;
   if (item.frame == kBorrowed && !to_frame(p, item.frame, rest.key.dst.family()))
-    return drop_handover(item, GW_DROP_NO_FRAME);
+    return drop_handover(item, GW_DROP_NO_FRAME, p);
   item.source = p.source;
   item.length = p.length;
   item.offset = static_cast<std::uint16_t>(p.offset);
@@ -43,19 +43,25 @@ void DataPath::flush_handovers() {
     const auto peer = static_cast<WorkerIndex>(to);
     const std::size_t sent = parts_.exchange.ring(parts_.index, peer).push(staged);
     parts_.counters.handed_over.add(sent);
-    for (const Handover& lost : std::span(staged).subspan(sent)) drop_handover(lost, GW_DROP_HANDOVER_FULL);
+    for (const Handover& lost : std::span(staged).subspan(sent))
+      drop_handover(lost, GW_DROP_HANDOVER_FULL, packet_of(lost));
     staged.clear();
     parts_.exchange.wake(peer);
   }
 }
 
-void DataPath::drop_handover(const Handover& lost, gw_drop reason) {
+void DataPath::drop_handover(const Handover& lost, gw_drop reason, const esp::Packet& p) {
   HandoverDrops& drops = parts_.counters.handover_drops[lost.tunnel];
   const bool full = reason == GW_DROP_HANDOVER_FULL;
   if (lost.way == Handover::Way::kInbound)
     (full ? drops.in_full : drops.in_no_frame).add();
   else
     (full ? drops.out_full : drops.out_no_frame).add();
+  if (tap_.wants(capture::Point::kDrops)) [[unlikely]] {
+    const Layer layer = lost.way == Handover::Way::kInbound ? Layer::kEsp : Layer::kIp;
+    tap_drop(reason, {.frame = lost.frame, .tunnel = lost.tunnel}, p,
+             {.frame = lost.frame, .layer = layer, .key = lost.key});
+  }
   parts_.frames.give(lost.frame);
 }
 
@@ -79,17 +85,18 @@ std::size_t DataPath::from_peers() {
   return total;
 }
 
-void DataPath::take_over(std::span<const Handover> items) {
+esp::Packet DataPath::packet_of(const Handover& h) const {
   const FrameMemory& memory = parts_.frames.memory();
-  const auto packet_of = [&](const Handover& h) {
-    return esp::Packet{.base = memory.at(h.frame),
-                       .capacity = memory.capacity(h.frame),
-                       .offset = h.offset,
-                       .length = h.length,
-                       .source = h.source,
-                       .source_port = h.source_port,
-                       .traffic_class = h.traffic_class};
-  };
+  return {.base = memory.at(h.frame),
+          .capacity = memory.capacity(h.frame),
+          .offset = h.offset,
+          .length = h.length,
+          .source = h.source,
+          .source_port = h.source_port,
+          .traffic_class = h.traffic_class};
+}
+
+void DataPath::take_over(std::span<const Handover> items) {
   scratch_.count = 0;
   for (const Handover& h : items) {
     if (h.way != Handover::Way::kInbound) continue;
@@ -107,7 +114,7 @@ void DataPath::take_over(std::span<const Handover> items) {
   for (const Handover& h : items) {
     if (h.way != Handover::Way::kOutbound) continue;
     if (!is_ours(h.tunnel)) {  // it went, and its slot to another worker
-      drop(GW_DROP_NO_TUNNEL, {.frame = h.frame});
+      drop(GW_DROP_NO_TUNNEL, {.frame = h.frame}, packet_of(h));
       continue;
     }
     slots_[n] = {.frame = h.frame, .tunnel = h.tunnel};

@@ -23,12 +23,12 @@ IpAddress source_of(const esp::Packet& p) {
 /// strip_outer() has read its IP header.
 bool DataPath::rejoin(esp::Packet& p, PacketMeta& meta) {
   if (meta.frame == kBorrowed) {  // the kernel reassembles what a socket gets
-    drop(GW_DROP_OUTER_FRAGMENT, {.frame = meta.frame});
+    drop(GW_DROP_OUTER_FRAGMENT, {.frame = meta.frame}, p);
     return false;
   }
   const IpAddress source = source_of(p);
   if (is_nobodys(source) || parts_.fib.next_hops[fib::lookup(parts_.fib, source)].kind == GW_NEXT_HOP_LOCAL) {
-    drop(GW_DROP_SPOOFED_SOURCE, {.frame = meta.frame});
+    drop(GW_DROP_SPOOFED_SOURCE, {.frame = meta.frame}, p);
     return false;
   }
   const auto standing = parts_.shared.peers.find(source) ? ip::Standing::kPeer : ip::Standing::kStranger;
@@ -41,7 +41,7 @@ bool DataPath::rejoin(esp::Packet& p, PacketMeta& meta) {
   parts_.counters.rejoined.add();
   const auto whole = reassembler_.packet();
   if (whole.size() > p.capacity - kHeadroom) {
-    drop(GW_DROP_TOO_BIG, {.frame = meta.frame});
+    drop(GW_DROP_TOO_BIG, {.frame = meta.frame}, p);
     return false;
   }
   p.offset = kHeadroom;

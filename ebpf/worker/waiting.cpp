@@ -19,9 +19,10 @@ IpAddress destination_of(const esp::Packet& p) {
 /// The packet begins at its IP header, and nothing of it has been changed.
 void DataPath::park_mover(const esp::Packet& p, const Slot& s) {
   Parked kept{p, {.frame = s.frame, .layer = Layer::kIp}};
-  if (s.frame == kBorrowed && !to_frame(kept.packet, kept.meta.frame, family_of(p))) return drop(GW_DROP_NO_FRAME, s);
+  if (s.frame == kBorrowed && !to_frame(kept.packet, kept.meta.frame, family_of(p)))
+    return drop(GW_DROP_NO_FRAME, s, p);
   if (!movers_.park(s.tunnel, kept, now_))
-    return drop(GW_DROP_MOVE_FULL, {.frame = kept.meta.frame, .tunnel = s.tunnel});
+    return drop(GW_DROP_MOVE_FULL, {.frame = kept.meta.frame, .tunnel = s.tunnel}, kept.packet);
   parts_.counters.waited.add();
 }
 

@@ -1,0 +1,242 @@
+#include "cli/capture/run.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <format>
+
+#include "cli/capture/filter.hpp"
+#include "cli/capture/output.hpp"
+#include "cli/capture/stream.hpp"
+#include "cli/commands.hpp"
+
+namespace gw::cli::capture {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kAnswer = 10s;
+// After Ctrl-C, for what was captured before; gw-fastpath gives a slow reader as long.
+constexpr auto kLastWords = 5s;
+
+/// Ctrl-C and its like, as something to read: what was captured is written before gwctl ends.
+class Interrupts {
+ public:
+  Interrupts() {
+    sigemptyset(&set_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set_, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
+    fd_.reset(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
+    pipe_before_ = ::signal(SIGPIPE, SIG_IGN);
+  }
+  ~Interrupts() {
+    while (take()) continue;
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    ::signal(SIGPIPE, pipe_before_);
+  }
+  Interrupts(const Interrupts&) = delete;
+  Interrupts& operator=(const Interrupts&) = delete;
+  int fd() const { return fd_.get(); }
+  bool take() {
+    signalfd_siginfo info{};
+    return ::read(fd_.get(), &info, sizeof info) == sizeof info;
+  }
+
+ private:
+  sigset_t set_{};
+  sigset_t before_{};
+  Fd fd_;
+  void (*pipe_before_)(int) = nullptr;
+};
+
+std::string_view why_of(fp::CaptureEnd end) {
+  switch (end) {
+    case fp::CAPTURE_END_TIME: return "time is up";
+    case fp::CAPTURE_END_STALLED: return "nothing was read for 30 s";
+    case fp::CAPTURE_END_STOPPED: return "gw-fastpath ends, or another one takes its place";
+    default: return "";
+  }
+}
+
+class Run {
+ public:
+  Run(const Words& words, const Surroundings& surroundings) : words_(words), s_(surroundings) {}
+
+  int run() {
+    if (const Status asked = prepare(); !asked) return usage(asked.error());
+    auto stream = Stream::connect(s_.socket);
+    if (!stream) return unreachable(stream.error());
+    if (const int begun = begin(*stream); begun != kOk) return begun;
+    const Status done = follow(*stream);
+    return finish(done);
+  }
+
+ private:
+  Status prepare() {
+    std::string expression;
+    for (const std::string& word : words_.filter) expression += (expression.empty() ? "" : " ") + word;
+    GW_TRY_ASSIGN(filter_, Filter::compile(expression));
+    for (std::size_t point = 0; point < kPoints; ++point) {
+      frame_.points[point] = words_.points.empty() || std::ranges::contains(words_.points, "all") ||
+                             std::ranges::contains(words_.points, kPointNames[point]);
+      if (frame_.points[point]) ask_.add_points(static_cast<fp::CapturePoint>(point));
+    }
+    ask_.set_version(1);
+    ask_.set_tunnel(words_.tunnel);
+    if (words_.worker) ask_.set_worker(*words_.worker);
+    ask_.set_snap_bytes(words_.snap);
+    ask_.set_seconds(words_.seconds);
+    frame_.snap_bytes = words_.snap;
+    frame_.version = s_.version;
+    return {};
+  }
+
+  /// Until gw-fastpath captures and there is a place for it.
+  int begin(Stream& stream) {
+    if (const Status asked = stream.ask(ask_); !asked) return unreachable(asked.error());
+    const auto answer = stream.wait(kAnswer);
+    if (!answer) return unreachable(answer.error());
+    if (answer->has_refusal()) return refused(answer->refusal());
+    if (!answer->has_started())
+      return unreachable({Errc::kMalformed, "it answers something else than expected", {}, {}});
+    frame_.take(answer->started());
+    auto opened = open_output();
+    if (!opened) return usage(opened.error());
+    if (const Status begun = output_->begin(); !begun) return usage(begun.error());
+    s_.err << std::format("gwctl: capturing for at most {} s; Ctrl-C ends it\n", words_.seconds);
+    return kOk;
+  }
+
+  Status open_output() {
+    if (words_.file.empty()) {
+      output_ = s_.json ? json_output(s_.out, frame_) : text_output(s_.out, s_.style, frame_);
+      return {};
+    }
+    Fd fd;
+    if (words_.file == "-") {
+      fd.reset(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
+      if (!fd) return fail_errno("writing to standard output");
+    } else {
+      GW_TRY_ASSIGN(fd, create_file(words_.file));
+    }
+    output_ = pcapng_output(std::move(fd), frame_);
+    return {};
+  }
+
+  /// An error is one of writing, or that gw-fastpath has gone.
+  Status follow(Stream& stream) {
+    auto end = std::chrono::steady_clock::time_point::max();
+    while (!ended_ && std::chrono::steady_clock::now() < end) {
+      std::array<pollfd, 2> p{pollfd{stream.fd(), POLLIN, 0}, pollfd{interrupts_.fd(), POLLIN, 0}};
+      (void)::poll(p.data(), p.size(), 100);
+      if (p[1].revents != 0 && interrupts_.take()) {
+        if (ending_) return {};  // a second time: at once
+        begin_end(stream, end);
+      }
+      if (p[0].revents == 0) continue;
+      if (const Status read = stream.read_some(); !read) return ending_ ? Status{} : read;
+      GW_TRY(work_off(stream));
+      if (seen_ >= words_.count && !ending_) begin_end(stream, end);
+    }
+    return {};
+  }
+
+  void begin_end(Stream& stream, std::chrono::steady_clock::time_point& end) {
+    ending_ = true;
+    stream.end();
+    end = std::chrono::steady_clock::now() + kLastWords;
+  }
+
+  Status work_off(Stream& stream) {
+    for (;;) {
+      GW_TRY_ASSIGN(const auto frame, stream.next());
+      if (!frame) return output_->flush();
+      if (frame->has_packets()) {
+        for (const fp::CapturedPacket& packet : frame->packets().packets()) GW_TRY(take(packet));
+        note(frame->packets().counts());
+      } else if (frame->has_ended()) {
+        note(frame->ended().counts());
+        end_ = frame->ended().why();
+        ended_ = true;
+        return output_->flush();
+      }
+    }
+  }
+
+  Status take(const fp::CapturedPacket& packet) {
+    if (seen_ >= words_.count) return {};
+    const std::string& data = packet.data();
+    if (!filter_.matches({reinterpret_cast<const std::uint8_t*>(data.data()), data.size()}, packet.length())) return {};
+    ++seen_;
+    return output_->packet(packet);
+  }
+
+  void note(const google::protobuf::RepeatedPtrField<fp::CaptureCount>& counts) {
+    for (const fp::CaptureCount& count : counts)
+      counts_[static_cast<std::size_t>(count.point())] = {count.taken(), count.lost()};
+  }
+
+  int finish(const Status& done) {
+    const bool unwritten = !done && done.error().code != Errc::kClosed && done.error().code != Errc::kMalformed;
+    Status last = unwritten ? done : output_->finish(counts_);
+    const std::string_view why = why_of(end_);
+    Count all;
+    for (const Count& count : counts_) {
+      all.taken += count.taken;
+      all.lost += count.lost;
+    }
+    s_.err << std::format("gwctl: {} packets captured, of {} that came by; {} lost, because the buffer was full{}{}\n",
+                          seen_, all.taken + all.lost, all.lost, why.empty() ? "" : "; ", why);
+    if (!last) return usage(last.error());
+    if (!done) {
+      s_.err << std::format("gwctl: gw-fastpath has gone ({}); what came before is complete\n", done.error().message);
+      return kNo;
+    }
+    return end_ == fp::CAPTURE_END_STALLED || end_ == fp::CAPTURE_END_STOPPED ? kNo : kOk;
+  }
+
+  int usage(const Error& error) const {
+    s_.err << std::format("gwctl: {}\n", error.describe());
+    return kUsage;
+  }
+
+  int refused(const fp::Status& status) const {
+    const std::string field = status.field().empty() ? "" : printable(status.field()) + ": ";
+    s_.err << std::format("gwctl: gw-fastpath: {}{}\n", field, printable(status.message()));
+    return kNo;
+  }
+
+  int unreachable(const Error& error) const {
+    const std::string_view advice = error.code == Errc::kPermission
+                                        ? "A capture shows clear packets and is root's alone: try sudo"
+                                        : "Is gw-fastpath running (systemctl status gw-fastpath)? Its socket for "
+                                          "captures is beside gwd's (--socket)";
+    s_.err << std::format("gwctl: cannot reach gw-fastpath on {}: {}\n{}\n", s_.socket, error.message, advice);
+    return kUnreachable;
+  }
+
+  const Words& words_;
+  const Surroundings& s_;
+  Interrupts interrupts_;
+  Filter filter_;
+  fp::CaptureAsk ask_;
+  Frame frame_;
+  std::unique_ptr<Output> output_;
+  Counts counts_;
+  std::uint64_t seen_ = 0;
+  fp::CaptureEnd end_ = fp::CAPTURE_END_UNSPECIFIED;
+  bool ending_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace
+
+int run(const Words& words, const Surroundings& surroundings) { return Run(words, surroundings).run(); }
+
+}  // namespace gw::cli::capture

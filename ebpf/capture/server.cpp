@@ -1,0 +1,217 @@
+#include "ebpf/capture/server.hpp"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <filesystem>
+
+#include "base/frame.hpp"
+#include "base/log.hpp"
+#include "ebpf/rpc/messages.hpp"
+
+namespace gw::capture {
+namespace asio = boost::asio;
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr auto kQuestion = 5s;
+constexpr auto kAfterError = 1s;
+constexpr std::size_t kMostAsking = 8;
+constexpr std::size_t kMostAskBytes = 4096;
+// All rings together; and each: 5 ms of small packets at the highest rate of a worker, at least.
+constexpr std::size_t kAllRingsBytes = std::size_t{32} << 20;
+constexpr std::size_t kLeastRingBytes = std::size_t{1} << 20;
+constexpr std::size_t kMostRingBytes = std::size_t{8} << 20;
+
+/// Root, or who runs this.
+Result<int> permitted_pid(int fd) {
+  ucred who{};
+  socklen_t length = sizeof who;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
+  if (who.uid == 0 || who.uid == ::geteuid()) return who.pid;
+  return fail(Errc::kPermission, "a capture shows clear packets: it is root's alone");
+}
+
+/// A few hundred bytes to a client that has just come: they fit its socket.
+void refuse(asio::local::stream_protocol::socket& socket, const Error& why) {
+  fp::CaptureFrame frame;
+  rpc::fill(why, *frame.mutable_refusal());
+  std::string bytes;
+  append_frame(bytes, frame.SerializeAsString());
+  (void)::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+}  // namespace
+
+Server::Server(Parts parts) : parts_(std::move(parts)), acceptor_(parts_.io) {}
+Server::~Server() { stop(); }
+
+Status Server::listen(const std::string& path) {
+  constexpr std::size_t kRoom = 108;  // sockaddr_un
+  if (path.size() >= kRoom) return fail_field("socket", std::format("path is too long: {}", path));
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);  // the RPC's socket has shown that nobody else is there
+  boost::system::error_code error;
+  acceptor_.open(Protocol(), error);
+  const mode_t before = ::umask(0177);
+  if (!error) acceptor_.bind(Protocol::endpoint(path), error);
+  ::umask(before);
+  if (!error) acceptor_.listen(4, error);
+  if (error) return fail_errno(std::format("listening at {}", path), error.value());
+  path_ = path;
+  asio::co_spawn(parts_.io, accept(), asio::detached);
+  return {};
+}
+
+void Server::stop() {
+  boost::system::error_code ignored;
+  acceptor_.close(ignored);
+  detach();
+  running_.reset();
+  std::error_code gone;
+  if (!path_.empty()) std::filesystem::remove(std::exchange(path_, {}), gone);
+}
+
+asio::awaitable<void> Server::accept() {
+  for (;;) {
+    auto [error, socket] = co_await acceptor_.async_accept(kAwait);
+    if (error == asio::error::operation_aborted || !acceptor_.is_open()) co_return;
+    if (error) {  // no descriptors left, say
+      log::warning("capture", "accepting: {}", error.message());
+      asio::steady_timer timer(parts_.io, kAfterError);
+      co_await timer.async_wait(kAwait);
+      continue;
+    }
+    if (asking_ >= kMostAsking) continue;
+    asio::co_spawn(parts_.io, serve(std::move(socket)), asio::detached);
+  }
+}
+
+asio::awaitable<void> Server::serve(Protocol::socket socket) {
+  ++asking_;
+  const auto ask = co_await read_ask(socket);
+  --asking_;
+  if (!ask) {
+    refuse(socket, ask.error());
+    co_return;
+  }
+  const auto pid = permitted_pid(socket.native_handle());
+  const Status started = pid ? start(socket, *ask, *pid) : std::unexpected(pid.error());
+  if (started) co_return;
+  log::info("capture", "refused: {}", started.error().describe());
+  refuse(socket, started.error());
+}
+
+asio::awaitable<Result<fp::CaptureAsk>> Server::read_ask(Protocol::socket& socket) {
+  asio::steady_timer timer(parts_.io, kQuestion);
+  timer.async_wait([&socket](const boost::system::error_code& error) {
+    boost::system::error_code ignored;
+    if (!error) socket.cancel(ignored);
+  });
+  FrameReader reader(kMostAskBytes);
+  std::array<std::uint8_t, 1024> buffer;
+  Result<fp::CaptureAsk> ask = fail(Errc::kMalformed, "it does not ask");
+  for (;;) {
+    const auto [error, n] = co_await socket.async_read_some(asio::buffer(buffer), kAwait);
+    if (error) break;
+    reader.feed(std::span(buffer).first(n));
+    const auto payload = reader.next();
+    if (payload && !*payload) continue;
+    fp::CaptureAsk parsed;
+    if (payload && parsed.ParseFromArray((*payload)->data(), static_cast<int>((*payload)->size()))) ask = parsed;
+    break;
+  }
+  timer.cancel();
+  co_await asio::post(parts_.io, asio::use_awaitable);  // the timer's handler has run, if it was about to
+  co_return ask;
+}
+
+Result<Session::Lanes> Server::make_lanes(const Request& request) const {
+  std::vector<std::uint32_t> ids(parts_.workers.shared().tunnels());
+  for (std::size_t slot = 0; slot < ids.size(); ++slot)
+    ids[slot] = parts_.tunnels.id_of(static_cast<worker::TunnelSlot>(slot)).value_or(0);
+  const std::size_t count = request.worker ? 1 : parts_.workers.count();
+  const std::size_t ring = std::bit_floor(std::clamp(kAllRingsBytes / count, kLeastRingBytes, kMostRingBytes));
+  Session::Lanes lanes;
+  for (std::uint32_t worker = 0; worker < parts_.workers.count(); ++worker) {
+    if (request.worker && *request.worker != worker) continue;
+    GW_TRY_ASSIGN(auto lane, Lane::make(request.wanted, ring));
+    lane->tunnel_ids = ids;
+    lanes.emplace_back(worker, std::move(lane));
+  }
+  return lanes;
+}
+
+fp::CaptureStarted Server::describe() const {
+  fp::CaptureStarted started;
+  started.set_interface(parts_.interface);
+  started.set_kind(parts_.kind);
+  for (const auto& [id, tunnel] : parts_.tunnels.all()) {
+    if (!tunnel.settings) continue;
+    fp::CaptureTunnel& one = *started.add_tunnels();
+    one.set_tunnel_id(id);
+    one.set_name(tunnel.settings->name);
+  }
+  return started;
+}
+
+Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, int pid) {
+  if (running_) {
+    const auto left = std::chrono::ceil<std::chrono::seconds>(running_->end - parts_.clock.now());
+    return fail(Errc::kAlreadyExists,
+                std::format("there is a capture already, by process {}; it ends by itself in {} s", running_->pid,
+                            std::max<std::int64_t>(left.count(), 0)));
+  }
+  const Choice choice{parts_.workers.count(), [this](const std::string& name) -> std::optional<std::uint32_t> {
+                        for (const auto& [id, tunnel] : parts_.tunnels.all())
+                          if (tunnel.settings && tunnel.settings->name == name) return id;
+                        return std::nullopt;
+                      }};
+  GW_TRY_ASSIGN(const Request request, parse_ask(ask, choice));
+  GW_TRY_ASSIGN(Session::Lanes lanes, make_lanes(request));
+  running_ = std::make_unique<Running>();
+  running_->pid = pid;
+  running_->end = parts_.clock.now() + request.time;
+  running_->session =
+      std::make_unique<Session>(Session::Parts{.socket = Fd(socket.release()),
+                                               .lanes = std::move(lanes),
+                                               .time = request.time,
+                                               .clock = parts_.clock,
+                                               .started = describe(),
+                                               .wants_detach = [this] { asio::post(parts_.io, [this] { detach(); }); },
+                                               .over = [this] { asio::post(parts_.io, [this] { finish(); }); }});
+  for (auto& [worker, lane] : running_->session->lanes())
+    parts_.workers[static_cast<worker::WorkerIndex>(worker)].call(
+        [&lane](worker::DataPath& d) { d.tap().attach(*lane); });
+  running_->session->start();
+  log::info("capture", "process {} captures for at most {} s", pid, request.time.count());
+  return {};
+}
+
+/// Workers write no more when this returns.
+void Server::detach() {
+  if (!running_ || !std::exchange(running_->attached, false)) return;
+  for (auto& [worker, lane] : running_->session->lanes())
+    parts_.workers[static_cast<worker::WorkerIndex>(worker)].call([](worker::DataPath& d) { d.tap().detach(); });
+  running_->session->detached();
+}
+
+void Server::finish() {
+  if (!running_) return;
+  log::info("capture", "that of process {} has ended", running_->pid);
+  running_.reset();
+}
+
+}  // namespace gw::capture
