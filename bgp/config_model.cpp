@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "bgp/endpoint_routes.hpp"
 #include "bgp/peer_groups.hpp"
 #include "bgp/settings.hpp"
 
@@ -65,10 +66,7 @@ constexpr const char* kBeginTransaction = "XFRR_start_configuration";
 constexpr const char* kEndTransaction = "XFRR_end_configuration";
 
 void add_transaction(Commands& out, Commands commands) {
-  const bool worth_it = commands.size() > 1;
-  if (worth_it) out.emplace_back(kBeginTransaction);
-  std::ranges::move(commands, std::back_inserter(out));
-  if (worth_it) out.emplace_back(kEndTransaction);
+  std::ranges::move(in_transaction(std::move(commands)), std::back_inserter(out));
 }
 
 /// Commands of each block; blocks without any leave no trace.
@@ -250,6 +248,13 @@ Commands whole(const BgpIntent& intent) {
 
 std::string neighbour_name(const PeerIntent& peer) { return peer.unnumbered ? peer.device : peer.peer.to_string(); }
 
+Commands in_transaction(Commands commands) {
+  if (commands.size() < 2) return commands;
+  commands.insert(commands.begin(), Command(kBeginTransaction));
+  commands.emplace_back(kEndTransaction);
+  return commands;
+}
+
 Commands render(const BgpIntent& intent) {
   Commands out;
   add_transaction(out, whole(intent));
@@ -294,6 +299,11 @@ Secret render_file(const BgpIntent& intent) {
   lines.emplace_back("! Written by gwd for the next start of bgpd; changes here are lost.");
   lines.emplace_back("frr defaults traditional");
   std::ranges::move(whole(intent), std::back_inserter(lines));
+  for (const EndpointIntent& endpoint : intent.endpoints) {
+    if (!endpoint.med) continue;
+    std::ranges::move(claim_maps({*endpoint.med}), std::back_inserter(lines));
+    std::ranges::move(announce(intent.asn, endpoint), std::back_inserter(lines));
+  }
   std::size_t size = 0;
   for (const Command& c : lines) size += c.text.size() + c.secret.size() + 1;
   std::string text;

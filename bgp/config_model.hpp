@@ -27,7 +27,8 @@ struct BfdIntent {
 /// One session. What the policy says of it stands under its name: filters, limits, AS numbers, isolation.
 struct PeerIntent {
   std::string name;  // routes::Source::name, "paris-ce1/gw-a", "er1-primary/gw-a": description, and in error messages
-  /// kVpnTunnel, kBranchVnet, kCircuit, kVnet (a VNet router) or kPartner (iBGP: the other instance, the other pair).
+  /// kVpnTunnel, kBranchVnet, kCircuit, kVnet (a VNet router), kPartner (iBGP: the other instance, the other pair) or
+  /// kWan (endpoint_routes.hpp).
   routes::SourceKind kind = routes::SourceKind::kVpnTunnel;
   std::string site;    // "paris"; empty: not a site's
   std::string device;  // the tunnel's TUN device; empty: not over a tunnel of its own
@@ -60,12 +61,22 @@ struct OriginIntent {
   std::vector<std::uint32_t> as_path{};      // as if a session had told them: theirs may be compared with others
 };
 
+/// One that moves by BGP: the wan's routers may be told it.
+struct EndpointIntent {
+  IpAddress address;
+  /// As it is announced by this instance; empty: it is not. In the file that bgpd starts with; while bgpd runs,
+  /// announce() and withdraw() say so.
+  std::optional<std::uint32_t> med{};
+  friend bool operator==(const EndpointIntent&, const EndpointIntent&) = default;
+};
+
 struct BgpIntent {
   std::string instance;  // "gw-a": hostname, and in the log
   std::uint32_t asn = 65515;
   IpAddress router_id;  // IPv4
   std::vector<PeerIntent> peers;
   std::vector<OriginIntent> origins;
+  std::vector<EndpointIntent> endpoints;
   /// The one that routes::Rib judges by; rendered to route-maps and lists. Never null.
   routes::PolicyPtr policy = std::make_shared<const routes::Policy>();
   std::chrono::seconds restart_time{120};  // how long peers keep our routes (RFC 4724); at most 4095 s
@@ -83,6 +94,8 @@ Status validate(const BgpIntent& intent);
 Commands render(const BgpIntent& intent);
 /// What leads from `before` to `after`; an unchanged neighbour gets no command. Empty: nothing to do.
 Commands diff(const BgpIntent& before, const BgpIntent& after);
+/// Of several route-maps and lists, which cost bgpd far less so; one command needs none.
+Commands in_transaction(Commands commands);
 /// Whether these commands make bgpd judge routes anew that it has.
 bool changes_import(const Commands& commands);
 /// bgpd 10.3 forgets a route that comes, goes or changes while it judges its routes anew: the route stays "unsorted" as

@@ -48,6 +48,7 @@ Status check_kind(const BgpIntent& intent, const PeerIntent& p, std::string_view
       return {};
     case routes::SourceKind::kCircuit:
     case routes::SourceKind::kVnet:
+    case routes::SourceKind::kWan:
       if (p.remote_asn == intent.asn) return refuse(std::format("{} is the gateway's own ASN", p.remote_asn));
       if (is_never_an_asn(p.remote_asn)) return refuse(std::format("{} is reserved", p.remote_asn));
       return {};

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "bgp/endpoint_routes.hpp"
 #include "bgp/peer_groups.hpp"
 #include "bgp/settings.hpp"
 
@@ -106,12 +107,19 @@ class Reader {
     for (const std::string_view keyword : kObjects) {
       if (!text.starts_with(keyword)) continue;
       const std::string_view name = word(text.substr(keyword.size()));
+      if (name.starts_with("GW-ENDPOINT-") && keyword == kObjects.front()) continue;  // EndpointAnnouncer's
       if (!policy_.objects().contains(name)) objects_.insert(std::format("no {}{}", keyword, name));
     }
   }
 
   void read_network(std::string_view rest) {
     const std::string key = std::format("network {}", word(rest));
+    // Whether an endpoint is announced changes while this is read: it is announce()'s and withdraw()'s.
+    const auto prefix = Prefix::parse(word(rest));
+    const auto is_this = [&](const EndpointIntent& e) {
+      return prefix && prefix->length() == address_bits(prefix->family()) && prefix->contains(e.address);
+    };
+    if (std::ranges::any_of(intent_.endpoints, is_this)) return;
     if (!wanted_.contains({block_, key})) lines_[block_].push_back("no " + key);
   }
 

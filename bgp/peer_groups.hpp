@@ -11,6 +11,7 @@ constexpr const char* group_name(routes::SourceKind kind) {
     case routes::SourceKind::kBranchVnet: return "GW-BRANCHES";
     case routes::SourceKind::kVnet: return "GW-VNET";
     case routes::SourceKind::kPartner: return "GW-PARTNER";
+    case routes::SourceKind::kWan: return "GW-WAN";
     default: return "GW-TUNNELS";
   }
 }

@@ -83,6 +83,10 @@ RouteMap export_map(const routes::Policy& policy, const Subject& to, Family fami
     return map;
   }
   const bool partner = to.kind == SourceKind::kPartner;
+  // The wan's alone.
+  const std::string endpoint =
+      objects.community_list("ENDPOINT", {std::format("permit {}", community_text(routes::kEndpointCommunity))});
+  map.add(Entry::kDeny, 5, {std::format("match community {}", endpoint)});
   if (!partner) {
     add_table(map, policy, to, objects);
     if (to.peer->advertise_default_route == routes::DefaultRoute::kRefuse) add_no_default(map, 40, family, objects);

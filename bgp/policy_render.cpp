@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "bgp/endpoint_routes.hpp"
 #include "routes/decide.hpp"
 
 namespace gw::bgp {
@@ -83,6 +84,11 @@ std::string site_of_origin(std::string_view site) {
 
 PolicyRender::PolicyRender(const BgpIntent& intent) {
   for (const PeerIntent& peer : intent.peers) {
+    if (peer.kind == SourceKind::kWan) {
+      peers_.push_back(&wan_maps(intent, peer.peer.family()));
+      groups_[peer.kind] = &wan_maps(intent, std::nullopt);
+      continue;
+    }
     peers_.push_back(
         &maps_of(*intent.policy, {peer.kind, peer.name, peer.site, intent.instance, peer.graceful_shutdown}));
     if (groups_.contains(peer.kind)) continue;
@@ -111,6 +117,20 @@ const SessionMaps& PolicyRender::maps_of(const routes::Policy& policy, const Ses
         objects_.route_map(std::format("{}-IN{}", word, suffix), import_map(policy, subject, family, objects_));
     it->second.out[std::to_underlying(family)] =
         objects_.route_map(std::format("{}-OUT{}", word, suffix), export_map(policy, subject, family, objects_));
+  }
+  return it->second;
+}
+
+/// A session of no family is the group's: nothing either way.
+const SessionMaps& PolicyRender::wan_maps(const BgpIntent& intent, std::optional<Family> session) {
+  const auto [it, fresh] =
+      known_.try_emplace(std::format("wan {}", session ? static_cast<int>(std::to_underlying(*session)) : -1));
+  if (!fresh) return it->second;
+  for (const Family family : {Family::kV4, Family::kV6}) {
+    const std::string suffix = family == Family::kV4 ? "" : "6";
+    it->second.in[std::to_underlying(family)] = objects_.route_map("WAN-IN" + suffix, wan_import_map());
+    it->second.out[std::to_underlying(family)] =
+        objects_.route_map("WAN-OUT" + suffix, wan_export_map(intent, session, family, objects_));
   }
   return it->second;
 }

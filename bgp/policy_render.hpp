@@ -5,6 +5,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ class PolicyRender {
     bool graceful_shutdown = false;
   };
   const SessionMaps& maps_of(const routes::Policy& policy, const Session& session);
+  const SessionMaps& wan_maps(const BgpIntent& intent, std::optional<Family> session);
   void render_networks(const BgpIntent& intent);
 
   PolicyObjects objects_;

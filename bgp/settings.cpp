@@ -140,7 +140,8 @@ Settings group_settings(SourceKind kind, const SessionMaps& maps) {
   for (const Family family : kFamilies) {
     const Block block = block_of(family);
     to.fixed(block, "activate", {});
-    to.fixed(block, "soft-reconfiguration inbound", {});  // BMP pre-policy needs it
+    // BMP pre-policy needs it. On the wan nothing is learned: what a provider says is not even kept.
+    if (kind != SourceKind::kWan) to.fixed(block, "soft-reconfiguration inbound", {});
     // Only the VNet's routers are told a next hop that is not this instance: the partner's own address.
     if (kind != SourceKind::kVnet) to.fixed(block, "next-hop-self", {});
     // Sites of origin are our own business.

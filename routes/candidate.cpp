@@ -15,6 +15,7 @@ std::string_view to_string(SourceKind kind) {
     case SourceKind::kBranchVnet: return "branch vnet";
     case SourceKind::kPartner: return "partner";
     case SourceKind::kSpoke: return "spoke";
+    case SourceKind::kWan: return "wan";
   }
   return "unknown";
 }

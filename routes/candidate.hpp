@@ -23,7 +23,9 @@ enum class SourceKind : std::uint8_t {
   kBranchVnet,  // another VNet's gateway
   kPartner,     // the partner pair or the other instance (iBGP)
   kSpoke,       // a peered network that uses this gateway (gateway transit)
+  kWan,         // no source: a router on the wan, which is told endpoints' addresses and from which nothing is learned
 };
+/// Those that routes are of.
 inline constexpr std::size_t kSourceKinds = 7;
 std::string_view to_string(SourceKind kind);
 

@@ -9,7 +9,7 @@
 namespace gw::routes {
 namespace {
 
-enum class Role : std::uint8_t { kVnet, kCircuit, kSite, kBranch, kPartner };
+enum class Role : std::uint8_t { kVnet, kCircuit, kSite, kBranch, kPartner };  // the wan has none: it is told no route
 constexpr std::size_t kRoles = 5;
 
 Role role_of(SourceKind kind) {
@@ -20,7 +20,8 @@ Role role_of(SourceKind kind) {
     case SourceKind::kVpnTunnel:
     case SourceKind::kStaticSite: return Role::kSite;
     case SourceKind::kBranchVnet: return Role::kBranch;
-    case SourceKind::kPartner: return Role::kPartner;
+    case SourceKind::kPartner:
+    case SourceKind::kWan: return Role::kPartner;
   }
   return Role::kPartner;
 }
@@ -147,6 +148,7 @@ void shape_for_ebgp(const Policy& policy, const PeerPolicy& peer, const Source& 
 }  // namespace
 
 Cell export_cell(SourceKind from, SourceKind to) {
+  if (from == SourceKind::kWan || to == SourceKind::kWan) return Cell::kNo;
   return kTable[std::to_underlying(role_of(from))][std::to_underlying(role_of(to))];
 }
 

@@ -130,6 +130,8 @@ inline constexpr std::uint32_t kInternalCommunities = 20;
 std::uint32_t class_community(SourceKind original);
 /// Carried to the partner: other sites are not told.
 inline constexpr std::uint32_t kIsolatedCommunity = 65515U << 16 | 1210U;
+/// The host route of an endpoint that moves by BGP: for the wan's routers, and for nobody else.
+inline constexpr std::uint32_t kEndpointCommunity = 65515U << 16 | 1211U;
 /// The class that a route of the partner had at its source; kPartner when it says nothing.
 SourceKind original_kind(const Source& source, const Attributes& attributes);
 

@@ -26,7 +26,13 @@ std::string path_or_none(const std::string& file, const std::string& base_dir) {
   return file.empty() ? std::string() : resolve_path(file, base_dir);
 }
 
-MoveBy resolve_move(v1::Move move) { return move == v1::MOVE_HOOK ? MoveBy::kHook : MoveBy::kGarp; }
+MoveBy resolve_move(v1::Move move) {
+  switch (move) {
+    case v1::MOVE_HOOK: return MoveBy::kHook;
+    case v1::MOVE_BGP: return MoveBy::kBgp;
+    default: return MoveBy::kGarp;
+  }
+}
 
 Result<HaInstance> resolve_instance(const v1::Instance& instance) {
   HaInstance out{.name = instance.name()};

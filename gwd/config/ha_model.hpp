@@ -15,7 +15,7 @@
 namespace gw::config {
 
 enum class HaMode : std::uint8_t { kActiveActive, kActiveStandby };
-enum class MoveBy : std::uint8_t { kGarp, kHook };
+enum class MoveBy : std::uint8_t { kGarp, kHook, kBgp };
 enum class LeaseKind : std::uint8_t { kEmbedded, kEtcd };
 enum class Failback : std::uint8_t { kAuto, kManual };
 

@@ -120,8 +120,8 @@ struct WanEndpoint {
 
 /// A BGP session that is not a tunnel's.
 struct SessionModel {
-  std::string name;  // "er1-primary/gw-a", "vnet:rs1/gw-a", "instance:gw-b", "partner:10.0.0.6"
-  routes::SourceKind kind = routes::SourceKind::kCircuit;  // or kVnet (a router), kPartner
+  std::string name;  // "er1-primary/gw-a", "vnet:rs1/gw-a", "wan:edge1/gw-a", "instance:gw-b", "partner:10.0.0.6"
+  routes::SourceKind kind = routes::SourceKind::kCircuit;  // or kVnet (a router), kWan (a router), kPartner
   std::string circuit;                                     // "er1"; empty: none
   std::string interface;                                   // the peer is on link there
   BgpSettings bgp;

@@ -101,6 +101,7 @@ Status resolve_peers(const v1::Config& config, const GatewayModel& model, routes
   }
   // What the other instance and the partner pair tell has passed their policy.
   for (const SessionModel& session : model.sessions) {
+    if (session.kind == routes::SourceKind::kWan) policy.peers[session.name].max_routes = 0;
     if (session.kind != routes::SourceKind::kPartner) continue;
     routes::PeerPolicy& peer = policy.peers[session.name];
     peer.max_routes = 0;

@@ -94,7 +94,8 @@ void check_rates(Rules& rules);        // sku and rate, of the gateway and of co
 void check_tunnels(Rules& rules);      // what only shows once connections meet instances
 void check_coexistence(Rules& rules);  // circuits, vnet.routers, vnet.peerings, coexistence
 void check_policy(Rules& rules);
-void check_ha(Rules& rules);  // what makes two instances one gateway: sync, move, mode, lease, ha
+void check_wan(Rules& rules);  // wan.routers, and endpoints that move by them
+void check_ha(Rules& rules);   // what makes two instances one gateway: sync, move, mode, lease, ha
 
 // Parts that stand in several places.
 /// A `bgp` block.

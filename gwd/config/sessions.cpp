@@ -99,6 +99,32 @@ Status resolve_router(const v1::VnetRouter& router, const ResolveOptions& option
   return {};
 }
 
+Status resolve_wan_router(const v1::WanRouter& router, const ResolveOptions& options, GatewayModel& model) {
+  SessionModel session;
+  session.name = std::format("wan:{}/{}", router.name(), model.instance);
+  session.kind = routes::SourceKind::kWan;
+  session.interface = model.wan_interface;
+  GW_TRY_ASSIGN(const IpAddress address, IpAddress::parse(router.address()));
+  GW_TRY_ASSIGN(const IpAddress local, IpAddress::parse(router.local()));
+  GW_TRY_ASSIGN(session.bgp,
+                resolve_bgp(router.bgp(), {local, address}, kCircuitBfd, SecretReader(options, session.fault)));
+  session.bgp.peer_asn = router.asn();
+  session.bgp.max_routes = 0;  // nothing is learned
+  model.sessions.push_back(std::move(session));
+  return {};
+}
+
+Status resolve_wan(const v1::Config& config, const ResolveOptions& options, GatewayModel& model) {
+  for (const v1::Instance& instance : config.gateway().instances()) {
+    if (instance.name() != model.instance) continue;
+    for (const v1::WanRouter& router : instance.wan().routers()) {
+      if (auto done = resolve_wan_router(router, options, model); !done)
+        return std::unexpected(std::move(done).error().with_context("wan router " + router.name()));
+    }
+  }
+  return {};
+}
+
 SessionModel own_session(const GatewayModel& model, std::string name, const IpAddress& peer) {
   SessionModel session;
   session.name = std::move(name);
@@ -140,6 +166,7 @@ Status resolve_sessions(const v1::Config& config, const ResolveOptions& options,
     if (auto done = resolve_circuit(circuit, options, model); !done)
       return std::unexpected(std::move(done).error().with_context("circuit " + circuit.name()));
   }
+  GW_TRY(resolve_wan(config, options, model));
   if (!model.vnet_address) return {};
   for (const v1::VnetRouter& router : config.vnet().routers()) {
     if (auto done = resolve_router(router, options, model); !done)

@@ -1,5 +1,6 @@
 // The BGP sessions of one instance: what a document's `bgp` blocks mean, and the sessions that are not a tunnel's
-// (circuits, VNet routers, the other instance, the partner pair). Pure but for secret files; any thread.
+// (circuits, VNet routers, the wan's routers, the other instance, the partner pair). Pure but for secret files; any
+// thread.
 #pragma once
 
 #include <string>

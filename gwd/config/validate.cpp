@@ -16,6 +16,7 @@ Findings validate(const Document& document, const ValidateOptions& options) {
     check_tunnels(rules);
     check_coexistence(rules);
     check_policy(rules);
+    check_wan(rules);
     check_ha(rules);
   }
   Findings findings = rules.take();

@@ -71,11 +71,7 @@ void check_paths(Rules& rules) {
   }
 }
 
-// The document has no BGP neighbour on the wan: an endpoint that nobody announces would be lost with its instance.
 void check_move(Rules& rules, const Path& path, const v1::EndpointAddress& endpoint) {
-  if (endpoint.move() == v1::MOVE_BGP)
-    rules.error(path + ".move", "`bgp` is not built yet: gwd has no BGP session with the routers on the wan",
-                "`garp`, or `hook` with a program that has your routing daemon announce the address");
   if (endpoint.move() == v1::MOVE_HOOK) {
     if (!rules.required_text(path + ".hook", endpoint.hook(), "the program that moves the address")) return;
   } else if (!endpoint.hook().empty()) {

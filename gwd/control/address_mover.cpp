@@ -40,7 +40,18 @@ void AddressMover::stop() {
   jobs_.clear();
 }
 
-void AddressMover::move(const config::HaEndpoint& endpoint, ha::Switch here) {
+// The way may be another one than last time: a commit can change it.
+void AddressMover::move(const config::HaEndpoint& endpoint, std::optional<ha::Epoch> claim) {
+  if (endpoint.move == config::MoveBy::kBgp) {
+    if (jobs_.contains(endpoint.address)) move_by_job(endpoint, ha::Switch::kOff);  // ends what another way has begun
+    announced_.insert(endpoint.address);
+    return owner_.announce_route(endpoint.address, claim);
+  }
+  move_by_job(endpoint, claim ? ha::Switch::kOn : ha::Switch::kOff);
+  if (announced_.erase(endpoint.address) > 0) owner_.announce_route(endpoint.address, std::nullopt);
+}
+
+void AddressMover::move_by_job(const config::HaEndpoint& endpoint, ha::Switch here) {
   std::shared_ptr<Job>& job = jobs_[endpoint.address];
   if (!job) job = std::make_shared<Job>(io_);
   job->mover = this;
@@ -59,6 +70,7 @@ asio::awaitable<void> AddressMover::work(std::shared_ptr<Job> job) {
         if (job->here == ha::Switch::kOn) co_await announce_all(job);
         break;
       case config::MoveBy::kHook: co_await call_hook(job); break;
+      case config::MoveBy::kBgp: break;
     }
     job->done = order;
     // Whoever woke it for the next order has been heard: the pauses of that one are its own.

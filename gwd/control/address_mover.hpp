@@ -1,6 +1,6 @@
 // Makes the network send an endpoint's packets to this instance, each endpoint by its own way: gratuitous ARP and
-// unsolicited neighbour advertisements, or the operator's program. The address itself is on the interface
-// before (KernelNet). Owner: EndpointSwitch; thread: control.
+// unsolicited neighbour advertisements, the operator's program, or a host route told to the routers on the wan. The
+// address itself is on the interface before (KernelNet). Owner: EndpointSwitch; thread: control.
 #pragma once
 
 #include <array>
@@ -10,6 +10,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "base/ip.hpp"
@@ -41,6 +43,8 @@ class AddressMover {
   struct Owner {
     /// It did not work, and is tried again.
     std::function<void(const IpAddress&, const std::string& what)> failed;
+    /// kBgp: its host route is announced from now on, by this claim, or not any more. Called at once.
+    std::function<void(const IpAddress&, std::optional<ha::Epoch> claim)> announce_route;
   };
 
   AddressMover(boost::asio::io_context& io, Owner owner);
@@ -48,14 +52,15 @@ class AddressMover {
 
   void configure(Settings settings) { settings_ = std::move(settings); }
   /// Packets for it come here. Again for one that is here already: told again.
-  void attract(const config::HaEndpoint& endpoint) { move(endpoint, ha::Switch::kOn); }
+  void attract(const config::HaEndpoint& endpoint, ha::Epoch claim) { move(endpoint, claim); }
   /// They do not any more. Nothing is announced for that on the link: the new owner does.
-  void repel(const config::HaEndpoint& endpoint) { move(endpoint, ha::Switch::kOff); }
+  void repel(const config::HaEndpoint& endpoint) { move(endpoint, std::nullopt); }
   void stop();
 
  private:
   struct Job;
-  void move(const config::HaEndpoint& endpoint, ha::Switch here);
+  void move(const config::HaEndpoint& endpoint, std::optional<ha::Epoch> claim);
+  void move_by_job(const config::HaEndpoint& endpoint, ha::Switch here);
   // They outlive the mover by a moment: job->mover is empty then.
   static boost::asio::awaitable<void> work(std::shared_ptr<Job> job);
   static boost::asio::awaitable<void> announce_all(std::shared_ptr<Job> job);
@@ -65,6 +70,7 @@ class AddressMover {
   Owner owner_;
   Settings settings_;
   std::map<IpAddress, std::shared_ptr<Job>> jobs_;
+  std::set<IpAddress> announced_;  // by host routes
 };
 
 }  // namespace gw::gwd

@@ -44,7 +44,7 @@ void BfdController::stop() {
 }
 
 void BfdController::set_intent(bgp::BfdSessions sessions) {
-  if (wanted_ == sessions) return;
+  if (std::exchange(ordered_, true) && wanted_ == sessions) return;
   wanted_ = std::move(sessions);
   wake_.wake();
 }
@@ -54,7 +54,7 @@ asio::awaitable<void> BfdController::run() {
   while (!stopping_) {
     Status done;
     if (!connected_) done = co_await open_session();
-    if (done && applied_ != bgp::possible(wanted_, applied_)) done = co_await apply();
+    if (done && ordered_ && applied_ != bgp::possible(wanted_, applied_)) done = co_await apply();
     if (done) done = co_await read_states();
     if (done) {
       last_reason.clear();

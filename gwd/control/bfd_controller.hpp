@@ -55,6 +55,8 @@ class BfdController {
   bgp::VtyClient vty_;
   LoopWake wake_;
   bgp::BfdSessions wanted_;
+  /// Until then bfdd keeps what it has: a gwd that was restarted does not know yet which endpoints are here.
+  bool ordered_ = false;
   bgp::BfdSessions applied_;
   bgp::BfdStates states_;
   std::function<void()> changed_;

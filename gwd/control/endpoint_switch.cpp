@@ -21,8 +21,11 @@ std::uint64_t to_ns(MonoTime time) { return static_cast<std::uint64_t>(time.time
 EndpointSwitch::EndpointSwitch(const Parts& parts, Owner owner)
     : parts_(parts),
       owner_(std::move(owner)),
-      mover_(parts.io, {.failed = [this](const IpAddress& address,
-                                         const std::string& what) { owner_.tell(ha::ActionFailed{address, what}); }}),
+      mover_(parts.io,
+             {.failed = [this](const IpAddress& address,
+                               const std::string& what) { owner_.tell(ha::ActionFailed{address, what}); },
+              .announce_route = [this](const IpAddress& address,
+                                       std::optional<ha::Epoch> claim) { owner_.announce_route(address, claim); }}),
       wake_(parts.io) {}
 
 void EndpointSwitch::start() {
@@ -35,6 +38,8 @@ void EndpointSwitch::stop() {
   // A kernel without gw-fastpath's programs would answer for it.
   for (auto& [address, endpoint] : endpoints_)
     if (endpoint.address_goes) remove_address(endpoint);
+  for (auto& [address, endpoint] : endpoints_)
+    if (endpoint.withdraws) withdraw(endpoint);
   mover_.stop();
   wake_.wake();
 }
@@ -47,7 +52,10 @@ void EndpointSwitch::configure(AddressMover::Settings settings, const std::vecto
     const auto before = endpoints_.find(model.address);
     Endpoint& endpoint = next[model.address];
     if (before != endpoints_.end()) endpoint = before->second;
+    const bool moves_otherwise = endpoint.model.move != model.move || endpoint.model.hook != model.hook;
     endpoint.model = model;
+    if (endpoint.carried && endpoint.wanted == ha::Ownership::kOwned && moves_otherwise)
+      mover_.attract(endpoint.model, endpoint.epoch);
   }
   endpoints_ = std::move(next);
   put_due_ = true;
@@ -64,6 +72,7 @@ void EndpointSwitch::own(const ha::Own& order) {
   endpoint.until = order.until;
   endpoint.dirty = true;
   endpoint.parting.reset();
+  endpoint.withdraws.reset();
   wake_.wake();
 }
 
@@ -104,6 +113,12 @@ bool EndpointSwitch::carries(const IpAddress& address) const {
   return it != endpoints_.end() && it->second.carried;
 }
 
+bool EndpointSwitch::announces(const IpAddress& address) const {
+  const auto it = endpoints_.find(address);
+  return it != endpoints_.end() && it->second.model.move == config::MoveBy::kBgp &&
+         (it->second.carried || it->second.withdraws);
+}
+
 bool EndpointSwitch::busy() const {
   return working_ || has_work() ||
          std::ranges::any_of(endpoints_, [](const auto& entry) { return entry.second.parting.has_value(); });
@@ -113,14 +128,15 @@ bool EndpointSwitch::has_work() const {
   const MonoTime now = parts_.clock.now();
   return put_due_ || std::ranges::any_of(endpoints_, [&](const auto& entry) {
            const Endpoint& e = entry.second;
-           return e.dirty || (e.parting && *e.parting <= now) || (e.address_goes && *e.address_goes <= now);
+           return e.dirty || (e.parting && *e.parting <= now) || (e.address_goes && *e.address_goes <= now) ||
+                  (e.withdraws && *e.withdraws <= now);
          });
 }
 
 std::chrono::nanoseconds EndpointSwitch::until_next() const {
   std::chrono::nanoseconds pause = kIdle;
   for (const auto& [address, endpoint] : endpoints_)
-    for (const auto& due : {endpoint.parting, endpoint.address_goes})
+    for (const auto& due : {endpoint.parting, endpoint.address_goes, endpoint.withdraws})
       if (due) pause = std::min(pause, *due - parts_.clock.now());
   return std::max(pause, std::chrono::nanoseconds(0));
 }
@@ -150,7 +166,7 @@ bool EndpointSwitch::is_planned_release(const IpAddress& address) const {
 }
 
 asio::awaitable<void> EndpointSwitch::step() {
-  remove_late_addresses();
+  end_what_is_over();
   co_await finish_partings();
   // What is ordered from here on waits for the next step.
   put_due_ = false;
@@ -289,6 +305,7 @@ asio::awaitable<void> EndpointSwitch::finish_partings() {
     if (!endpoint.parting || *endpoint.parting > parts_.clock.now()) continue;
     endpoint.parting.reset();
     endpoint.carried = false;
+    if (endpoint.model.move == config::MoveBy::kBgp) endpoint.withdraws = parts_.clock.now() + kStillAnnounces;
     gone.push_back(address);
   }
   if (gone.empty()) co_return;
@@ -298,7 +315,7 @@ asio::awaitable<void> EndpointSwitch::finish_partings() {
   for (const IpAddress& address : gone) {
     const auto it = endpoints_.find(address);
     if (it == endpoints_.end() || it->second.carried) continue;
-    mover_.repel(it->second.model);
+    if (!it->second.withdraws) mover_.repel(it->second.model);
     it->second.address_goes = parts_.clock.now() + kStillReceives;
   }
 }
@@ -324,7 +341,7 @@ asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<IpAddress> address
   for (const IpAddress& address : addresses) {
     Endpoint& endpoint = endpoints_.at(address);
     endpoint.carried = true;
-    mover_.attract(endpoint.model);
+    mover_.attract(endpoint.model, endpoint.epoch);
   }
   co_await owner_.redirect();
   for (const IpAddress& address : addresses)
@@ -356,6 +373,7 @@ void EndpointSwitch::add_address(Endpoint& endpoint) {
 }
 
 void EndpointSwitch::repel(Endpoint& endpoint) {
+  endpoint.withdraws.reset();
   mover_.repel(endpoint.model);
   remove_address(endpoint);
 }
@@ -366,9 +384,16 @@ void EndpointSwitch::remove_address(Endpoint& endpoint) {
     owner_.tell(ha::ActionFailed{endpoint.model.address, done.error().describe()});
 }
 
-void EndpointSwitch::remove_late_addresses() {
-  for (auto& [address, endpoint] : endpoints_)
+void EndpointSwitch::withdraw(Endpoint& endpoint) {
+  endpoint.withdraws.reset();
+  mover_.repel(endpoint.model);
+}
+
+void EndpointSwitch::end_what_is_over() {
+  for (auto& [address, endpoint] : endpoints_) {
+    if (endpoint.withdraws && *endpoint.withdraws <= parts_.clock.now()) withdraw(endpoint);
     if (endpoint.address_goes && *endpoint.address_goes <= parts_.clock.now()) remove_address(endpoint);
+  }
 }
 
 }  // namespace gw::gwd

@@ -45,6 +45,9 @@ class EndpointSwitch {
   static constexpr std::chrono::milliseconds kParting{200};
   /// The address stays on the interface for as long as gw-fastpath decapsulates for it (Endpoints::kStillReceives).
   static constexpr std::chrono::seconds kStillReceives{2};
+  /// `move: bgp`, planned: the old owner announces on for so long, beside the new one, whose claim is the better route.
+  /// What comes here meanwhile is decapsulated.
+  static constexpr std::chrono::seconds kStillAnnounces{1};
   /// The old owner's last positions come by another stream than its word that it has stopped.
   static constexpr std::chrono::milliseconds kPositions{20};
 
@@ -62,6 +65,8 @@ class EndpointSwitch {
     std::function<boost::asio::awaitable<void>()> redirect;
     /// The endpoint's packets pass here: to be told to its old owner.
     std::function<void(const IpAddress&, ha::Epoch)> forwards;
+    /// `move: bgp`: bgpd announces its host route by this claim, or does not any more.
+    std::function<void(const IpAddress&, std::optional<ha::Epoch>)> announce_route;
     /// The rest of gwd follows carries().
     std::function<void()> carry;
     std::function<void(std::vector<fp::SaId>)> rekey;
@@ -86,6 +91,8 @@ class EndpointSwitch {
 
   /// Its packets are routed into its tunnels here: this instance sends for it, or has just handed it over.
   bool carries(const IpAddress& address) const;
+  /// `move: bgp`: its host route is announced here, because it is carried here or was a moment ago.
+  bool announces(const IpAddress& address) const;
   /// An order is being carried out.
   bool busy() const;
 
@@ -102,7 +109,8 @@ class EndpointSwitch {
     /// Handed over, and the new owner has not said yet that it forwards: until then.
     std::optional<MonoTime> parting;
     std::optional<MonoTime> address_goes;
-    bool letting_go = false;  // charon is asked again to let go of it
+    std::optional<MonoTime> withdraws;  // kBgp, handed over: until then it is announced here, too
+    bool letting_go = false;            // charon is asked again to let go of it
   };
 
   boost::asio::awaitable<void> run();
@@ -119,7 +127,8 @@ class EndpointSwitch {
   void add_address(Endpoint& endpoint);
   void repel(Endpoint& endpoint);
   void remove_address(Endpoint& endpoint);
-  void remove_late_addresses();
+  void withdraw(Endpoint& endpoint);
+  void end_what_is_over();
   std::chrono::nanoseconds until_next() const;
   DeviceAddress device_address(const Endpoint& endpoint) const;
   bool has_work() const;

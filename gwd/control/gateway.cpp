@@ -82,6 +82,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       ike_(io, clock, paths_.vici),
       bfd_(io, clock, paths_.bgp.vty_dir),
       bgp_(io, clock, paths_.bgp, bfd_),
+      wan_(io, clock, paths_.bgp.vty_dir),
       routes_(io, clock, forwarding_),
       reconcile_(io, clock, paths_.bgp.vty_dir, bgp_, routes_),
       prober_(io, clock, fastpath_, [this](const std::string& tunnel) {
@@ -112,6 +113,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
     reconcile_.compare_counts();
     if (bgp_intent_) bfd_.set_intent(bgp::bfd_sessions(*bgp_intent_, bgp_.sessions()));
     note_bfd();
+    if (model_) wan_.set_sessions(*model_, bgp_.sessions());
   });
 }
 
@@ -124,6 +126,7 @@ Status Gateway::start() {
   ike_.start();
   bfd_.start();
   bgp_.start();
+  wan_.start();
   reconcile_.start();
   prober_.start();
   return {};
@@ -134,6 +137,7 @@ void Gateway::stop() {
   reconcile_.stop();
   prober_.stop();
   routes_.stop();
+  wan_.stop();
   bgp_.stop();
   bfd_.stop();
   ike_.stop();
@@ -230,6 +234,9 @@ HaController::Gateway Gateway::ha_callbacks() {
                 });
                 apply_model(carried(carriers));
               },
+          .announce_route = [this](const IpAddress& address,
+                                   std::optional<ha::Epoch> claim) { wan_.set(document_->asn, address, claim); },
+          .unannounced = [this](const IpAddress& address) { return wan_.unannounced(address); },
           .forwarding_in_sync = [this] { return forwarding_.in_sync(); },
           .rekey =
               [this](std::vector<fp::SaId> sas) {
@@ -271,8 +278,8 @@ HaController::Gateway Gateway::ha_callbacks() {
 std::optional<std::vector<std::uint32_t>> Gateway::waits_for(const IpAddress& endpoint) const {
   const auto asked = [this](const config::SessionModel& session) {
     const auto status = bgp_.sessions().find(session.bgp.peer);
-    return session.kind != routes::SourceKind::kPartner && status != bgp_.sessions().end() &&
-           status->second.established();
+    return session.kind != routes::SourceKind::kPartner && session.kind != routes::SourceKind::kWan &&
+           status != bgp_.sessions().end() && status->second.established();
   };
   if (draining_ && std::ranges::any_of(model_->sessions, asked)) return std::nullopt;
   const auto just_opened = [&](const config::TunnelModel& tunnel) {
@@ -350,8 +357,12 @@ void Gateway::apply_model(ModelPtr next) {
 
 void Gateway::apply_bgp() {
   if (!model_) return;
+  // Until it is decided who has what, bgpd announces what it did before.
+  if (!ha_ || (!ha_ending_ && ha_->decided()))
+    wan_.set_document(*model_, ha_ ? std::optional(ha_->announcements()) : std::nullopt);
   bgp::BgpIntent wanted = bgp_intent(*model_, routes_.bmp_port(), {routes_.without_carrier(), routes_.held_origins()});
   wanted.graceful_shutdown = draining_;
+  wanted.endpoints = wan_.endpoints();
   for (const config::TunnelModel& tunnel : model_->tunnels) {
     if (!leaving_.contains(tunnel.local)) continue;
     const auto peer = std::ranges::find(wanted.peers, tunnel.name, &bgp::PeerIntent::name);

@@ -25,6 +25,7 @@
 #include "gwd/control/path_prober.hpp"
 #include "gwd/control/reconcile_controller.hpp"
 #include "gwd/control/route_controller.hpp"
+#include "gwd/control/wan_announcements.hpp"
 
 namespace gw::gwd {
 
@@ -129,6 +130,7 @@ class Gateway final : private FastpathListener {
   IkeController ike_;
   BfdController bfd_;
   BgpController bgp_;
+  WanAnnouncements wan_;
   RouteController routes_;
   ReconcileController reconcile_;
   PathProber prober_;

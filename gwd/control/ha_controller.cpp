@@ -75,6 +75,8 @@ EndpointSwitch::Owner HaController::switch_owner() {
       .redirect = [this] { return redirect(); },
       .forwards = [this](const IpAddress& address,
                          ha::Epoch epoch) { channel_.send(sync::Kind::kControl, encode(Forwards{address, epoch})); },
+      .announce_route = [this](const IpAddress& address,
+                               std::optional<ha::Epoch> claim) { gateway_.announce_route(address, claim); },
       .carry = [this] { carry(); },
       .rekey = [this](std::vector<fp::SaId> sas) { gateway_.rekey(std::move(sas)); }};
 }
@@ -215,6 +217,21 @@ config::Carriers HaController::carriers() const {
   return out;
 }
 
+// Claims are counted up by whoever takes an endpoint: this instance's next one is one of these, unless several moves follow
+// each other before that is seen.
+std::map<IpAddress, WanAnnouncements::Claim> HaController::announcements() const {
+  constexpr int kAhead = 3;
+  std::map<IpAddress, WanAnnouncements::Claim> out;
+  for (const ha::Snapshot::Endpoint& endpoint : snapshot().endpoints) {
+    WanAnnouncements::Claim& claim = out[endpoint.address];
+    claim.announced = switch_.announces(endpoint.address);
+    ha::Epoch next = endpoint.epoch;
+    for (int i = 0; i < kAhead; ++i)
+      claim.expected.insert(next = ha::next_epoch(next, static_cast<ha::Instance>(ha_.self)));
+  }
+  return out;
+}
+
 // --- what happens ----------------------------------------------------------------------------
 
 asio::awaitable<void> HaController::run() {
@@ -231,11 +248,27 @@ void HaController::tick() {
   if (ike_.state().charon && gateway_.ike_answers()) ike_answered_ = parts_.clock.now();
   feed(ha::LocalHealth(health()));
   feed(ha::Tick{});
+  check_announcements();
   channel_.say(encode(machine_.report(peer())));
   // Without a fast path nobody says what is held here: nothing can be.
   given_up_waiting_ = given_up_waiting_ || parts_.clock.now() - started_ > kAdoptWait;
   // While an endpoint is being moved, the switch says when.
   if (decided() && !switch_.busy()) carry();
+}
+
+// Again and again: what else happens to the endpoint ends its alarm.
+void HaController::check_announcements() {
+  for (const config::HaEndpoint& endpoint : ha_.endpoints) {
+    const bool concerned = endpoint.move == config::MoveBy::kBgp && switch_.carries(endpoint.address);
+    const std::string why = concerned ? gateway_.unannounced(endpoint.address) : std::string();
+    const bool before = unannounced_.contains(endpoint.address);
+    if (why.empty() && !before) continue;
+    feed(ha::ActionFailed{endpoint.address, why});
+    if (why.empty())
+      unannounced_.erase(endpoint.address);
+    else
+      unannounced_.insert(endpoint.address);
+  }
 }
 
 void HaController::carry() {

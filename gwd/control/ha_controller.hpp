@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "gwd/control/model_ptr.hpp"
 #include "gwd/control/port_watch.hpp"
 #include "gwd/control/site_watch.hpp"
+#include "gwd/control/wan_announcements.hpp"
 #include "gwd/sync/channel.hpp"
 #include "gwd/sync/etcd_lease.hpp"
 #include "ha/machine.hpp"
@@ -50,6 +52,10 @@ class HaController final : private sync::ChannelListener {
     /// Tunnels are carried where their endpoint is now; routes alone, or everything.
     std::function<void(const config::Carriers&)> route_by;
     std::function<void(const config::Carriers&)> carry_by;
+    /// `move: bgp`: its host route is announced on the wan by this claim, or not any more.
+    std::function<void(const IpAddress&, std::optional<ha::Epoch>)> announce_route;
+    /// What keeps the wan's routers from knowing that it is here; empty: nothing.
+    std::function<std::string(const IpAddress&)> unannounced;
     /// The intended forwarding table is in gw-fastpath.
     std::function<bool()> forwarding_in_sync;
     std::function<void(std::vector<fp::SaId>)> rekey;
@@ -105,6 +111,8 @@ class HaController final : private sync::ChannelListener {
   /// Who carries which endpoint, as of now. Empty until gw-fastpath has said what it holds: a gwd that was restarted
   /// must not take its own endpoints down.
   config::Carriers carriers() const;
+  /// What is announced here on the wan, and what may be next, once decided.
+  std::map<IpAddress, WanAnnouncements::Claim> announcements() const;
   bool decided() const { return adopted_ || given_up_waiting_; }
 
  private:
@@ -135,6 +143,7 @@ class HaController final : private sync::ChannelListener {
   boost::asio::awaitable<void> put_peer();
   void configure_switch();
   void tick();
+  void check_announcements();
   void carry();
   void feed(const ha::Event& event);
   void carry_out(const std::vector<ha::Action>& actions);
@@ -173,6 +182,7 @@ class HaController final : private sync::ChannelListener {
   bool adopted_ = false;
   bool given_up_waiting_ = false;
   std::optional<config::Carriers> told_;  // to the gateway
+  std::set<IpAddress> unannounced_;       // ours, and no router on the wan knows
   bool session_ = false;                  // the sync channel has begun one
   bool connected_ = false;                // by one sync path at least
   bool ike_there_ = false;

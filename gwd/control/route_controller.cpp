@@ -119,7 +119,8 @@ void RouteController::drop_held_back(Peer& peer) {
 }
 
 void RouteController::set_peers(const config::GatewayModel& model) {
-  const std::vector<SessionSource> sessions = session_sources(model);
+  std::vector<SessionSource> sessions = session_sources(model);
+  std::erase_if(sessions, [](const SessionSource& s) { return s.source.kind == routes::SourceKind::kWan; });
   std::map<IpAddress, Peer> peers = take_moved_peers(model);
   for (const SessionSource& session : sessions) {
     const auto before = peers_.find(session.bgp->peer);
@@ -223,9 +224,13 @@ void RouteController::handle(const bgp::BmpEvent& event) {
   check_complete();
 }
 
+void RouteController::tell_session_change() const {
+  if (session_changed_) session_changed_();
+}
+
 void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   const auto it = peers_.find(event.peer.address);
-  if (it == peers_.end()) return;
+  if (it == peers_.end()) return tell_session_change();  // the wan's: nothing is learned there
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = true;
@@ -233,7 +238,7 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   if (!peer.asked_again) peer.opened = clock_.now();
   if (!peer.asked_again)
     log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
-  if (session_changed_) session_changed_();
+  tell_session_change();
   routes::Source source = rib_.source(peer.source);
   source.router_id = event.peer.router_id;
   if (in_tunnel(source.kind)) learned_.session(source.name, source.router_id, peer.offered);
@@ -243,7 +248,8 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
 void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   const auto it = peers_.find(event.peer.address);
   reopen_after_loss(it == peers_.end() ? 1 : rib_.count(it->second.source).accepted());
-  if (it == peers_.end() || it->second.moved) return;
+  if (it == peers_.end()) return tell_session_change();
+  if (it->second.moved) return;
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = false;
@@ -253,7 +259,7 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
     keep_for_restart(peer);
   else
     withdraw(peer);
-  if (session_changed_) session_changed_();
+  tell_session_change();
 }
 
 // RFC 4724 4.2, as bgpd does it: what the peer did not offer to preserve goes at once.

@@ -173,6 +173,7 @@ class RouteController {
   };
 
   void on_peer_up(const bgp::BmpPeerUp& event);
+  void tell_session_change() const;
   void on_peer_down(const bgp::BmpPeerDown& event);
   void withdraw(Peer& peer);
   void hold(Peer& peer);

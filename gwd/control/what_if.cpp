@@ -15,7 +15,7 @@ using Sessions = std::map<std::string, SessionSource>;
 Sessions wanted_sessions(const config::GatewayModel& model) {
   Sessions out;
   for (SessionSource& session : session_sources(model))
-    if (!session.disabled) out.emplace(session.source.name, session);
+    if (!session.disabled && session.source.kind != routes::SourceKind::kWan) out.emplace(session.source.name, session);
   return out;
 }
 

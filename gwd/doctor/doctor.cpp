@@ -17,6 +17,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"BackupNotProven", backup_not_proven},
     {"VpnErSessionDown", vpn_er_session_down},
     {"CircuitSessionDown", circuit_session_down},
+    {"WanSessionDown", wan_session_down},
     {"AsnMismatch", asn_mismatch},
     {"BgpSessionDown", bgp_session_down},
     {"BgpSessionStuck", bgp_session_stuck},

@@ -21,6 +21,7 @@ void bfd_not_answered(const api::Snapshot& snapshot, Findings& findings);
 void bgp_session_stuck(const api::Snapshot& snapshot, Findings& findings);
 void bgp_session_down(const api::Snapshot& snapshot, Findings& findings);
 void circuit_session_down(const api::Snapshot& snapshot, Findings& findings);
+void wan_session_down(const api::Snapshot& snapshot, Findings& findings);
 
 // route_rules.cpp
 void asn_loop(const api::Snapshot& snapshot, Findings& findings);

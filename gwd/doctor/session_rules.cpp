@@ -31,6 +31,7 @@ std::string health_of_tunnels(const api::Snapshot& snapshot) {
 std::string asn_line(const api::SnapshotSession& session) {
   if (is_circuit(session)) return std::format("circuits[].asn: {} (default 12076)", session.peer().asn());
   if (session.kind() == "vnet") return std::format("vnet.routers[].asn: {}", session.peer().asn());
+  if (session.kind() == "wan") return std::format("gateway.instances[].wan.routers[].asn: {}", session.peer().asn());
   return std::format("sites[{}].asn: {}", session.site(), session.peer().asn());
 }
 
@@ -76,6 +77,37 @@ void circuit_session_down(const api::Snapshot& snapshot, Findings& findings) {
                                  : "the circuit carries nothing; sites that have a tunnel use that",
          .remedy = {std::format("ping {}; check the link and both ends' addresses, TCP 179", session.peer().neighbor()),
                     "gwctl show bgp peers"}});
+  }
+}
+
+// Endpoints that move by BGP: the routers on the wan send packets to whoever announces them.
+void wan_session_down(const api::Snapshot& snapshot, Findings& findings) {
+  const auto is_wan = [](const api::SnapshotSession& session) { return session.kind() == "wan"; };
+  const auto& sessions = snapshot.sessions();
+  const auto v6 = [](const api::SnapshotSession& session) { return session.peer().neighbor().contains(':'); };
+  for (const api::SnapshotSession& session : sessions) {
+    if (!is_wan(session) || !is_down(snapshot, session) || refused_for_asn(session)) continue;
+    const bool others = std::ranges::any_of(
+        sessions, [&](const auto& s) { return is_wan(s) && v6(s) == v6(session) && is_established(s); });
+    const std::string family = v6(session) ? "IPv6" : "IPv4";
+    findings.push_back(
+        {.name = "WanSessionDown",
+         .severity = others ? Severity::kError : Severity::kCritical,
+         .subject = session.name(),
+         .evidence = {state_line(session),
+                      std::format("BFD: {}", session.path_died()            ? "ended the session"
+                                             : session.peer().bfd().empty() ? "off"
+                                                                            : session.peer().bfd())},
+         .consequence = others ? "this router is not told which endpoints are here; another one is"
+                               : std::format("no router is told which {} endpoints are here: what they send to reaches "
+                                             "this instance only if another instance or a static route does not say "
+                                             "otherwise",
+                                             family),
+         .remedy = {std::format("ping {} from {}; check the link, both ends' addresses, TCP 179 and UDP 3784 both ways",
+                                session.peer().neighbor(), session.peer().local_address()),
+                    "gwctl show bgp peers",
+                    "endpoints that must be reached now: gwctl ha move, to an instance whose "
+                    "sessions on the wan are open"}});
   }
 }
 

@@ -215,17 +215,18 @@ class HaWorld(Coexistence):
     """
 
     families = (4,)
+    lab_class = HaLab
 
     def __init__(self, name: str, *, ports: str = "xsk", sites=SITES, bfd_ms: int = BFD_MS, **changes):  # noqa: super().__init__ has the other world's parts
         require_programs()
-        self.lab = HaLab(name, sites)
+        self.lab = self.lab_class(name, sites)
         self.gateways: dict[str, HaGateway] = {}
         self.ends: dict[tuple[str, str], TunnelEnd] = {}
         self.routers: dict = {}
         self.preferred = self.preferred_by(changes)
         try:
             for instance in INSTANCES:
-                self.gateways[instance.name] = HaGateway(self.lab, instance, ha_document(sites, bfd_ms, **changes), ports)
+                self.gateways[instance.name] = HaGateway(self.lab, instance, self.document(sites, bfd_ms, **changes), ports)
             self.make_certificates()
             for gateway in self.gateways.values():
                 gateway.start()
@@ -241,6 +242,9 @@ class HaWorld(Coexistence):
         except BaseException:
             self.close()
             raise
+
+    def document(self, sites, bfd_ms: int, **changes) -> dict:
+        return ha_document(sites, bfd_ms, **changes)
 
     def make_certificates(self):
         folder = self.lab.private_dir("certificates")

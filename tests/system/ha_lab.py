@@ -81,6 +81,12 @@ DUAL, SINGLE, STATIC, PLAIN = SITES = (DualSite(1), SingleSite(2), StaticSite(3)
 
 class HaLab(CoexistenceLab):
     circuit_routers = ()
+    wan_router = WAN_ROUTER
+
+    @staticmethod
+    def own_wan4(instance: HaInstance) -> str:
+        """Its own address on the wan, which stays with it."""
+        return instance.own_wan4
 
     def __init__(self, name: str, sites=SITES):
         super().__init__(name, INSTANCES, sites)
@@ -94,17 +100,17 @@ class HaLab(CoexistenceLab):
             self.ns["switch"].ip(f"link add {bridge} type bridge", f"link set {bridge} up")
         self.link("wan", "eth0", "switch", "router-wan")
         self.ns["switch"].ip("link set router-wan master wan")
-        self.ns["wan"].ip(f"addr add {WAN_ROUTER}/24 dev eth0")
+        self.ns["wan"].ip(f"addr add {self.wan_router}/24 dev eth0")
         # What the sites leave to a card that is not there has to be whole before XDP sees it.
         self.ns["wan"].run("ethtool", "-K", "eth0", "gro", "on", "tx", "off")
 
     def _build_instance(self, instance: Instance):
         role = instance.name
-        self.plug(role, "eth0", "wan", f"{instance.own_wan4}/24")
+        self.plug(role, "eth0", "wan", f"{self.own_wan4(instance)}/24")
         self.plug(role, "eth1", "vnet", f"{instance.vnet4}/24")
         for path, address in enumerate(instance.sync):
             self.plug(role, f"eth{3 + path}", f"s{path}", f"{address}/24")
-        self.ns[role].ip(f"route add default via {WAN_ROUTER}")
+        self.ns[role].ip(f"route add default via {self.wan_router}")
 
     # --- losing an instance -----------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ TEST(Render, Golden) {
   g.peers[0].md5 = Secret("hunter2");
   EXPECT_EQ(joined(render(g)), R"(XFRR_start_configuration
 bgp route-map delay-timer 0
+bgp community-list standard GW-ENDPOINT-06d25f184840 seq 5 permit 65515:1211
 bgp community-list standard GW-GSHUT-fa34d30de3cd seq 5 permit graceful-shutdown
 bgp community-list standard GW-INTERNAL-2677cc6a0c7e seq 5 permit 65515:1200 65515:1201 65515:1202 65515:1203 65515:1204 65515:1205 65515:1206 65515:1207 65515:1208 65515:1209 65515:1210 65515:1211 65515:1212 65515:1213 65515:1214 65515:1215 65515:1216 65515:1217 65515:1218 65515:1219
 bgp community-list standard GW-ISOLATED-29598947e071 seq 5 permit 65515:1201 65515:1210
@@ -97,25 +98,29 @@ set local-preference 0
 on-match next
 route-map GW-VPN-IN6-d45badd00fc0 permit 60010
 set ipv6 next-hop local fe80::1
-route-map GW-VPN-OUT-1761b7350a21 permit 10
+route-map GW-VPN-OUT-6d9bd75c715e deny 5
+match community GW-ENDPOINT-06d25f184840
+route-map GW-VPN-OUT-6d9bd75c715e permit 10
 match community GW-TOLD-b7aa97af380d
 on-match goto 30
-route-map GW-VPN-OUT-1761b7350a21 deny 20
-route-map GW-VPN-OUT-1761b7350a21 deny 30
+route-map GW-VPN-OUT-6d9bd75c715e deny 20
+route-map GW-VPN-OUT-6d9bd75c715e deny 30
 match community GW-ISOLATED-29598947e071
-route-map GW-VPN-OUT-1761b7350a21 deny 40
+route-map GW-VPN-OUT-6d9bd75c715e deny 40
 match ip address prefix-list GW-DEFAULT-f4a054353e90
-route-map GW-VPN-OUT-1761b7350a21 permit 60010
+route-map GW-VPN-OUT-6d9bd75c715e permit 60010
 set comm-list GW-INTERNAL-2677cc6a0c7e delete
-route-map GW-VPN-OUT6-cfb75163d424 permit 10
+route-map GW-VPN-OUT6-a36d86b382be deny 5
+match community GW-ENDPOINT-06d25f184840
+route-map GW-VPN-OUT6-a36d86b382be permit 10
 match community GW-TOLD-b7aa97af380d
 on-match goto 30
-route-map GW-VPN-OUT6-cfb75163d424 deny 20
-route-map GW-VPN-OUT6-cfb75163d424 deny 30
+route-map GW-VPN-OUT6-a36d86b382be deny 20
+route-map GW-VPN-OUT6-a36d86b382be deny 30
 match community GW-ISOLATED-29598947e071
-route-map GW-VPN-OUT6-cfb75163d424 deny 40
+route-map GW-VPN-OUT6-a36d86b382be deny 40
 match ipv6 address prefix-list GW-DEFAULT6-f3478f160a25
-route-map GW-VPN-OUT6-cfb75163d424 permit 60010
+route-map GW-VPN-OUT6-a36d86b382be permit 60010
 set comm-list GW-INTERNAL-2677cc6a0c7e delete
 router bgp 65515
 bgp log-neighbor-changes
@@ -140,7 +145,7 @@ neighbor GW-TUNNELS soft-reconfiguration inbound
 neighbor GW-TUNNELS next-hop-self
 no neighbor GW-TUNNELS send-community extended
 neighbor GW-TUNNELS route-map GW-VPN-IN-c5756facf482 in
-neighbor GW-TUNNELS route-map GW-VPN-OUT-1761b7350a21 out
+neighbor GW-TUNNELS route-map GW-VPN-OUT-6d9bd75c715e out
 exit-address-family
 address-family ipv6 unicast
 maximum-paths 8
@@ -150,7 +155,7 @@ neighbor GW-TUNNELS soft-reconfiguration inbound
 neighbor GW-TUNNELS next-hop-self
 no neighbor GW-TUNNELS send-community extended
 neighbor GW-TUNNELS route-map GW-VPN-IN6-d45badd00fc0 in
-neighbor GW-TUNNELS route-map GW-VPN-OUT6-cfb75163d424 out
+neighbor GW-TUNNELS route-map GW-VPN-OUT6-a36d86b382be out
 exit-address-family
 exit
 hostname gw-a

@@ -13,6 +13,7 @@
 
 #include "bgp/bmp_server.hpp"
 #include "bgp/config_model.hpp"
+#include "bgp/endpoint_routes.hpp"
 #include "bgp/leftovers.hpp"
 #include "bgp/summary.hpp"
 #include "bgp/vty_client.hpp"
@@ -392,6 +393,44 @@ TEST_F(FrrTest, WhatIsLeftOfAnEarlierConfigurationGoes) {
   const auto fresh = await(io_, vty_.show("show running-config", 5s));
   ASSERT_TRUE(fresh);
   EXPECT_EQ(*changed, *fresh);
+}
+
+// Berlin is a provider's router, which says a prefix of ours-to-be and is told paris' by nobody.
+TEST_F(FrrTest, TheWanIsToldEndpointsAndTeachesNothing) {
+  intent_.peers[1].kind = routes::SourceKind::kWan;
+  intent_.peers[1].name = "wan:berlin/gw-a";
+  intent_.peers[1].site.clear();
+  const IpAddress endpoint = ip("203.0.113.10");
+  intent_.endpoints = {{endpoint}, {ip("203.0.113.11")}};
+  ASSERT_TRUE(validate(intent_));
+  start_bgpd(render_file(intent_));
+  ASSERT_TRUE(wait([&] { return established(2) && knows("169.254.21.2", "10.20.0.0/16"); }));
+  const auto route = [] {
+    return gw::test::run(std::format("birdc -r -s {} 'show route all 203.0.113.10/32' || true", control("berlin")));
+  };
+  configure(in_transaction(claim_maps({med_of_claim(0x10), med_of_claim(0x21)})));
+  configure(announce(intent_.asn, {endpoint, med_of_claim(0x10)}));
+  ASSERT_TRUE(wait([&] { return route().contains("BGP.med: 3999999984"); })) << route();
+  configure(announce(intent_.asn, {endpoint, med_of_claim(0x21)}));
+  configure(remove_claim_maps({med_of_claim(0x10)}));
+  const auto maps = await(io_, vty_.show(kShowClaimMaps, 5s));
+  ASSERT_TRUE(maps);
+  EXPECT_EQ(read_claim_maps(*maps), std::set<std::uint32_t>{med_of_claim(0x21)});
+  ASSERT_TRUE(wait([&] { return route().contains("BGP.med: 3999999967"); })) << route();
+  EXPECT_FALSE(route().contains("community")) << route();
+  wait([] { return false; }, 1500ms);  // whatever else there is to say has been said
+  for (const char* prefix : {"10.0.0.0/16", "10.20.0.0/16", "2001:db8:10::/48", "2001:db8:20::/48", "203.0.113.11/32"})
+    EXPECT_FALSE(site_has("berlin", prefix)) << prefix;
+  EXPECT_FALSE(site_has("paris", "203.0.113.10/32"));
+  EXPECT_FALSE(site_has("paris", "10.30.0.0/16"));
+  EXPECT_FALSE(knows("169.254.21.6", "10.30.0.0/16"));
+  EXPECT_FALSE(kernel_has("10.30.0.0/16"));
+  configure(announce(intent_.asn, {endpoint, med_of_claim(0x21)}));  // as after a connect
+  const auto kept = await(io_, vty_.show(kShowConfigured, 5s));
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(leftovers(*kept, intent_).found, 0U);
+  configure(withdraw(intent_.asn, endpoint));
+  EXPECT_TRUE(wait([&] { return !route().contains("BGP.med"); })) << route();
 }
 
 TEST_F(FrrTest, AWrongMd5KeepsTheSessionDown) {

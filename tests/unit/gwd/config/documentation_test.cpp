@@ -29,7 +29,8 @@ TEST_P(Example, IsValid) {
   EXPECT_THAT(findings_of(text.str(), dir.path()), IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Example, testing::Values("gateway", "pair", "coexistence", "er-pair", "vpn-pair"));
+INSTANTIATE_TEST_SUITE_P(All, Example,
+                         testing::Values("gateway", "pair", "pair-bgp", "coexistence", "er-pair", "vpn-pair"));
 
 // How often each key stands in the schema: once for every message that has it.
 void count_keys(const google::protobuf::Descriptor& type, std::set<std::string>& seen,

@@ -158,10 +158,6 @@ INSTANTIATE_TEST_SUITE_P(
             ", hook: /opt/move", "",
             "g.yaml:14:44: gateway.instances[1].wan.endpoints[0].hook: is missing (expected the program that moves the "
             "address)"},
-        Edit{"address: 203.0.113.10 }", "address: 203.0.113.10, move: bgp }",
-             "g.yaml:10:75: gateway.instances[0].wan.endpoints[0].move: `bgp` is not built yet: gwd has no BGP session "
-             "with the routers on the wan (expected `garp`, or `hook` with a program that has your routing daemon "
-             "announce the address)"},
         Edit{"move: hook, ", "",
              "g.yaml:14:75: gateway.instances[1].wan.endpoints[0].hook: is run by `move: hook` only (expected `move: "
              "hook`, or no `hook`)"},

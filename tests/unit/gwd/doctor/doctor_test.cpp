@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <format>
 #include <functional>
 #include <set>
 
@@ -100,6 +101,13 @@ api::Snapshot healthy() {
   return s;
 }
 constexpr int kParis = 0, kBerlin = 1, kPrimary = 2, kSecondary = 3, kPartner = 4, kInstance = 5, kVnetRouter = 6;
+
+void add_wan(api::Snapshot& s, const char* router, const char* state) {
+  api::SnapshotSession& wan = *s.add_sessions();
+  wan = session(std::format("wan:{}/gw-a", router).c_str(), "wan", 65300);
+  wan.mutable_peer()->set_neighbor(router);
+  wan.mutable_peer()->set_state(state);
+}
 
 void add_zebra(api::Snapshot& s, const std::string& problem) {
   api::Component& zebra = *s.mutable_status()->add_components();
@@ -285,6 +293,19 @@ const std::vector<Case>& cases() {
       {"the route server is away",
        [](auto& s) { peer(s, kVnetRouter).set_state("Active"); },
        {"VnetSessionDown vnet:rs1/gw-a error"}},
+      // WanSessionDown
+      {"one of two routers on the wan is away",
+       [](auto& s) {
+         add_wan(s, "192.0.2.1", "Active");
+         add_wan(s, "192.0.2.9", "Established");
+       },
+       {"WanSessionDown wan:192.0.2.1/gw-a error"}},
+      {"no router on the wan is left of one family",
+       [](auto& s) {
+         add_wan(s, "192.0.2.1", "Active");
+         add_wan(s, "2001:db8:1::1", "Established");
+       },
+       {"WanSessionDown wan:192.0.2.1/gw-a critical"}},
       {"bgpd is away: nothing is known of its sessions",
        [](auto& s) {
          s.mutable_status()->mutable_components(2)->set_connected(false);

@@ -16,6 +16,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr ha::Epoch kClaim = 0x21;
+
 /// A link "wan0" to a neighbour in a namespace of its own, who remembers another machine's MAC for our addresses.
 class MoverTest : public ::testing::Test {
  protected:
@@ -54,8 +56,12 @@ class MoverTest : public ::testing::Test {
 
   boost::asio::io_context io_;
   std::vector<std::string> failures_;
-  AddressMover mover_{io_,
-                      {.failed = [this](const IpAddress&, const std::string& what) { failures_.push_back(what); }}};
+  std::vector<std::pair<IpAddress, std::optional<ha::Epoch>>> routes_;
+  AddressMover mover_{
+      io_,
+      {.failed = [this](const IpAddress&, const std::string& what) { failures_.push_back(what); },
+       .announce_route = [this](const IpAddress& address,
+                                std::optional<ha::Epoch> claim) { routes_.emplace_back(address, claim); }}};
 };
 
 TEST_F(MoverTest, ANeighbourLearnsTheNewMac) {
@@ -63,7 +69,7 @@ TEST_F(MoverTest, ANeighbourLearnsTheNewMac) {
   for (const char* address : {"203.0.113.10", "2001:db8:1::10"}) {
     remember_another(address);
     ASSERT_NE(neighbour(address).find("02:00:00:00:00:99"), std::string::npos);
-    mover_.attract(endpoint(address, config::MoveBy::kGarp));
+    mover_.attract(endpoint(address, config::MoveBy::kGarp), kClaim);
     EXPECT_TRUE(run_until([&] { return neighbour(address).find(mac) != std::string::npos; }, milliseconds(3000)))
         << neighbour(address);
   }
@@ -72,7 +78,7 @@ TEST_F(MoverTest, ANeighbourLearnsTheNewMac) {
 
 TEST_F(MoverTest, ALostAnnouncementIsFollowedByOthers) {
   const std::string mac = test::read_file("/sys/class/net/wan0/address").substr(0, 17);
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
   io_.run_for(milliseconds(30));
   for (int lost = 1; lost < 3; ++lost) {
     remember_another("203.0.113.10");
@@ -82,7 +88,7 @@ TEST_F(MoverTest, ALostAnnouncementIsFollowedByOthers) {
 }
 
 TEST_F(MoverTest, AnnouncementsEndWhenItMovesAway) {
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
   io_.run_for(milliseconds(10));
   mover_.repel(endpoint("203.0.113.10", config::MoveBy::kGarp));
   io_.restart();
@@ -96,7 +102,7 @@ TEST_F(MoverTest, AnnouncementsEndWhenItMovesAway) {
 // This process stood still when the second one was due: another instance may have the address by now, and the order to
 // stop is among what it hears first.
 TEST_F(MoverTest, ALateAnnouncementWaitsForNewsFirst) {
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
   io_.run_for(milliseconds(20));  // the first one
   std::this_thread::sleep_for(AddressMover::kAnnounceAfter[1] + AddressMover::kLate + milliseconds(50));
   remember_another("203.0.113.10");
@@ -111,7 +117,7 @@ TEST_F(MoverTest, ALateAnnouncementWaitsForNewsFirst) {
 
 TEST_F(MoverTest, ALateAnnouncementIsMadeWhenNothingElseIsHeard) {
   const std::string mac = test::read_file("/sys/class/net/wan0/address").substr(0, 17);
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
   io_.run_for(milliseconds(20));
   std::this_thread::sleep_for(AddressMover::kAnnounceAfter[1] + AddressMover::kLate + milliseconds(50));
   remember_another("203.0.113.10");
@@ -119,9 +125,39 @@ TEST_F(MoverTest, ALateAnnouncementIsMadeWhenNothingElseIsHeard) {
 }
 
 TEST_F(MoverTest, AnAddressThatIsNotHereIsAFailureWithItsName) {
-  mover_.attract(endpoint("2001:db8:1::77", config::MoveBy::kGarp));
+  mover_.attract(endpoint("2001:db8:1::77", config::MoveBy::kGarp), kClaim);
   ASSERT_TRUE(run_until([&] { return !failures_.empty(); }, milliseconds(1000)));
   EXPECT_EQ(failures_.front(), "source 2001:db8:1::77: Cannot assign requested address");
+}
+
+TEST_F(MoverTest, AHostRouteIsOrderedAtOnceAndNothingIsSaidOnTheLink) {
+  remember_another("203.0.113.10");
+  const IpAddress address = *IpAddress::parse("203.0.113.10");
+  const config::HaEndpoint by_bgp = endpoint("203.0.113.10", config::MoveBy::kBgp);
+  mover_.attract(by_bgp, kClaim);
+  EXPECT_EQ(routes_.size(), 1U) << "without a turn of the loop";
+  mover_.repel(by_bgp);
+  using Order = std::pair<IpAddress, std::optional<ha::Epoch>>;
+  EXPECT_EQ(routes_, (std::vector<Order>{{address, kClaim}, {address, std::nullopt}}));
+  io_.run_for(milliseconds(200));
+  EXPECT_NE(neighbour("203.0.113.10").find("02:00:00:00:00:99"), std::string::npos) << neighbour("203.0.113.10");
+}
+
+TEST_F(MoverTest, AnotherWayEndsTheOneBefore) {
+  const IpAddress address = *IpAddress::parse("203.0.113.10");
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
+  io_.run_for(milliseconds(20));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kBgp), kClaim);
+  remember_another("203.0.113.10");
+  io_.restart();
+  io_.run_for(milliseconds(1500));  // past the last announcement
+  EXPECT_NE(neighbour("203.0.113.10").find("02:00:00:00:00:99"), std::string::npos) << neighbour("203.0.113.10");
+  ASSERT_EQ(routes_.size(), 1U);
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kGarp), kClaim);
+  ASSERT_EQ(routes_.size(), 2U);
+  EXPECT_EQ(routes_[1], std::pair(address, std::optional<ha::Epoch>())) << "its host route is withdrawn";
+  mover_.repel(endpoint("203.0.113.10", config::MoveBy::kGarp));
+  EXPECT_EQ(routes_.size(), 2U);
 }
 
 TEST_F(MoverTest, AProgramThatFailsIsTriedAgain) {
@@ -132,7 +168,7 @@ TEST_F(MoverTest, AProgramThatFailsIsTriedAgain) {
                    "#!/bin/sh\necho \"$1 $2 $3 $GW_INSTANCE\" >> " + log + "\n[ $(wc -l < " + log + ") -ge 2 ]\n");
   ::chmod(path.c_str(), 0755);
   const auto begin = std::chrono::steady_clock::now();
-  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kHook, path));
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kHook, path), kClaim);
   const std::string line = "take 203.0.113.10 wan0 gw-a\n";
   ASSERT_TRUE(run_until([&] { return test::read_file(log) == line + line; }, milliseconds(8000)));
   EXPECT_GE(std::chrono::steady_clock::now() - begin, AddressMover::kFirstRetry);
