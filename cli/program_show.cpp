@@ -39,6 +39,8 @@ void Program::add_show() {
   does(routes, [this] { return show<api::RoutesReply>(routes_target()); });
   add_view<api::CountersReply>(show_app, "counters", "Packets by side, and dropped ones by reason", "/v1/counters",
                                "  gwctl show counters --watch 1");
+  add_view<api::MemoryReply>(show_app, "memory", "What gw-fastpath has reserved, what of it is in use", "/v1/memory",
+                             "  gwctl show memory\n  gwctl show memory --watch 10");
   add_view<api::InterfacesReply>(show_app, "interfaces", "The fast path's ports and how they are attached",
                                  "/v1/interfaces", "  gwctl show interfaces");
   CLI::App& config =

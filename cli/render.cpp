@@ -324,6 +324,29 @@ std::string render(const api::InterfacesReply& reply, const View& view) {
   return or_nothing(table, "no interfaces", view) + (why.empty() ? "" : "\n" + why);
 }
 
+std::string render(const api::MemoryReply& reply, const View& view) {
+  Table parts({{"gw-fastpath"},
+               {"In use", Align::kRight},
+               {"Room for", Align::kRight},
+               {"Each", Align::kRight},
+               {"Memory", Align::kRight}});
+  std::uint64_t reserved = 0;
+  for (const api::MemoryPart& part : reply.parts()) {
+    const std::uint64_t number = part.has_capacity() ? part.capacity() : part.in_use();
+    if (part.has_capacity()) reserved += part.bytes();
+    parts.row({part.part(), part.in_use(), part.has_capacity() ? std::to_string(part.capacity()) : "as needed",
+               number == 0 ? "" : std::to_string(part.bytes() / number), human_bytes(part.bytes())});
+  }
+  Table processes(
+      {{"Process"}, {"Resident", Align::kRight}, {"Most since start", Align::kRight}, {"Heap", Align::kRight}});
+  for (const api::ProcessMemory& p : reply.processes())
+    processes.row(
+        {p.name(), human_bytes(p.resident_bytes()), human_bytes(p.peak_resident_bytes()), human_bytes(p.heap_bytes())});
+  return parts.render(view.style) +
+         std::format("\nreserved at start: {}; no traffic changes that\n\n", human_bytes(reserved)) +
+         processes.render(view.style);
+}
+
 std::string render(const api::RevisionsReply& reply, const View& view) {
   Table table({{""}, {"Revision", Align::kRight}, {"Applied"}, {"Origin"}, {"Comment"}});
   for (const api::Revision& revision : reply.revisions())

@@ -40,6 +40,8 @@ class Forwarding {
   std::vector<fib::Route> routes() const { return table_.routes(); }
   /// What packets to this address meet.
   fib::Reading read(const IpAddress& destination) const { return table_.read(destination); }
+  /// For people.
+  std::vector<MemoryUse> memory() const { return table_.memory(); }
 
   /// Called after every update that changed which gateways routes lead to.
   using Gateways = std::set<xdp::NeighbourAt>;

@@ -341,6 +341,10 @@ void SaManager::limit_padding(const SaEntry& entry, std::uint32_t inner_bytes) {
   parts_.workers.call(entry.slot, [&](worker::DataPath&) { entry.out->limit_padding(inner_bytes); });
 }
 
+std::vector<MemoryUse> SaManager::memory() const {
+  return {MemoryUse::reserved("records of SAs", sizeof(esp::RuntimeRecord), table_.size(), parts_.store.capacity())};
+}
+
 void SaManager::on_sync_done(std::uint64_t epoch) {
   let_go(table_.not_seen(epoch));
   for (esp::RuntimeRecord* record : parts_.store.unattached()) parts_.store.release(*record);

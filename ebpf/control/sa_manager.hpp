@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/memory_use.hpp"
 #include "base/result.hpp"
 #include "ebpf/control/endpoints.hpp"
 #include "ebpf/control/paths.hpp"
@@ -71,6 +72,8 @@ class SaManager : private SaSync::Host {
   /// Of the SA that add() has installed; wiped with it.
   void keep_request(const SaKey& key, Secret request);
   const std::map<SaKey, MonoTime>& reserved() const { return reserved_; }
+  /// For people.
+  std::vector<MemoryUse> memory() const;
   std::uint64_t ike_epoch() const { return table_.epoch(); }
 
   /// What a process before this one knows of an SA of add() beside its request.

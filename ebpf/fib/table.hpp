@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/ip.hpp"
+#include "base/memory_use.hpp"
 #include "base/result.hpp"
 #include "ebpf/fib/next_hops.hpp"
 #include "ebpf/fib/reading.hpp"
@@ -66,6 +67,8 @@ class Table {
     std::size_t control_bytes = 0;                           // what the control thread keeps beside them
   };
   Usage usage() const;
+  /// The same, in bytes.
+  std::vector<MemoryUse> memory() const;
   /// Waits for readers and makes what was taken out usable again.
   void reclaim();
 

@@ -71,6 +71,9 @@ class Reassembler {
   /// Since construction.
   std::uint64_t completed() const { return completed_; }
   std::uint32_t datagrams() const { return used_; }
+  std::size_t capacity() const { return datagrams_.size(); }
+  /// Of one datagram, whether in use or not.
+  std::size_t bytes_of_one() const { return sizeof(Datagram) + stride_ + words_ * sizeof(std::uint64_t); }
 
  private:
   using Index = std::uint32_t;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/memory_use.hpp"
 #include "ebpf/control/forwarding.hpp"
 #include "ebpf/control/gateway_rates.hpp"
 #include "ebpf/control/liveness.hpp"
@@ -104,6 +105,7 @@ class Service final : public Handler {
   Traffic traffic_of(std::string_view side) const;
   const worker::Port* port_of(const worker::Worker& worker, std::string_view side) const;
   void counters(fp::Counters& out) const;
+  void memory(fp::Memory& out);
   void fill_sa(const control::SaEntry& entry, fp::SaInfo& out) const;
   void fill_tunnel(std::uint32_t id, const control::Tunnels::Tunnel& tunnel, fp::TunnelInfo& out) const;
   Status dispatch(Client& client, const fp::ClientFrame& request, fp::Response& out);

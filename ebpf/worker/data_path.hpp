@@ -5,6 +5,7 @@
 // Worker::call().
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/ip.hpp"
+#include "base/memory_use.hpp"
 #include "base/spsc_queue.hpp"
 #include "ebpf/abi/xdp.h"
 #include "ebpf/capture/tap.hpp"
@@ -148,6 +150,12 @@ class DataPath {
   void forget_waiting();
   static constexpr std::chrono::milliseconds kLookForLate{100};
   bool has_waiting() const { return !parking_.empty() || !movers_.empty() || !reassembler_.empty(); }
+  std::size_t waiting_packets() const { return parking_.size() + movers_.size(); }
+  /// Packets whose fragments are not all there.
+  MemoryUse fragmented() const {
+    return MemoryUse::reserved("packets in fragments", reassembler_.bytes_of_one(), reassembler_.datagrams(),
+                               reassembler_.capacity());
+  }
   /// True once after notices were queued.
   bool take_notified() { return std::exchange(notified_, false); }
 
@@ -298,8 +306,10 @@ class DataPath {
     esp::Packet packet;
     PacketMeta meta;
   };
-  Parking<SaKey, Parked> parking_;
-  Parking<TunnelSlot, Parked, kForEndpoints> movers_;
+  using ForSpis = Parking<SaKey, Parked>;
+  using ForEndpoints = Parking<TunnelSlot, Parked, kForEndpoints>;
+  ForSpis parking_;
+  ForEndpoints movers_;
   ip::Reassembler reassembler_;
   ip::ErrorLimiter icmp_limit_;
   Burst scratch_;                                 // from tunnel devices and other workers
@@ -314,6 +324,12 @@ class DataPath {
   WallTime wall_{};           // of the burst, for captures
   capture::Tap tap_;
   bool notified_ = false;
+
+ public:
+  // What a worker has for each, at most.
+  static constexpr std::size_t kBytesOfTunnel = sizeof(Tunnel) + sizeof(TunnelMeters);
+  static constexpr std::size_t kWaitingPlaces = ForSpis::kPlaces + ForEndpoints::kPlaces;
+  static constexpr std::size_t kBytesOfWaiting = std::max(ForSpis::kBytesOfOne, ForEndpoints::kBytesOfOne);
 };
 
 }  // namespace gw::worker

@@ -46,6 +46,12 @@ class Exchange {
   static Result<std::unique_ptr<Exchange>> create(std::size_t workers);
 
   std::size_t workers() const { return seats_.size(); }
+  /// Of all rings.
+  std::size_t places() const {
+    std::size_t places = 0;
+    for (const auto& ring : rings_) places += ring->capacity();
+    return places;
+  }
   Ring<Handover>& ring(WorkerIndex from, WorkerIndex to) { return *rings_[from * seats_.size() + to]; }
 
   /// Readable when somebody rang.

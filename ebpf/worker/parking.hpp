@@ -85,6 +85,10 @@ class Parking {
     MonoTime since;
   };
   std::vector<Entry> parked_;  // in order of arrival
+
+ public:
+  /// Beside its frame.
+  static constexpr std::size_t kBytesOfOne = sizeof(Entry);
 };
 
 }  // namespace gw::worker

@@ -23,13 +23,17 @@ class SharedTable {
   };
 
   explicit SharedTable(std::size_t capacity)
-      : mask_(std::bit_ceil(capacity * 2) - 1),
+      : capacity_(capacity),
+        mask_(std::bit_ceil(capacity * 2) - 1),
         heads_(std::make_unique<std::atomic<std::uint32_t>[]>(mask_ + 1)),
         nodes_(std::make_unique<Node[]>(capacity)) {
     for (std::size_t i = 0; i <= mask_; ++i) heads_[i].store(kEnd, std::memory_order_relaxed);
     free_.reserve(capacity);
     for (std::size_t i = capacity; i-- > 0;) free_.push_back(static_cast<std::uint32_t>(i));
   }
+
+  /// With its share of the buckets.
+  static constexpr std::size_t kBytesOfOne = sizeof(Node) + 2 * sizeof(std::atomic<std::uint32_t>);
 
   // --- any thread ---
   // A burst asks in three steps, each for all of its packets: the bucket of the hash, then its first node, then
@@ -85,11 +89,15 @@ class SharedTable {
     retired_.clear();
   }
   bool full() const { return free_.empty(); }
+  std::size_t capacity() const { return capacity_; }
+  /// Those that were erased and are not reclaimed yet, too.
+  std::size_t size() const { return capacity_ - free_.size(); }
 
  private:
   static constexpr std::uint32_t kEnd = ~std::uint32_t{0};
   static std::size_t spread(std::size_t hash) { return (hash * 0x9e3779b97f4a7c15ull) >> 32; }
 
+  const std::size_t capacity_;
   const std::size_t mask_;
   std::unique_ptr<std::atomic<std::uint32_t>[]> heads_;
   std::unique_ptr<Node[]> nodes_;

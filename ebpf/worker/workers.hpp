@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/fd.hpp"
+#include "base/memory_use.hpp"
 #include "base/result.hpp"
 #include "ebpf/worker/worker.hpp"
 
@@ -71,6 +73,9 @@ class Workers {
     call(slot, [&](DataPath&) { change(tunnels_[slot]); });
   }
 
+  /// For people; packets wait for microseconds meanwhile.
+  std::vector<MemoryUse> memory();
+
   /// Readable when notices of any worker wait.
   int notice_fd() const { return notice_event_.get(); }
   /// Before the first next_notice().
@@ -79,6 +84,7 @@ class Workers {
 
  private:
   std::uint64_t packets_seen() const;
+  std::pair<std::uint64_t, std::uint64_t> frames_in_use();
   Workers(const Shared::Size& size, std::unique_ptr<Exchange> exchange, Fd notice_event);
 
   Shared shared_;

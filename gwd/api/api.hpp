@@ -41,6 +41,7 @@ class Api {
   boost::asio::awaitable<HttpResponse> bgp_routes(const HttpRequest& request, bgp::Direction direction);
   boost::asio::awaitable<HttpResponse> routes(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> counters(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> memory(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> interfaces(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> snapshot(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> examine(const HttpRequest& request);

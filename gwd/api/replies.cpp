@@ -363,6 +363,27 @@ api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counter
   return reply;
 }
 
+api::MemoryReply make_memory_reply(const fp::Memory& memory, const ProcessMemory& own) {
+  api::MemoryReply reply;
+  for (const fp::MemoryPart& part : memory.parts()) {
+    api::MemoryPart& out = *reply.add_parts();
+    out.set_part(part.part());
+    out.set_bytes(part.bytes());
+    out.set_in_use(part.in_use());
+    if (part.capacity() != 0) out.set_capacity(part.capacity());
+  }
+  const auto add = [&](const char* name, const ProcessMemory& of) {
+    api::ProcessMemory& out = *reply.add_processes();
+    out.set_name(name);
+    out.set_resident_bytes(of.resident_bytes);
+    out.set_peak_resident_bytes(of.peak_resident_bytes);
+    out.set_heap_bytes(of.heap_bytes);
+  };
+  add("gw-fastpath", {memory.resident_bytes(), memory.peak_resident_bytes(), memory.heap_bytes()});
+  add("gwd", own);
+  return reply;
+}
+
 api::InterfacesReply make_interfaces_reply(const fp::PortList& ports) {
   api::InterfacesReply reply;
   for (const auto& port : ports.ports()) {

@@ -2,6 +2,7 @@
 // Reads only. Thread: control.
 #pragma once
 
+#include "base/memory_use.hpp"
 #include "gw/api/v1/api.pb.h"
 #include "gwd/config/finding.hpp"
 #include "gwd/control/gateway.hpp"
@@ -19,6 +20,8 @@ api::SasReply make_sas_reply(const Gateway& gateway, const fp::SaList& sas);
 /// What operators call a session's peer: its address, or the device of an unnumbered one.
 std::string neighbour_text(const SessionSource& session);
 api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
+/// `own`: of gwd.
+api::MemoryReply make_memory_reply(const fp::Memory& memory, const ProcessMemory& own);
 api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters);
 api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);
 /// Every candidate of exactly this prefix, best first; nothing when there is none.

@@ -141,6 +141,19 @@ void add_worker(Families& out, const fp::WorkerCounters& worker, const std::stri
                 worker.burst_sizes(i));
 }
 
+void add_memory(Families& out, const fp::Memory& memory, const std::string& instance) {
+  out.gauge({"gw_fastpath_resident_bytes", "Memory that gw-fastpath has"}, {{"instance", instance}},
+            static_cast<double>(memory.resident_bytes()));
+  for (const fp::MemoryPart& part : memory.parts()) {
+    const Labels labels{{"part", part.part()}, {"instance", instance}};
+    out.gauge({"gw_fastpath_memory_in_use", "How many places of this part are in use"}, labels,
+              static_cast<double>(part.in_use()));
+    if (part.capacity() != 0)
+      out.gauge({"gw_fastpath_memory_capacity", "How many places were reserved at start"}, labels,
+                static_cast<double>(part.capacity()));
+  }
+}
+
 void add_sync_kind(Families& out, const sync::KindCounters& kind, const Labels& labels) {
   out.gauge({"gw_sync_lag_seconds", "Age of the oldest message that the other instance has not acknowledged"}, labels,
             std::chrono::duration<double>(kind.lag).count());
@@ -215,6 +228,7 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
   for (const auto& drop : snapshot.counters.drops())
     out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"},
                 {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
+  if (snapshot.memory) add_memory(out, *snapshot.memory, instance);
   for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
   if (snapshot.sync) add_sync(out, *snapshot.sync, instance);
   for (const pki::CertificateEnd& end : snapshot.certificates)
@@ -236,6 +250,9 @@ boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request
   fp::ClientFrame count;
   count.mutable_get_counters();
   if (auto reply = co_await gateway_.fastpath().request(std::move(count))) snapshot.counters = reply->counters();
+  fp::ClientFrame weigh;
+  weigh.mutable_get_memory();
+  if (auto reply = co_await gateway_.fastpath().request(std::move(weigh))) snapshot.memory = reply->memory();
   snapshot.tunnels = make_tunnels_reply(gateway_, snapshot.fastpath_tunnels);
   snapshot.peers = make_bgp_peers_reply(gateway_);
   snapshot.components = gateway_.components();

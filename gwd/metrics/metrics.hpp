@@ -24,6 +24,7 @@ struct MetricsSnapshot {
   ::gw::api::v1::BgpPeersReply peers;
   fp::TunnelList fastpath_tunnels;
   fp::Counters counters;
+  std::optional<fp::Memory> memory;  // of gw-fastpath; none: it did not answer
   std::vector<ComponentStatus> components;
   std::uint32_t revision = 0;
   std::size_t vnet_prefixes = 0;

@@ -90,6 +90,8 @@ TARGETS = {
     "ha-sync-cost": ratio(0.98, 0.99),
     "ha-sync-lag": Target("value", 10, 5, LOWER),
     "ha-takeovers": Target("value", 0, 0, LOWER),
+    "soak-xsk": Target("value", 2, 0.5, LOWER),
+    "soak-gso": Target("value", 2, 0.5, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

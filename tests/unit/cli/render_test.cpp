@@ -230,6 +230,24 @@ TEST(Render, Findings) {
             "a\nb\n2 faults\n");
 }
 
+TEST(Render, MemorySaysWhatWasReservedAndWhatGrows) {
+  const auto reply = from_json<api::MemoryReply>(R"({
+    "parts": [{"part": "packet buffers", "bytes": 8388608, "in_use": 7, "capacity": 4096},
+              {"part": "IPv4 routes, as they were told", "bytes": 34000, "in_use": 2000},
+              {"part": "IPv6 routes, as they were told", "bytes": 64, "in_use": 0}],
+    "processes": [{"name": "gw-fastpath", "resident_bytes": 104857600, "peak_resident_bytes": 115343360, "heap_bytes": 1048576}]})");
+  EXPECT_EQ(render(reply, kView), R"(gw-fastpath                     In use   Room for  Each    Memory
+packet buffers                       7       4096  2048   8.0 MiB
+IPv4 routes, as they were told    2000  as needed    17  33.2 KiB
+IPv6 routes, as they were told       0  as needed     -      64 B
+
+reserved at start: 8.0 MiB; no traffic changes that
+
+Process       Resident  Most since start     Heap
+gw-fastpath  100.0 MiB         110.0 MiB  1.0 MiB
+)");
+}
+
 TEST(Render, InterfacesSayWhyTheyAreOfTheirKind) {
   const auto reply = from_json<api::InterfacesReply>(R"({"interfaces": [{"name": "eth0", "side": "wan", "kind": "gso",
     "attach_mode": "tcx", "driver": "veth", "mtu": 1500, "queues": 3, "rx_packets": 7, "tx_packets": 5,

@@ -57,6 +57,24 @@ TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
   EXPECT_THAT(text, HasSubstr(R"(gw_component_up{component="charon",instance="gw-a"} 0)"));
 }
 
+TEST(RenderMetrics, MemoryOfGwFastpath) {
+  MetricsSnapshot snapshot;
+  BandwidthMeter meter;
+  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("gw_fastpath_resident_bytes"))) << "it did not answer";
+  fp::Memory& memory = snapshot.memory.emplace();
+  memory.set_resident_bytes(1000);
+  fp::MemoryPart& buffers = *memory.add_parts();
+  buffers.set_part("packet buffers");
+  buffers.set_in_use(3);
+  buffers.set_capacity(4096);
+  memory.add_parts()->set_part("IPv4 routes, as they were told");
+  const std::string text = render_metrics(snapshot, meter);
+  EXPECT_THAT(text, HasSubstr("gw_fastpath_resident_bytes{instance=\"\"} 1000\n"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_fastpath_memory_in_use{part="packet buffers",instance=""} 3)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_fastpath_memory_capacity{part="packet buffers",instance=""} 4096)"));
+  EXPECT_THAT(text, Not(HasSubstr(R"(gw_fastpath_memory_capacity{part="IPv4 routes)"))) << "it grows as needed";
+}
+
 TEST(RenderMetrics, ATunnelThatGwFastpathDoesNotKnowHasNoDropCounters) {
   MetricsSnapshot snapshot;
   snapshot.tunnels.add_tunnels()->set_connection("x");
