@@ -257,8 +257,9 @@ def threads(lab):
 
 
 def resident_kb(lab):
-    with open(f"/proc/{lab.fastpath_pid()}/status") as status:
-        return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1])
+    """Counted page by page: VmRSS may be some MiB late."""
+    with open(f"/proc/{lab.fastpath_pid()}/smaps_rollup") as rollup:
+        return int(re.search(r"Rss:\s+(\d+)", rollup.read())[1])
 
 
 def expect_room_for_another(lab, tmp_path):
