@@ -65,6 +65,7 @@ void EndpointSwitch::configure(AddressMover::Settings settings, const std::vecto
 void EndpointSwitch::own(const ha::Own& order) {
   const auto it = endpoints_.find(order.address);
   if (it == endpoints_.end()) return;
+  met_ = true;
   Endpoint& endpoint = it->second;
   endpoint.wanted = ha::Ownership::kOwned;
   endpoint.epoch = order.epoch;
@@ -104,6 +105,7 @@ void EndpointSwitch::taken(const IpAddress& address) {
 }
 
 void EndpointSwitch::resync() {
+  met_ = true;
   put_due_ = true;
   wake_.wake();
 }
@@ -125,6 +127,7 @@ bool EndpointSwitch::busy() const {
 }
 
 bool EndpointSwitch::has_work() const {
+  if (!met_) return false;
   const MonoTime now = parts_.clock.now();
   return put_due_ || std::ranges::any_of(endpoints_, [&](const auto& entry) {
            const Endpoint& e = entry.second;

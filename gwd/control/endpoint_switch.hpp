@@ -86,7 +86,8 @@ class EndpointSwitch {
   void release(const ha::Release& order);
   /// The new owner of what was handed over forwards.
   void taken(const IpAddress& address);
-  /// A new gw-fastpath, or a new session with it.
+  /// A new gw-fastpath, or a new session with it; behind own() for what it had when gwd came. Before either nothing is
+  /// put: that would be into standby, and tunnels that forward would lose their carrier.
   void resync();
 
   /// Its packets are routed into its tunnels here: this instance sends for it, or has just handed it over.
@@ -141,6 +142,7 @@ class EndpointSwitch {
   std::string wan_interface_;
   std::map<IpAddress, Endpoint> endpoints_;
   bool put_due_ = false;  // deadlines changed, or gw-fastpath is new
+  bool met_ = false;      // what gw-fastpath has is known, or was waited for long enough
   bool working_ = false;
   bool running_ = false;
   bool stopping_ = false;

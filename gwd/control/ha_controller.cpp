@@ -251,7 +251,10 @@ void HaController::tick() {
   check_announcements();
   channel_.say(encode(machine_.report(peer())));
   // Without a fast path nobody says what is held here: nothing can be.
-  given_up_waiting_ = given_up_waiting_ || parts_.clock.now() - started_ > kAdoptWait;
+  if (!decided() && parts_.clock.now() - started_ > kAdoptWait) {
+    given_up_waiting_ = true;
+    switch_.resync();
+  }
   // While an endpoint is being moved, the switch says when.
   if (decided() && !switch_.busy()) carry();
 }

@@ -40,8 +40,8 @@ Status RouteController::listen(std::uint16_t bmp_port) {
   learning_.async_wait([this](const boost::system::error_code& error) {
     if (error || complete_) return;
     log::info("routes", "learning time is over");
-    complete_ = true;
-    forwarding_.set_complete();
+    heard_all_ = true;
+    check_complete();
   });
   return bmp_.listen(bmp_port);
 }
@@ -56,6 +56,7 @@ void RouteController::stop() {
 }
 
 void RouteController::set_model(const config::GatewayModel& model) {
+  has_model_ = true;
   ways_.set_model(model);
   set_peers(model);
   rib_.set_policy(std::make_shared<const routes::Policy>(model.policy));
@@ -421,14 +422,14 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     learned = learned && told;
     if (told && rib_.count(peer.source).stale > 0 && !std::exchange(peer.sweeping, true)) sweep_later(peer, kSettle);
   }
-  if (complete_ || !learned) return;
-  complete_ = true;
-  forwarding_.set_complete();
+  heard_all_ = heard_all_ || (has_model_ && learned);
+  check_complete();
 }
 
 void RouteController::check_complete() {
-  // A gateway without BGP peers has nothing to wait for.
-  if (complete_ || !peers_.empty()) return;
+  // Until there is a document, or (of two instances) until it is decided who has what, gw-fastpath keeps what it has from
+  // before this gwd. A gateway without BGP peers has nothing else to wait for.
+  if (complete_ || !has_model_ || !(heard_all_ || peers_.empty())) return;
   complete_ = true;
   forwarding_.set_complete();
 }

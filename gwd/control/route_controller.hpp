@@ -234,6 +234,8 @@ class RouteController {
   std::function<void()> session_changed_;
   std::function<void()> held_changed_;
   std::function<void(const Prefix&, const ForwardingEntry*)> decided_;
+  bool has_model_ = false;  // there is a document, and it is known which of its tunnels are carried here
+  bool heard_all_ = false;  // of every peer, or it was waited for long enough
   bool complete_ = false;
 };
 

@@ -1,6 +1,7 @@
 """Half of an instance is dead: its data path while its gwd lives, or gwd, charon and FRR while its data path lives. Sites with a tunnel to
 each instance and sites with one. ha_lab.py has the drawing."""
 
+import json
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from coexistence import eventually
 from gateway import PORT_KINDS
 from ha import HaWorld, negotiated, outage
 from ha_lab import DUAL, GW_A, GW_B, SINGLE, STATIC
+from lab import poll
 
 SITES = (DUAL, SINGLE, STATIC)
 IDS = {"argnames": "site", "argvalues": SITES, "ids": ["dual", "graceful", "static"]}
@@ -48,6 +50,29 @@ def goes_on(world, site, lose):
         time.sleep(3)
     assert outage(load) < MOST, "\n".join(map(str, load.results))
     world.settle_of(GW_B)
+    assert ike_sas(world, site) == before, "IKE was negotiated anew"
+
+
+def established(gateway) -> dict[str, int]:
+    """When each of its BGP sessions was opened: Unix time, as bgpd counts back to it, a second more or less."""
+    return {peer: told["bgpTimerUpEstablishedEpoch"] for peer, told in json.loads(gateway.frr.vtysh("show bgp neighbors json")).items()
+            if told.get("bgpState") == "Established"}
+
+
+@pytest.mark.parametrize(**IDS)
+def test_a_gwd_that_is_started_anew_touches_nothing(world, site):
+    """It learns what gw-fastpath has before it orders anything: endpoints, devices and BGP sessions stay."""
+    gateway = world.of(GW_A)
+    before, sessions = ike_sas(world, site), established(gateway)
+    assert len(sessions) >= 3
+    with world.load(site, rate=RATE) as load:
+        time.sleep(0.5)
+        gateway.gwd.wait_restarted(gateway.gwd.kill())
+        poll("gwd answers again", gateway.answers, 15)
+        eventually("gw-a has its endpoint", lambda: gateway.owned() == {GW_A.wan4})
+        time.sleep(4)
+    load.assert_no_loss()
+    assert established(gateway) == pytest.approx(sessions, abs=2)
     assert ike_sas(world, site) == before, "IKE was negotiated anew"
 
 
