@@ -33,6 +33,9 @@ void Program::add_capture() {
       ->type_name("BYTES")
       ->check(CLI::Range(32, 65535));
   sub.add_option("-w,--write", w.file, "a pcapng file, mode 0600; -: standard output")->type_name("FILE");
+  sub.add_option("--esp-keys", w.esp_keys,
+                 "a new file, mode 0600, with the keys of the SAs as Wireshark's table esp_sa; secret")
+      ->type_name("FILE");
   sub.add_option("FILTER", w.filter, "in the language of tcpdump (pcap-filter(7)); of packets from their IP header on");
   does(sub, [this] {
     const std::filesystem::path beside = std::filesystem::path(socket_).parent_path();

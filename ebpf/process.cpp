@@ -83,6 +83,7 @@ Fastpath::Fastpath(Foundation base, const FastpathOptions& o)
       capture_({.io = io_,
                 .workers = *base_.workers,
                 .tunnels = tunnels_,
+                .sas = sas_,
                 .clock = clock_,
                 .interface = base_.facts.front().interface,
                 .kind = base_.facts.front().kind}),

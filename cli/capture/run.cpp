@@ -11,6 +11,7 @@
 #include <chrono>
 #include <format>
 
+#include "cli/capture/esp_keys.hpp"
 #include "cli/capture/filter.hpp"
 #include "cli/capture/output.hpp"
 #include "cli/capture/stream.hpp"
@@ -92,6 +93,7 @@ class Run {
     if (words_.worker) ask_.set_worker(*words_.worker);
     ask_.set_snap_bytes(words_.snap);
     ask_.set_seconds(words_.seconds);
+    ask_.set_esp_keys(!words_.esp_keys.empty());
     frame_.snap_bytes = words_.snap;
     frame_.version = s_.version;
     return {};
@@ -109,6 +111,11 @@ class Run {
     auto opened = open_output();
     if (!opened) return usage(opened.error());
     if (const Status begun = output_->begin(); !begun) return usage(begun.error());
+    if (!words_.esp_keys.empty()) {
+      auto keys = create_key_file(words_.esp_keys);
+      if (!keys) return usage(keys.error());
+      key_file_ = std::move(*keys);
+    }
     s_.err << std::format("gwctl: capturing for at most {} s; Ctrl-C ends it\n", words_.seconds);
     return kOk;
   }
@@ -155,9 +162,11 @@ class Run {
 
   Status work_off(Stream& stream) {
     for (;;) {
-      GW_TRY_ASSIGN(const auto frame, stream.next());
+      GW_TRY_ASSIGN(auto frame, stream.next());
       if (!frame) return output_->flush();
-      if (frame->has_packets()) {
+      if (frame->has_keys()) {
+        GW_TRY(take_keys(*frame->mutable_keys()));
+      } else if (frame->has_packets()) {
         for (const fp::CapturedPacket& packet : frame->packets().packets()) GW_TRY(take(packet));
         note(frame->packets().counts());
       } else if (frame->has_ended()) {
@@ -167,6 +176,12 @@ class Run {
         return output_->flush();
       }
     }
+  }
+
+  Status take_keys(fp::CaptureKeys& keys) {
+    Status written = key_file_ ? keys_.write(key_file_.get(), keys) : Status{};
+    wipe_keys(keys);
+    return written;
   }
 
   Status take(const fp::CapturedPacket& packet) {
@@ -193,6 +208,12 @@ class Run {
     }
     s_.err << std::format("gwctl: {} packets captured, of {} that came by; {} lost, because the buffer was full{}{}\n",
                           seen_, all.taken + all.lost, all.lost, why.empty() ? "" : "; ", why);
+    if (key_file_)
+      s_.err << std::format(
+          "gwctl: {} has the keys of {} SAs: whoever has it reads what they carried and will carry until they are "
+          "rekeyed; "
+          "delete it when you are done\n",
+          words_.esp_keys, keys_.count());
     if (!last) return usage(last.error());
     if (!done) {
       s_.err << std::format("gwctl: gw-fastpath has gone ({}); what came before is complete\n", done.error().message);
@@ -228,6 +249,8 @@ class Run {
   fp::CaptureAsk ask_;
   Frame frame_;
   std::unique_ptr<Output> output_;
+  Fd key_file_;
+  KeyLines keys_;
   Counts counts_;
   std::uint64_t seen_ = 0;
   fp::CaptureEnd end_ = fp::CAPTURE_END_UNSPECIFIED;

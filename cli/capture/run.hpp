@@ -26,7 +26,8 @@ struct Words {
   std::uint64_t count = kDefaultCount;
   std::uint32_t seconds = kDefaultSeconds;
   std::uint32_t snap = kDefaultSnap;
-  std::string file;  // "-": standard output; empty: lines
+  std::string file;      // "-": standard output; empty: lines
+  std::string esp_keys;  // a file to be made; empty: none
   std::vector<std::string> filter;
 };
 

@@ -7,6 +7,8 @@
 #include <array>
 #include <cerrno>
 
+#include "base/secret.hpp"
+
 namespace gw::cli::capture {
 namespace {
 
@@ -32,6 +34,7 @@ Status check(const google::protobuf::RepeatedPtrField<fp::CaptureCount>& counts)
 Status check(const fp::CaptureFrame& frame) {
   switch (frame.body_case()) {
     case fp::CaptureFrame::kStarted:
+    case fp::CaptureFrame::kKeys:
     case fp::CaptureFrame::kRefusal: return {};
     case fp::CaptureFrame::kPackets:
       for (const fp::CapturedPacket& packet : frame.packets().packets()) GW_TRY(check(packet));
@@ -70,6 +73,7 @@ Status Stream::read_some() {
   const ssize_t n = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (n > 0) {
     reader_->feed(std::span(buffer).first(static_cast<std::size_t>(n)));
+    wipe(buffer.data(), static_cast<std::size_t>(n));  // keys may be among it
     return {};
   }
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return {};

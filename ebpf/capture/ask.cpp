@@ -31,6 +31,7 @@ Result<Request> parse_ask(const fp::CaptureAsk& ask, const Choice& choice) {
   if (ask.seconds() < 1 || ask.seconds() > kLongest.count())
     return fail_field("seconds", std::format("{} is not between 1 and {}", ask.seconds(), kLongest.count()));
   request.time = std::chrono::seconds(ask.seconds());
+  if (ask.esp_keys()) request.keys = EspKeys::kWanted;
   if (ask.has_worker()) {
     if (ask.worker() >= choice.workers)
       return fail_field("worker",

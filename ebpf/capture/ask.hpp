@@ -20,8 +20,11 @@ inline constexpr std::uint32_t kLeastSnapBytes = 32;
 inline constexpr std::uint32_t kMostSnapBytes = 65535;  // no packet is longer
 inline constexpr std::chrono::seconds kLongest = std::chrono::hours(24);
 
+enum class EspKeys : std::uint8_t { kNotWanted, kWanted };
+
 struct Request {
   Wanted wanted;
+  EspKeys keys = EspKeys::kNotWanted;
   std::optional<worker::WorkerIndex> worker;  // none: all
   std::chrono::seconds time{};
 };

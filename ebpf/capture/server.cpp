@@ -17,6 +17,7 @@
 
 #include "base/frame.hpp"
 #include "base/log.hpp"
+#include "base/secret.hpp"
 #include "ebpf/rpc/messages.hpp"
 
 namespace gw::capture {
@@ -35,15 +36,6 @@ constexpr std::size_t kAllRingsBytes = std::size_t{32} << 20;
 constexpr std::size_t kLeastRingBytes = std::size_t{1} << 20;
 constexpr std::size_t kMostRingBytes = std::size_t{8} << 20;
 
-/// Root, or who runs this.
-Result<int> permitted_pid(int fd) {
-  ucred who{};
-  socklen_t length = sizeof who;
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
-  if (who.uid == 0 || who.uid == ::geteuid()) return who.pid;
-  return fail(Errc::kPermission, "a capture shows clear packets: it is root's alone");
-}
-
 /// A few hundred bytes to a client that has just come: they fit its socket.
 void refuse(asio::local::stream_protocol::socket& socket, const Error& why) {
   fp::CaptureFrame frame;
@@ -54,6 +46,15 @@ void refuse(asio::local::stream_protocol::socket& socket, const Error& why) {
 }
 
 }  // namespace
+
+/// Root, or who runs this.
+Result<Server::Client> Server::permitted_client(int fd) {
+  ucred who{};
+  socklen_t length = sizeof who;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
+  if (who.uid == 0 || who.uid == ::geteuid()) return Client{who.pid, who.uid};
+  return fail(Errc::kPermission, "a capture shows clear packets: it is root's alone");
+}
 
 Server::Server(Parts parts) : parts_(std::move(parts)), acceptor_(parts_.io) {}
 Server::~Server() { stop(); }
@@ -107,8 +108,8 @@ asio::awaitable<void> Server::serve(Protocol::socket socket) {
     refuse(socket, ask.error());
     co_return;
   }
-  const auto pid = permitted_pid(socket.native_handle());
-  const Status started = pid ? start(socket, *ask, *pid) : std::unexpected(pid.error());
+  const auto client = permitted_client(socket.native_handle());
+  const Status started = client ? start(socket, *ask, *client) : std::unexpected(client.error());
   if (started) co_return;
   log::info("capture", "refused: {}", started.error().describe());
   refuse(socket, started.error());
@@ -167,7 +168,7 @@ fp::CaptureStarted Server::describe() const {
   return started;
 }
 
-Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, int pid) {
+Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, const Client& client) {
   if (running_) {
     const auto left = std::chrono::ceil<std::chrono::seconds>(running_->end - parts_.clock.now());
     return fail(Errc::kAlreadyExists,
@@ -180,9 +181,12 @@ Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, int pi
                         return std::nullopt;
                       }};
   GW_TRY_ASSIGN(const Request request, parse_ask(ask, choice));
+  if (request.keys == EspKeys::kWanted && client.uid != 0)
+    return fail_field("esp_keys", "keys are root's alone", Errc::kPermission);
   GW_TRY_ASSIGN(Session::Lanes lanes, make_lanes(request));
   running_ = std::make_unique<Running>();
-  running_->pid = pid;
+  running_->pid = client.pid;
+  running_->request = request;
   running_->end = parts_.clock.now() + request.time;
   running_->session =
       std::make_unique<Session>(Session::Parts{.socket = Fd(socket.release()),
@@ -190,14 +194,52 @@ Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, int pi
                                                .time = request.time,
                                                .clock = parts_.clock,
                                                .started = describe(),
-                                               .wants_detach = [this] { asio::post(parts_.io, [this] { detach(); }); },
+                                               .wants_detach =
+                                                   [this] {
+                                                     asio::post(parts_.io, [this] {
+                                                       // Those of SAs that came meanwhile, too.
+                                                       if (running_ && running_->request.keys == EspKeys::kWanted)
+                                                         (void)add_keys();
+                                                       detach();
+                                                     });
+                                                   },
                                                .over = [this] { asio::post(parts_.io, [this] { finish(); }); }});
   for (auto& [worker, lane] : running_->session->lanes())
     parts_.workers[static_cast<worker::WorkerIndex>(worker)].call(
         [&lane](worker::DataPath& d) { d.tap().attach(*lane); });
+  if (request.keys == EspKeys::kWanted)
+    log::warning("capture", "process {} of root is given the keys of {} SAs", client.pid, add_keys());
   running_->session->start();
-  log::info("capture", "process {} captures for at most {} s", pid, request.time.count());
+  log::info("capture", "process {} captures for at most {} s", client.pid, request.time.count());
   return {};
+}
+
+/// For the session, in frames; how many.
+std::size_t Server::add_keys() const {
+  constexpr int kInAFrame = 1000;
+  const std::uint32_t tunnel = running_->request.wanted.tunnel;
+  fp::CaptureFrame frame;
+  std::size_t count = 0;
+  const auto add = [&] {
+    if (frame.keys().sas_size() == 0) return;
+    running_->session->add_keys(frame);
+    for (fp::AddSa& sa : *frame.mutable_keys()->mutable_sas()) {
+      wipe(*sa.mutable_key());
+      wipe(*sa.mutable_integrity_key());
+    }
+    frame.mutable_keys()->clear_sas();
+  };
+  for (const auto& [key, entry] : parts_.sas.table().entries()) {
+    if (entry.request.empty() || (tunnel != 0 && entry.tunnel_id != tunnel)) continue;
+    fp::AddSa& sa = *frame.mutable_keys()->add_sas();
+    (void)sa.ParseFromArray(entry.request.bytes().data(), static_cast<int>(entry.request.size()));
+    sa.clear_local_selectors();
+    sa.clear_remote_selectors();
+    ++count;
+    if (frame.keys().sas_size() == kInAFrame) add();
+  }
+  add();
+  return count;
 }
 
 /// Workers write no more when this returns.

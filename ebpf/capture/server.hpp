@@ -11,6 +11,7 @@
 #include "base/clock.hpp"
 #include "ebpf/capture/ask.hpp"
 #include "ebpf/capture/session.hpp"
+#include "ebpf/control/sa_manager.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/worker/workers.hpp"
 
@@ -22,6 +23,7 @@ class Server {
     boost::asio::io_context& io;
     worker::Workers& workers;
     const control::Tunnels& tunnels;
+    const control::SaManager& sas;
     const Clock& clock;
     std::string interface;  // the wan port
     std::string kind;       // "xsk" or "gso"
@@ -42,12 +44,19 @@ class Server {
     std::unique_ptr<Session> session;
     int pid = 0;
     MonoTime end;
+    Request request;
     bool attached = true;
   };
   boost::asio::awaitable<void> accept();
   boost::asio::awaitable<void> serve(Protocol::socket socket);
   boost::asio::awaitable<Result<fp::CaptureAsk>> read_ask(Protocol::socket& socket);
-  Status start(Protocol::socket& socket, const fp::CaptureAsk& ask, int pid);
+  struct Client {
+    int pid = 0;
+    unsigned uid = 0;
+  };
+  static Result<Client> permitted_client(int fd);
+  Status start(Protocol::socket& socket, const fp::CaptureAsk& ask, const Client& client);
+  std::size_t add_keys() const;
   Result<Session::Lanes> make_lanes(const Request& request) const;
   fp::CaptureStarted describe() const;
   void detach();

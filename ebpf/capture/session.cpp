@@ -43,6 +43,19 @@ void Session::start() {
 
 Session::~Session() { stop(); }
 
+void Session::add_keys(fp::CaptureFrame& frame) {
+  std::string payload = frame.SerializeAsString();
+  // What grows leaves copies behind.
+  std::string grown;
+  constexpr std::size_t kLengthBytes = 4;
+  grown.reserve(keys_.size() + kLengthBytes + payload.size());
+  grown = keys_;
+  append_frame(grown, payload);
+  wipe(keys_);
+  keys_ = std::move(grown);
+  wipe(payload);
+}
+
 void Session::stop() {
   stop_ = true;
   detached_ = true;
@@ -55,6 +68,7 @@ void Session::run() {
   while (!detached_) std::this_thread::sleep_for(kLook);
   if (client_there_) finish();
   wipe(unsent_);  // clear packets
+  wipe(keys_);
   parts_.socket.reset();
   parts_.over();
 }
@@ -134,8 +148,13 @@ void Session::add(const Record& record, std::size_t lane, fp::CapturedPackets& p
   packet.set_worker(parts_.lanes[lane].first);
 }
 
-/// A batch of what is there, in the order of time. False: nothing is.
+/// A batch of what is there, in the order of time. False: nothing is. Nothing waits to be sent.
 bool Session::collect() {
+  if (!keys_.empty()) {
+    std::swap(unsent_, keys_);
+    unsent_has_keys_ = true;
+    return true;
+  }
   fp::CaptureFrame frame;
   fp::CapturedPackets& packets = *frame.mutable_packets();
   std::size_t bytes = 0;
@@ -187,7 +206,7 @@ bool Session::write_some() {
     sent_ += static_cast<std::size_t>(n);
     last_progress_ = parts_.clock.now();
   }
-  unsent_.clear();
+  std::exchange(unsent_has_keys_, false) ? wipe(unsent_) : unsent_.clear();
   sent_ = 0;
   return true;
 }

@@ -44,6 +44,8 @@ class Session {
   Lanes& lanes() { return parts_.lanes; }
   /// Once: taps are attached, and the client is told.
   void start();
+  /// A frame with keys, before start(), or between the wish to detach and detached(): wiped as soon as it is sent.
+  void add_keys(fp::CaptureFrame& frame);
   /// No worker writes any more.
   void detached() { detached_ = true; }
   /// Ends it, without waiting for the client for longer than a moment. Taps are detached. Twice does nothing.
@@ -75,6 +77,8 @@ class Session {
   MonoTime last_progress_;
   fp::CaptureEnd why_ = fp::CAPTURE_END_STOPPED;
   bool client_there_ = true;
+  std::string keys_;  // frames to be sent next
+  bool unsent_has_keys_ = false;
   std::atomic<bool> detached_{false};
   std::atomic<bool> stop_{false};
   std::thread thread_;

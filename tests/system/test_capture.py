@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 import pcapng
+from esp_peer import EspSa, payload_of
 from fastpath_lab import PRESET, TOP, pb, packed, poll, run
 from fastpath_peer import GW4, HOST4, PEER4, SITE4
 from packet_station import inner, routed, station  # noqa: F401 (station is a fixture)
@@ -238,6 +239,49 @@ def test_filters_are_tcpdumps(plain, tmp_path):
     assert code == 0, said
     assert [p.data for p in captured(tmp_path / "f.pcapng").packets] == wanted
     assert "2 packets captured, of 8 that came by" in said
+
+
+def test_keys_open_what_was_captured(wire, tmp_path):
+    """The file's keys and the outer packets are enough for the clear ones: what Wireshark would do."""
+    keys, file = tmp_path / "keys", tmp_path / "c.pcapng"
+    with capturing(wire.lab, "--esp-keys", keys, "-w", file) as gwctl:
+        wire.send_inner(packet := inner(4, b"secret"))
+        assert len(wire.at_host(1)) == 1
+        code, _, said = gwctl.end()
+    assert code == 0 and f"{keys} has the keys of" in said
+    assert oct(keys.stat().st_mode & 0o777) == "0o600"
+    line = next(line for line in keys.read_text().splitlines() if f'"0x{wire.to_gw.spi:08x}"' in line)
+    family, src, dst, _, cipher, key, integrity, integrity_key = json.loads(f"[{line}]")
+    assert (family, src, dst) == ("IPv6" if ":" in wire.gw else "IPv4", wire.peer, wire.gw)
+    assert (cipher, integrity, integrity_key) == ("AES-GCM with 16 octet ICV [RFC4106]", "NULL", "")
+    outer, = captured(file).of("outer", "in")
+    reader = EspSa(wire.to_gw.spi, wire.to_gw.transform, wire.to_gw.esn, bytes.fromhex(key[2:]))
+    text, _, _ = reader.open(esp_of(outer.data))
+    assert payload_of(text, reader.transform.align)[0] == packet
+    log = wire.lab.log.read_text()
+    assert re.search(rf"warning capture: process {gwctl.process.pid} of root is given the keys of \d+ SAs", log)
+    with capturing(wire.lab, "--esp-keys", keys, wait=False) as again:
+        code, _, said = again.end(None)
+    assert code == 2 and "exists: keys go into a file of their own" in said
+
+
+def test_keys_of_an_sa_that_came_meanwhile(plain, tmp_path):
+    keys = tmp_path / "keys"
+    with capturing(plain.lab, "--esp-keys", keys, "--tunnel", f"site{plain.number}", "--json") as gwctl:
+        rekeyed = EspSa(0x77770001)
+        plain.station.ike.ok(add_sa=plain.request(rekeyed, True))
+        assert gwctl.end()[0] == 0
+    plain.station.ike.ok(del_sa=pb.DelSa(id=pb.SaId(spi=rekeyed.spi, dst=packed(plain.gw))))
+    assert [line.split(",")[3] for line in keys.read_text().splitlines()] == \
+        [f'"0x{spi:08x}"' for spi in (plain.to_gw.spi, plain.from_gw.spi, rekeyed.spi)], "of this tunnel, each once"
+
+
+def test_no_keys_unless_asked_for(plain, tmp_path):
+    with capturing(plain.lab, "--json") as gwctl:
+        plain.send_inner(inner(4, b"x"))
+        assert len(plain.at_host(1)) == 1
+        _, out, said = gwctl.end()
+    assert plain.to_gw.key.hex() not in out.decode() + said
 
 
 # --- how it ends ----------------------------------------------------------------------------------------

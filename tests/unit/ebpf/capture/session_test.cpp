@@ -20,7 +20,7 @@ constexpr auto kPatience = 20s;  // sanitizers on a busy machine
 
 class SessionTest : public testing::Test {
  protected:
-  void begin(std::chrono::seconds time, std::size_t lanes = 1) {
+  void begin(std::chrono::seconds time, std::size_t lanes = 1, const std::function<void(Session&)>& before = {}) {
     std::array<int, 2> pair{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
     client_.reset(pair[0]);
@@ -36,6 +36,7 @@ class SessionTest : public testing::Test {
                                                         .started = {},
                                                         .wants_detach = [this] { wants_detach_.set_value(); },
                                                         .over = [this] { over_.set_value(); }});
+    if (before) before(*session_);
     session_->start();
   }
   void put(std::size_t worker, std::int64_t ns, std::size_t bytes = 100) {
@@ -105,6 +106,31 @@ TEST_F(SessionTest, PacketsOfAllWorkersByTime) {
   }
   EXPECT_EQ(ended->counts(0).taken(), 100U);
   EXPECT_EQ(ended->counts(0).lost(), 0U);
+  expect_over();
+}
+
+TEST_F(SessionTest, KeysAreSentBeforePacketsAndBeforeTheEnd) {
+  begin(60s, 1, [](Session& session) {
+    fp::CaptureFrame keys;
+    keys.mutable_keys()->add_sas()->set_key("first");
+    session.add_keys(keys);
+    keys.mutable_keys()->mutable_sas(0)->set_key("second");
+    session.add_keys(keys);
+  });
+  put(0, 1);
+  ASSERT_TRUE(next()->has_started());
+  EXPECT_EQ(next()->keys().sas(0).key(), "first");
+  EXPECT_EQ(next()->keys().sas(0).key(), "second");
+  EXPECT_TRUE(next()->has_packets());
+  ::shutdown(client_.get(), SHUT_WR);
+  ASSERT_EQ(wants_detach_.get_future().wait_for(kPatience), std::future_status::ready);
+  fp::CaptureFrame keys;
+  keys.mutable_keys()->add_sas()->set_key("last");
+  session_->add_keys(keys);
+  taps_[0].detach();
+  session_->detached();
+  EXPECT_EQ(next()->keys().sas(0).key(), "last");
+  EXPECT_TRUE(next()->has_ended());
   expect_over();
 }
 
