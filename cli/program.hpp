@@ -46,15 +46,20 @@ class Program {
     while (true) {
       Reply reply;
       if (const Exit asked = session_->ask(get(target), reply); asked != kOk) return asked;
-      if (watch_ != 0 && surroundings_.style == Style::kColoured)
-        surroundings_.out << "\033[H\033[2J";  // to the top, clear
-      if (json_)
-        session_->print_json(reply);
-      else
-        surroundings_.out << render(reply, view());
-      surroundings_.out.flush();
+      print(reply);
       if (watch_ == 0 || !surroundings_.pause(std::chrono::seconds(watch_))) return verdict(reply);
     }
+  }
+
+  template <class Reply>
+  void print(const Reply& reply) {
+    if (watch_ != 0 && surroundings_.style == Style::kColoured)
+      surroundings_.out << "\033[H\033[2J";  // to the top, clear
+    if (json_)
+      session_->print_json(reply);
+    else
+      surroundings_.out << render(reply, view());
+    surroundings_.out.flush();
   }
 
   View view() const;
@@ -88,6 +93,8 @@ class Program {
   void add_bgp(CLI::App& parent);
   void add_bgp_routes(CLI::App& parent, const std::string& name, const std::string& what);
   int show_config();
+  void add_workers(CLI::App& parent);
+  int show_workers();
 
   // --- configuration ----------------------------------------------------------------------------
 
@@ -140,6 +147,7 @@ class Program {
   bool check_ = false;
   bool details_ = false;
   int watch_ = 0;
+  std::string interval_;
   std::string prefix_;
   std::vector<std::string> peers_down_;
   bool circuit_down_ = false;

@@ -2,7 +2,9 @@
 
 #include <format>
 
+#include "base/duration.hpp"
 #include "cli/doctor.hpp"
+#include "cli/render_workers.hpp"
 
 namespace gw::cli {
 
@@ -41,6 +43,7 @@ void Program::add_show() {
                                "  gwctl show counters --watch 1");
   add_view<api::MemoryReply>(show_app, "memory", "What gw-fastpath has reserved, what of it is in use", "/v1/memory",
                              "  gwctl show memory\n  gwctl show memory --watch 10");
+  add_workers(show_app);
   add_view<api::InterfacesReply>(show_app, "interfaces", "The fast path's ports and how they are attached",
                                  "/v1/interfaces", "  gwctl show interfaces");
   CLI::App& config =
@@ -48,6 +51,38 @@ void Program::add_show() {
   does(config, [this] { return show_config(); });
   add_view<api::RevisionsReply>(show_app, "revisions", "What was applied when; * runs", "/v1/config/revisions",
                                 "  gwctl show revisions\n  gwctl diff 3 5");
+}
+
+void Program::add_workers(CLI::App& parent) {
+  CLI::App& workers = command(parent, "workers", "The packet threads: CPU, bursts, how long packets take",
+                              "  gwctl show workers\n  gwctl show workers --interval 1s\n"
+                              "  gwctl show workers --details --watch 2");
+  workers.add_flag("--details", details_, "by port, and the histograms");
+  workers.add_option("--interval", interval_, "what happens in this time, not since the start")->type_name("DURATION");
+  can_watch(workers);
+  does(workers, [this] { return show_workers(); });
+}
+
+/// With --watch, every round but the first is of the time since the one before.
+int Program::show_workers() {
+  std::chrono::seconds interval{0};
+  if (!interval_.empty()) {
+    const auto asked = parse_duration(interval_);
+    if (!asked) return usage(std::format("--interval: {} (expected e.g. 1s)", asked.error().message));
+    interval = std::chrono::duration_cast<std::chrono::seconds>(*asked);
+    if (interval.count() == 0 || interval != *asked)
+      return usage(std::format("--interval: {} is not a number of whole seconds (expected e.g. 1s)", interval_));
+  }
+  std::optional<api::WorkersReply> before;
+  for (bool first = true;; first = false) {
+    api::WorkersReply now;
+    if (const Exit asked = session_->ask(get("/v1/workers"), now); asked != kOk) return asked;
+    const bool only_begins = first && interval.count() > 0;
+    if (!only_begins) print(before ? between(*before, now) : now);
+    if (!only_begins && watch_ == 0) return kOk;
+    if (!surroundings_.pause(only_begins ? interval : std::chrono::seconds(watch_))) return kOk;
+    before = std::move(now);
+  }
 }
 
 std::string Program::routes_target() const {

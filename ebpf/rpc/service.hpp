@@ -104,6 +104,7 @@ class Service final : public Handler {
   };
   Traffic traffic_of(std::string_view side) const;
   const worker::Port* port_of(const worker::Worker& worker, std::string_view side) const;
+  void fill_worker(worker::WorkerIndex index, fp::WorkerCounters& out) const;
   void counters(fp::Counters& out) const;
   void memory(fp::Memory& out);
   void fill_sa(const control::SaEntry& entry, fp::SaInfo& out) const;
@@ -116,6 +117,7 @@ class Service final : public Handler {
   Status import_endpoints(const fp::HandoverEndpoints& m);
   Status import_path_mtus(const fp::HandoverPathMtus& m);
   void export_counters(fp::HandoverFinal& out) const;
+  void import_worker(std::uint32_t index, const fp::HandoverCounters& block);
 
   Parts parts_;
   std::map<std::uint32_t, fp::PutTunnel> tunnel_requests_;

@@ -277,6 +277,11 @@ void visit_worker(Worker& w, const Visit& visit) {
   visit("notices_lost", w.notices_lost);
   visit("rejoined", w.rejoined);
   visit("icmp_sent", w.icmp_sent);
+  for (std::size_t i = 0; i < w.burst_sizes.size(); ++i) visit(std::format("burst.{}", i), w.burst_sizes[i]);
+  for (std::size_t i = 0; i < w.latency.packets.size(); ++i) visit(std::format("latency.{}", i), w.latency.packets[i]);
+  visit("latency_sum_ns", w.latency.sum_ns);
+  visit("busy_ns", w.busy_ns);
+  visit("polling_ns", w.polling_ns);
   visit_drops(w.drops, "drop.", visit);
 }
 
@@ -350,8 +355,12 @@ void Service::export_counters(fp::HandoverFinal& out) const {
       }
     }
   visit_drops(parts_.tunnels.retired_drops(), "drop.", Sum(out, "workers"));
-  for (const auto& worker : parts_.workers.all()) {
-    visit_worker(worker->counters(), Sum(out, "workers"));
+  for (std::size_t i = 0; i < parts_.workers.count(); ++i) {
+    const auto& worker = parts_.workers.all()[i];
+    const Sum sum(out, std::format("worker {}", i));
+    visit_worker(worker->counters(), sum);
+    sum("cpu_ns", worker->cpu_ns());
+    sum("latency_max_ns", worker->counters().latency.max_ns.get());
     for (const std::string_view side : {"wan", "vnet", "circuit"})
       if (const worker::Port* port = port_of(*worker, side)) visit_port(*port, Sum(out, std::format("port {}", side)));
   }
@@ -360,6 +369,17 @@ void Service::export_counters(fp::HandoverFinal& out) const {
     const xdp::Counters counters = parts_.maps.counters(map);
     for (std::size_t i = 0; i < counters.size(); ++i) sum(std::to_string(i), counters[i]);
   }
+}
+
+/// As many run as in the process before this one.
+void Service::import_worker(std::uint32_t index, const fp::HandoverCounters& block) {
+  if (index >= parts_.workers.count()) return;
+  parts_.workers[static_cast<worker::WorkerIndex>(index)].count([&](worker::WorkerCounters& w) {
+    visit_worker(w, Add{block});
+    Add{block}("cpu_ns", w.cpu_ns_before);
+    if (const auto it = block.values().find("latency_max_ns"); it != block.values().end())
+      w.latency.max_ns.set(std::max(w.latency.max_ns.get(), it->second));
+  });
 }
 
 void Service::import_counters(const fp::HandoverFinal& final) {
@@ -376,8 +396,10 @@ void Service::import_counters(const fp::HandoverFinal& final) {
     if (of.starts_with("tunnel ")) {
       if (const auto* tunnel = parts_.tunnels.find(number_in(of, "tunnel ")))
         parts_.workers.add_counters(tunnel->slot, [&](worker::TunnelCounters& t) { visit_tunnel(t, Add{block}); });
-    } else if (of == "workers") {
+    } else if (of == "workers") {  // of tunnels that are gone
       first.count([&](worker::WorkerCounters& w) { visit_worker(w, Add{block}); });
+    } else if (of.starts_with("worker ")) {
+      import_worker(number_in(of, "worker "), block);
     } else if (of.starts_with("port ")) {
       const std::string_view side = of.substr(5);
       worker::Port* const port = side == "circuit" ? first.circuit() : side == "wan" ? &first.wan() : &first.vnet();

@@ -47,6 +47,11 @@ void fill(const worker::WorkerCounters& w, fp::WorkerCounters& out) {
   out.set_waited(w.waited.get());
   out.set_icmp_sent(w.icmp_sent.get());
   for (const worker::Counter& size : w.burst_sizes) out.add_burst_sizes(size.get());
+  out.set_busy_ns(w.busy_ns.get());
+  out.set_polling_ns(w.polling_ns.get());
+  for (const worker::Counter& packets : w.latency.packets) out.add_latency(packets.get());
+  out.set_latency_sum_ns(w.latency.sum_ns.get());
+  out.set_latency_max_ns(w.latency.max_ns.get());
   std::uint64_t lost = 0;
   for (const worker::HandoverDrops& d : w.handover_drops)
     lost += d.in_full.get() + d.out_full.get() + d.in_no_frame.get() + d.out_no_frame.get();
@@ -224,6 +229,28 @@ Service::Traffic Service::traffic_of(std::string_view side) const {
   return t;
 }
 
+void Service::fill_worker(worker::WorkerIndex index, fp::WorkerCounters& out) const {
+  const worker::Worker& worker = parts_.workers[index];
+  fill(worker.counters(), out);
+  out.set_worker(index);
+  out.set_tunnels(static_cast<std::uint32_t>(parts_.workers.load(index)));
+  if (worker.cpu()) out.add_cpus(static_cast<std::uint32_t>(*worker.cpu()));
+  out.set_cpu_ns(worker.cpu_ns());
+  for (const PortFacts& facts : parts_.ports) {
+    const worker::Port* const port = port_of(worker, facts.side);
+    if (!port) continue;
+    fp::WorkerPort& p = *out.add_ports();
+    p.set_side(facts.side);
+    p.set_interface(facts.interface);
+    p.set_kind(facts.kind);
+    // As open_ports() deals them out; a gso port has one for each.
+    for (std::size_t queue = index; queue < facts.queues; queue += parts_.workers.count())
+      p.add_queues(static_cast<std::uint32_t>(queue));
+    p.set_rx_packets(port->rx_packets.get());
+    p.set_tx_packets(port->tx_packets.get());
+  }
+}
+
 void Service::counters(fp::Counters& out) const {
   out.set_rate_in_bps(parts_.rates.rates().in.per_second * 8);
   out.set_rate_out_bps(parts_.rates.rates().out.per_second * 8);
@@ -244,10 +271,8 @@ void Service::counters(fp::Counters& out) const {
     add_drops(worker->vnet(), *out.mutable_drops());
     if (worker->circuit()) add_drops(*worker->circuit(), *out.mutable_drops());
     out.set_control_queue_full(out.control_queue_full() + worker->counters().notices_lost.get());
-    fill(worker->counters(), *out.add_workers());
-    const auto index = static_cast<worker::WorkerIndex>(out.workers_size() - 1);
-    out.mutable_workers(index)->set_worker(index);
-    out.mutable_workers(index)->set_tunnels(static_cast<std::uint32_t>(parts_.workers.load(index)));
+    const auto index = static_cast<worker::WorkerIndex>(out.workers_size());
+    fill_worker(index, *out.add_workers());
   }
   const Traffic wan = traffic_of("wan");
   const Traffic vnet = traffic_of("vnet");

@@ -65,6 +65,28 @@ constexpr std::size_t burst_class(std::size_t packets) {
   return std::min(static_cast<std::size_t>(std::bit_width(packets - 1)), kBurstClasses - 1);
 }
 
+/// How long packets were in our hands: up to 0.5 us, 1 us, 2 us, ... 16.384 ms, longer.
+inline constexpr std::size_t kLatencyClasses = 17;
+inline constexpr std::uint64_t kShortestLatencyNs = 500;
+constexpr std::size_t latency_class(std::uint64_t ns) {
+  const std::uint64_t units = (ns + kShortestLatencyNs - 1) / kShortestLatencyNs;
+  return units <= 1 ? 0 : std::min(static_cast<std::size_t>(std::bit_width(units - 1)), kLatencyClasses - 1);
+}
+
+struct LatencyCounters {
+  std::array<Counter, kLatencyClasses> packets;
+  Counter sum_ns;
+  Counter max_ns;
+
+  /// As long for each of them.
+  void count(std::uint64_t ns, std::size_t n) {
+    if (n == 0) return;
+    packets[latency_class(ns)].add(n);
+    sum_ns.add(ns * n);
+    if (ns > max_ns.get()) max_ns.set(ns);
+  }
+};
+
 struct WorkerCounters {
   explicit WorkerCounters(std::size_t tunnels) : handover_drops(tunnels) {}
 
@@ -80,6 +102,10 @@ struct WorkerCounters {
   Counter notices_lost;                       // the queue to the control thread was full
   Counter rejoined;                           // outer packets put together from fragments
   Counter icmp_sent;                          // errors to senders of inner packets
+  LatencyCounters latency;                    // of the packets of one burst in kLatencySample (worker.cpp)
+  Counter busy_ns;                            // of one round in kRoundSample: those that had packets
+  Counter polling_ns;                         // of the same: those that found none; sleep is in neither
+  Counter cpu_ns_before;                      // of the thread before this one, in a process before this one
   DropCounters drops;                         // of packets without a tunnel
   std::vector<HandoverDrops> handover_drops;  // by slot
 

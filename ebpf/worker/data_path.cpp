@@ -166,6 +166,27 @@ void DataPath::read_clock() {
   now_ms_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(wall).count());
 }
 
+void DataPath::work_off(Burst& burst, void (DataPath::*handle)(Burst&)) {
+  const std::size_t packets = burst.count;
+  begin_timing();
+  (this->*handle)(burst);
+  end_timing(packets);
+  parts_.counters.count_burst(packets);
+}
+
+void DataPath::begin_timing() {
+  timed_ = parts_.counters.bursts.get() % kLatencySample == 0;
+  timed_elsewhere_ = 0;
+}
+
+/// Since the burst's read_clock().
+void DataPath::end_timing(std::size_t packets) {
+  if (!std::exchange(timed_, false)) return;
+  if (packets <= timed_elsewhere_) return;
+  const auto took = static_cast<std::uint64_t>((parts_.clock.now() - now_).count());
+  parts_.counters.latency.count(took, packets - timed_elsewhere_);
+}
+
 bool DataPath::notify(Notice notice) {
   const bool queued = parts_.notices.push(std::move(notice));
   if (!queued) parts_.counters.notices_lost.add();

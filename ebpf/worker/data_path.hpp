@@ -128,13 +128,19 @@ class DataPath {
   capture::Tap& tap() { return tap_; }
 
   // --- packets (worker thread) ---
+  /// A burst of a port, counted. Of one in kLatencySample it is counted how long its packets take until they are with
+  /// the kernel or have ended; of those that are handed over, by the worker that gets them. What waits for something
+  /// counts as done.
+  void work_off(Burst& burst, void (DataPath::*handle)(Burst&));
+  /// For one more look at the clock. A prime: bursts come from ports in turn.
+  static constexpr std::uint64_t kLatencySample = 17;
   /// The burst is worked off in place.
   void from_wan(Burst& burst);
   void from_vnet(Burst& burst) { from_clear(burst, GW_SIDE_VNET); }
   void from_circuit(Burst& burst) { from_clear(burst, GW_SIDE_CIRCUIT); }
   /// ESP in UDP that came in fragments; its SA is ours, or was a moment ago.
   void from_kernel(const RejoinedEsp& packet);
-  /// Reads up to a burst from the tunnel's device; the number read.
+  /// Reads up to a burst from the tunnel's device, counted; the number read.
   std::size_t from_tun(TunnelSlot slot);
   /// Works off up to a burst from each other worker; how many packets.
   std::size_t from_peers();
@@ -287,6 +293,8 @@ class DataPath {
   void tap_drop_decapsulated(gw_drop reason, const Slot& s, const esp::Packet& p, std::size_t i);
   void tap_drop(const Port& port, const Outgoing& out, gw_drop reason);
   void keep_for_tap(std::span<const esp::Packet> packets);
+  void begin_timing();
+  void end_timing(std::size_t packets);
   /// False: the queue to the control thread is full; counted.
   bool notify(Notice notice);
   void expire_waiting(MonoTime now);
@@ -324,6 +332,8 @@ class DataPath {
   WallTime wall_{};           // of the burst, for captures
   capture::Tap tap_;
   bool notified_ = false;
+  bool timed_ = false;
+  std::size_t timed_elsewhere_ = 0;  // packets of the burst that is timed, with another worker now
 
  public:
   // What a worker has for each, at most.

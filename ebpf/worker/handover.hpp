@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
 #include "ebpf/worker/port.hpp"
@@ -28,6 +29,7 @@ struct Handover {
   FrameAddress frame = 0;
   const std::uint8_t* source = nullptr;  // of esp::Packet, within the frame
   SaKey key;
+  MonoTime received{};  // by the worker that hands it over, if its way is timed
   std::uint32_t length = 0;
   std::uint16_t offset = 0;
   std::uint16_t source_port = 0;

@@ -198,6 +198,7 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
   const int fd = tunnels_[slot].config.tun_fd;
   const FrameMemory& memory = parts_.frames.memory();
   read_clock();
+  begin_timing();
   auto& packets = scratch_.packets;
   std::size_t n = 0;
   std::size_t read = 0;
@@ -226,6 +227,8 @@ std::size_t DataPath::from_tun(TunnelSlot slot) {
     }
   }
   encapsulate(std::span(packets).first(n), slots_);
+  end_timing(read);
+  if (read > 0) parts_.counters.count_burst(read);
   return read;
 }
 

@@ -33,6 +33,10 @@ void DataPath::hand_over(WorkerIndex to, esp::Packet& p, const PacketMeta& meta,
   item.offset = static_cast<std::uint16_t>(p.offset);
   item.source_port = p.source_port;
   item.traffic_class = p.traffic_class;
+  if (timed_) {
+    item.received = now_;
+    ++timed_elsewhere_;
+  }
   handovers_[to].push_back(item);
 }
 
@@ -121,6 +125,9 @@ void DataPath::take_over(std::span<const Handover> items) {
     scratch_.packets[n++] = packet_of(h);
   }
   send_to_tunnels(std::span(scratch_.packets).first(n));
+  for (const Handover& h : items)
+    if (h.received != MonoTime{})
+      parts_.counters.latency.count(static_cast<std::uint64_t>((parts_.clock.now() - h.received).count()), 1);
 }
 
 }  // namespace gw::worker

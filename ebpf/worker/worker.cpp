@@ -20,6 +20,8 @@ constexpr std::size_t kCommands = 16;
 // and its answer on the same link usually arrive within that, and an idle gateway still uses no CPU.
 constexpr unsigned kSpinRounds = 20;
 constexpr std::chrono::seconds kStuck{10};
+// One round in so many is timed, for two looks at the clock. A prime: each wake-up has as many rounds as the other.
+constexpr std::uint64_t kRoundSample = 61;
 
 // Epoll user data: tunnel slots are themselves.
 // The ports' descriptors come with their number.
@@ -34,6 +36,7 @@ Worker::Worker(WorkerIndex index, Parts parts, const Common& common)
     : index_(index),
       cpu_(parts.cpu),
       exchange_(common.exchange),
+      clock_(common.clock),
       notice_event_(common.notice_event),
       frames_(std::move(parts.frames)),
       wan_(std::move(parts.wan)),
@@ -54,6 +57,8 @@ Result<std::unique_ptr<Worker>> Worker::start(WorkerIndex index, Parts parts, co
   worker->thread_ = std::thread(&Worker::run, worker.get());
   const std::string name = std::format("gw-worker-{}", index);
   (void)::pthread_setname_np(worker->thread_.native_handle(), name.c_str());
+  const int error = ::pthread_getcpuclockid(worker->thread_.native_handle(), &worker->cpu_clock_);
+  if (error != 0) return fail_errno("finding a worker's CPU clock", error);
   GW_TRY(worker->pin());
   return worker;
 }
@@ -141,14 +146,20 @@ Status Worker::watch_tun(TunnelSlot slot, int fd) {
 
 void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
+std::uint64_t Worker::cpu_ns() const {
+  const std::uint64_t before = counters_.cpu_ns_before.get();
+  timespec t{};
+  if (::clock_gettime(cpu_clock_, &t) != 0) return before;  // the thread has ended
+  return before + static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
 std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
   port.set_reading(reading_.load(std::memory_order_relaxed));
   burst_.count = 0;
   port.receive(burst_);
   const std::size_t n = burst_.count;
   if (n == 0) return 0;
-  (data_path_.*handle)(burst_);
-  counters_.count_burst(n);
+  data_path_.work_off(burst_, handle);
   return n;
 }
 
@@ -156,7 +167,10 @@ std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
 std::size_t Worker::poll_events(int timeout_ms) {
   std::array<epoll_event, 64> events;
   const int n = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
-  if (timeout_ms != 0) counters_.wakeups.add();
+  if (timeout_ms != 0) {
+    counters_.wakeups.add();
+    if (round_timed_) round_began_ = clock_.now();  // it may have slept
+  }
   std::size_t packets = 0;
   for (int i = 0; i < n; ++i) {
     const std::uint64_t data = events[static_cast<std::size_t>(i)].data.u64;
@@ -176,7 +190,6 @@ std::size_t Worker::poll_events(int timeout_ms) {
         unwatch_tun(data_path_.tunnel(slot).tun_fd);
       continue;
     }
-    counters_.count_burst(read);
     packets += read;
   }
   return packets;
@@ -212,9 +225,22 @@ void Worker::rest() {
   run_commands();
 }
 
+void Worker::begin_round() {
+  counters_.rounds.add();
+  round_timed_ = counters_.rounds.get() % kRoundSample == 0;
+  if (round_timed_) [[unlikely]]
+    round_began_ = clock_.now();
+}
+
+void Worker::end_round(std::size_t packets) {
+  if (round_timed_) [[unlikely]]
+    (packets > 0 ? counters_.busy_ns : counters_.polling_ns)
+        .add(static_cast<std::uint64_t>((clock_.now() - round_began_).count()));
+}
+
 void Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
-    counters_.rounds.add();
+    begin_round();
     if (activity_.load() == Activity::kResting) {
       rest();
       continue;
@@ -236,6 +262,7 @@ void Worker::run() {
     if (data_path_.has_waiting()) data_path_.expire_waiting();
     idle_rounds_ = packets > 0 ? 0 : idle_rounds_ + 1;
     if (data_path_.take_notified()) (void)::eventfd_write(notice_event_, 1);
+    end_round(packets);
   }
   run_commands();
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <ctime>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -81,6 +82,10 @@ class Worker {
   /// Null: none.
   Port* circuit() const { return circuit_.get(); }
   const WorkerCounters& counters() const { return counters_; }
+  /// CPU time of the thread, as the kernel counts it: work, polling, its system calls. Control thread.
+  std::uint64_t cpu_ns() const;
+  /// That it is bound to; none: wherever the scheduler likes.
+  std::optional<int> cpu() const { return cpu_; }
   /// Changes its counters between two bursts.
   void count(const std::function<void(WorkerCounters&)>& change) {
     call([&](DataPath&) { change(counters_); });
@@ -98,6 +103,8 @@ class Worker {
   Status set_up();
   Status pin();
   void run();
+  void begin_round();
+  void end_round(std::size_t packets);
   std::size_t poll_port(Port& port, void (DataPath::*handle)(Burst&));
   std::size_t poll_events(int timeout_ms);
   int sleep_time();
@@ -107,6 +114,7 @@ class Worker {
   const WorkerIndex index_;
   const std::optional<int> cpu_;
   Exchange& exchange_;
+  const Clock& clock_;
   const int notice_event_;
   std::unique_ptr<FramePool> frames_;  // outlives the ports
   std::unique_ptr<Port> wan_;
@@ -121,11 +129,14 @@ class Worker {
   DataPath data_path_;
   Burst burst_;
   unsigned idle_rounds_ = 0;
+  bool round_timed_ = false;
+  MonoTime round_began_{};  // if it is timed
   bool unsent_ = false;
   std::atomic<Reading> reading_{Reading::kYes};
   std::atomic<Activity> activity_{Activity::kForwarding};
   std::atomic<bool> stop_{false};
   std::thread thread_;
+  clockid_t cpu_clock_ = 0;  // of the thread
 };
 
 }  // namespace gw::worker

@@ -107,6 +107,7 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"POST", "/v1/routes/what-if", [this](const auto& r) { return what_if(gateway_, config_, r); }},
       {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
       {"GET", "/v1/memory", [this](const auto& r) { return memory(r); }},
+      {"GET", "/v1/workers", [this](const auto& r) { return workers(r); }},
       {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
       {"GET", "/v1/snapshot", [this](const auto& r) { return snapshot(r); }},
       {"GET", "/v1/doctor", [this](const auto& r) { return examine(r); }},
@@ -266,6 +267,14 @@ asio::awaitable<HttpResponse> Api::memory(const HttpRequest&) {
   const auto got = co_await gateway_.fastpath().request(std::move(frame));
   if (!got) co_return error_response(got.error());
   co_return json_response(make_memory_reply(got->memory(), process_memory()));
+}
+
+asio::awaitable<HttpResponse> Api::workers(const HttpRequest&) {
+  fp::ClientFrame frame;
+  frame.mutable_get_counters();
+  const auto got = co_await gateway_.fastpath().request(std::move(frame));
+  if (!got) co_return error_response(got.error());
+  co_return json_response(make_workers_reply(got->counters()));
 }
 
 asio::awaitable<HttpResponse> Api::interfaces(const HttpRequest&) {

@@ -42,6 +42,7 @@ class Api {
   boost::asio::awaitable<HttpResponse> routes(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> counters(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> memory(const HttpRequest& request);
+  boost::asio::awaitable<HttpResponse> workers(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> interfaces(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> snapshot(const HttpRequest& request);
   boost::asio::awaitable<HttpResponse> examine(const HttpRequest& request);

@@ -335,6 +335,38 @@ void fill_drop(const fp::DropCount& drop, api::DropCounter& out) {
   if (const auto reason = drop_by_name(drop.reason())) out.set_meaning(std::string(drop_info(*reason).meaning));
 }
 
+namespace {
+
+void fill_worker(const fp::WorkerCounters& worker, api::WorkerCounters& out) {
+  out.set_worker(worker.worker());
+  out.set_tunnels(worker.tunnels());
+  out.set_packets(worker.packets());
+  out.set_bursts(worker.bursts());
+  out.set_handed_over(worker.handed_over());
+  out.set_taken_over(worker.taken_over());
+  out.set_handover_drops(worker.handover_drops());
+  out.set_moved(worker.moved());
+  *out.mutable_burst_sizes() = worker.burst_sizes();
+  if (worker.cpus_size() > 0) out.set_cpu(worker.cpus(0));
+  out.set_cpu_ns(worker.cpu_ns());
+  out.set_busy_ns(worker.busy_ns());
+  out.set_polling_ns(worker.polling_ns());
+  *out.mutable_latency() = worker.latency();
+  out.set_latency_sum_ns(worker.latency_sum_ns());
+  out.set_latency_max_ns(worker.latency_max_ns());
+  for (const auto& port : worker.ports()) {
+    auto& p = *out.add_ports();
+    p.set_side(port.side());
+    p.set_interface(port.interface());
+    p.set_kind(port.kind());
+    *p.mutable_queues() = port.queues();
+    p.set_rx_packets(port.rx_packets());
+    p.set_tx_packets(port.tx_packets());
+  }
+}
+
+}  // namespace
+
 api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters) {
   api::CountersReply reply;
   for (const auto& drop : counters.drops()) fill_drop(drop, *reply.add_drops());
@@ -346,18 +378,7 @@ api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counter
     reply.set_circuit_rx_packets(counters.circuit_rx_packets());
     reply.set_circuit_tx_packets(counters.circuit_tx_packets());
   }
-  for (const auto& worker : counters.workers()) {
-    auto& out = *reply.add_workers();
-    out.set_worker(worker.worker());
-    out.set_tunnels(worker.tunnels());
-    out.set_packets(worker.packets());
-    out.set_bursts(worker.bursts());
-    out.set_handed_over(worker.handed_over());
-    out.set_taken_over(worker.taken_over());
-    out.set_handover_drops(worker.handover_drops());
-    out.set_moved(worker.moved());
-    *out.mutable_burst_sizes() = worker.burst_sizes();
-  }
+  for (const auto& worker : counters.workers()) fill_worker(worker, *reply.add_workers());
   reply.set_crypto_backend(gateway.crypto_backend());
   reply.set_uptime_seconds(counters.uptime_ms() / 1000);
   return reply;
@@ -381,6 +402,13 @@ api::MemoryReply make_memory_reply(const fp::Memory& memory, const ProcessMemory
   };
   add("gw-fastpath", {memory.resident_bytes(), memory.peak_resident_bytes(), memory.heap_bytes()});
   add("gwd", own);
+  return reply;
+}
+
+api::WorkersReply make_workers_reply(const fp::Counters& counters) {
+  api::WorkersReply reply;
+  for (const auto& worker : counters.workers()) fill_worker(worker, *reply.add_workers());
+  reply.set_window_ms(counters.uptime_ms());
   return reply;
 }
 

@@ -23,6 +23,7 @@ api::BgpPeersReply make_bgp_peers_reply(const Gateway& gateway);
 /// `own`: of gwd.
 api::MemoryReply make_memory_reply(const fp::Memory& memory, const ProcessMemory& own);
 api::CountersReply make_counters_reply(const Gateway& gateway, const fp::Counters& counters);
+api::WorkersReply make_workers_reply(const fp::Counters& counters);
 api::InterfacesReply make_interfaces_reply(const fp::PortList& ports);
 /// Every candidate of exactly this prefix, best first; nothing when there is none.
 void add_effective_route(const Gateway& gateway, const Clock& clock, const Prefix& prefix,

@@ -40,10 +40,16 @@ class Families {
     metric.counter.value = static_cast<double>(value);
     family(name, MetricType::Counter).metric.push_back(std::move(metric));
   }
+  void seconds(const Name& name, Labels labels, std::chrono::nanoseconds value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    metric.counter.value = std::chrono::duration<double>(value).count();
+    family(name, MetricType::Counter).metric.push_back(std::move(metric));
+  }
   struct Buckets {
-    std::span<const std::chrono::milliseconds> bounds;
-    std::span<const std::uint64_t> counts;  // one more: beyond the last bound
-    double sum = 0;                         // seconds
+    std::span<const double> bounds;
+    std::span<const std::uint64_t> counts;  // one more: beyond the last bound; not so without such
+    double sum = 0;
   };
   void histogram(const Name& name, Labels labels, const Buckets& buckets) {
     ClientMetric metric;
@@ -51,10 +57,9 @@ class Families {
     std::uint64_t below = 0;
     for (std::size_t i = 0; i < buckets.counts.size(); ++i) {
       below += buckets.counts[i];
-      const double bound = i < buckets.bounds.size() ? std::chrono::duration<double>(buckets.bounds[i]).count()
-                                                     : std::numeric_limits<double>::infinity();
-      metric.histogram.bucket.push_back({below, bound});
+      metric.histogram.bucket.push_back({below, i < buckets.bounds.size() ? buckets.bounds[i] : kBeyond});
     }
+    if (buckets.counts.size() <= buckets.bounds.size()) metric.histogram.bucket.push_back({below, kBeyond});
     metric.histogram.sample_count = below;
     metric.histogram.sample_sum = buckets.sum;
     family(name, MetricType::Histogram).metric.push_back(std::move(metric));
@@ -62,6 +67,7 @@ class Families {
   std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
  private:
+  static constexpr double kBeyond = std::numeric_limits<double>::infinity();
   MetricFamily& family(const Name& name, MetricType type) {
     const auto it = std::ranges::find(families_, name.name, &MetricFamily::name);
     if (it != families_.end()) return *it;
@@ -122,6 +128,39 @@ void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::stri
   out.gauge({"bgp_routes_advertised", "Routes told to the peer"}, labels, peer.routes_advertised());
 }
 
+/// A class of bounds that double.
+std::vector<double> doubling(double first, std::size_t classes) {
+  std::vector<double> bounds;
+  for (double bound = first; bounds.size() < classes; bound *= 2) bounds.push_back(bound);
+  return bounds;
+}
+
+void add_worker_load(Families& out, const fp::WorkerCounters& worker, const Labels& labels) {
+  using std::chrono::nanoseconds;
+  const auto with = [&](const char* key, const char* value) {
+    Labels more = labels;
+    more.insert(more.begin() + 1, {key, value});
+    return more;
+  };
+  out.seconds({"gw_worker_cpu_seconds", "CPU time of the packet thread"}, labels, nanoseconds(worker.cpu_ns()));
+  for (const auto& [state, ns] : {std::pair("busy", worker.busy_ns()), std::pair("polling", worker.polling_ns())})
+    out.seconds({"gw_worker_round_seconds",
+                 "How long rounds of the packet thread took that had packets (busy) or none (polling); of one in 61"},
+                with("state", state), nanoseconds(ns));
+  static const std::vector<double> kBatches = doubling(1, 7);
+  static const std::vector<double> kLatencies = doubling(5e-7, 16);
+  const auto counts = [](const auto& field) { return std::span(field.data(), static_cast<std::size_t>(field.size())); };
+  if (worker.burst_sizes_size() == 7)
+    out.histogram({"gw_worker_batch_packets", "Packets of a burst"}, labels,
+                  {kBatches, counts(worker.burst_sizes()), static_cast<double>(worker.packets())});
+  if (worker.latency_size() == 17)
+    out.histogram({"gw_worker_latency_seconds",
+                   "How long packets took from the packet thread that received them to the kernel; of one burst in 17"},
+                  labels,
+                  {kLatencies, counts(worker.latency()),
+                   std::chrono::duration<double>(nanoseconds(worker.latency_sum_ns())).count()});
+}
+
 void add_worker(Families& out, const fp::WorkerCounters& worker, const std::string& instance) {
   const Labels labels{{"worker", std::to_string(worker.worker())}, {"instance", instance}};
   out.gauge({"gw_worker_tunnels", "Tunnels that the packet thread owns"}, labels, worker.tunnels());
@@ -132,13 +171,7 @@ void add_worker(Families& out, const fp::WorkerCounters& worker, const std::stri
   out.counter({"gw_worker_handover_drops", "Packets lost between workers"}, labels, worker.handover_drops());
   out.counter({"gw_worker_moved", "Packets taken for a tunnel whose route led to a neighbour by then, forwarded there"},
               labels, worker.moved());
-  static constexpr std::array kUpTo{1, 2, 4, 8, 16, 32, 64};
-  for (int i = 0; i < std::min(worker.burst_sizes_size(), static_cast<int>(kUpTo.size())); ++i)
-    out.counter({"gw_worker_burst_sizes", "Bursts by their number of packets (up to)"},
-                {{"worker", std::to_string(worker.worker())},
-                 {"packets", std::to_string(kUpTo[static_cast<std::size_t>(i)])},
-                 {"instance", instance}},
-                worker.burst_sizes(i));
+  add_worker_load(out, worker, labels);
 }
 
 void add_memory(Families& out, const fp::Memory& memory, const std::string& instance) {
@@ -157,8 +190,11 @@ void add_memory(Families& out, const fp::Memory& memory, const std::string& inst
 void add_sync_kind(Families& out, const sync::KindCounters& kind, const Labels& labels) {
   out.gauge({"gw_sync_lag_seconds", "Age of the oldest message that the other instance has not acknowledged"}, labels,
             std::chrono::duration<double>(kind.lag).count());
+  std::array<double, sync::kLagBounds.size()> bounds{};
+  std::ranges::transform(sync::kLagBounds, bounds.begin(),
+                         [](auto bound) { return std::chrono::duration<double>(bound).count(); });
   out.histogram({"gw_sync_acknowledged_seconds", "How long messages waited for the other instance's acknowledgement"},
-                labels, {sync::kLagBounds, kind.lag_histogram, kind.lag_sum_seconds});
+                labels, {bounds, kind.lag_histogram, kind.lag_sum_seconds});
   out.gauge({"gw_sync_unacknowledged_bytes", "Kept to be sent again"}, labels,
             static_cast<double>(kind.unacknowledged_bytes));
   out.counter({"gw_sync_sent_messages", "Messages for the other instance"}, labels, kind.sent_messages);

@@ -43,7 +43,7 @@ class PathSide {
     for (std::uint64_t r = 0; r < rounds_; ++r) {
       burst_.count = 0;
       vnet_->receive(burst_);
-      path_->from_vnet(burst_);
+      path_->work_off(burst_, &worker::DataPath::from_vnet);
     }
     return {wan_->sent() - before, std::chrono::steady_clock::now() - start};
   }

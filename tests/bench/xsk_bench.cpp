@@ -114,7 +114,7 @@ class XskSide {
   }
 
   Sample encapsulate() {
-    return run([this] { path_->from_vnet(burst_); });
+    return run([this] { path_->work_off(burst_, &worker::DataPath::from_vnet); });
   }
   /// What any forwarder does: other addresses in front, out on the other side.
   Sample forward() {

@@ -46,6 +46,22 @@ def test_nothing_is_lost(lab, udp):
     assert after.out_packets >= before.out_packets + traffic.count
 
 
+def test_what_packet_threads_have_counted_stays_with_them(lab):
+    def workers():
+        return lab.rpc(pb.ROLE_OBSERVER).ok(get_counters=pb.GetCounters()).counters.workers
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    before = workers()
+    replace(lab)
+    lab.wait_ready()
+    for was, now in zip(before, workers(), strict=True):
+        assert was.packets > 0 and now.packets >= was.packets and sum(now.burst_sizes) == now.bursts
+        for a, b in ((was.burst_sizes, now.burst_sizes), (was.latency, now.latency)):
+            assert sum(a) > 0 and all(n >= w for w, n in zip(a, b, strict=True))
+        assert now.latency_max_ns >= was.latency_max_ns and now.latency_sum_ns >= was.latency_sum_ns
+        assert now.cpu_ns >= was.cpu_ns and now.polling_ns + now.busy_ns >= was.polling_ns + was.busy_ns
+
+
 def test_its_clients_come_back_to_what_they_left(lab):
     tunnel = Tunnel(lab)
     tunnel.warm_up()

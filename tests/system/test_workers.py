@@ -100,6 +100,12 @@ def test_both_workers_carry_every_tunnel(lab):
     assert sum(w.handed_over for w in after) > 0 and sum(w.handed_over for w in after) == sum(w.taken_over for w in after)
     assert all(w.handover_drops == 0 for w in after)
     assert all(t.drops() == {} for t in tunnels)
+    for w in after:
+        assert sum(w.burst_sizes) == w.bursts > 0
+        assert 0 < sum(w.latency) <= w.packets + w.taken_over, "packets of one burst in 17"
+        assert 0 < w.latency_max_ns <= w.latency_sum_ns and w.cpu_ns > 0 and w.polling_ns > 0
+        assert [(p.side, p.kind, list(p.queues)) for p in w.ports] == [("wan", "xsk", [w.worker]), ("vnet", "xsk", [w.worker])]
+    assert sum(p.rx_packets for w in after for p in w.ports if p.side == "wan") >= TUNNELS * EACH
 
 
 def test_a_tunnel_that_goes_gives_its_place_to_another_worker_s_balance(lab):

@@ -132,6 +132,35 @@ TEST_F(Commands, WatchAsksAgain) {
   EXPECT_THAT(pauses_, testing::Each(std::chrono::seconds(2)));
 }
 
+TEST_F(Commands, WorkersOfAnIntervalAreAskedForTwice) {
+  replies_["/v1/workers"] = {200, R"({"window_ms": 5000, "workers": [{"packets": 7}]})"};
+  on_pause_ = [this] { replies_["/v1/workers"] = {200, R"({"window_ms": 7000, "workers": [{"packets": 9}]})"}; };
+  EXPECT_EQ(run({"show", "workers"}), kOk);
+  EXPECT_THAT(out(), HasSubstr("since the start, 5.0 s"));
+  EXPECT_EQ(requests_.size(), 1U);
+  EXPECT_EQ(run({"show", "workers", "--interval", "2s", "--json"}), kOk);
+  EXPECT_EQ(requests_.size(), 2U);
+  EXPECT_THAT(pauses_, ElementsAre(std::chrono::seconds(2)));
+  EXPECT_THAT(out(), HasSubstr("\"packets\": \"2\"")) << "one answer, of the interval";
+  EXPECT_THAT(out(), HasSubstr("\"interval\": true"));
+}
+
+TEST_F(Commands, WatchedWorkersAreOfTheTimeBetween) {
+  replies_["/v1/workers"] = {200, R"({"window_ms": 5000, "workers": [{"packets": 7}]})"};
+  on_pause_ = [this] { replies_["/v1/workers"] = {200, R"({"window_ms": 6500, "workers": [{"packets": 9}]})"}; };
+  EXPECT_EQ(run({"show", "workers", "--watch", "1"}), kOk);
+  EXPECT_THAT(out(), HasSubstr("since the start, 5.0 s"));
+  EXPECT_THAT(out(), HasSubstr("in 1.5 s"));
+}
+
+TEST_F(Commands, AnIntervalIsWholeSeconds) {
+  for (const std::string word : {"0s", "300ms", "2", "soon"}) {
+    EXPECT_EQ(run({"show", "workers", "--interval", word}), kUsage) << word;
+    EXPECT_THAT(err(), HasSubstr("--interval")) << word;
+    EXPECT_TRUE(requests_.empty());
+  }
+}
+
 TEST_F(Commands, WhatIfTakesADocumentAndWhatIsDown) {
   const std::string path = file("version: 1\n");
   replies_["/v1/routes/what-if"] = {200,

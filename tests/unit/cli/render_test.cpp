@@ -1,11 +1,16 @@
 // What operators see: golden tables.
 #include "cli/render.hpp"
 
+#include <gmock/gmock.h>
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include "cli/render_workers.hpp"
+
 namespace gw::cli {
 namespace {
+
+using testing::HasSubstr;
 
 const View kView{WallTime(std::chrono::seconds(1'700'000'000)), Style::kPlain};
 
@@ -178,6 +183,56 @@ TEST(Render, CountersShowEachWorker) {
             "     0        3      100         10            7           2             0      4\n"
             "     1        2        0          0            0           0             1      0\n\n"
             "no packet was dropped\n");
+}
+
+TEST(Render, WorkersShowShareOfACpuAndPercentiles) {
+  const auto reply = from_json<api::WorkersReply>(R"({"window_ms": 10000, "workers": [
+    {"worker": 0, "tunnels": 3, "packets": 500, "bursts": 100, "cpu": 2, "cpu_ns": 4000000000, "busy_ns": 300, "polling_ns": 100,
+     "burst_sizes": [60, 30, 9, 0, 0, 0, 1], "latency": [0, 0, 50, 49, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+     "latency_sum_ns": 1, "latency_max_ns": 17000000,
+     "ports": [{"side": "wan", "interface": "eth0", "kind": "xsk", "queues": [0, 2], "rx_packets": 7, "tx_packets": 8},
+               {"side": "vnet", "interface": "eth1", "kind": "gso", "queues": [0], "rx_packets": 9}]},
+    {"worker": 1}]})");
+  EXPECT_EQ(render(reply, kView),
+            "since the start, 10s\n\n"
+            "Worker  On       Queues           Tunnels  Packets     CPU    Busy  Polling  Bursts  p50  p99   Max  "
+            "Latency p50   p99    Max\n"
+            "     0  CPU 2    wan 0,2, vnet 0        3      500  40.0 %  30.0 %   10.0 %     100  <=1  <=4  <=64       "
+            "<=2 us  <=4 us  17 ms\n"
+            "     1  any CPU  -                      0        0   0.0 %   0.0 %    0.0 %       0    -    -     -       "
+            "     -      -      -\n");
+  View details = kView;
+  details.detail = Detail::kLong;
+  EXPECT_THAT(render(reply, details),
+              HasSubstr("    wan 0,2 (eth0, xsk): received 7, sent 8\n"
+                        "    vnet 0 (eth1, gso): received 9, sent 0\n"
+                        "    bursts by packets: <=1: 60, <=2: 30, <=4: 9, <=8: 0, <=16: 0, <=32: 0, <=64: 1\n"
+                        "    packets by latency, of one burst in 17: <=2 us: 50, <=4 us: 49"));
+}
+
+TEST(Render, WorkersOfAnIntervalAreDifferences) {
+  const auto earlier = from_json<api::WorkersReply>(R"({"window_ms": 10000, "workers": [
+    {"packets": 100, "bursts": 10, "cpu_ns": 1000000000, "burst_sizes": [10, 0], "latency": [5, 0, 1], "latency_max_ns": 99,
+     "ports": [{"side": "wan", "rx_packets": 5}]}]})");
+  const auto later = from_json<api::WorkersReply>(R"({"window_ms": 12000, "workers": [
+    {"packets": 130, "bursts": 20, "cpu_ns": 2500000000, "burst_sizes": [10, 10], "latency": [5, 4, 1], "latency_max_ns": 99,
+     "ports": [{"side": "wan", "rx_packets": 8}]}]})");
+  const api::WorkersReply interval = between(earlier, later);
+  EXPECT_TRUE(interval.interval());
+  EXPECT_EQ(interval.window_ms(), 2000U);
+  const api::WorkerCounters& w = interval.workers(0);
+  EXPECT_EQ(w.packets(), 30U);
+  EXPECT_EQ(w.burst_sizes(0), 0U);
+  EXPECT_EQ(w.burst_sizes(1), 10U);
+  EXPECT_EQ(w.latency(1), 4U);
+  EXPECT_EQ(w.latency_max_ns(), 0U) << "the longest is of before";
+  EXPECT_EQ(w.ports(0).rx_packets(), 3U);
+  EXPECT_THAT(render(interval, kView), HasSubstr("in 2.0 s\n"));
+  EXPECT_THAT(render(interval, kView), HasSubstr("75.0 %"));
+  EXPECT_THAT(render(interval, kView), HasSubstr("<=1 us")) << "the class has a bound, where the figure is not known";
+
+  EXPECT_FALSE(between(later, earlier).interval()) << "gw-fastpath began anew: no difference";
+  EXPECT_EQ(between(later, earlier).workers(0).packets(), 100U);
 }
 
 TEST(Render, CountersShowOnlyWhatWasDropped) {

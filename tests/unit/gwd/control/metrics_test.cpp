@@ -75,6 +75,36 @@ TEST(RenderMetrics, MemoryOfGwFastpath) {
   EXPECT_THAT(text, Not(HasSubstr(R"(gw_fastpath_memory_capacity{part="IPv4 routes)"))) << "it grows as needed";
 }
 
+TEST(RenderMetrics, WorkersHaveHistograms) {
+  MetricsSnapshot snapshot;
+  auto& worker = *snapshot.counters.add_workers();
+  worker.set_worker(3);
+  worker.set_packets(500);
+  for (const unsigned bursts : {60U, 30U, 9U, 0U, 0U, 0U, 1U}) worker.add_burst_sizes(bursts);
+  for (int i = 0; i < 17; ++i) worker.add_latency(i == 2 ? 50 : i == 16 ? 1 : 0);
+  worker.set_latency_sum_ns(250'000'000);
+  worker.set_cpu_ns(1'500'000'000);
+  worker.set_busy_ns(2'000'000'000);
+  BandwidthMeter meter;
+  const std::string text = render_metrics(snapshot, meter);
+  EXPECT_THAT(text, HasSubstr("# TYPE gw_worker_batch_packets histogram\n"));
+  const auto bucket = [](const std::string& name, const std::string& le, int value) {
+    return name + R"(_bucket{worker="3",instance="",le=")" + le + "\"} " + std::to_string(value) + "\n";
+  };
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_batch_packets", "1", 60)));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_batch_packets", "4", 99)));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_batch_packets", "64", 100)));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_batch_packets", "+Inf", 100)));
+  EXPECT_THAT(text, HasSubstr(R"(gw_worker_batch_packets_sum{worker="3",instance=""} 500)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_worker_batch_packets_count{worker="3",instance=""} 100)"));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_latency_seconds", "1e-06", 0)));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_latency_seconds", "2e-06", 50)));
+  EXPECT_THAT(text, HasSubstr(bucket("gw_worker_latency_seconds", "+Inf", 51)));
+  EXPECT_THAT(text, HasSubstr(R"(gw_worker_latency_seconds_sum{worker="3",instance=""} 0.25)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_worker_cpu_seconds{worker="3",instance=""} 1.5)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_worker_round_seconds{worker="3",state="busy",instance=""} 2)"));
+}
+
 TEST(RenderMetrics, ATunnelThatGwFastpathDoesNotKnowHasNoDropCounters) {
   MetricsSnapshot snapshot;
   snapshot.tunnels.add_tunnels()->set_connection("x");
