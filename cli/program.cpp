@@ -27,6 +27,7 @@ Program::Program(const Surroundings& surroundings)
   add_status();
   add_show();
   add_routes();
+  add_trace();
   add_doctor();
   add_configuration();
   add_history();
@@ -64,7 +65,7 @@ int Program::not_parsed(const CLI::ParseError& error) {
   for (const CLI::App* sub : deepest->get_subcommands([](const CLI::App*) { return true; }))
     known += (known.empty() ? "" : ", ") + sub->get_name();
   const auto is = [&error](CLI::ExitCodes code) { return error.get_exit_code() == static_cast<int>(code); };
-  if (unknown.empty() && is(CLI::ExitCodes::RequiredError))
+  if (unknown.empty() && !known.empty() && is(CLI::ExitCodes::RequiredError))
     return usage(std::format("'{}' needs one of {} (see {})", command_line(*deepest), known, help));
   const std::string_view what = error.what();
   if (unknown.empty() && is(CLI::ExitCodes::ArgumentMismatch) && what.ends_with(" missing"))

@@ -1,6 +1,6 @@
 // The tree of gwctl's words, and one run of it: the words are parsed into the members, and the chosen command's action
-// runs. program.cpp has the frame, program_show.cpp what is looked at, program_configuration.cpp documents and
-// revisions, program_ha.cpp two instances. Owner: commands.cpp; one thread.
+// runs. program.cpp has the frame, program_show.cpp what is looked at, program_trace.cpp packets,
+// program_configuration.cpp documents and revisions, program_ha.cpp two instances. Owner: commands.cpp; one thread.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -96,6 +96,12 @@ class Program {
   void add_workers(CLI::App& parent);
   int show_workers();
 
+  // --- trace ------------------------------------------------------------------------------------
+
+  void add_trace();
+  bool read_trace(api::TraceRequest& request) const;
+  int trace_packet();
+
   // --- configuration ----------------------------------------------------------------------------
 
   void takes_file(CLI::App& sub);
@@ -148,6 +154,16 @@ class Program {
   bool details_ = false;
   int watch_ = 0;
   std::string interval_;
+  struct TraceWords {
+    std::string from;
+    std::string source;
+    std::string destination;
+    std::string protocol = "udp";
+    std::uint32_t source_port = 0;
+    std::uint32_t destination_port = 0;
+    std::uint32_t size = 100;
+    bool may_be_cut = false;
+  } trace_;
   std::string prefix_;
   std::vector<std::string> peers_down_;
   bool circuit_down_ = false;

@@ -28,6 +28,7 @@ std::string render(const api::BgpRoutesReply& reply, const View& view);
 std::string render(const api::RoutesReply& reply, const View& view);
 std::string render(const api::WhatIfReply& reply, const View& view);
 std::string render(const api::CountersReply& reply, const View& view);
+std::string render(const api::TraceReply& reply, const View& view);
 std::string render(const api::WorkersReply& reply, const View& view);
 std::string render(const api::InterfacesReply& reply, const View& view);
 std::string render(const api::MemoryReply& reply, const View& view);

@@ -1,7 +1,9 @@
 #include "ebpf/process.hpp"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <filesystem>
+#include <format>
 #include <utility>
 
 #include "base/log.hpp"
@@ -51,6 +53,12 @@ relay::IkeRelay::Parts ike_parts(Foundation& base, const Clock& clock) {
   return parts;
 }
 
+/// "eth1 (gso)"; empty: there is none.
+std::string port_text(const std::vector<rpc::PortFacts>& facts, std::string_view side) {
+  const auto port = std::ranges::find(facts, side, &rpc::PortFacts::side);
+  return port == facts.end() ? std::string{} : std::format("{} ({})", port->interface, port->kind);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Fastpath>> Fastpath::make(const FastpathOptions& options, handover::Taker* from) {
@@ -75,8 +83,11 @@ Fastpath::Fastpath(Foundation base, const FastpathOptions& o)
       endpoints_(base_.workers->shared().gates, base_.maps, clock_),
       sas_({*base_.workers, base_.maps, *base_.store, tunnels_, paths_, endpoints_, clock_, o.instance, o.max_sas}),
       path_mtus_({sas_, tunnels_, forwarding_, clock_}, std::move(base_.icmp)),
-      service_({*base_.workers, base_.maps, ike_, tunnels_, rates_, forwarding_, sas_, path_mtus_, liveness_, clock_,
-                base_.facts, o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere,
+      tracer_({*base_.workers, base_.maps, tunnels_, sas_, as_memory(base_.maps.fib()),
+               [&facts = base_.facts](std::string_view side) { return port_text(facts, side); },
+               base_.buffers.jumbo() ? worker::kLargeFrameBytes : std::uint32_t{GW_XDP_MAX_PACKET}}),
+      service_({*base_.workers, base_.maps, ike_, tunnels_, rates_, forwarding_, sas_, path_mtus_, liveness_, tracer_,
+                clock_, base_.facts, o.max_sas, o.circuit.empty() ? rpc::CircuitPort::kNone : rpc::CircuitPort::kThere,
                 o.transforms}),
       server_(io_, service_),
       events_(server_, sas_, tunnels_),

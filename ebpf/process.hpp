@@ -24,6 +24,7 @@
 #include "ebpf/control/path_mtus.hpp"
 #include "ebpf/control/paths.hpp"
 #include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tracer.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/foundation.hpp"
 #include "ebpf/handover/giver.hpp"
@@ -83,6 +84,7 @@ class Fastpath {
   control::Endpoints endpoints_;
   control::SaManager sas_;
   control::PathMtus path_mtus_;
+  control::Tracer tracer_;
   liveness::WorkersAdvance workers_advance_{*base_.workers};
   rpc::Service service_;
   rpc::Server server_;

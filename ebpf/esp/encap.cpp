@@ -7,6 +7,7 @@
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/esp/codec.hpp"
 #include "ebpf/esp/inner.hpp"
+#include "ebpf/esp/judge.hpp"
 #include "ebpf/esp/prefetch.hpp"
 
 namespace gw::esp {
@@ -106,13 +107,7 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
   OutboundSa& sa = *packet.out;
   const Transform& t = sa.transform();
   // 3
-  const auto header = sa.header();
-  const std::uint32_t before = static_cast<std::uint32_t>(header.size()) + kSequenceBytes + t.iv_bytes;
-  const std::uint32_t tfc = packet.length < sa.pad_to() ? sa.pad_to() - packet.length : 0;
-  const std::uint32_t payload = packet.length + tfc;
-  const std::uint32_t pad = -(payload + kTrailerBytes) & (t.block_bytes - 1U);
-  const std::uint32_t text = payload + pad + kTrailerBytes;
-  const std::uint32_t total = before + text + t.icv_bytes;
+  const auto [before, tfc, pad, text, total] = layout_of(sa, packet.length);
   if (total > kMaxIpLength) return GW_DROP_TOO_BIG;
   if (packet.offset < before || packet.capacity - packet.offset < text + t.icv_bytes) return GW_DROP_NO_HEADROOM;
 
@@ -124,9 +119,9 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
   std::uint8_t* start = packet.data();
   if (tfc != 0) [[unlikely]]
     std::memset(start + packet.length, 0, tfc);  // RFC 4303 2.7
-  write_trailer(start + payload, {.pad = pad, .block = t.block_bytes, .next_header = content.next_header});
+  write_trailer(start + packet.length + tfc, {.pad = pad, .block = t.block_bytes, .next_header = content.next_header});
   std::uint8_t* outer = start - before;
-  copy_header(outer, header);
+  copy_header(outer, sa.header());
   store_be(start - t.iv_bytes - kSequenceBytes, static_cast<std::uint32_t>(numbers.sequence));
   if (t.iv_policy == IvPolicy::kUnique)
     store_be(start - kAeadIvBytes, numbers.iv);
@@ -150,22 +145,19 @@ gw_drop reserve_numbers(OutboundSa& sa, Reservation& numbers, std::uint8_t& even
 
 gw_drop Codec::prepare_encap(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {
   OutboundSa& sa = *packet.out;
-  // 1
-  if (sa.hard_expired()) {
-    events |= sa.check_limits();  // reached in an earlier process, or its notice was lost: IKE has to know
-    return GW_DROP_HARD_EXPIRED;
+  // 1, 2
+  InnerHeader inner{};
+  if (const gw_drop reason = judge_encap(sa, packet.bytes(), inner); reason != GW_DROP_NONE) [[unlikely]] {
+    // Reached in an earlier process, or its notice was lost: IKE has to know.
+    if (reason == GW_DROP_HARD_EXPIRED) events |= sa.check_limits();
+    return reason;
   }
-  // 2
-  const auto inner = check_inner(packet.bytes());
-  if (!inner) return GW_DROP_MALFORMED_INNER;
-  packet.length = inner->total_length;  // link-layer padding is not the packet's
-  if (!sa.selectors().matches(packet.bytes(), inner->family, SelectorSet::Way::kLocalToRemote))
-    return GW_DROP_TS_MISMATCH;
+  packet.length = inner.total_length;
   const std::uint8_t* header = packet.data();
   return build(packet, work, op, events,
-               {.next_header = inner->family == Family::kV4 ? kNextHeaderV4 : kNextHeaderV6,
-                .traffic_class = sa.marks().traffic_class(inner_traffic_class(header, inner->family)),
-                .fragment = sa.marks().fragment_field(inner_fragment_field(header, inner->family))});
+               {.next_header = inner.family == Family::kV4 ? kNextHeaderV4 : kNextHeaderV6,
+                .traffic_class = sa.marks().traffic_class(inner_traffic_class(header, inner.family)),
+                .fragment = sa.marks().fragment_field(inner_fragment_field(header, inner.family))});
 }
 
 gw_drop Codec::prepare_dummy(Packet& packet, Work& work, CryptoOp& op, std::uint8_t& events) {

@@ -72,15 +72,19 @@ struct Reservation {
 
 enum class ReserveFault : std::uint8_t { kNone, kSequence, kIv };
 
+/// Whether these are left.
+constexpr ReserveFault fault_of(std::uint64_t sequence, std::uint64_t counter, std::uint64_t last_seq) {
+  if (sequence > last_seq) return ReserveFault::kSequence;
+  return counter >= kIvCounters ? ReserveFault::kIv : ReserveFault::kNone;
+}
+
 /// Takes the next sequence number and IV: both are stored to the record before the caller has them. The
 /// caller orders those stores before transmission (publish_reservations) once per burst.
 inline ReserveFault reserve(RuntimeRecord& record, std::uint64_t last_seq, Reservation& out) {
   const std::uint64_t sequence = load_field(record.next_sequence);
   const std::uint64_t counter = load_field(record.next_counter);
-  if (sequence > last_seq) [[unlikely]]
-    return ReserveFault::kSequence;
-  if (counter >= kIvCounters) [[unlikely]]
-    return ReserveFault::kIv;
+  if (const ReserveFault fault = fault_of(sequence, counter, last_seq); fault != ReserveFault::kNone) [[unlikely]]
+    return fault;
   store_field(record.next_sequence, sequence + 1);
   store_field(record.next_counter, counter + 1);
   out = {sequence, make_iv(record.iv_instance, record.iv_epoch, counter)};

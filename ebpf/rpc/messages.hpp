@@ -4,6 +4,7 @@
 
 #include "base/result.hpp"
 #include "ebpf/control/sa_manager.hpp"
+#include "ebpf/control/tracer.hpp"
 #include "ebpf/control/tunnels.hpp"
 #include "ebpf/fib/table.hpp"
 #include "ebpf/liveness/peer_port.hpp"
@@ -23,6 +24,8 @@ Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEnd
 /// Without `own_instance`; none: no address.
 Result<std::optional<liveness::PeerSettings>> parse_put_peer(const fp::PutPeer& message);
 void fill(const liveness::PartnerStatus& status, fp::PeerState& out);
+Result<control::TraceQuery> parse_trace(const fp::Trace& message);
+void fill(const control::Trace& trace, fp::TraceReply& out);
 Result<worker::Rates> parse_rates(std::uint64_t in_bps, std::uint64_t out_bps);
 Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& message);
 

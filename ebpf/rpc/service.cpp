@@ -80,6 +80,7 @@ Status Service::dispatch(Client& client, const fp::ClientFrame& request, fp::Res
     case fp::ClientFrame::kGetCounters: counters(*out.mutable_counters()); return {};
     case fp::ClientFrame::kGetMemory: memory(*out.mutable_memory()); return {};
     case fp::ClientFrame::kListPorts: list_ports(*out.mutable_ports()); return {};
+    case fp::ClientFrame::kTrace: return trace(request.trace(), *out.mutable_trace());
     case fp::ClientFrame::kListBfd: parts_.liveness.list(*out.mutable_bfd()); return {};
     default: return write_request(client, request, out);
   }

@@ -51,6 +51,7 @@ class Service final : public Handler {
     control::SaManager& sas;
     control::PathMtus& path_mtus;
     control::Liveness& liveness;
+    control::Tracer& tracer;
     const Clock& clock;
     std::vector<PortFacts> ports;
     std::size_t max_sas = 0;
@@ -97,6 +98,7 @@ class Service final : public Handler {
   void list_sas(fp::SaList& out) const;
   void list_tunnels(fp::TunnelList& out) const;
   void list_ports(fp::PortList& out) const;
+  Status trace(const fp::Trace& m, fp::TraceReply& out);
   Status read_forwarding(const fp::ReadForwarding& m, fp::RouteList& out) const;
   struct Traffic {
     std::uint64_t rx = 0;

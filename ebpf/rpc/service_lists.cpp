@@ -189,6 +189,13 @@ void Service::list_ports(fp::PortList& out) const {
   }
 }
 
+Status Service::trace(const fp::Trace& m, fp::TraceReply& out) {
+  GW_TRY_ASSIGN(const control::TraceQuery query, parse_trace(m));
+  GW_TRY_ASSIGN(const control::Trace traced, parts_.tracer.trace(query));
+  fill(traced, out);
+  return {};
+}
+
 Status Service::read_forwarding(const fp::ReadForwarding& m, fp::RouteList& out) const {
   GW_TRY_ASSIGN(const auto addresses, parse_read_forwarding(m));
   for (const IpAddress& address : addresses) {

@@ -21,17 +21,23 @@ Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::
 
 }  // namespace
 
+/// Into which tunnel; kNoTunnel and no reason: the kernel has to see to it.
+DataPath::Choice DataPath::judge_across(const esp::Packet& p, TunnelSlot from, gw_next_hop& hop) const {
+  if (is_special(p)) return {};
+  const Choice choice = choose_tunnel(p, hop);
+  if (choice.refused == GW_DROP_NONE && choice.tunnel == from) return {.refused = GW_DROP_HAIRPIN, .tunnel = from};
+  return choice;
+}
+
 /// kAcross: the packet is in a frame with room around it, and its slot is that of the tunnel it goes into.
 DataPath::Delivered DataPath::forward_across(esp::Packet& p, Slot& s, gw_next_hop& hop) {
-  if (is_special(p)) {
-    write_to_tun(p, s);
+  const Choice choice = judge_across(p, s.tunnel, hop);
+  if (choice.refused != GW_DROP_NONE) {
+    drop(choice.refused, s, p);
     return Delivered::kDone;
   }
-  const Choice choice = choose_tunnel(p, hop);
-  gw_drop reason = choice.refused;
-  if (reason == GW_DROP_NONE && choice.tunnel == s.tunnel) reason = GW_DROP_HAIRPIN;
-  if (reason != GW_DROP_NONE) {
-    drop(reason, s, p);
+  if (choice.tunnel == kNoTunnel) {
+    write_to_tun(p, s);
     return Delivered::kDone;
   }
   FrameAddress frame = s.frame;

@@ -34,6 +34,7 @@
 #include "ebpf/worker/port.hpp"
 #include "ebpf/worker/route_burst.hpp"
 #include "ebpf/worker/shared.hpp"
+#include "ebpf/worker/trace.hpp"
 
 namespace gw::worker {
 
@@ -155,6 +156,14 @@ class DataPath {
   /// All of that at once: its packets are dropped.
   void forget_waiting();
   static constexpr std::chrono::milliseconds kLookForLate{100};
+  // --- what would happen (worker thread; trace.cpp) ---
+  /// The tunnel that a packet of a clear port goes into, any worker's; kNoTunnel: its route is none.
+  TunnelSlot trace_choice(const esp::Packet& p) const;
+  /// Into a tunnel of ours. The packet is written to, nothing else changes; nothing is sent, counted or told.
+  SendingTrace trace_sending(esp::Packet p, TunnelSlot tunnel);
+  /// Decrypted with this SA of ours.
+  ReceivingTrace trace_received(esp::Packet p, const Inbound& in);
+
   bool has_waiting() const { return !parking_.empty() || !movers_.empty() || !reassembler_.empty(); }
   std::size_t waiting_packets() const { return parking_.size() + movers_.size(); }
   /// Packets whose fragments are not all there.
@@ -215,6 +224,8 @@ class DataPath {
     kBroadcast,  // for all hosts of a network of ours
     kNoFrame,    // it needs room in front, and there is none
   };
+  Forwarded judge_for_vnet(const esp::Packet& p, gw_next_hop& hop, Neighbour*& neighbour);
+  Forwarded judge_for_circuit(const esp::Packet& p) const;
   Forwarded forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop);
   Forwarded forward_to_circuit(esp::Packet& p, const Slot& s);
   Delivered forward_across(esp::Packet& p, Slot& s, gw_next_hop& hop);
@@ -230,14 +241,22 @@ class DataPath {
     TunnelSlot tunnel = kNoTunnel;
   };
   Choice choose_tunnel(const esp::Packet& p, gw_next_hop& hop) const;
+  Choice judge_across(const esp::Packet& p, TunnelSlot from, gw_next_hop& hop) const;
   void forward_moved(esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side);
   gw_drop check_moved(const esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side) const;
+  gw_drop judge_sending(const Tunnel& tunnel, const esp::Packet& p, Source source) const;
   gw_drop prepare_outbound(esp::Packet& p, Slot& s, Source source);
   gw_drop prepare_from_tun(esp::Packet& p, Slot& s);
   struct GatewayMeter {
     GatewayRate& rate;
     GatewayPurse purse;
   };
+  struct Judged {
+    gw_drop refused = GW_DROP_NONE;
+    bool in_share = false;
+  };
+  Judged judge_rate(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes);
+  static bool is_our_routing(const esp::Packet& p, const gw_next_hop& destination);
   gw_drop meter(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes);
   void charge(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes);
   bool is_pressed() const;
@@ -254,6 +273,12 @@ class DataPath {
   void take_over(std::span<const Handover> items);
   /// packets[i] belongs to slots[i].
   void encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots);
+  struct WayToPeer {
+    gw_drop lost = GW_DROP_NONE;
+    const LinkHeader* header = nullptr;  // null: the port wants none, or the kernel sends
+    int ifindex = 0;
+  };
+  WayToPeer way_to_peer(TunnelSlot tunnel) const;
   void transmit(esp::Packet& p, const Slot& s);
   void transmit_by_kernel(const esp::Packet& p, const Slot& s);
   std::uint32_t outer_mtu(const Slot& s) const;

@@ -262,36 +262,48 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends
   return ends.source.kind == GW_NEXT_HOP_LOCAL || of_vnet;
 }
 
-/// The fast way, if the forwarding table says vnet. Not queued: nothing was done.
-DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop) {
+/// The fast way, if the forwarding table says vnet; `neighbour` is set if the port wants its link header. Nothing is
+/// changed.
+DataPath::Forwarded DataPath::judge_for_vnet(const esp::Packet& p, gw_next_hop& hop, Neighbour*& neighbour) {
   const IpAddress dst = inner_dst(p);
   if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return Forwarded::kKernel;
-  Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   if (parts_.vnet.framing() == Port::Framing::kEthernet) {
-    Neighbour* const neighbour = next_hop_of(hop, p);
+    neighbour = next_hop_of(hop, p);
     if (!neighbour) return Forwarded::kKernel;
     // RFC 2644: a site does not address all hosts of the VNet at once.
     if (neighbour->header.length == 0) return Forwarded::kBroadcast;
     // The kernel answers with ICMP.
-    if (p.length > parts_.vnet.mtu() || !esp::decrement_ttl(p.bytes(), dst.family())) return Forwarded::kKernel;
+    return p.length > parts_.vnet.mtu() || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
+  }
+  // The kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business.
+  if (ttl_of(p) <= 1) return Forwarded::kKernel;
+  return is_vnet_broadcast(hop, dst) ? Forwarded::kBroadcast : Forwarded::kQueued;
+}
+
+/// Not queued: nothing was done.
+DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, gw_next_hop& hop) {
+  Neighbour* neighbour = nullptr;
+  if (const Forwarded way = judge_for_vnet(p, hop, neighbour); way != Forwarded::kQueued) return way;
+  Outgoing out{.data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
+  if (neighbour) {
+    (void)esp::decrement_ttl(p.bytes(), family_of(p));
     if (p.offset < neighbour->header.length) [[unlikely]] {
       if (!make_room_in_front(p, out)) return Forwarded::kNoFrame;
     }
-    write_link_header(out, neighbour->header, dst.family());
+    write_link_header(out, neighbour->header, family_of(p));
     neighbour->used.set();
-  } else if (ttl_of(p) <= 1) {
-    // The kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business.
-    return Forwarded::kKernel;
-  } else if (is_vnet_broadcast(hop, dst)) {
-    return Forwarded::kBroadcast;
   }
   parts_.vnet.queue_one() = out;
   return Forwarded::kQueued;
 }
 
+DataPath::Forwarded DataPath::judge_for_circuit(const esp::Packet& p) const {
+  return !parts_.circuit || !forwardable(inner_dst(p)) || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
+}
+
 /// The program on the circuit port's data TUN (xdp/decrypted_tc.bpf.c) counts the hop and finds the gateway.
 DataPath::Forwarded DataPath::forward_to_circuit(esp::Packet& p, const Slot& s) {
-  if (!parts_.circuit || !forwardable(inner_dst(p)) || ttl_of(p) <= 1) return Forwarded::kKernel;
+  if (const Forwarded way = judge_for_circuit(p); way != Forwarded::kQueued) return way;
   parts_.circuit->queue_one() = {
       .data = p.data(), .length = p.length, .frame = s.frame, .inner_bytes = p.length, .tunnel = s.tunnel};
   return Forwarded::kQueued;

@@ -241,18 +241,23 @@ DataPath::Choice DataPath::choose_tunnel(const esp::Packet& p, gw_next_hop& hop)
   return {.tunnel = slot};
 }
 
+/// What keeps the tunnel, which is ours, from sending it; nothing is changed.
+gw_drop DataPath::judge_sending(const Tunnel& tunnel, const esp::Packet& p, Source source) const {
+  if (!tunnel.active.sa) return GW_DROP_NO_OUTBOUND_SA;
+  if (!open_.may_send(tunnel.active.gate)) [[unlikely]]
+    return GW_DROP_STANDBY;
+  return source == Source::kTun && is_output_of(*tunnel.active.sa, p) ? GW_DROP_RECURSION : GW_DROP_NONE;
+}
+
 /// Everything from the tunnel, which is ours, up to encryption.
 gw_drop DataPath::prepare_outbound(esp::Packet& p, Slot& s, Source source) {
   Tunnel& tunnel = tunnels_[s.tunnel];
-  if (!tunnel.active.sa) {
-    acquire(s.tunnel, p);
-    return GW_DROP_NO_OUTBOUND_SA;
+  if (const gw_drop reason = judge_sending(tunnel, p, source); reason != GW_DROP_NONE) [[unlikely]] {
+    if (reason == GW_DROP_NO_OUTBOUND_SA) acquire(s.tunnel, p);
+    return reason;
   }
-  if (!open_.may_send(tunnel.active.gate)) [[unlikely]]
-    return GW_DROP_STANDBY;
   p.out = tunnel.active.sa;
   __builtin_prefetch(&p.out->record().next_sequence, 1);
-  if (source == Source::kTun && is_output_of(*p.out, p)) return GW_DROP_RECURSION;
   const Family family = family_of(p);
   (void)esp::clamp_mss(p.bytes(), family, tunnel.config.mss);
   // What comes out of the tunnel device was forwarded by the kernel, which has counted this hop.
@@ -291,22 +296,27 @@ void DataPath::encapsulate(std::span<esp::Packet> packets, std::span<Slot> slots
   flush_wan();
 }
 
+DataPath::WayToPeer DataPath::way_to_peer(TunnelSlot tunnel) const {
+  const PathIndex path = tunnels_[tunnel].active.path;
+  if (parts_.wan.framing() == Port::Framing::kEthernet) {
+    const LinkHeader* const header = parts_.shared.paths.use(path);
+    return {.lost = header && header->length == 0 ? GW_DROP_NO_ROUTE : GW_DROP_NONE, .header = header};
+  }
+  // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
+  const int ifindex = parts_.shared.paths.interface_of(path);
+  return {.lost = ifindex == PathTable::kNoWay ? GW_DROP_NO_ROUTE : GW_DROP_NONE, .ifindex = ifindex};
+}
+
 /// Sends a finished outer packet: by the wan port; by the kernel if the port wants a next hop's MAC that is not known.
 void DataPath::transmit(esp::Packet& p, const Slot& s) {
   const bool too_long = p.length > outer_mtu(s);
-  const LinkHeader* header = nullptr;
-  int ifindex = 0;
+  const auto [lost, header, ifindex] = way_to_peer(s.tunnel);
+  if (lost != GW_DROP_NONE) return drop(lost, s, p);
   if (parts_.wan.framing() == Port::Framing::kEthernet) {
     if (may_be_cut(p)) [[unlikely]]
       number_for_fragments(p);
-    header = parts_.shared.paths.use(tunnels_[s.tunnel].active.path);
-    if (header && header->length == 0) return drop(GW_DROP_NO_ROUTE, s, p);
     if (!header && !too_long) return transmit_by_kernel(p, s);
     if (header && p.offset < header->length) return drop(GW_DROP_NO_HEADROOM, s, p);
-  } else {
-    // Without a route the kernel would look for the peer on the link, and lose the packet without a word.
-    ifindex = parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path);
-    if (ifindex == PathTable::kNoWay) return drop(GW_DROP_NO_ROUTE, s, p);
   }
   if (too_long) [[unlikely]]
     return transmit_in_fragments(p, s);

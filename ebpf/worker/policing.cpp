@@ -54,13 +54,19 @@ void DataPath::set_share(const Rates& share) {
   }
 }
 
+/// Whether there are so many bytes; none are taken.
+DataPath::Judged DataPath::judge_rate(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes) {
+  if (!tunnel.own.has(bytes, now_)) return {.refused = GW_DROP_RATE_TUNNEL};
+  if (tunnel.share.has(bytes, now_)) return {.in_share = true};
+  return {.refused = gateway.purse.has(gateway.rate, bytes, now_) ? GW_DROP_NONE : GW_DROP_RATE_GATEWAY};
+}
+
 /// Takes the packet's bytes if there are so many.
 gw_drop DataPath::meter(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes) {
-  if (!tunnel.own.has(bytes, now_)) return GW_DROP_RATE_TUNNEL;
-  const bool in_share = tunnel.share.has(bytes, now_);
-  if (!in_share && !gateway.purse.has(gateway.rate, bytes, now_)) return GW_DROP_RATE_GATEWAY;
+  const Judged judged = judge_rate(tunnel, gateway, bytes);
+  if (judged.refused != GW_DROP_NONE) return judged.refused;
   tunnel.own.charge(bytes);
-  if (in_share) tunnel.share.charge(bytes);
+  if (judged.in_share) tunnel.share.charge(bytes);
   gateway.purse.pay(gateway.rate, bytes, now_);
   return GW_DROP_NONE;
 }
@@ -77,11 +83,7 @@ void DataPath::charge(Meter& tunnel, GatewayMeter& gateway, std::uint32_t bytes)
 gw_drop DataPath::police_early(const esp::Packet& p, TunnelSlot slot) {
   if (!tunnels_[slot].policed) return GW_DROP_NONE;
   TunnelMeters& meters = meters_[slot];
-  gw_drop reason = GW_DROP_NONE;
-  if (!meters.in.own.has(p.length, now_))
-    reason = GW_DROP_RATE_TUNNEL;
-  else if (!meters.in.share.has(p.length, now_) && !gateway_in_.purse.has(gateway_in_.rate, p.length, now_))
-    reason = GW_DROP_RATE_GATEWAY;
+  const gw_drop reason = judge_rate(meters.in, gateway_in_, p.length).refused;
   if (reason == GW_DROP_NONE) return GW_DROP_NONE;
   if (is_network_control(p) && meters.marked.take(p.length, now_)) return GW_DROP_NONE;
   if (p.length <= kSmall && meters.small.take(p.length, now_)) return GW_DROP_NONE;
@@ -90,11 +92,15 @@ gw_drop DataPath::police_early(const esp::Packet& p, TunnelSlot slot) {
 
 bool DataPath::is_pressed() const { return full_bursts_ >= kPressed; }
 
+bool DataPath::is_our_routing(const esp::Packet& p, const gw_next_hop& destination) {
+  const bool for_us = destination.kind == GW_NEXT_HOP_LOCAL || is_of_link(address_at(p, 16, 24));
+  return for_us && is_routing_protocol(p.bytes());
+}
+
 /// An authentic packet out of a tunnel.
 gw_drop DataPath::police_in(const esp::Packet& p, TunnelSlot slot, const gw_next_hop& destination) {
   Meter& tunnel = meters_[slot].in;
-  const bool for_us = destination.kind == GW_NEXT_HOP_LOCAL || is_of_link(address_at(p, 16, 24));
-  if (!for_us || !is_routing_protocol(p.bytes())) return meter(tunnel, gateway_in_, p.length);
+  if (!is_our_routing(p, destination)) return meter(tunnel, gateway_in_, p.length);
   charge(tunnel, gateway_in_, p.length);
   return GW_DROP_NONE;
 }

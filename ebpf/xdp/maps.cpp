@@ -52,6 +52,8 @@ gw_neighbour_key neighbour_key(const NeighbourAt& at) {
   return key;
 }
 
+}  // namespace
+
 Counters read_counters(const bpf_map* map) {
   Counters totals{};
   std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
@@ -62,8 +64,6 @@ Counters read_counters(const bpf_map* map) {
   }
   return totals;
 }
-
-}  // namespace
 
 std::string_view drop_name(gw_xdp_counter counter) {
   switch (counter) {
@@ -180,9 +180,10 @@ Result<Maps> Maps::create(const MapSizes& sizes) {
   return Maps(std::move(impl));
 }
 
-Status Maps::share_with(bpf_object* object) const {
+Status Maps::share_with(bpf_object* object, std::span<const std::string_view> but) const {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object) {
+    if (std::ranges::contains(but, std::string_view(bpf_map__name(map)))) continue;
     if (bpf_map__is_internal(map)) continue;  // .bss and .rodata: the program's own, whatever their names
     const bpf_map* shared = bpf_object__find_map_by_name(impl_->skeleton->obj, bpf_map__name(map));
     if (shared && bpf_map__reuse_fd(map, bpf_map__fd(shared)) != 0)

@@ -18,6 +18,7 @@
 struct gw_fib_line;
 struct gw_gates;
 struct gw_next_hop;
+struct bpf_map;
 struct bpf_object;
 
 namespace gw::xdp {
@@ -25,6 +26,8 @@ namespace gw::xdp {
 /// Totals over all CPUs, by enum gw_xdp_counter.
 using Counters = std::array<std::uint64_t, GW_XDP_COUNTERS>;
 enum class CounterMap : std::uint8_t { kWan, kVnet, kCircuit, kDecrypted };
+/// Of a per-CPU array by enum gw_xdp_counter.
+Counters read_counters(const bpf_map* map);
 /// "unknown_spi"; empty for the counters that are not drops.
 std::string_view drop_name(gw_xdp_counter counter);
 
@@ -117,8 +120,9 @@ class Maps {
   int events_fd() const;
   void consume(const std::function<void(const UnknownSpi&)>& handler);
 
-  /// Makes an opened, not yet loaded object use these maps instead of its own of the same names.
-  Status share_with(bpf_object* object) const;
+  /// Makes an opened, not yet loaded object use these maps instead of its own of the same names, those named in `but`
+  /// excepted.
+  Status share_with(bpf_object* object, std::span<const std::string_view> but = {}) const;
 
  private:
   struct Impl;

@@ -11,6 +11,7 @@
 #include "gwd/api/ha.hpp"
 #include "gwd/api/replies.hpp"
 #include "gwd/api/support.hpp"
+#include "gwd/api/trace.hpp"
 #include "gwd/api/what_if.hpp"
 #include "gwd/doctor/doctor.hpp"
 #include "gwd/version.hpp"
@@ -108,6 +109,7 @@ Api::Api(Gateway& gateway, ConfigService& config, const Clock& clock)
       {"GET", "/v1/counters", [this](const auto& r) { return counters(r); }},
       {"GET", "/v1/memory", [this](const auto& r) { return memory(r); }},
       {"GET", "/v1/workers", [this](const auto& r) { return workers(r); }},
+      {"POST", "/v1/trace", [this](const auto& r) { return trace(gateway_, r); }},
       {"GET", "/v1/interfaces", [this](const auto& r) { return interfaces(r); }},
       {"GET", "/v1/snapshot", [this](const auto& r) { return snapshot(r); }},
       {"GET", "/v1/doctor", [this](const auto& r) { return examine(r); }},

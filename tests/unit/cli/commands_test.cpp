@@ -161,6 +161,54 @@ TEST_F(Commands, AnIntervalIsWholeSeconds) {
   }
 }
 
+TEST_F(Commands, TraceAsksAboutThePacket) {
+  replies_["/v1/trace"] = {
+      200, R"({"verdict": "dropped", "reason": "too_big", "advice": "cut it", "summary": "dropped: too_big",
+    "steps": [{"check": "route", "result": "pass", "detail": "into tunnel paris-ce1/gw-a"},
+              {"check": "size", "result": "fail", "detail": "too_big: does not fit"}]})"};
+  EXPECT_EQ(run({"trace", "--from", "tunnel:paris-ce1", "10.1.0.10", "10.20.0.5", "--proto", "tcp", "--sport", "4000",
+                 "--dport", "443", "--size", "1500"}),
+            kOk)
+      << err();
+  ASSERT_EQ(requests_.size(), 1U);
+  EXPECT_EQ(requests_[0],
+            R"(POST /v1/trace {"from":"tunnel:paris-ce1","source":"10.1.0.10","destination":"10.20.0.5","protocol":6,)"
+            R"("source_port":4000,"destination_port":443,"size":1500,"may_be_cut":false})");
+  EXPECT_EQ(out(),
+            "Check        Detail\n"
+            "route  ok    into tunnel paris-ce1/gw-a\n"
+            "size   FAIL  too_big: does not fit\n"
+            "\ndropped: too_big; cut it\n");
+  EXPECT_EQ(run({"trace", "--from", "vnet", "fd00::1", "fd00::2", "--proto", "icmp", "--check"}), kNotUp);
+  EXPECT_THAT(requests_[0], HasSubstr(R"("protocol":58)")) << "ICMPv6 over IPv6";
+  EXPECT_EQ(run({"trace", "--from", "vnet", "10.1.0.1", "10.2.0.1", "--json"}), kOk);
+  EXPECT_THAT(out(), HasSubstr("\"reason\": \"too_big\""));
+}
+
+TEST_F(Commands, TraceNamesWhatIsWrong) {
+  const auto refused = [this](std::vector<std::string> words, const std::string& what) {
+    words.insert(words.begin(), "trace");
+    EXPECT_EQ(run(words), kUsage) << what;
+    EXPECT_THAT(err(), HasSubstr(what));
+    EXPECT_TRUE(requests_.empty()) << what;
+  };
+  refused({"--from", "vnet", "10.1.0", "10.2.0.1"}, "SRC");
+  refused({"--from", "vnet", "10.1.0.1", "paris"}, "DST");
+  refused({"--from", "vnet", "10.1.0.1", "fd00::1"}, "different families");
+  refused({"--from", "lan", "10.1.0.1", "10.2.0.1"}, "--from");
+  refused({"--from", "tunnel:", "10.1.0.1", "10.2.0.1"}, "--from");
+  refused({"--from", "vnet", "10.1.0.1", "10.2.0.1", "--proto", "smtp"}, "--proto");
+  refused({"--from", "vnet", "10.1.0.1", "10.2.0.1", "--proto", "256"}, "--proto");
+  refused({"--from", "vnet", "10.1.0.1", "10.2.0.1", "--size", "9000"}, "--size");
+  refused({"--from", "vnet", "10.1.0.1", "10.2.0.1", "--sport", "65536"}, "--sport");
+  refused({"--from", "vnet", "10.1.0.1"}, "DST");
+  refused({"10.1.0.1", "10.2.0.1"}, "--from");
+  replies_["/v1/trace"] = {
+      404, R"({"error": {"code": "not_found", "message": "from: no tunnel is named 'rome' here; there is none"}})"};
+  EXPECT_EQ(run({"trace", "--from", "tunnel:rome", "10.1.0.1", "10.2.0.1"}), kNo);
+  EXPECT_THAT(err(), HasSubstr("no tunnel is named 'rome'"));
+}
+
 TEST_F(Commands, WhatIfTakesADocumentAndWhatIsDown) {
   const std::string path = file("version: 1\n");
   replies_["/v1/routes/what-if"] = {200,

@@ -196,11 +196,11 @@ TEST(Render, WorkersShowShareOfACpuAndPercentiles) {
   EXPECT_EQ(render(reply, kView),
             "since the start, 10s\n\n"
             "Worker  On       Queues           Tunnels  Packets     CPU    Busy  Polling  Bursts  p50  p99   Max  "
-            "Latency p50   p99    Max\n"
+            "Latency p50     p99    Max\n"
             "     0  CPU 2    wan 0,2, vnet 0        3      500  40.0 %  30.0 %   10.0 %     100  <=1  <=4  <=64       "
             "<=2 us  <=4 us  17 ms\n"
             "     1  any CPU  -                      0        0   0.0 %   0.0 %    0.0 %       0    -    -     -       "
-            "     -      -      -\n");
+            "     -       -      -\n");
   View details = kView;
   details.detail = Detail::kLong;
   EXPECT_THAT(render(reply, details),

@@ -1,0 +1,105 @@
+#include "ebpf/xdp/dry_run.hpp"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_ether.h>
+
+#include <vnet_tc.skel.h>
+#include <wan_tc.skel.h>
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+namespace gw::xdp {
+namespace {
+
+/// What programs write.
+constexpr auto kOwn =
+    std::to_array<std::string_view>({"wan_counters", "vnet_counters", "circuit_counters", "decrypted_counters",
+                                     "neighbours_used", "events", "ike_sources", "spi_sources"});
+
+/// To the loopback device, whose address is all zero: a packet for us.
+std::vector<std::uint8_t> framed(std::span<const std::uint8_t> packet) {
+  std::vector<std::uint8_t> frame(ETH_HLEN);
+  const bool v4 = packet[0] >> 4 == 4;
+  frame[12] = v4 ? 0x08 : 0x86;
+  frame[13] = v4 ? 0x00 : 0xdd;
+  frame.insert(frame.end(), packet.begin(), packet.end());
+  return frame;
+}
+
+struct Program {
+  int fd;
+  const bpf_map* counters;
+};
+
+Result<DryRun::Outcome> run(const Program& program, std::span<const std::uint8_t> packet) {
+  if (packet.empty() || packet.size() > DryRun::kMaxPacket)
+    return fail_field("size", std::format("{} bytes cannot be traced; at most {}", packet.size(), DryRun::kMaxPacket));
+  const std::vector<std::uint8_t> frame = framed(packet);
+  std::vector<std::uint8_t> out(frame.size() + 256);
+  __sk_buff before{};
+  __sk_buff after{};
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
+              .data_size_in = static_cast<std::uint32_t>(frame.size()),
+              .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &before, .ctx_out = &after,
+              .ctx_size_in = sizeof before, .ctx_size_out = sizeof after, .repeat = 1);
+  const Counters counted = read_counters(program.counters);
+  if (const int error = bpf_prog_test_run_opts(program.fd, &options); error != 0)
+    return fail_errno("running a port's program on a packet", -error);
+  const Counters now = read_counters(program.counters);
+  for (std::size_t i = 0; i < now.size(); ++i)
+    if (now[i] != counted[i]) return DryRun::Outcome{static_cast<gw_xdp_counter>(i), after.mark};
+  return fail(Errc::kIo, "a port's program counted nothing for a packet");
+}
+
+}  // namespace
+
+struct DryRun::Clear {
+  ~Clear() { gw_vnet_tc__destroy(skeleton); }
+  gw_vnet_tc* skeleton = nullptr;
+};
+
+struct DryRun::Wan {
+  ~Wan() { gw_wan_tc__destroy(skeleton); }
+  gw_wan_tc* skeleton = nullptr;
+};
+
+DryRun::DryRun(const Maps& maps, std::uint32_t max_packet) : maps_(maps), max_packet_(max_packet) {}
+DryRun::DryRun(DryRun&&) noexcept = default;
+DryRun::~DryRun() = default;
+
+Result<DryRun::Outcome> DryRun::forward(gw_side side, std::span<const std::uint8_t> packet) {
+  std::unique_ptr<Clear>& clear = clear_[side];
+  if (!clear) {
+    auto made = std::make_unique<Clear>();
+    made->skeleton = gw_vnet_tc__open();
+    if (!made->skeleton) return fail_errno("opening the tcx program 'vnet_tc'");
+    made->skeleton->rodata->side = side;
+    GW_TRY(maps_.share_with(made->skeleton->obj, kOwn));
+    if (gw_vnet_tc__load(made->skeleton) != 0) return fail_errno("loading the tcx program 'vnet_tc'");
+    constexpr std::uint32_t kLoopback = 1;
+    made->skeleton->bss->data_ifindex = kLoopback;  // any: nothing is sent
+    made->skeleton->data->max_packet = max_packet_;
+    clear = std::move(made);
+  }
+  const auto& maps = clear->skeleton->maps;
+  return run({bpf_program__fd(clear->skeleton->progs.gw_vnet_tc),
+              side == GW_SIDE_CIRCUIT ? maps.circuit_counters : maps.vnet_counters},
+             packet);
+}
+
+Result<DryRun::Outcome> DryRun::guard(std::span<const std::uint8_t> packet) {
+  if (!wan_) {
+    auto made = std::make_unique<Wan>();
+    made->skeleton = gw_wan_tc__open();
+    if (!made->skeleton) return fail_errno("opening the tcx program 'wan_tc'");
+    GW_TRY(maps_.share_with(made->skeleton->obj, kOwn));
+    if (gw_wan_tc__load(made->skeleton) != 0) return fail_errno("loading the tcx program 'wan_tc'");
+    wan_ = std::move(made);
+  }
+  return run({bpf_program__fd(wan_->skeleton->progs.gw_wan_tc), wan_->skeleton->maps.wan_counters}, packet);
+}
+
+}  // namespace gw::xdp

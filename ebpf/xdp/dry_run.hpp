@@ -1,0 +1,48 @@
+// What the ports' programs would do with a packet that does not exist: the tcx programs, loaded once more over the same
+// tables (routes, neighbours, SPIs, settings) and with counters, events and limits of their own, are run on it by the
+// kernel (BPF_PROG_TEST_RUN). Nothing is sent, counted or told. The XDP programs decide by the same files
+// (forward.bpf.h, guard.bpf.h). Control thread.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/result.hpp"
+#include "ebpf/abi/xdp.h"
+#include "ebpf/xdp/maps.hpp"
+
+namespace gw::xdp {
+
+class DryRun {
+ public:
+  /// The kernel takes no larger ones, a page less what it has around them.
+  static constexpr std::uint32_t kMaxPacket = 3500;
+
+  /// `maps` outlives this. `max_packet`: as the ports' programs have it. A program is loaded when it is first asked.
+  DryRun(const Maps& maps, std::uint32_t max_packet);
+  DryRun(DryRun&&) noexcept;
+  ~DryRun();
+
+  /// What was counted for the packet, and into which tunnel (slot), with GW_XDP_REDIRECTED of forward().
+  struct Outcome {
+    gw_xdp_counter counted = GW_XDP_PASSED;
+    std::uint32_t slot = 0;
+  };
+  /// An IP packet that comes by the port of `side` (GW_SIDE_TUNNELS: decrypted, on a data TUN) from no particular
+  /// neighbour, without VLAN tags.
+  Result<Outcome> forward(gw_side side, std::span<const std::uint8_t> packet);
+  /// By the wan port.
+  Result<Outcome> guard(std::span<const std::uint8_t> packet);
+
+ private:
+  struct Clear;
+  struct Wan;
+  const Maps& maps_;
+  std::uint32_t max_packet_;
+  std::array<std::unique_ptr<Clear>, 3> clear_;  // by enum gw_side
+  std::unique_ptr<Wan> wan_;
+};
+
+}  // namespace gw::xdp
