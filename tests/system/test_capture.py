@@ -3,6 +3,7 @@ pcapng and an ESP of their own. Whoever looks, packets do not wait for him."""
 import contextlib
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -297,7 +298,11 @@ def test_ends_when_time_is_up(plain, tmp_path):
 
 def threads(lab):
     pid = lab.fastpath_pid()
-    return [open(f"/proc/{pid}/task/{t}/comm").read().strip() for t in os.listdir(f"/proc/{pid}/task")]
+    names = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            names.append(pathlib.Path(f"/proc/{pid}/task/{task}/comm").read_text().strip())
+    return names
 
 
 def resident_kb(lab):
