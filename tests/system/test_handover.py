@@ -52,12 +52,14 @@ def test_what_packet_threads_have_counted_stays_with_them(lab):
     tunnel = Tunnel(lab)
     tunnel.warm_up()
     before = workers()
+    busy = [w for w in before if w.packets]  # a gso port has one queue here
+    assert busy and all(sum(w.burst_sizes) and sum(w.latency) for w in busy)
     replace(lab)
     lab.wait_ready()
     for was, now in zip(before, workers(), strict=True):
-        assert was.packets > 0 and now.packets >= was.packets and sum(now.burst_sizes) == now.bursts
+        assert now.packets >= was.packets and sum(now.burst_sizes) == now.bursts
         for a, b in ((was.burst_sizes, now.burst_sizes), (was.latency, now.latency)):
-            assert sum(a) > 0 and all(n >= w for w, n in zip(a, b, strict=True))
+            assert all(n >= w for w, n in zip(a, b, strict=True))
         assert now.latency_max_ns >= was.latency_max_ns and now.latency_sum_ns >= was.latency_sum_ns
         assert now.cpu_ns >= was.cpu_ns and now.polling_ns + now.busy_ns >= was.polling_ns + was.busy_ns
 
