@@ -246,10 +246,11 @@ std::vector<MemoryUse> Table::memory() const {
       Use::reserved("forwarding table, IPv4 root", memory_.v4_root.size_bytes(), 1, 1),
       Use::reserved("forwarding table, IPv4 groups", kGroupBytes, in_use.v4_groups, v4_.groups()),
       Use::reserved("forwarding table, IPv6 root", memory_.v6_root.size_bytes(), 1, 1),
-      Use::reserved("forwarding table, IPv6 lines", sizeof(gw_fib_line), in_use.v6_lines, memory_.v6_lines.size()),
+      Use{"forwarding table, IPv6 lines", memory_.v6_lines.size_bytes() + v6_.lines_bytes(), in_use.v6_lines,
+          memory_.v6_lines.size()},
       Use::reserved("forwarding table, next hops", sizeof(gw_next_hop), in_use.next_hops, memory_.next_hops.size()),
       Use::growing("IPv4 routes, as they were told", v4_.memory_bytes(), in_use.routes_v4),
-      Use::growing("IPv6 routes, as they were told", v6_.memory_bytes(), in_use.routes_v6),
+      Use::growing("IPv6 routes, as they were told", v6_.memory_bytes() - v6_.lines_bytes(), in_use.routes_v6),
   };
 }
 

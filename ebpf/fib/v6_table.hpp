@@ -38,6 +38,8 @@ class V6Table {
   void release_retired();
   std::size_t lines_free() const { return allocator_.free_lines(); }
   std::size_t memory_bytes() const { return tree_.memory_bytes() + allocator_.memory_bytes(); }
+  /// Of that, what is there for the lines whether routes are or not.
+  std::size_t lines_bytes() const { return allocator_.memory_bytes(); }
 
  private:
   static constexpr unsigned kRootDepth = GW_FIB_V6_ROOT_BITS / 8;
