@@ -77,7 +77,8 @@ http::request<http::string_body> to_http(const Request& request) {
 
 Result<Reply> UnixTransport::send(const Request& request) {
   if (socket_.size() >= sizeof(sockaddr_un::sun_path))
-    return fail(Errc::kInvalidArgument, "the path of the socket is too long");
+    return fail_field("--socket", std::format("the path has {} characters (expected at most {})", socket_.size(),
+                                              sizeof(sockaddr_un::sun_path) - 1));
   asio::io_context io;
   Socket socket(io);
   Deadline deadline(io, socket, timeout_);

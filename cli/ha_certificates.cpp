@@ -57,18 +57,36 @@ Result<std::string> read_whole(const std::string& path) {
   return std::string{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
 }
 
-Status check_name(std::string_view what, const std::string& name) {
+Status check_name(std::string_view option, const std::string& name) {
   const auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-'; };
-  const bool good = !name.empty() && name.size() <= 63 && name[0] != '.' && name[0] != '-' &&
-                    std::ranges::all_of(name, allowed) && name != "ca";
+  const bool good =
+      !name.empty() && name.size() <= 63 && name[0] != '.' && name[0] != '-' && std::ranges::all_of(name, allowed);
   if (good) return {};
-  return fail(Errc::kInvalidArgument, std::format("'{}' is no name of {} (expected the one in gateway.yaml)",
-                                                  printable(name.substr(0, 64)), what));
+  return fail_field(option,
+                    std::format("'{}' is not a name (expected the one in gateway.yaml: a-z, 0-9, '.' and '-', at "
+                                "most 63 characters, beginning with a letter or digit)",
+                                printable(name.substr(0, 64))));
+}
+
+/// Its files would be the authority's.
+Status check_instance(const std::string& name) {
+  GW_TRY(check_name("INSTANCE", name));
+  if (name != "ca") return {};
+  return fail_field("INSTANCE",
+                    "'ca' is the authority's, whose files are ca.crt and ca.key (expected another name of the "
+                    "instance, here and in gateway.yaml)");
+}
+
+/// The authorities that are trusted, ca.crt.
+Result<std::string> read_authorities(const CertificateFolder& folder) {
+  auto bundle = read_whole(in(folder, "ca.crt"));
+  if (!bundle) bundle.error().message += "; gwctl ha init makes it, --dir names another folder";
+  return bundle;
 }
 
 /// The authority that `ca.key` belongs to; the files of an interrupted replacement included.
 Result<pki::KeyPair> load_authority(const CertificateFolder& folder) {
-  GW_TRY_ASSIGN(const std::string bundle, read_whole(in(folder, "ca.crt")));
+  GW_TRY_ASSIGN(const std::string bundle, read_authorities(folder));
   auto key = read_whole(in(folder, "ca.key"));
   if (!key)
     return fail(Errc::kNotFound,
@@ -127,12 +145,13 @@ std::string day(WallTime time) { return std::format("{:%F}", std::chrono::floor<
 }  // namespace
 
 Result<std::string> init_certificates(const CertificateFolder& folder, const NewPair& pair) {
-  GW_TRY(check_name("a gateway", pair.gateway));
+  GW_TRY(check_name("--gateway", pair.gateway));
   std::set<std::string> names;
   for (const std::string& name : pair.instances) {
-    GW_TRY(check_name("an instance", name));
+    GW_TRY(check_instance(name));
     if (!names.insert(name).second)
-      return fail(Errc::kInvalidArgument, std::format("instance {} is named twice", name));
+      return fail_field("INSTANCE",
+                        std::format("{} is named twice (expected each instance of gateway.yaml once)", name));
   }
   for (const char* name : {"ca.crt", "ca.key"})
     if (std::filesystem::exists(in(folder, name)))
@@ -167,7 +186,7 @@ Result<std::string> renew_certificates(const CertificateFolder& folder) {
 }
 
 Result<std::string> renew_authority(const CertificateFolder& folder) {
-  GW_TRY_ASSIGN(const std::string before, read_whole(in(folder, "ca.crt")));
+  GW_TRY_ASSIGN(const std::string before, read_authorities(folder));
   GW_TRY_ASSIGN(const std::vector<Issued> issued, instances_in(folder));
   if (pki::split_certificates(before).size() != 1)
     return fail(Errc::kAlreadyExists, std::format("{} has an old authority beside the new one already: gwctl ha renew "
@@ -185,11 +204,13 @@ Result<std::string> renew_authority(const CertificateFolder& folder) {
 }
 
 Result<std::string> drop_old_authority(const CertificateFolder& folder) {
-  GW_TRY_ASSIGN(const std::string bundle, read_whole(in(folder, "ca.crt")));
+  GW_TRY_ASSIGN(const std::string bundle, read_authorities(folder));
   GW_TRY_ASSIGN(const std::vector<Issued> issued, instances_in(folder));
   const std::vector<std::string> authorities = pki::split_certificates(bundle);
   if (authorities.size() < 2)
-    return fail(Errc::kNotFound, std::format("{} has one authority only", in(folder, "ca.crt")));
+    return fail(Errc::kNotFound,
+                std::format("{} has one authority only; gwctl ha renew --authority makes a new one beside it",
+                            in(folder, "ca.crt")));
   for (const Issued& one : issued)
     if (!pki::is_issued_by({one.pem, authorities.front()}))
       return fail(Errc::kInvalidArgument, std::format("the certificate of {} is by the old authority still: gwctl ha "
@@ -200,7 +221,7 @@ Result<std::string> drop_old_authority(const CertificateFolder& folder) {
 }
 
 Result<std::string> describe_certificates(const CertificateFolder& folder) {
-  GW_TRY_ASSIGN(const std::string bundle, read_whole(in(folder, "ca.crt")));
+  GW_TRY_ASSIGN(const std::string bundle, read_authorities(folder));
   GW_TRY_ASSIGN(const std::vector<Issued> issued, instances_in(folder));
   Table table({{"NAME"}, {"GOOD UNTIL"}, {"DAYS", Align::kRight}, {"AUTHORITY"}, {"SHA-256"}});
   const auto days_left = [&](const pki::CertificateInfo& info) {

@@ -148,7 +148,11 @@ int Program::show_diff() {
 
 int Program::choose_range(std::string& target) const {
   for (const std::string& word : range_)
-    if (!revision_number(word)) return usage(std::format("'{}' is not the number of a revision", word));
+    if (!revision_number(word))
+      return usage(
+          std::format("'{}' is not the number of a revision (expected one or two that `gwctl show revisions` "
+                      "lists, or a file alone: gwctl diff -f FILE)",
+                      word));
   std::string from = range_.empty() ? std::string() : range_[0];
   if (from.empty()) {
     api::RevisionsReply revisions;  // newest first

@@ -105,7 +105,7 @@ int Program::ha_drain() {
 
 int Program::certificates(const Result<std::string>& done) const {
   if (done) return surroundings_.out << *done, kOk;
-  surroundings_.err << std::format("gwctl: {}\n", done.error().message);
+  surroundings_.err << std::format("gwctl: {}\n", done.error().describe());
   return kNo;
 }
 

@@ -21,7 +21,7 @@ std::string_view advice(Errc code) {
     case Errc::kNotFound:
       return "Is gwd running (systemctl status gwd), and is this its socket (--socket, $GWD_SOCKET)?";
     case Errc::kRefused: return "The socket is there, but gwd is not: systemctl status gwd, journalctl -u gwd";
-    case Errc::kPermission: return "This user may not use the socket: try sudo";
+    case Errc::kPermission: return "This user may not use the socket: try sudo, or become a member of group gw-admin";
     case Errc::kTimeout: return "gwd is there, but busy or stuck: journalctl -u gwd; --timeout waits longer";
     case Errc::kMalformed: return "What listens there is not gwd: check --socket and $GWD_SOCKET";
     default: return "Did gwd just restart? Try again; journalctl -u gwd says more";
@@ -67,6 +67,7 @@ Exit Session::ask(const Request& request, google::protobuf::Message& reply) cons
 }
 
 Exit Session::unreachable(const Error& error) const {
+  if (error.code == Errc::kInvalidArgument) return err() << std::format("gwctl: {}\n", error.describe()), kUsage;
   err() << std::format("gwctl: cannot reach gwd on {}: {}\n{}\n", target_.socket, error.message, advice(error.code));
   return kUnreachable;
 }

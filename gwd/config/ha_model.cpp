@@ -8,9 +8,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// At 50 ms x 3 a dead instance is noticed after 150 ms; less is at the mercy of the scheduler (findings/ike.md).
-constexpr milliseconds kDefaultHeartbeat{50};
-constexpr std::uint32_t kDefaultMultiplier = 3;
 constexpr milliseconds kDefaultFailbackDelay{60'000};
 constexpr milliseconds kDefaultHookTimeout{10'000};
 constexpr milliseconds kDefaultTtl{5'000};

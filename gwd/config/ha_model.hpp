@@ -68,6 +68,18 @@ struct HaModel {
   friend bool operator==(const HaModel&, const HaModel&) = default;
 };
 
+/// At 50 ms x 3 a dead instance is noticed after 150 ms; less is at the mercy of the scheduler (findings/ike.md).
+inline constexpr std::chrono::milliseconds kDefaultHeartbeat{50};
+inline constexpr std::uint32_t kDefaultMultiplier = 3;
+
+/// About how long a takeover lasts (embedded lease): the silence that it waits for, and what it takes to decide, to
+/// switch and to be heard. 350 ms at 50 ms x 3: docs/ha.md, "Times".
+constexpr std::chrono::milliseconds takeover_time(std::chrono::milliseconds heartbeat, std::uint32_t multiplier) {
+  return heartbeat * multiplier + std::chrono::milliseconds(200);
+}
+/// BFD that waits at least so long does not end a session whose endpoint is taken over.
+constexpr std::chrono::milliseconds patient_bfd(std::chrono::milliseconds takeover) { return 2 * takeover; }
+
 /// For whom the model is, and what paths are relative to.
 struct HaResolve {
   const std::string& instance;

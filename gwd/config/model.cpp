@@ -169,11 +169,7 @@ Result<const v1::Instance*> find_instance(const v1::Config& config, const std::s
   if (name.empty() && instances.size() == 1) return &instances[0];
   const auto found = std::ranges::find(instances, name, &v1::Instance::name);
   if (found != instances.end()) return &*found;
-  std::string known;
-  for (const v1::Instance& instance : instances) known += (known.empty() ? "" : ", ") + instance.name();
-  if (name.empty())
-    return fail(Errc::kNotFound, std::format("which of the instances is this one? The document has {}", known));
-  return fail(Errc::kNotFound, std::format("the document has no instance '{}', only {}", name, known));
+  return fail_field("gateway.instances", std::format("there is no instance '{}'", name), Errc::kNotFound);
 }
 
 Status resolve_instance(const v1::Instance& instance, GatewayModel& model) {
@@ -209,23 +205,26 @@ const TunnelModel* GatewayModel::find_tunnel(std::string_view name) const {
   return found == tunnels.end() ? nullptr : &*found;
 }
 
-Findings rates_beyond(const GatewayModel& model, std::uint64_t wan_bps) {
+Findings rates_beyond(const v1::Config& config, const GatewayModel& model, std::uint64_t wan_bps) {
   Findings findings;
-  const auto check = [&](const std::string& path, std::uint64_t bps) {
-    if (wan_bps == 0 || bps <= wan_bps) return;
-    findings.push_back({Severity::kError,
-                        "",
-                        {},
-                        path,
-                        std::format("{} is more than the link of {} carries, {}", rate_text(bps), model.wan_interface,
-                                    rate_text(wan_bps)),
-                        std::format("at most {}, or no rate", rate_text(wan_bps))});
+  const auto check = [&](const std::string& path, const std::vector<StatedRate>& stated) {
+    for (const auto& [key, rates] : stated) {
+      const std::uint64_t bps = std::max(rates.in_bps, rates.out_bps);
+      if (wan_bps == 0 || bps <= wan_bps) continue;
+      findings.push_back({Severity::kError,
+                          "",
+                          {},
+                          std::format("{}.{}", path, key),
+                          std::format("{} is more than the link of {} carries, {}", rate_text(bps), model.wan_interface,
+                                      rate_text(wan_bps)),
+                          std::format("at most {}, or no `{}`", rate_text(wan_bps), key)});
+    }
   };
   // A SKU is a product, whatever the machine.
-  if (model.rates != RateSettings{find_sku(model.sku)->bps, find_sku(model.sku)->bps})
-    check("gateway.rate", std::max(model.rates.in_bps, model.rates.out_bps));
-  for (const TunnelModel& tunnel : model.tunnels)
-    check(std::format("connections[{}].rate", tunnel.connection), std::max(tunnel.rates.in_bps, tunnel.rates.out_bps));
+  check("gateway", stated_rates(config.gateway()));
+  for (int i = 0; i < config.connections_size(); ++i)
+    if (std::ranges::contains(model.tunnels, config.connections(i).name(), &TunnelModel::connection))
+      check(std::format("connections[{}]", i), stated_rates(config.connections(i)));
   return findings;
 }
 

@@ -165,8 +165,9 @@ struct GatewayModel {
   friend bool operator==(const GatewayModel&, const GatewayModel&) = default;
 };
 
-/// Rates that the wan link of this speed cannot carry; none if the speed is 0. Without a file.
-Findings rates_beyond(const GatewayModel& model, std::uint64_t wan_bps);
+/// Rates of the document that the wan link of this speed cannot carry; none if the speed is 0. `model` is what the
+/// document means here. Without a file and a place in it.
+Findings rates_beyond(const v1::Config& config, const GatewayModel& model, std::uint64_t wan_bps);
 
 /// Which instance (by name) carries an endpoint now; an absent one has nobody.
 using Carriers = std::map<IpAddress, std::string>;

@@ -41,6 +41,19 @@ Result<RateSettings> rates_of(const Message& m) {
   return rates;
 }
 
+template <class Message>
+std::vector<StatedRate> stated_in(const Message& m) {
+  const auto bps = [](const std::string& text) { return parse_rate(text).value_or(0); };
+  const std::uint64_t both = bps(m.rate());
+  std::vector<StatedRate> stated{
+      {"rate", {m.rate_in().empty() ? both : 0, m.rate_out().empty() ? both : 0}},
+      {"rate_in", {bps(m.rate_in()), 0}},
+      {"rate_out", {0, bps(m.rate_out())}},
+  };
+  std::erase_if(stated, [](const StatedRate& s) { return s.rates == RateSettings{}; });
+  return stated;
+}
+
 }  // namespace
 
 Result<std::uint64_t> parse_rate(std::string_view text) {
@@ -86,5 +99,8 @@ Result<RateSettings> resolve_rates(const v1::Gateway& gateway) {
 }
 
 Result<RateSettings> resolve_rates(const v1::Connection& connection) { return rates_of(connection); }
+
+std::vector<StatedRate> stated_rates(const v1::Gateway& gateway) { return stated_in(gateway); }
+std::vector<StatedRate> stated_rates(const v1::Connection& connection) { return stated_in(connection); }
 
 }  // namespace gw::config

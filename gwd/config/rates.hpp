@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.hpp"
 #include "gw/config/v1/config.pb.h"
@@ -39,6 +40,15 @@ struct Sku {
 std::span<const Sku> skus();
 /// Of that name, which is Unlimited's if empty; null: there is none.
 const Sku* find_sku(std::string_view name);
+
+/// What one key of a document says: `rates` is 0 in the direction that another key says.
+struct StatedRate {
+  std::string_view key;  // "rate", "rate_in", "rate_out"
+  RateSettings rates;
+};
+/// The keys that have a part in what is in force; none that is no rate, or that says nothing beside the others.
+std::vector<StatedRate> stated_rates(const v1::Gateway& gateway);
+std::vector<StatedRate> stated_rates(const v1::Connection& connection);
 
 /// Of a document that passed validate().
 Result<RateSettings> resolve_rates(const v1::Gateway& gateway);

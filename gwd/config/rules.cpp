@@ -26,7 +26,8 @@ Rules::Rules(const Document& document, const ValidateOptions& options)
 }
 
 void Rules::add(Severity severity, const Path& path, std::string message, std::string expected) {
-  if (findings_.size() >= kMaxFindings) return;
+  // Warnings may fill the list; that the document has an error must be seen all the same.
+  if (findings_.size() >= kMaxFindings && (severity == Severity::kWarning || !faulty_.empty())) return;
   if (severity == Severity::kError) faulty_.insert(path);
   findings_.push_back(
       {severity, document_.file, document_.source.find(path), path, std::move(message), std::move(expected)});
@@ -141,8 +142,12 @@ void Rules::transform(const Path& path, const std::string& value, std::span<cons
                              meant.empty() ? "" : std::format(", did you mean '{}'?", meant)),
                  "one of " + join(names));
   }
-  if (found->strength == Strength::kWeak)
-    warning(path, std::format("{} is weak; use it only for a device that has nothing better", value));
+  if (found->strength != Strength::kWeak) return;
+  std::vector<std::string> strong;
+  for (const Transform& t : known)
+    if (t.strength != Strength::kWeak && !t.keyword.empty()) strong.emplace_back(t.name);
+  warning(path, std::format("{} is weak; use it only for a device that has nothing better", value),
+          "one of " + join(strong));
 }
 
 void Rules::secret_file(const Path& path, const std::string& file, std::size_t max_bytes) {

@@ -153,6 +153,12 @@ std::string circuit_session_name(const v1::Circuit& circuit, const v1::CircuitPe
   return std::format("{}-{}/{}", circuit.name(), peer.name(), instance);
 }
 
+std::optional<BfdSettings> tunnel_bfd(const v1::BgpSession& bgp) {
+  if (bgp.no_bfd()) return std::nullopt;
+  const auto bfd = resolve_bfd(bgp.bfd(), kTunnelBfd);
+  return bfd ? std::optional(*bfd) : std::nullopt;
+}
+
 Result<BgpSettings> resolve_tunnel_bgp(const v1::BgpSession& bgp, const InnerPair& ends, std::uint32_t peer_asn,
                                        SecretReader secrets) {
   GW_TRY_ASSIGN(BgpSettings out, resolve_bgp(bgp, ends, kTunnelBfd, secrets));

@@ -3,6 +3,7 @@
 // thread.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "gw/config/v1/config.pb.h"
@@ -28,6 +29,9 @@ class SecretReader {
 /// Timers, BFD, password and limits of a tunnel's session. `ends`: ours and the peer's address.
 Result<BgpSettings> resolve_tunnel_bgp(const v1::BgpSession& bgp, const InnerPair& ends, std::uint32_t peer_asn,
                                        SecretReader secrets);
+
+/// BFD of a tunnel's session; none: it has none, or it cannot be read.
+std::optional<BfdSettings> tunnel_bfd(const v1::BgpSession& bgp);
 
 /// model.sessions and the addresses they need; model.asn, instance and vnet_address are there already.
 Status resolve_sessions(const v1::Config& config, const ResolveOptions& options, GatewayModel& model);

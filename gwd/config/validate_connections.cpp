@@ -59,7 +59,7 @@ void check_esp_algorithms(Rules& rules, const Path& path, const v1::Ipsec& all) 
     if (const auto fault = check_esp_proposal(all.proposals(i), all))
       rules.error(own, fault->message, fault->expected);
     else if (const std::string weak = weak_part(all.proposals(i)); !weak.empty())
-      rules.warning(own, std::format("{} {}", weak, kWeak));
+      rules.warning(own, std::format("{} {}", weak, kWeak), "e.g. aes256gcm16-ecp384, or aes256-sha256-modp2048");
   }
   if (all.proposals_size() != 0) {
     for (const char* name : {"encryption", "integrity", "pfs"})
@@ -69,7 +69,7 @@ void check_esp_algorithms(Rules& rules, const Path& path, const v1::Ipsec& all) 
   }
   if (is_legacy_encryption(all.encryption())) {
     if (all.allow_legacy())
-      rules.warning(path + ".encryption", std::format("{} {}", all.encryption(), kWeak));
+      rules.warning(path + ".encryption", std::format("{} {}", all.encryption(), kWeak), "GCMAES256, or AES256");
     else
       rules.error(path + ".encryption", std::format("{} is too weak", all.encryption()),
                   std::string(kHowToAllowLegacy));

@@ -2,8 +2,13 @@
 #include <algorithm>
 #include <format>
 #include <map>
+#include <set>
 
+#include "base/duration.hpp"
+#include "gwd/config/ha_model.hpp"
 #include "gwd/config/rules.hpp"
+#include "gwd/config/sessions.hpp"
+#include "gwd/config/slots.hpp"
 
 namespace gw::config {
 namespace {
@@ -15,6 +20,7 @@ constexpr int kMaxPaths = 2;
 constexpr std::uint64_t kMaxPort = 65535;
 // After a takeover FRR has refreshed what it kept within 3 s when tried.
 constexpr milliseconds kShortFailback{10'000};
+constexpr std::size_t kNamed = 3;  // of many sites
 
 Path path_of(int instance) { return std::format("gateway.instances[{}]", instance); }
 
@@ -159,6 +165,61 @@ void check_settings(Rules& rules) {
     rules.required_text("gateway.ha.tls_dir", ha.tls_dir(), "the folder that `gwctl ha init` made");
 }
 
+milliseconds takeover_of(const v1::HaSettings& ha) {
+  return takeover_time(parse_duration(ha.heartbeat()).value_or(kDefaultHeartbeat),
+                       ha.multiplier() == 0 ? kDefaultMultiplier : ha.multiplier());
+}
+
+/// Sites whose tunnels all end at one instance: when that is lost, they have no other way until it is taken over.
+std::set<std::string> sites_with_one_way(const v1::Config& config) {
+  std::map<std::string, std::set<int>> instances;
+  for (const TunnelSlot& slot : tunnel_slots(config))
+    if (!slot.connection->disabled()) instances[slot.remote.site->name()].insert(slot.instance_index);
+  const bool standby = config.gateway().mode() == v1::GATEWAY_MODE_ACTIVE_STANDBY;
+  std::set<std::string> sites;
+  for (const auto& [site, of] : instances)
+    if (standby || of.size() == 1) sites.insert(site);
+  return sites;
+}
+
+std::string some_of(const std::vector<std::string>& sites) {
+  std::string text = sites.size() == 1 ? "site " : "sites ";
+  for (std::size_t i = 0; i < std::min(sites.size(), kNamed); ++i) text += (i == 0 ? "" : ", ") + sites[i];
+  return sites.size() <= kNamed ? text : std::format("{} and {} more", text, sites.size() - kNamed);
+}
+
+// BFD that is sooner than a takeover ends BGP with a site that has nowhere else to turn to. One finding for all of
+// them, at the first: with active-standby that is every site. (No BFD that is worth having waits for etcd's lease.)
+void check_bfd_of_takeovers(Rules& rules) {
+  const v1::Config& config = rules.config();
+  if (config.gateway().lease().kind() == v1::LEASE_KIND_ETCD) return;
+  const milliseconds takeover = takeover_of(config.gateway().ha());
+  const std::set<std::string> alone = sites_with_one_way(config);
+  std::vector<std::string> sites;
+  Path first;
+  milliseconds soonest{};
+  for (int i = 0; i < config.connections_size(); ++i) {
+    const v1::Connection& connection = config.connections(i);
+    const auto remote = find_device(config, connection.device());
+    if (!remote || connection.disabled() || remote->site->asn() == 0 || !alone.contains(remote->site->name())) continue;
+    const auto bfd = tunnel_bfd(connection.bgp());
+    if (!bfd || bfd->interval * bfd->multiplier >= patient_bfd(takeover)) continue;
+    if (sites.empty()) {
+      first = std::format("connections[{}].bgp.bfd", i);
+      soonest = bfd->interval * bfd->multiplier;
+    }
+    if (!std::ranges::contains(sites, remote->site->name())) sites.push_back(remote->site->name());
+  }
+  if (sites.empty() || rules.faulty(first + ".interval") || rules.faulty(first + ".multiplier")) return;
+  const auto enough = std::chrono::ceil<std::chrono::duration<int, std::deci>>(patient_bfd(takeover) / 3);
+  rules.warning(
+      first,
+      std::format("notices a takeover (about {} ms) after {} ms: BGP with {} may end then, takes about 3 s to "
+                  "be back, and nothing else leads there meanwhile",
+                  takeover.count(), soonest.count(), some_of(sites)),
+      std::format("`bfd: {{ interval: {}ms, multiplier: 3 }}`, at the devices as well", milliseconds(enough).count()));
+}
+
 void check_preferred(Rules& rules) {
   const v1::Gateway& gateway = rules.config().gateway();
   if (!rules.given("gateway.preferred") || rules.faulty("gateway.preferred")) return;
@@ -202,6 +263,7 @@ void check_ha(Rules& rules) {
   check_preferred(rules);
   check_lease(rules);
   check_settings(rules);
+  check_bfd_of_takeovers(rules);
 }
 
 }  // namespace gw::config

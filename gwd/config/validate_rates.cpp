@@ -54,11 +54,16 @@ void check_sku(Rules& rules) {
 }
 
 /// More than all may have together is no fault, but what the operator meant is something else.
-void check_sum(Rules& rules, const Path& path, const RateSettings& tunnel, const RateSettings& all) {
-  const auto over = [](std::uint64_t one, std::uint64_t most) { return most != 0 && one > most; };
-  if (over(tunnel.in_bps, all.in_bps) || over(tunnel.out_bps, all.out_bps))
-    rules.warning(path, "is more than the whole gateway may carry: the gateway's rate is the limit",
-                  "a rate below the gateway's");
+void check_sum(Rules& rules, const Path& path, const std::vector<StatedRate>& tunnel, const RateSettings& all) {
+  for (const auto& [key, rates] : tunnel) {
+    const auto over = [](std::uint64_t one, std::uint64_t most) { return most != 0 && one > most; };
+    const bool in = over(rates.in_bps, all.in_bps);
+    if (!in && !over(rates.out_bps, all.out_bps)) continue;
+    const std::string most = rate_text(in ? all.in_bps : all.out_bps);
+    rules.warning(std::format("{}.{}", path, key),
+                  std::format("is more than the whole gateway may carry: its {} is the limit", most),
+                  std::format("at most {}, or no `{}`", most, key));
+  }
 }
 
 }  // namespace
@@ -73,8 +78,7 @@ void check_rates(Rules& rules) {
     const v1::Connection& connection = config.connections(i);
     const Path path = std::format("connections[{}]", i);
     check_rates(rules, path, connection);
-    const auto own = resolve_rates(connection);
-    if (all && own) check_sum(rules, path + ".rate", *own, *all);
+    if (all) check_sum(rules, path, stated_rates(connection), *all);
   }
 }
 

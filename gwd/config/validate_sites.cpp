@@ -73,7 +73,11 @@ void check_static(Rules& rules, const Path& path, const v1::Site& site, std::map
         rules.error(at, std::format("{} is inside the VNet's {}", *prefix, *vnet), "prefixes outside the VNet");
     }
     if (const auto other = seen.find(*prefix); other != seen.end())
-      rules.warning(at, std::format("{} is also a static prefix of site {}", *prefix, other->second));
+      rules.warning(
+          at,
+          std::format("{} is also a static prefix of site {}: its flows are divided among the tunnels of both", *prefix,
+                      other->second),
+          "the prefix at one site, unless both lead to the same network");
   }
   for (const Prefix& prefix : own) seen.emplace(prefix, site.name());
 }
@@ -103,7 +107,9 @@ void check_sites(Rules& rules) {
     }
     check_static(rules, path, site, statics);
     if (!site.name().empty() && !rules.faulty(path + ".name") && !rules.faulty("connections") && !is_used(config, site))
-      rules.warning(path, std::format("no connection leads to site {}", site.name()));
+      rules.warning(path, std::format("no connection leads to site {}", site.name()),
+                    std::format("`connections` with `device: {}/{}`, or no such site", site.name(),
+                                site.devices_size() == 0 ? "..." : site.devices(0).name()));
   }
 }
 

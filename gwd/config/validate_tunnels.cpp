@@ -51,8 +51,11 @@ void check_coverage(Rules& rules, int index, const std::vector<TunnelSlot>& slot
   if (!without.empty() && without.size() == static_cast<std::size_t>(instances.size()))
     return rules.error(path, "no instance " + what, "a wan endpoint for it");
   for (const std::string& name : without)
-    rules.warning(path, std::format("{} has no endpoint of the family of {}, so no tunnel there", name,
-                                    remote->device->address()));
+    rules.warning(
+        path,
+        std::format("{} has no endpoint of the family of {}, so no tunnel there", name, remote->device->address()),
+        std::format("an {} endpoint of {}, if the site is to have a tunnel to it",
+                    IpAddress::parse(remote->device->address())->is_v4() ? "IPv4" : "IPv6", name));
 }
 
 // charon tells connections apart by both addresses and the peer's identity.

@@ -143,15 +143,19 @@ asio::awaitable<ConfigResult<ConfigOutcome>> ConfigService::reload(std::string f
   co_return co_await apply_on_both({*text, file}, {.comment = "SIGHUP"});
 }
 
-// Asked of what an operator gives us only: a start or a way back has to work whatever the machine looks like.
-ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& file) const {
+/// Without file and place.
+config::Findings ConfigService::findings_of_machine(const Valid& next) const {
   config::Findings findings;
+  const auto& instances = next.config.gateway().instances();
+  const std::string instance =
+      std::format("gateway.instances[{}]",
+                  std::ranges::find(instances, next.model->instance, &config::v1::Instance::name) - instances.begin());
   const auto check = [&](std::string_view side, const std::string& interface) {
     if (!machine_.has_interface || machine_.has_interface(interface)) return;
     findings.push_back({config::Severity::kError,
-                        file,
                         {},
-                        std::format("gateway.instances[{}].{}.interface", next.model->instance, side),
+                        {},
+                        std::format("{}.{}.interface", instance, side),
                         std::format("this machine has no interface '{}'", interface),
                         "one that `ip link` shows"});
   };
@@ -163,36 +167,49 @@ ConfigResult<void> ConfigService::check_machine(Valid& next, const std::string& 
     for (const auto& tunnel : next.model->tunnels) endpoints.insert(tunnel.local);
   for (const IpAddress& address : endpoints)
     if (machine_.has_address && !machine_.has_address(address))
-      next.warnings.push_back(
+      findings.push_back(
           {config::Severity::kWarning,
-           file,
            {},
-           std::format("gateway.instances[{}].wan.endpoints", next.model->instance),
+           {},
+           instance + ".wan.endpoints",
            std::format("this machine does not have address {} now: its tunnels stay down", address.to_string()),
            "one that `ip address` shows"});
   if (machine_.speed_bps)
-    for (config::Finding& beyond : config::rates_beyond(*next.model, machine_.speed_bps(next.model->wan_interface))) {
-      beyond.file = file;
-      findings.push_back(std::move(beyond));
-    }
+    std::ranges::move(config::rates_beyond(next.config, *next.model, machine_.speed_bps(next.model->wan_interface)),
+                      std::back_inserter(findings));
+  return findings;
+}
+
+// Asked of what an operator gives us only: a start or a way back has to work whatever the machine looks like.
+ConfigResult<void> ConfigService::check_machine(Valid& next, const ConfigDocument& document) const {
+  config::Findings findings = findings_of_machine(next);
   if (findings.empty()) return {};
-  const auto count = findings.size();
-  findings.insert(findings.end(), next.warnings.begin(), next.warnings.end());
-  return refuse(make_error(Errc::kInvalidArgument, std::format("{} error{} in {}", count, count == 1 ? "" : "s", file)),
-                std::move(findings));
+  const config::SourceMap places = config::load_document(document.text, document.file).source;
+  for (config::Finding& finding : findings) {
+    finding.file = document.file;
+    finding.at = places.find(finding.field);
+  }
+  const auto errors = std::ranges::count(findings, config::Severity::kError, &config::Finding::severity);
+  std::ranges::move(next.warnings, std::back_inserter(findings));
+  config::sort_findings(findings);
+  next.warnings = std::move(findings);
+  if (errors == 0) return {};
+  return refuse(make_error(Errc::kInvalidArgument,
+                           std::format("{} error{} in {}", errors, errors == 1 ? "" : "s", document.file)),
+                std::move(next.warnings));
 }
 
 ConfigResult<ConfigOutcome> ConfigService::validate(const ConfigDocument& document) const {
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
-  if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
+  if (auto fits = check_machine(*compiled, document); !fits) return std::unexpected(std::move(fits.error()));
   return ConfigOutcome{.revision = running_number_, .changes = changes_to(*compiled), .warnings = compiled->warnings};
 }
 
 ConfigResult<ConfigService::Candidate> ConfigService::candidate(const ConfigDocument& document) const {
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
-  if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
+  if (auto fits = check_machine(*compiled, document); !fits) return std::unexpected(std::move(fits.error()));
   return Candidate{std::move(compiled->model), std::move(compiled->warnings)};
 }
 
@@ -200,7 +217,7 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
   auto compiled = compile(document);
   if (!compiled) return std::unexpected(compiled.error());
   if (options.origin == config::Origin::kApply)
-    if (auto fits = check_machine(*compiled, document.file); !fits) return std::unexpected(std::move(fits.error()));
+    if (auto fits = check_machine(*compiled, document); !fits) return std::unexpected(std::move(fits.error()));
   ConfigOutcome outcome{
       .changes = changes_to(*compiled), .warnings = compiled->warnings, .confirm_within = options.confirm_within};
   // What both instances have agreed on is committed, whatever it changes here: the serials have to stay together.

@@ -101,7 +101,8 @@ class ConfigService {
   };
   ConfigResult<Valid> compile(const ConfigDocument& document,
                               config::UnreadableSecrets secrets = config::UnreadableSecrets::kRefuse) const;
-  ConfigResult<void> check_machine(Valid& next, const std::string& file) const;
+  config::Findings findings_of_machine(const Valid& next) const;
+  ConfigResult<void> check_machine(Valid& next, const ConfigDocument& document) const;
   std::vector<std::string> changes_to(const Valid& next) const;
   void activate(Valid next, std::uint32_t number);
   void arm_confirm_timer();

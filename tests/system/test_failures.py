@@ -117,6 +117,7 @@ def test_kill_fastpath_recovers_within_2_seconds_and_keeps_bgp(world):
         world.gateway.kill_fastpath()
         poll("gw-fastpath restarted", lambda: world.gateway.fastpath_pid() not in (0, old), 5)
         time.sleep(4)
+    print(f"nothing passed for {load.longest_gap() * 1000:.0f} ms, of which the lab's keeper waits 50 (systemd: 150)")
     assert load.longest_gap() < 2, [str(r) for r in load.results]
     for site in SITES:
         world.offices[site.name].router.assert_uninterrupted_since(routers[site.name])

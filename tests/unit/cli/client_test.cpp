@@ -117,6 +117,12 @@ TEST(Client, RubbishIsMalformed) {
   EXPECT_EQ(send(server.path()).error().code, Errc::kMalformed);
 }
 
+TEST(Client, APathThatNoSocketCanHaveIsSaidWithItsLimit) {
+  const auto reply = send("/run/" + std::string(120, 'x'));
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().describe(), "--socket: the path has 125 characters (expected at most 107)");
+}
+
 TEST(Client, AbsenceIsSaidByKind) {
   EXPECT_EQ(send("/nonexistent/gwd.sock").error().code, Errc::kNotFound);
   EXPECT_EQ(send("/" + std::string(200, 'x')).error().code, Errc::kInvalidArgument);

@@ -341,7 +341,21 @@ TEST_F(Commands, UnreachableNamesTheSocketAndWhatToCheck) {
             "Is gwd running (systemctl status gwd), and is this its socket (--socket, $GWD_SOCKET)?\n");
   failure_->code = Errc::kPermission;
   EXPECT_EQ(run({"status"}), kUnreachable);
-  EXPECT_THAT(err(), HasSubstr("try sudo"));
+  EXPECT_THAT(err(), HasSubstr("try sudo, or become a member of group gw-admin"));
+}
+
+TEST_F(Commands, ASocketThatCannotBeIsWrongUsage) {
+  failure_ = Error{Errc::kInvalidArgument, "the path has 120 characters (expected at most 107)", "--socket", {}};
+  EXPECT_EQ(run({"status"}), kUsage);
+  EXPECT_EQ(err(), "gwctl: --socket: the path has 120 characters (expected at most 107)\n");
+}
+
+TEST_F(Commands, WhatIsNoRevisionIsNamedWithTheFix) {
+  EXPECT_EQ(run({"diff", "1", "x"}), kUsage);
+  EXPECT_EQ(
+      err(),
+      "gwctl: 'x' is not the number of a revision (expected one or two that `gwctl show revisions` lists, or a file "
+      "alone: gwctl diff -f FILE)\n");
 }
 
 TEST_F(Commands, AnswersThatAreNotGwdsAreSaidSo) {

@@ -85,6 +85,14 @@ TEST_F(HaCertificates, InitRefusesNames) {
     EXPECT_FALSE(init_certificates(folder_, {gateway, names}).has_value()) << gateway << " " << names[0];
     EXPECT_FALSE(std::filesystem::exists(folder_.path));
   }
+  EXPECT_EQ(init_certificates(folder_, {"hub/east", {"gw-a", "gw-b"}}).error().describe(),
+            "--gateway: 'hub/east' is not a name (expected the one in gateway.yaml: a-z, 0-9, '.' and '-', at most 63 "
+            "characters, beginning with a letter or digit)");
+  EXPECT_EQ(init_certificates(folder_, {"hub-east", {"ca", "gw-b"}}).error().describe(),
+            "INSTANCE: 'ca' is the authority's, whose files are ca.crt and ca.key (expected another name of the "
+            "instance, here and in gateway.yaml)");
+  EXPECT_EQ(init_certificates(folder_, {"hub-east", {"gw-a", "gw-a"}}).error().describe(),
+            "INSTANCE: gw-a is named twice (expected each instance of gateway.yaml once)");
 }
 
 TEST_F(HaCertificates, RenewMakesNewKeysByTheSameAuthority) {
@@ -129,6 +137,8 @@ TEST_F(HaCertificates, AnAuthorityIsReplacedStepByStep) {
   EXPECT_EQ(pki::split_certificates(text("ca.crt")).size(), 1U);
   EXPECT_TRUE(by("gw-b.crt", 0));
   ASSERT_TRUE(renew_certificates(folder_).has_value());
+  EXPECT_THAT(drop_old_authority(folder_).error().message,
+              testing::EndsWith("has one authority only; gwctl ha renew --authority makes a new one beside it"));
 }
 
 // Between the two files of a new authority.
@@ -152,7 +162,10 @@ TEST_F(HaCertificates, AreDescribed) {
 TEST_F(HaCertificates, AFolderWithoutAnySaysSo) {
   const auto shown = describe_certificates(folder_);
   ASSERT_FALSE(shown.has_value());
-  EXPECT_EQ(shown.error().message, "cannot read " + folder_.path + "/ca.crt: No such file or directory");
+  EXPECT_EQ(shown.error().message,
+            "cannot read " + folder_.path +
+                "/ca.crt: No such file or directory; gwctl ha init makes it, --dir names another "
+                "folder");
 }
 
 }  // namespace

@@ -193,6 +193,53 @@ TEST(HaRules, NeedTwoInstancesWithSync) {
               ElementsAre(alone("4:9", "mode"), alone("5:14", "preferred"), alone("6:3", "lease"), alone("7:3", "ha")));
 }
 
+// A site that has no other way than the endpoint that is taken over.
+TEST(HaRules, WarnOfBfdThatIsSoonerThanATakeover) {
+  const TempDir dir;
+  dir.write("a.psk", "x");
+  const std::string pair = with(kPair, "heartbeat: 100ms, ", "") + R"(sites:
+  - { name: paris, asn: 65021, devices: [ { name: ce1, address: 198.51.100.1 } ] }
+  - { name: lyon, static: [ 172.16.0.0/16 ], devices: [ { name: fw, address: 198.51.100.2 } ] }
+connections:
+  - { name: paris-ce1, device: paris/ce1, secret: { psk_file: a.psk }, bgp: { hold: 9s } }
+  - { name: lyon, device: lyon/fw, secret: { psk_file: a.psk } }
+)";
+  const auto found = [&](const std::string& text) { return findings_of(text, dir.path()); };
+  const auto warning = [](int takeover, int least) {
+    return testing::AllOf(testing::StartsWith("g.yaml:23:"),
+                          testing::EndsWith(std::format(" warning: connections[0].bgp.bfd: notices a takeover (about "
+                                                        "{} ms) after 300 ms: BGP with site paris may end "
+                                                        "then, takes about 3 s to be back, and nothing else leads "
+                                                        "there meanwhile (expected `bfd: {{ interval: {}ms, "
+                                                        "multiplier: 3 }}`, at the devices as well)",
+                                                        takeover, least)));
+  };
+  EXPECT_THAT(found(pair), ElementsAre(warning(350, 300)));
+  EXPECT_THAT(found(with(pair, "failback: manual", "failback: manual, heartbeat: 100ms")),
+              ElementsAre(warning(500, 400)));
+  for (const char* enough : {"bfd: { interval: 300ms }", "bfd: { multiplier: 7 }", "no_bfd: true"})
+    EXPECT_THAT(found(with(pair, "hold: 9s", enough)), testing::IsEmpty()) << enough;
+  const std::string both = with(pair, "  mode: active-standby\n  preferred: gw-b\n", "");
+  EXPECT_THAT(found(both), testing::IsEmpty()) << "the other tunnel is another way";
+  // gw-b has no endpoint of this family.
+  const std::string one = with(with(both, "198.51.100.1 ", "'2001:db8:1::1' "), "{ address: 203.0.113.10 }",
+                               "{ address: 203.0.113.10 }, { address: '2001:db8::10' }");
+  EXPECT_THAT(found(one), testing::Contains(testing::HasSubstr("connections[0].bgp.bfd: notices a takeover")));
+}
+
+TEST(HaRules, NameSomeOfManySitesInOneWarning) {
+  const TempDir dir;
+  dir.write("a.psk", "x");
+  std::string sites = "sites:\n";
+  std::string connections = "connections:\n";
+  for (int i = 1; i <= 5; ++i) {
+    sites += std::format("  - {{ name: s{}, asn: 65021, devices: [ {{ name: a, address: 198.51.100.{} }} ] }}\n", i, i);
+    connections += std::format("  - {{ name: c{}, device: s{}/a, secret: {{ psk_file: a.psk }} }}\n", i, i);
+  }
+  EXPECT_THAT(findings_of(kPair + sites + connections, dir.path()),
+              ElementsAre(testing::HasSubstr("BGP with sites s1, s2, s3 and 2 more may end")));
+}
+
 class EtcdAddress : public testing::TestWithParam<const char*> {};
 
 TEST_P(EtcdAddress, IsRefused) {

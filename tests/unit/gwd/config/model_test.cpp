@@ -121,13 +121,32 @@ TEST_F(Model, RatesOfTunnelsAndOfTheSku) {
   const GatewayModel gateway = model(text);
   EXPECT_EQ(gateway.tunnels[0].rates, (RateSettings{500'000, 1'250'000'000}));
   EXPECT_EQ(gateway.rates, (RateSettings{650'000'000, 2'000'000'000}));
-  EXPECT_TRUE(rates_beyond(gateway, 0).empty()) << "nobody knows";
-  EXPECT_TRUE(rates_beyond(gateway, 2'000'000'000).empty());
-  const Findings beyond = rates_beyond(gateway, 1'000'000'000);
+  const v1::Config config = compiled(text).config;
+  EXPECT_TRUE(rates_beyond(config, gateway, 0).empty()) << "nobody knows";
+  EXPECT_TRUE(rates_beyond(config, gateway, 2'000'000'000).empty());
+  const Findings beyond = rates_beyond(config, gateway, 1'000'000'000);
   ASSERT_EQ(beyond.size(), 2u);
-  EXPECT_EQ(beyond[0].field, "gateway.rate");
-  EXPECT_EQ(beyond[1].field, "connections[paris-ce1].rate");
+  EXPECT_EQ(beyond[0].field, "gateway.rate_out");
+  EXPECT_EQ(beyond[1].field, "connections[0].rate");
   EXPECT_EQ(beyond[1].message, "1.25Gbit/s is more than the link of eth0 carries, 1Gbit/s");
+  EXPECT_EQ(beyond[1].expected, "at most 1Gbit/s, or no `rate`");
+  ASSERT_EQ(rates_beyond(config, gateway, 600'000'000).size(), 2u) << "a SKU is a product, whatever the machine";
+}
+
+TEST_F(Model, RatesAreNamedByTheKeyThatSaysThem) {
+  v1::Connection connection;
+  EXPECT_TRUE(stated_rates(connection).empty());
+  connection.set_rate("2Mbit/s");
+  connection.set_rate_in("1Mbit/s");
+  const auto keys = [&] {
+    std::string out;
+    for (const auto& [key, rates] : stated_rates(connection))
+      out += std::format("{} {} {}; ", key, rates.in_bps, rates.out_bps);
+    return out;
+  };
+  EXPECT_EQ(keys(), "rate 0 2000000; rate_in 1000000 0; ");
+  connection.set_rate_out("3Mbit/s");
+  EXPECT_EQ(keys(), "rate_in 1000000 0; rate_out 0 3000000; ");
 }
 
 TEST_F(Model, OtherCloudsProfile) {
@@ -228,10 +247,13 @@ TEST_F(Model, AnUnknownInstanceIsAFinding) {
   const Compiled other = compiled(kDocument, "gw-z");
   EXPECT_FALSE(other.model);
   ASSERT_EQ(other.findings.size(), 1U);
-  EXPECT_EQ(other.findings[0].message, "the document has no instance 'gw-z', only gw-a, gw-b");
-  EXPECT_EQ(other.findings[0].at.line, 5U);
-  EXPECT_EQ(compiled(kDocument, "").findings.at(0).message,
-            "which of the instances is this one? The document has gw-a, gw-b");
+  EXPECT_THAT(
+      other.findings[0].describe(),
+      testing::EndsWith(":5:3: gateway.instances: gwd was told that this machine is 'gw-z', which is none of them "
+                        "(expected gwd --instance gw-a or gw-b: GWD_OPTIONS in /etc/default/gw)"));
+  EXPECT_THAT(compiled(kDocument, "").findings.at(0).describe(),
+              testing::EndsWith(":5:3: gateway.instances: gwd was not told which of them this machine is "
+                                "(expected gwd --instance gw-a or gw-b: GWD_OPTIONS in /etc/default/gw)"));
 }
 
 TEST_F(Model, NothingIsResolvedFromAFaultyDocument) {

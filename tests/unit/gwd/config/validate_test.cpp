@@ -155,7 +155,8 @@ INSTANTIATE_TEST_SUITE_P(
              "g.yaml:20:28: sites[0].static[1]: 10.1.0.0/24 is there twice (expected each prefix once)"},
         Edit{"connections:",
              "  - { name: lyon, asn: 65022, devices: [ { name: a, address: 198.51.100.3 } ] }\nconnections:",
-             "g.yaml:20:5: warning: sites[1]: no connection leads to site lyon"},
+             "g.yaml:20:5: warning: sites[1]: no connection leads to site lyon (expected `connections` with `device: "
+             "lyon/a`, or no such site)"},
         Edit{"connections:",
              "  - { name: paris, asn: 65022, devices: [ { name: ce1, address: 198.51.100.3 } ] }\nconnections:",
              "g.yaml:20:13: sites[1].name: the name 'paris' is used twice (expected each name once)"}));
@@ -186,7 +187,7 @@ INSTANTIATE_TEST_SUITE_P(
              "here and --allow-legacy-crypto of gw-fastpath)"},
         Edit{"GCMAES256", "DES3, allow_legacy: true",
              "g.yaml:24:26: warning: connections[0].ipsec.encryption: DES3 is weak; use it only for a device that has "
-             "nothing better"},
+             "nothing better (expected GCMAES256, or AES256)"},
         Edit{"GCMAES256", "AES256, integrity: MD5",
              "g.yaml:24:45: connections[0].ipsec.integrity: 'MD5' is not offered by this gateway (expected one of "
              "SHA512, SHA384, SHA256, SHA1)"},
@@ -201,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(
              "'aes256-sha256', for example)"},
         Edit{"encryption: GCMAES256", "proposals: [ chacha20poly1305-modp1024 ]",
              "g.yaml:24:27: warning: connections[0].ipsec.proposals[0]: modp1024 is weak; use it only for a device "
-             "that has nothing better"},
+             "that has nothing better (expected e.g. aes256gcm16-ecp384, or aes256-sha256-modp2048)"},
         Edit{"GCMAES256", "GCMAES256, proposals: [ aes256gcm16 ]",
              "g.yaml:24:26: connections[0].ipsec.encryption: `proposals` says it already (expected either `proposals` "
              "or the three single values)"},
@@ -215,7 +216,7 @@ INSTANTIATE_TEST_SUITE_P(
              "PFS14, PFS2048, ECP256, ECP384, PFS24, PFS2)"},
         Edit{"GCMAES256", "GCMAES256, pfs: PFS2",
              "g.yaml:24:42: warning: connections[0].ipsec.pfs: PFS2 is weak; use it only for a device that has nothing "
-             "better"},
+             "better (expected one of PFS14, PFS2048, ECP256, ECP384)"},
         Edit{"GCMAES256", "GCMAES256, lifetime: 5s",
              "g.yaml:24:47: warning: connections[0].ipsec.lifetime: 5s is shorter than clouds allow; fit for tests "
              "only (expected 300s or more)"},
@@ -253,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(
              "AES192, AES128)"},
         Edit{"ipsec: {", "ike: { dh_group: DHGroup2 }\n    ipsec: {",
              "g.yaml:24:22: warning: connections[0].ike.dh_group: DHGroup2 is weak; use it only for a device that has "
-             "nothing better"},
+             "nothing better (expected one of DHGroup14, ECP256, ECP384)"},
         Edit{"ipsec: {", "dpd: { delay: 2h }\n    ipsec: {",
              "g.yaml:24:19: connections[0].dpd.delay: 2h is out of range (expected 1s to 3600s)"},
         Edit{"ipsec: {", "dpd: { delay: 1s }\n    ipsec: {",
@@ -413,6 +414,15 @@ TEST_F(Validate, LinkLocalAddressesAreOneHopAway) {
                           "addresses are one hop away (expected no `unnumbered`, or a device without `multihop`)"));
 }
 
+TEST_F(Validate, WarningsNeverHideThatThereIsAnError) {
+  std::string sites;
+  for (int i = 0; i < 120; ++i)
+    sites += std::format("  - {{ name: s{}, asn: 65022, devices: [ {{ name: a, address: 198.51.100.3 }} ] }}\n", i);
+  const auto found = findings(with(with(kDocument, "connections:", sites + "connections:"), "GCMAES256", "RC4"));
+  EXPECT_EQ(found.size(), kMaxFindings + 1);
+  EXPECT_THAT(found, testing::Contains(testing::HasSubstr("'RC4' is not offered")));
+}
+
 TEST_F(Validate, BgpNeedsASiteWithAsn) {
   std::string text = with(kDocument, "    asn: 65021\n", "    static: [ 10.1.0.0/16 ]\n");
   EXPECT_THAT(findings(text), IsEmpty());
@@ -428,14 +438,17 @@ TEST_F(Validate, ACoveringStaticPrefixIsAcceptedAndASharedOneIsAWarning) {
   text += "  - { name: lyon, device: lyon/fw, secret: { psk_file: a.psk } }\n";
   EXPECT_THAT(
       findings(text),
-      ElementsAre("g.yaml:21:29: warning: sites[1].static[0]: 10.0.0.0/8 is also a static prefix of site paris"));
+      ElementsAre("g.yaml:21:29: warning: sites[1].static[0]: 10.0.0.0/8 is also a static prefix of site paris: "
+                  "its flows are divided among the tunnels of both (expected the prefix at one site, unless "
+                  "both lead to the same network)"));
 }
 
 TEST_F(Validate, AnInstanceWithoutTheFamilyGetsAWarningAndNoTunnel) {
   std::string text = with(kDocument, "address: 198.51.100.1 ", "address: \"2001:db8:1::1\" ");
   text = with(text, "{ address: 203.0.113.10 }", "{ address: 203.0.113.10 }, { address: \"2001:db8::10\" }");
   EXPECT_THAT(findings(text), ElementsAre("g.yaml:22:13: warning: connections[0].device: gw-b has no endpoint of the "
-                                          "family of 2001:db8:1::1, so no tunnel there"));
+                                          "family of 2001:db8:1::1, so no tunnel there (expected an IPv6 endpoint of "
+                                          "gw-b, if the site is to have a tunnel to it)"));
 }
 
 TEST_F(Validate, AnIpv6OnlyInstanceNeedsARouterId) {
@@ -444,7 +457,8 @@ TEST_F(Validate, AnIpv6OnlyInstanceNeedsARouterId) {
   EXPECT_THAT(findings(text), ElementsAre("g.yaml:9:7: gateway.instances[1].router_id: is missing (expected an IPv4 "
                                           "address: there is no IPv4 endpoint to take it from)",
                                           "g.yaml:22:13: warning: connections[0].device: gw-b has no endpoint of the "
-                                          "family of 198.51.100.1, so no tunnel there"));
+                                          "family of 198.51.100.1, so no tunnel there (expected an IPv4 endpoint of "
+                                          "gw-b, if the site is to have a tunnel to it)"));
 }
 
 TEST_F(Validate, AtMostTwoInstances) {
