@@ -80,8 +80,20 @@ void add_peer_tunnels(const Gateway& gateway, api::Snapshot& out) {
   }
 }
 
+/// Whether the site of this tunnel has no open session in a tunnel that ends at the other instance while all is well.
+bool is_only_way(const Gateway& gateway, const config::TunnelModel& tunnel) {
+  const config::GatewayModel& model = *gateway.model();
+  if (!model.ha) return false;
+  if (model.ha->mode == config::HaMode::kActiveStandby) return true;
+  const auto is_another = [&](const config::TunnelModel& t) {
+    return t.site == tunnel.site && t.home != tunnel.home && gateway.routes().is_open(t.name);
+  };
+  return std::ranges::none_of(model.tunnels, is_another) && std::ranges::none_of(model.elsewhere, is_another);
+}
+
 void fill_settings(const config::BgpSettings& bgp, api::SnapshotSession& out) {
   out.set_bfd_wanted(bgp.bfd.has_value());
+  if (bgp.bfd) out.set_bfd_detection_ms(static_cast<std::uint32_t>((bgp.bfd->interval * bgp.bfd->multiplier).count()));
   out.set_keepalive_seconds(static_cast<std::uint32_t>(bgp.keepalive.count()));
   out.set_hold_seconds(static_cast<std::uint32_t>(bgp.hold.count()));
 }
@@ -129,6 +141,7 @@ void add_sessions(const Gateway& gateway, const routes::Survey& survey, api::Sna
     session.set_disabled(source.disabled);
     if (source.source.kind == routes::SourceKind::kCircuit) session.set_advertised_limit(routes::kToldToCircuit);
     fill_settings(*source.bgp, session);
+    if (source.tunnel != nullptr) session.set_only_way(is_only_way(gateway, *source.tunnel));
     if (const auto status = statuses.find(source.bgp->peer); status != statuses.end())
       fill_status(status->second, session);
     fill_routes(gateway, name, survey, session);
@@ -273,6 +286,8 @@ asio::awaitable<api::Snapshot> take_snapshot(SnapshotSources sources) {
     out.set_configuration(without_secrets((*running)->document, *gateway.model()));
   add_tunnels(gateway, tunnels.tunnels(), out);
   add_peer_tunnels(gateway, out);
+  if (const auto& ha = gateway.model()->ha; ha && ha->lease == config::LeaseKind::kEmbedded)
+    out.set_takeover_ms(static_cast<std::uint32_t>(config::takeover_time(ha->heartbeat, ha->multiplier).count()));
   out.set_prefers(std::string(preferred(gateway.routes().rib().importer().policy())));
   add_sessions(gateway, routes, out);
   add_routes(sources, routes, *out.mutable_routes());

@@ -31,6 +31,7 @@ constexpr auto kRules = std::to_array<Rule>({
     {"RouteNotInFrr", route_not_in_frr},
     {"ConfigurationsDiffer", configurations_differ},
     {"CertificateEnds", certificate_ends},
+    {"BfdBeforeTakeover", bfd_before_takeover},
     {"AsymmetricInstances", asymmetric_instances},
 });
 

@@ -10,6 +10,8 @@ namespace {
 
 // Packets of a minute. Two hosts that ping each other are not worth a line.
 constexpr std::uint64_t kWorthALine = 1000;
+// BFD that waits for so many takeovers ends no session that one keeps (patient_bfd of gwd/config).
+constexpr std::uint32_t kTakeovers = 2;
 
 /// One site's packets at both instances.
 struct SiteTraffic {
@@ -82,6 +84,31 @@ void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings) {
                     leaves),
         std::format("or have the VNet's routers send to the site by {}", arrives)};
     findings.push_back(std::move(finding));
+  }
+}
+
+// A site that has one tunnel, or whose tunnels all end at one instance, waits for a takeover; its BFD should, too.
+void bfd_before_takeover(const api::Snapshot& snapshot, Findings& findings) {
+  const std::uint32_t takeover = snapshot.takeover_ms();
+  for (const api::SnapshotSession& session : snapshot.sessions()) {
+    const std::uint32_t bfd = session.bfd_detection_ms();
+    if (!session.only_way() || !session.peer().bfd().starts_with("up") || bfd >= kTakeovers * takeover) continue;
+    const std::uint32_t interval = (kTakeovers * takeover / 3 + 99) / 100 * 100;
+    const std::string connection = session.name().substr(0, session.name().find('/'));
+    findings.push_back(
+        {.name = "BfdBeforeTakeover",
+         .severity = Severity::kInfo,
+         .subject = session.name(),
+         .evidence = {std::format("site {} has no open session by way of the other instance's endpoints",
+                                  session.site()),
+                      std::format("BFD of this one: {}, so {} ms; a takeover lasts about {} ms", session.peer().bfd(),
+                                  bfd, takeover)},
+         .consequence = "when the instance that has the endpoint dies, BGP with the site may end before the other one "
+                        "goes on with it, and is back after about 3 s",
+         .remedy = {std::format("connections[{}].bgp.bfd: {{ interval: {}ms, multiplier: 3 }}, and the same at the "
+                                "device",
+                                connection, interval),
+                    "or (active-active) the site's tunnel to the other instance, with its BGP session"}});
   }
 }
 

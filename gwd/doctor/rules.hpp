@@ -34,6 +34,7 @@ void route_not_in_frr(const api::Snapshot& snapshot, Findings& findings);
 // ha_rules.cpp
 void configurations_differ(const api::Snapshot& snapshot, Findings& findings);
 void certificate_ends(const api::Snapshot& snapshot, Findings& findings);
+void bfd_before_takeover(const api::Snapshot& snapshot, Findings& findings);
 void asymmetric_instances(const api::Snapshot& snapshot, Findings& findings);
 
 }  // namespace gw::doctor

@@ -77,6 +77,11 @@ def test_an_active_standby_pair_has_nothing_wrong(world):
         world.settle_all()
         for instance in INSTANCES:
             eventually(f"{instance.name} finds nothing wrong", lambda i=instance: not wrong(world, i), LOOKS)
+        eventually("both sessions of the site wait for a takeover, and their BFD is too soon",
+                   lambda: sorted(f["subject"] for f in findings(world, GW_B) if f["name"] == "BfdBeforeTakeover")
+                   == sorted(f"{DUAL.name}-ce1/{i.name}" for i in INSTANCES), LOOKS)
     finally:
         world.commit(GW_A, mode="active-active")
         world.settle_all()
+    eventually("with active-active it has another way", lambda: not [
+        f for i in INSTANCES for f in findings(world, i) if f["name"] == "BfdBeforeTakeover"], LOOKS)

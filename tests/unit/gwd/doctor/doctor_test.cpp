@@ -102,6 +102,12 @@ api::Snapshot healthy() {
 }
 constexpr int kParis = 0, kBerlin = 1, kPrimary = 2, kSecondary = 3, kPartner = 4, kInstance = 5, kVnetRouter = 6;
 
+void only_way(api::Snapshot& s, std::uint32_t bfd_ms, std::uint32_t takeover_ms) {
+  s.set_takeover_ms(takeover_ms);
+  s.mutable_sessions(kParis)->set_only_way(true);
+  s.mutable_sessions(kParis)->set_bfd_detection_ms(bfd_ms);
+}
+
 void add_wan(api::Snapshot& s, const char* router, const char* state) {
   api::SnapshotSession& wan = *s.add_sessions();
   wan = session(std::format("wan:{}/gw-a", router).c_str(), "wan", 65300);
@@ -489,6 +495,22 @@ const std::vector<Case>& cases() {
       {"the certificates are good for long", [](auto& s) { ends(s, ""); }, {}},
       {"a certificate ends this month", [](auto& s) { ends(s, "warning"); }, {"CertificateEnds gw-a.crt warning"}},
       {"a certificate ends this week", [](auto& s) { ends(s, "error"); }, {"CertificateEnds gw-a.crt error"}},
+      // BfdBeforeTakeover
+      {"a site with one tunnel and fast BFD, of a single instance", [](auto& s) { only_way(s, 300, 0); }, {}},
+      {"the same of a pair", [](auto& s) { only_way(s, 300, 350); }, {"BfdBeforeTakeover paris-ce1/gw-a info"}},
+      {"its BFD waits long enough", [](auto& s) { only_way(s, 700, 350); }, {}},
+      {"its BFD is not answered",
+       [](auto& s) {
+         only_way(s, 300, 350);
+         peer(s, kParis).set_bfd("off");
+       },
+       {}},
+      {"it has another way",
+       [](auto& s) {
+         only_way(s, 300, 350);
+         s.mutable_sessions(kParis)->set_only_way(false);
+       },
+       {}},
       // AsymmetricInstances
       {"both instances carry both directions",
        [](auto& s) { berlin(s, {.in = 5000, .out = 4000}, {.in = 3000, .out = 6000}); },
