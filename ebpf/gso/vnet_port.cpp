@@ -119,12 +119,14 @@ void VnetPort::write(std::span<Outgoing> packets) {
   for (const Coalescer::Write& w : coalescer_.finish()) {
     const bool written = ::writev(fd_, w.parts.data(), static_cast<int>(w.parts.size())) >= 0;
     for (const std::size_t i : w.which) {
-      if (written)
-        parts_.frames.give(packets[i].frame);
-      else
-        packets[i].lost = GW_DROP_TUN_FULL;
+      if (!written) packets[i].lost = GW_DROP_TUN_FULL;
     }
   }
+}
+
+void VnetPort::settle(std::span<const Outgoing> packets) {
+  for (const Outgoing& p : packets)
+    if (p.lost == GW_DROP_NONE) parts_.frames.give(p.frame);
 }
 
 }  // namespace gw::gso

@@ -41,6 +41,7 @@ class VnetPort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   static constexpr std::size_t kMostBytes = 65536;

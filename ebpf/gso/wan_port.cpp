@@ -154,8 +154,9 @@ bool WanPort::is_esp(std::span<std::uint8_t> bytes) {
   return bytes.size() >= kEspHeaderBytes || drop(GW_DROP_TRUNCATED);
 }
 
-void WanPort::send(std::span<worker::Outgoing> packets) {
-  sender_.send(packets);
+void WanPort::send(std::span<worker::Outgoing> packets) { sender_.send(packets); }
+
+void WanPort::settle(std::span<const worker::Outgoing> packets) {
   for (const worker::Outgoing& p : packets)
     if (p.lost == GW_DROP_NONE) parts_.frames.give(p.frame);
 }

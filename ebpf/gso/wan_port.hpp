@@ -50,6 +50,7 @@ class WanPort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   struct Source {

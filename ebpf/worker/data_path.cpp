@@ -124,9 +124,10 @@ void DataPath::drop_gated() {
 
 void DataPath::flush_wan() {
   if (parts_.shared.gates.any()) drop_gated();
-  const auto flushed = parts_.wan.flush();
-  if (tap_.wants(capture::Point::kOuter)) [[unlikely]]
-    tap_sent(flushed);
+  const auto flushed = parts_.wan.flush([this](std::span<const Outgoing> sent) {
+    if (tap_.wants(capture::Point::kOuter)) [[unlikely]]
+      tap_sent(sent);
+  });
   for (const Outgoing& o : flushed) {
     if (o.lost == GW_DROP_NONE)
       count_out(o.tunnel, o.inner_bytes);

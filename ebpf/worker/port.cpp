@@ -4,7 +4,7 @@
 
 namespace gw::worker {
 
-std::span<const Outgoing> Port::flush() {
+std::span<const Outgoing> Port::send_queued() {
   const auto all = std::span(queued_).first(std::exchange(count_, 0));
   if (all.empty()) return all;
   send(all);

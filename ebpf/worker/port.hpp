@@ -130,9 +130,20 @@ class Port {
     }
     count_ = kept;
   }
-  /// Sends what was queued. Frames of those that were lost (Outgoing::lost) are the caller's again. The result
-  /// is valid until the next queue().
-  std::span<const Outgoing> flush();
+  /// Sends what was queued. Frames of those that were lost (Outgoing::lost) are the caller's again; those of the others
+  /// may be in another worker's hands already, so their bytes are for `look` alone, which sees all once it is known
+  /// which are lost. The result is valid until the next queue().
+  template <class Look>
+  std::span<const Outgoing> flush(Look look) {
+    const std::span<const Outgoing> all = send_queued();
+    if (all.empty()) return all;
+    look(all);
+    settle(all);
+    return all;
+  }
+  std::span<const Outgoing> flush() {
+    return flush([](std::span<const Outgoing>) {});
+  }
 
   /// Once a round: completions, buffers for the kernel. True: some packets could not be sent yet, call again soon.
   virtual bool maintain() = 0;
@@ -146,11 +157,15 @@ class Port {
   DropCounters drops;  // of what ended in the port: packets of no tunnel that is known
 
  protected:
-  /// Sends, takes over the frames, marks what was lost. Not empty.
+  /// Sends, and marks what was lost. Not empty. No frame of these goes anywhere before settle().
   virtual void send(std::span<Outgoing> packets) = 0;
+  /// What send() has sent was looked at: frames that nobody needs any more are given back.
+  virtual void settle(std::span<const Outgoing> packets) = 0;
   bool reading() const { return reading_ == Reading::kYes; }
 
  private:
+  std::span<const Outgoing> send_queued();
+
   const Framing framing_;
   Reading reading_ = Reading::kYes;
   net::MacAddress mac_{};

@@ -99,31 +99,42 @@ bool XskPort::describe(Outgoing& packet) {
     descriptors_.push_back({frame, length, at < packet.length});
   }
   sending_.push_back({&packet, static_cast<std::uint32_t>(descriptors_.size() - first), true});
+  copies_ = true;
   return true;
 }
 
 void XskPort::send(std::span<Outgoing> packets) {
   descriptors_.clear();
   sending_.clear();
+  copies_ = false;
   for (Outgoing& packet : packets)
     if (!describe(packet)) packet.lost = GW_DROP_NO_FRAME;
-  Socket& socket = *queues_.front().socket;
-  const std::size_t sent = socket.transmit(descriptors_);
-  (void)socket.flush();
+  const std::size_t sent = queues_.front().socket->transmit(descriptors_);
+  std::size_t at = 0;
+  for (const Sending& sending : sending_) {
+    at += sending.pieces;
+    sending.packet->lost = at <= sent ? GW_DROP_NONE : GW_DROP_TX_FULL;
+  }
+}
+
+/// The kernel is told only now: while it is, frames that it is done with come back.
+void XskPort::settle(std::span<const Outgoing>) {
+  (void)queues_.front().socket->flush();
+  if (copies_) give_copied();
+}
+
+/// Of a copied packet the frame if it was sent, the copy's frames if it was not.
+void XskPort::give_copied() {
   std::size_t at = 0;
   for (const Sending& sending : sending_) {
     const auto pieces = std::span(descriptors_).subspan(at, sending.pieces);
     at += sending.pieces;
-    settle(sending, pieces, at <= sent ? GW_DROP_NONE : GW_DROP_TX_FULL);
+    if (!sending.copied) continue;
+    if (sending.packet->lost == GW_DROP_NONE)
+      frames_.give(sending.packet->frame);
+    else
+      for (const Descriptor& piece : pieces) frames_.give(piece.address);
   }
-}
-
-/// Frames that nobody needs any more: of a copied packet if it was sent, of the copy if it was not.
-void XskPort::settle(const Sending& sending, std::span<const Descriptor> pieces, gw_drop outcome) {
-  sending.packet->lost = outcome;
-  if (!sending.copied) return;
-  if (outcome == GW_DROP_NONE) return frames_.give(sending.packet->frame);
-  for (const Descriptor& piece : pieces) frames_.give(piece.address);
 }
 
 bool XskPort::maintain() {

@@ -27,6 +27,7 @@ class XskPort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   /// A packet of which pieces have come; the rest may come with the next burst.
@@ -48,7 +49,7 @@ class XskPort final : public worker::Port {
   void take_whole(const Descriptor& d, worker::Burst& burst);
   void take_piece(const Descriptor& d, Partial& partial, worker::Burst& burst);
   bool describe(worker::Outgoing& packet);
-  void settle(const Sending& sending, std::span<const Descriptor> pieces, gw_drop outcome);
+  void give_copied();
 
   std::vector<Queue> queues_;
   worker::FramePool& frames_;
@@ -56,6 +57,7 @@ class XskPort final : public worker::Port {
   std::size_t next_ = 0;  // the queue that is asked first
   std::vector<Descriptor> descriptors_;
   std::vector<Sending> sending_;
+  bool copies_ = false;          // among sending_
   worker::Counter unassembled_;  // packets in pieces without a place
 };
 

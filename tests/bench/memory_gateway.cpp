@@ -42,12 +42,17 @@ void SourcePort::receive(worker::Burst& burst) {
   }
 }
 
-void SourcePort::send(std::span<worker::Outgoing> packets) {
+void SourcePort::send(std::span<worker::Outgoing>) {}
+
+void SourcePort::settle(std::span<const worker::Outgoing> packets) {
+  for (const worker::Outgoing& p : packets) frames_.give(p.frame);
+}
+
+void SinkPort::settle(std::span<const worker::Outgoing> packets) {
   for (const worker::Outgoing& p : packets) frames_.give(p.frame);
 }
 
 void SinkPort::send(std::span<worker::Outgoing> packets) {
-  for (const worker::Outgoing& p : packets) frames_.give(p.frame);
   sent_.store(sent_.load(std::memory_order_relaxed) + packets.size(), std::memory_order_relaxed);
   const auto now = std::chrono::steady_clock::now();
   if (last_ != std::chrono::steady_clock::time_point{}) {

@@ -29,6 +29,7 @@ class SourcePort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   struct alignas(64) Header {
@@ -56,6 +57,7 @@ class SinkPort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   worker::FramePool& frames_;

@@ -66,7 +66,8 @@ class Source final : public worker::Port {
   worker::Losses losses() const override { return {}; }
 
  protected:
-  void send(std::span<worker::Outgoing> packets) override {
+  void send(std::span<worker::Outgoing>) override {}
+  void settle(std::span<const worker::Outgoing> packets) override {
     for (const worker::Outgoing& packet : packets) frames_.give(packet.frame);
   }
 

@@ -141,8 +141,13 @@ void MemoryPort::receive(worker::Burst& burst) {
 
 void MemoryPort::send(std::span<worker::Outgoing> packets) {
   const std::scoped_lock lock(mutex_);
+  for (const worker::Outgoing& packet : packets) sent_.emplace_back(packet.data, packet.data + packet.length);
+}
+
+/// What was a packet is somebody else's from now on, and looks like it.
+void MemoryPort::settle(std::span<const worker::Outgoing> packets) {
   for (const worker::Outgoing& packet : packets) {
-    sent_.emplace_back(packet.data, packet.data + packet.length);
+    std::fill_n(packet.data, packet.length, std::uint8_t{0xee});
     frames_.give(packet.frame);
   }
 }

@@ -42,6 +42,7 @@ class MemoryPort final : public worker::Port {
 
  protected:
   void send(std::span<worker::Outgoing> packets) override;
+  void settle(std::span<const worker::Outgoing> packets) override;
 
  private:
   void put(worker::Burst& burst, const Bytes& packet);

@@ -221,7 +221,13 @@ TEST_P(WanPortTest, TrainsLeaveAsDatagrams) {
   for (std::uint32_t i = 0; i < 10; ++i) sent.push_back(esp_bytes(0x1000 + i, i == 7 ? 300 : 400));
   for (const Bytes& b : sent) queue(*sa, b, b == sent[9] ? 0xb8 : 0x28);
   const std::size_t free = pools_[0]->free_frames();
-  for (const worker::Outgoing& o : port_->flush()) EXPECT_EQ(o.lost, GW_DROP_NONE);
+  std::size_t looked_at = 0;
+  const auto flushed = port_->flush([&](std::span<const worker::Outgoing> packets) {
+    looked_at = packets.size();
+    EXPECT_EQ(pools_[0]->free_frames(), free) << "nobody else has a frame while it is looked at";
+  });
+  EXPECT_EQ(looked_at, sent.size());
+  for (const worker::Outgoing& o : flushed) EXPECT_EQ(o.lost, GW_DROP_NONE);
   EXPECT_EQ(pools_[0]->free_frames(), free + sent.size());
   for (const Bytes& b : sent) {
     const auto got = peer.receive();

@@ -72,6 +72,7 @@ class SocketPort final : public TestPort {
 
  protected:
   void send(std::span<Outgoing>) override {}
+  void settle(std::span<const Outgoing>) override {}
 
  private:
   std::vector<Bytes> incoming_;
@@ -96,10 +97,10 @@ class EthernetPort final : public TestPort {
  protected:
   void send(std::span<Outgoing> packets) override {
     const std::scoped_lock lock(mutex_);
-    for (const Outgoing& packet : packets) {
-      sent_.emplace_back(packet.data, packet.data + packet.length);
-      frames_.give(packet.frame);
-    }
+    for (const Outgoing& packet : packets) sent_.emplace_back(packet.data, packet.data + packet.length);
+  }
+  void settle(std::span<const Outgoing> packets) override {
+    for (const Outgoing& packet : packets) frames_.give(packet.frame);
   }
 
  private:

@@ -96,10 +96,10 @@ class EthernetPort final : public Port {
  protected:
   void send(std::span<Outgoing> packets) override {
     const std::scoped_lock lock(mutex_);
-    for (const Outgoing& packet : packets) {
-      sent_.emplace_back(packet.data, packet.data + packet.length);
-      frames_.give(packet.frame);
-    }
+    for (const Outgoing& packet : packets) sent_.emplace_back(packet.data, packet.data + packet.length);
+  }
+  void settle(std::span<const Outgoing> packets) override {
+    for (const Outgoing& packet : packets) frames_.give(packet.frame);
   }
 
  private:
