@@ -39,8 +39,7 @@ void Program::add_capture() {
   sub.add_option("FILTER", w.filter, "in the language of tcpdump (pcap-filter(7)); of packets from their IP header on");
   does(sub, [this] {
     const std::filesystem::path beside = std::filesystem::path(socket_).parent_path();
-    return capture::run(capture_words_, {.out = surroundings_.out,
-                                         .err = surroundings_.err,
+    return capture::run(capture_words_, {.err = surroundings_.err,
                                          .style = surroundings_.style,
                                          .json = json_,
                                          .version = surroundings_.version,

@@ -1,10 +1,5 @@
 // A capture as a pcapng file: an interface for each point, what is known of a packet as its comment.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <format>
 
 #include "cli/capture/output.hpp"
@@ -35,7 +30,7 @@ std::string describe(std::size_t point, const Frame& frame) {
 
 class PcapngOutput final : public Output {
  public:
-  PcapngOutput(Fd fd, const Frame& frame) : fd_(std::move(fd)), frame_(frame) {}
+  PcapngOutput(Sink sink, const Frame& frame) : sink_(std::move(sink)), frame_(frame) {}
 
   Status begin() override {
     buffer_ = section_block(std::format("gwctl {}", frame_.version));
@@ -76,32 +71,21 @@ class PcapngOutput final : public Output {
   }
 
   Status flush() override {
-    std::size_t written = 0;
-    while (written < buffer_.size()) {
-      const ssize_t n = ::write(fd_.get(), buffer_.data() + written, buffer_.size() - written);
-      if (n >= 0) {
-        written += static_cast<std::size_t>(n);
-        continue;
-      }
-      if (errno == EINTR) continue;
-      const int error = errno;
-      // Nothing but whole blocks stays; of a pipe nothing can be taken back.
-      const std::size_t whole = whole_blocks(std::string_view(buffer_).substr(0, written));
-      (void)!::ftruncate(fd_.get(), static_cast<off_t>(size_ + whole));
-      buffer_.clear();
-      return fail_errno("writing the capture", error);
+    std::string_view rest = buffer_;
+    Status done = sink_.write(rest);
+    if (!done) {  // nothing but whole blocks stays
+      const std::string_view written = std::string_view(buffer_).substr(0, buffer_.size() - rest.size());
+      sink_.take_back(written.size() - whole_blocks(written));
     }
-    size_ += written;
     buffer_.clear();
-    return {};
+    return done;
   }
 
  private:
-  Fd fd_;
+  Sink sink_;
   const Frame& frame_;
   std::array<std::uint32_t, kPoints> interfaces_{};
-  std::string buffer_;    // whole blocks
-  std::size_t size_ = 0;  // of the file
+  std::string buffer_;  // whole blocks
   std::uint64_t first_ns_ = 0;
   std::uint64_t last_ns_ = 0;
 };
@@ -120,21 +104,8 @@ std::string Frame::tunnel(std::uint32_t id) const {
   return found == tunnels.end() ? std::format("#{}", id) : found->second;
 }
 
-std::unique_ptr<Output> pcapng_output(Fd fd, const Frame& frame) {
-  return std::make_unique<PcapngOutput>(std::move(fd), frame);
-}
-
-Result<Fd> create_file(const std::string& path) {
-  // Not over a link: it is root who writes, maybe where others may.
-  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (fd) {
-    struct stat status{};
-    if (::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode))
-      (void)::fchmod(fd.get(), 0600);  // it was there before
-    return fd;
-  }
-  if (errno == ELOOP) return fail(Errc::kIo, std::format("{} is a symbolic link: name the file itself", path));
-  return fail_errno(std::format("making {}", path));
+std::unique_ptr<Output> pcapng_output(Sink sink, const Frame& frame) {
+  return std::make_unique<PcapngOutput>(std::move(sink), frame);
 }
 
 }  // namespace gw::cli::capture

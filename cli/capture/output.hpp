@@ -5,11 +5,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <ostream>
 #include <string>
 
-#include "base/fd.hpp"
 #include "base/result.hpp"
+#include "cli/capture/sink.hpp"
 #include "cli/text.hpp"
 #include "gw/fastpath/v1/capture.pb.h"
 
@@ -51,12 +50,9 @@ class Output {
   virtual Status finish(const Counts& /*counts*/) { return flush(); }
 };
 
-/// The descriptor's; a file ends with a whole block, whatever happens.
-std::unique_ptr<Output> pcapng_output(Fd fd, const Frame& frame);
-/// Makes the file, mode 0600. kIo, kPermission: its name and why.
-Result<Fd> create_file(const std::string& path);
-
-std::unique_ptr<Output> text_output(std::ostream& out, Style style, const Frame& frame);
-std::unique_ptr<Output> json_output(std::ostream& out, const Frame& frame);
+/// A file that was made for it ends with a whole block, whatever happens.
+std::unique_ptr<Output> pcapng_output(Sink sink, const Frame& frame);
+std::unique_ptr<Output> text_output(Sink sink, Style style, const Frame& frame);
+std::unique_ptr<Output> json_output(Sink sink, const Frame& frame);
 
 }  // namespace gw::cli::capture

@@ -1,18 +1,15 @@
 #include "cli/capture/run.hpp"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <format>
 
 #include "cli/capture/esp_keys.hpp"
 #include "cli/capture/filter.hpp"
+#include "cli/capture/interrupts.hpp"
 #include "cli/capture/output.hpp"
 #include "cli/capture/stream.hpp"
 #include "cli/commands.hpp"
@@ -25,36 +22,6 @@ using namespace std::chrono_literals;
 constexpr auto kAnswer = 10s;
 // After Ctrl-C, for what was captured before; gw-fastpath gives a slow reader as long.
 constexpr auto kLastWords = 5s;
-
-/// Ctrl-C and its like, as something to read: what was captured is written before gwctl ends.
-class Interrupts {
- public:
-  Interrupts() {
-    sigemptyset(&set_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set_, signal);
-    ::pthread_sigmask(SIG_BLOCK, &set_, &before_);
-    fd_.reset(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
-    pipe_before_ = ::signal(SIGPIPE, SIG_IGN);
-  }
-  ~Interrupts() {
-    while (take()) continue;
-    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-    ::signal(SIGPIPE, pipe_before_);
-  }
-  Interrupts(const Interrupts&) = delete;
-  Interrupts& operator=(const Interrupts&) = delete;
-  int fd() const { return fd_.get(); }
-  bool take() {
-    signalfd_siginfo info{};
-    return ::read(fd_.get(), &info, sizeof info) == sizeof info;
-  }
-
- private:
-  sigset_t set_{};
-  sigset_t before_{};
-  Fd fd_;
-  void (*pipe_before_)(int) = nullptr;
-};
 
 std::string_view why_of(fp::CaptureEnd end) {
   switch (end) {
@@ -108,6 +75,7 @@ class Run {
     if (!answer->has_started())
       return unreachable({Errc::kMalformed, "it answers something else than expected", {}, {}});
     frame_.take(answer->started());
+    interrupts_.emplace();  // before that, a signal ends gwctl
     auto opened = open_output();
     if (!opened) return usage(opened.error());
     if (const Status begun = output_->begin(); !begun) return usage(begun.error());
@@ -121,18 +89,12 @@ class Run {
   }
 
   Status open_output() {
-    if (words_.file.empty()) {
-      output_ = s_.json ? json_output(s_.out, frame_) : text_output(s_.out, s_.style, frame_);
-      return {};
-    }
-    Fd fd;
-    if (words_.file == "-") {
-      fd.reset(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
-      if (!fd) return fail_errno("writing to standard output");
-    } else {
-      GW_TRY_ASSIGN(fd, create_file(words_.file));
-    }
-    output_ = pcapng_output(std::move(fd), frame_);
+    const bool to_file = !words_.file.empty() && words_.file != "-";
+    GW_TRY_ASSIGN(Sink sink, to_file ? Sink::create(words_.file, *interrupts_) : Sink::standard_output(*interrupts_));
+    if (!words_.file.empty())
+      output_ = pcapng_output(std::move(sink), frame_);
+    else
+      output_ = s_.json ? json_output(std::move(sink), frame_) : text_output(std::move(sink), s_.style, frame_);
     return {};
   }
 
@@ -140,10 +102,11 @@ class Run {
   Status follow(Stream& stream) {
     auto end = std::chrono::steady_clock::time_point::max();
     while (!ended_ && std::chrono::steady_clock::now() < end) {
-      std::array<pollfd, 2> p{pollfd{stream.fd(), POLLIN, 0}, pollfd{interrupts_.fd(), POLLIN, 0}};
+      std::array<pollfd, 2> p{pollfd{stream.fd(), POLLIN, 0}, pollfd{interrupts_->fd(), POLLIN, 0}};
       (void)::poll(p.data(), p.size(), 100);
-      if (p[1].revents != 0 && interrupts_.take()) {
-        if (ending_) return {};  // a second time: at once
+      if (const unsigned signals = interrupts_->count(); signals > signals_) {
+        if (ending_ || signals > 1) return {};  // a second time: at once
+        signals_ = signals;
         begin_end(stream, end);
       }
       if (p[0].revents == 0) continue;
@@ -200,6 +163,7 @@ class Run {
   int finish(const Status& done) {
     const bool unwritten = !done && done.error().code != Errc::kClosed && done.error().code != Errc::kMalformed;
     Status last = unwritten ? done : output_->finish(counts_);
+    interrupts_->let_through();  // whoever is to read what follows may stand still as well
     const std::string_view why = why_of(end_);
     Count all;
     for (const Count& count : counts_) {
@@ -244,7 +208,8 @@ class Run {
 
   const Words& words_;
   const Surroundings& s_;
-  Interrupts interrupts_;
+  std::optional<Interrupts> interrupts_;
+  unsigned signals_ = 0;  // that had an effect
   Filter filter_;
   fp::CaptureAsk ask_;
   Frame frame_;

@@ -32,7 +32,6 @@ struct Words {
 };
 
 struct Surroundings {
-  std::ostream& out;
   std::ostream& err;
   Style style;
   bool json;

@@ -38,7 +38,8 @@ class Stream {
 
  private:
   Fd socket_;
-  std::unique_ptr<FrameReader> reader_ = std::make_unique<FrameReader>();
+  // `started` has the names of all tunnels.
+  std::unique_ptr<FrameReader> reader_ = std::make_unique<FrameReader>(kMaxAnswerBytes);
 };
 
 }  // namespace gw::cli::capture

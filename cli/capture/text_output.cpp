@@ -23,14 +23,33 @@ std::chrono::sys_time<std::chrono::nanoseconds> time_of(const fp::CapturedPacket
       std::chrono::nanoseconds(static_cast<std::int64_t>(packet.time_unix_ns())));
 }
 
-Status written(std::ostream& out) {
-  if (out.flush()) return {};
-  return fail(Errc::kIo, "writing the capture: nobody reads it any more");
-}
-
-class TextOutput final : public Output {
+/// Lines, many at a time.
+class Lines : public Output {
  public:
-  TextOutput(std::ostream& out, Style style, const Frame& frame) : out_(out), style_(style), frame_(frame) {}
+  Status flush() override {
+    std::string_view rest = buffer_;
+    Status done = sink_.write(rest);
+    buffer_.clear();
+    return done;
+  }
+
+ protected:
+  explicit Lines(Sink sink) : sink_(std::move(sink)) {}
+  Status add(std::string_view line) {
+    constexpr std::size_t kBufferBytes = std::size_t{64} << 10;
+    buffer_ += line;
+    buffer_ += '\n';
+    return buffer_.size() < kBufferBytes ? Status{} : flush();
+  }
+
+ private:
+  Sink sink_;
+  std::string buffer_;
+};
+
+class TextOutput final : public Lines {
+ public:
+  TextOutput(Sink sink, Style style, const Frame& frame) : Lines(std::move(sink)), style_(style), frame_(frame) {}
 
   Status packet(const fp::CapturedPacket& packet) override {
     const auto time = std::chrono::floor<std::chrono::microseconds>(time_of(packet));
@@ -38,15 +57,12 @@ class TextOutput final : public Output {
     const std::string point = drop ? "drop " + printable(packet.reason())
                                    : std::string(kPointNames[static_cast<std::size_t>(packet.point())]);
     const std::string spi = packet.spi() == 0 ? "-" : std::format("{:08x}", packet.spi());
-    out_ << std::format("{:%H:%M:%S}Z {:3} {} {} {:8} {}\n", time, direction_of(packet),
-                        paint(point, drop ? Colour::kBad : Colour::kNone, style_), frame_.tunnel(packet.tunnel_id()),
-                        spi, summarize(bytes_of(packet), packet.length()));
-    return {};
+    return add(std::format("{:%H:%M:%S}Z {:3} {} {} {:8} {}", time, direction_of(packet),
+                           paint(point, drop ? Colour::kBad : Colour::kNone, style_), frame_.tunnel(packet.tunnel_id()),
+                           spi, summarize(bytes_of(packet), packet.length())));
   }
-  Status flush() override { return written(out_); }
 
  private:
-  std::ostream& out_;
   const Style style_;
   const Frame& frame_;
 };
@@ -62,9 +78,9 @@ std::string hex(std::string_view bytes) {
   return out;
 }
 
-class JsonOutput final : public Output {
+class JsonOutput final : public Lines {
  public:
-  JsonOutput(std::ostream& out, const Frame& frame) : out_(out), frame_(frame) {}
+  JsonOutput(Sink sink, const Frame& frame) : Lines(std::move(sink)), frame_(frame) {}
 
   Status packet(const fp::CapturedPacket& packet) override {
     boost::json::object o;
@@ -83,24 +99,21 @@ class JsonOutput final : public Output {
     o["rebuilt_header"] = packet.rebuilt_header();
     o["summary"] = summarize(bytes_of(packet), packet.length());
     o["data"] = hex(packet.data());
-    out_ << boost::json::serialize(o) << "\n";
-    return {};
+    return add(boost::json::serialize(o));
   }
-  Status flush() override { return written(out_); }
 
  private:
-  std::ostream& out_;
   const Frame& frame_;
 };
 
 }  // namespace
 
-std::unique_ptr<Output> text_output(std::ostream& out, Style style, const Frame& frame) {
-  return std::make_unique<TextOutput>(out, style, frame);
+std::unique_ptr<Output> text_output(Sink sink, Style style, const Frame& frame) {
+  return std::make_unique<TextOutput>(std::move(sink), style, frame);
 }
 
-std::unique_ptr<Output> json_output(std::ostream& out, const Frame& frame) {
-  return std::make_unique<JsonOutput>(out, frame);
+std::unique_ptr<Output> json_output(Sink sink, const Frame& frame) {
+  return std::make_unique<JsonOutput>(std::move(sink), frame);
 }
 
 }  // namespace gw::cli::capture

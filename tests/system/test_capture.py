@@ -1,12 +1,15 @@
 """gwctl capture on gw-fastpath alone, on both kinds of port: what it shows is compared with what was sent, by a reader of
 pcapng and an ESP of their own. Whoever looks, packets do not wait for him."""
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import re
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections import Counter
 
@@ -16,7 +19,7 @@ import pcapng
 from esp_peer import EspSa, payload_of
 from fastpath_lab import PRESET, TOP, pb, packed, poll, run
 from fastpath_peer import GW4, HOST4, PEER4, SITE4
-from packet_station import inner, routed, station  # noqa: F401 (station is a fixture)
+from packet_station import SETTLE, inner, routed, station  # noqa: F401 (station is a fixture)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -404,6 +407,33 @@ def test_nobody_reads_the_lines(plain):
                 break
         poll("it has ended", lambda: gwctl.process.poll() is not None)
     assert gwctl.process.returncode == 2
+
+
+@pytest.mark.parametrize("words", [("-w", "-"), (), ("--json",)], ids=["pcapng", "lines", "json"])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["INT", "TERM", "HUP"])
+def test_a_signal_ends_it_while_nobody_reads(plain, words, sent):
+    """gwctl capture -w - | wireshark, which stands still: the pipe is full."""
+    with capturing(plain.lab, "--point", "inner", *words) as gwctl:
+        fcntl.fcntl(gwctl.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        for _ in range(60):
+            plain.send_inner(inner(4, os.urandom(1300)))
+            assert len(plain.at_host(1)) == 1
+        poll("the pipe is full", lambda: struct.unpack("i", fcntl.ioctl(gwctl.process.stdout, termios.FIONREAD, bytes(4)))[0] > 0)
+        time.sleep(SETTLE)
+        gwctl.process.send_signal(sent)
+        assert gwctl.process.wait(2) == 2
+        assert b"its reader stands still" in gwctl.process.stderr.read()
+
+
+def test_a_fifo_without_a_reader(plain, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with capturing(plain.lab, "-w", fifo, wait=False) as gwctl:
+        poll("it captures", lambda: "gw-capture" in threads(plain.lab))
+        time.sleep(SETTLE)
+        code, _, said = gwctl.end(signal.SIGTERM, 2)
+    assert code == 2 and f"nobody reads {fifo}" in said
+    expect_room_for_another(plain.lab, tmp_path)
 
 
 # --- what is refused ------------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
 #include "cli/capture/output.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -53,11 +57,12 @@ class CaptureFile : public testing::Test {
     return text.str();
   }
   const std::filesystem::path path_;
+  Interrupts interrupts_;
 };
 
 TEST_F(CaptureFile, IsWholeBlocksForNobodyElse) {
   const Frame f = frame();
-  auto output = pcapng_output(create_file(path_).value(), f);
+  auto output = pcapng_output(Sink::create(path_, interrupts_).value(), f);
   ASSERT_TRUE(output->begin());
   ASSERT_TRUE(output->packet(packet(fp::CAPTURE_INNER)));
   ASSERT_TRUE(output->packet(packet(fp::CAPTURE_DROPS)));
@@ -74,52 +79,92 @@ TEST_F(CaptureFile, IsWholeBlocksForNobodyElse) {
   EXPECT_EQ(status.st_mode & 0777, 0600U);
 }
 
-TEST_F(CaptureFile, OneThatWasThereIsClosedToOthers) {
-  std::ofstream(path_) << "old";
-  std::filesystem::permissions(path_, std::filesystem::perms::all);
-  ASSERT_TRUE(create_file(path_));
-  struct stat status{};
-  ASSERT_EQ(::stat(path_.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0600U);
-  EXPECT_EQ(status.st_size, 0);
+/// Writes fail behind so many bytes of a file.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t bytes) : signal_before_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, signal_before_);
+  }
+  FileLimit(const FileLimit&) = delete;
+  FileLimit& operator=(const FileLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*signal_before_)(int);
+};
+
+TEST_F(CaptureFile, NothingButWholeBlocksStaysWhereTheDiskEnds) {
+  const Frame f = frame();
+  auto output = pcapng_output(Sink::create(path_, interrupts_).value(), f);
+  ASSERT_TRUE(output->begin());
+  const std::string head = content();
+  ASSERT_TRUE(output->packet(packet(fp::CAPTURE_INNER)));
+  const FileLimit limit(head.size() + 20);
+  EXPECT_FALSE(output->flush());
+  EXPECT_EQ(content(), head);
 }
 
-TEST_F(CaptureFile, NotOverASymbolicLink) {
-  std::filesystem::create_symlink("/etc/hostname", path_);
-  const auto made = create_file(path_);
-  ASSERT_FALSE(made);
-  EXPECT_THAT(made.error().message, HasSubstr("symbolic link"));
+TEST_F(CaptureFile, WhatWasInAFileThatIsNotOursStays) {
+  const std::string before(1000, 'x');
+  std::ofstream(path_) << before;
+  const Frame f = frame();
+  // As the shell opens it for `gwctl capture -w - >> file`.
+  auto output = pcapng_output(Sink(Fd(::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC)), interrupts_), f);
+  const FileLimit limit(before.size() + 20);
+  EXPECT_FALSE(output->begin());
+  EXPECT_EQ(content().substr(0, before.size()), before);
 }
 
 TEST_F(CaptureFile, ADiskThatIsFullIsNamed) {
   const Frame f = frame();
-  auto output = pcapng_output(create_file("/dev/full").value(), f);
+  auto output = pcapng_output(Sink::create("/dev/full", interrupts_).value(), f);
   const Status begun = output->begin();
   ASSERT_FALSE(begun);
   EXPECT_THAT(begun.error().message, HasSubstr("No space left on device"));
 }
 
-TEST(CaptureText, ALineAPacket) {
-  std::ostringstream out;
+class CaptureText : public testing::Test {
+ protected:
+  Sink sink() { return Sink(Fd(::dup(memory_.get())), interrupts_); }
+  std::string written() const {
+    std::string text(std::size_t{64} << 10, '\0');
+    const ssize_t n = ::pread(memory_.get(), text.data(), text.size(), 0);
+    text.resize(n < 0 ? 0 : static_cast<std::size_t>(n));
+    return text;
+  }
+  Interrupts interrupts_;
+
+ private:
+  Fd memory_{::memfd_create("lines", MFD_CLOEXEC)};
+};
+
+TEST_F(CaptureText, ALineAPacket) {
   const Frame f = frame();
-  auto output = text_output(out, Style::kPlain, f);
+  auto output = text_output(sink(), Style::kPlain, f);
   ASSERT_TRUE(output->packet(packet(fp::CAPTURE_INNER)));
   fp::CapturedPacket late = packet(fp::CAPTURE_DROPS);
   late.set_tunnel_id(9);
   late.set_spi(0);
   late.set_direction(fp::CAPTURE_IN);
   ASSERT_TRUE(output->packet(late));
-  EXPECT_EQ(out.str(),
+  ASSERT_TRUE(output->flush());
+  EXPECT_EQ(written(),
             "22:13:20.123456Z out inner paris-ce1/gw-a 00000abc 10.1.0.10.1000 > 10.9.0.5.2000: UDP, length 1372\n"
             "22:13:20.123456Z in  drop too_big #9 -        10.1.0.10.1000 > 10.9.0.5.2000: UDP, length 1372\n");
 }
 
-TEST(CaptureText, JsonIsAnObjectALine) {
-  std::ostringstream out;
+TEST_F(CaptureText, JsonIsAnObjectALine) {
   const Frame f = frame();
-  auto output = json_output(out, f);
+  auto output = json_output(sink(), f);
   ASSERT_TRUE(output->packet(packet(fp::CAPTURE_DROPS)));
-  const std::string text = out.str();
+  ASSERT_TRUE(output->flush());
+  const std::string text = written();
   EXPECT_EQ(std::ranges::count(text, '\n'), 1);
   EXPECT_THAT(
       text,

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <format>
+#include <thread>
 
 namespace gw::cli::capture {
 namespace {
@@ -49,6 +51,21 @@ TEST_F(CaptureStream, FramesInOrder) {
   EXPECT_EQ(stream_->wait(10ms).error().code, Errc::kTimeout);
   server_.reset();
   EXPECT_EQ(stream_->wait(1s).error().code, Errc::kClosed);
+}
+
+TEST_F(CaptureStream, TheNamesOfAllTunnels) {
+  constexpr std::uint32_t kTunnels = 65534;
+  fp::CaptureFrame started;
+  for (std::uint32_t id = 1; id <= kTunnels; ++id) {
+    fp::CaptureTunnel& tunnel = *started.mutable_started()->add_tunnels();
+    tunnel.set_tunnel_id(id);
+    tunnel.set_name(std::format("a-branch-with-a-long-name-{}/gw-a", id));
+  }
+  ASSERT_GT(started.ByteSizeLong(), kMaxFrameBytes);
+  const std::jthread server([&] { say(started); });  // more than the socket holds
+  const auto read = stream_->wait(10s);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->started().tunnels_size(), kTunnels);
 }
 
 TEST_F(CaptureStream, WhatCannotBeIsRefused) {
