@@ -14,6 +14,7 @@
 
 #include "base/log.hpp"
 #include "base/secret.hpp"
+#include "ebpf/handover/readiness.hpp"
 
 namespace gw::handover {
 namespace asio = boost::asio;
@@ -25,6 +26,7 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr Patience kQuestion = 5s;     // to ask, once connected
 constexpr Patience kInstalling = 60s;  // a full table, on a busy machine
 constexpr Patience kReading = 2s;      // our clients wait meanwhile
+constexpr Patience kNextRoutes = 10s;  // they do not; it installs those before
 // An endpoint that has gone is still received for, for two seconds; packets wait for its new owner for 250 ms, for an
 // SA for one second, and are dropped at the gap: it is put off for as long. Without end is nothing.
 constexpr Patience kUnsettled = 2500ms;
@@ -168,27 +170,14 @@ void Giver::tell_requester(const Peer& peer) {
 }
 
 asio::awaitable<Result<fp::HandoverFrame>> Giver::next(Peer& peer, Patience patience) {
-  asio::posix::stream_descriptor readable(parts_.io, peer.channel->fd());
-  asio::steady_timer timer(parts_.io);
-  bool late = false;
-  timer.expires_after(patience);
-  timer.async_wait([&](const boost::system::error_code& error) {
-    if (error) return;
-    late = true;
-    readable.cancel();
-  });
+  const auto end = parts_.clock.now() + patience;
   for (;;) {
     auto frame = peer.channel->poll();
-    if (!frame || *frame || late) {
-      timer.cancel();
-      (void)readable.release();
-      // Whoever cancelled has run: it has nothing of ours any more when we return.
-      co_await asio::post(parts_.io, asio::use_awaitable);
-      if (!frame) co_return std::unexpected(frame.error());
-      if (*frame) co_return std::move(**frame);
-      co_return fail(Errc::kTimeout, std::format("it says nothing for {} ms", patience.count()));
-    }
-    co_await readable.async_wait(asio::posix::descriptor_base::wait_read, kAwait);
+    if (!frame) co_return std::unexpected(frame.error());
+    if (*frame) co_return std::move(**frame);
+    const auto left = std::chrono::duration_cast<Patience>(end - parts_.clock.now());
+    if (left.count() <= 0) co_return fail(Errc::kTimeout, std::format("it says nothing for {} ms", patience.count()));
+    (void)co_await wait(parts_.io, peer.channel->fd(), Until::kReadable, left);
   }
 }
 
@@ -225,15 +214,14 @@ asio::awaitable<Status> Giver::send_bulk(Peer& peer) {
   };
   if (Status sent = parts_.service.export_parts(sink); !sent) co_return sent;
   const std::vector<fib::Route> routes = parts_.forwarding.routes();
-  asio::posix::stream_descriptor writable(parts_.io, peer.channel->fd());
   constexpr std::size_t kAtOnce = 2000;
   Status sent;
   for (std::size_t at = 0; at < routes.size() && sent; at += kAtOnce) {
     // Clients have their turn while the other one installs.
-    co_await writable.async_wait(asio::posix::descriptor_base::wait_write, kAwait);
+    const Status room = co_await wait(parts_.io, peer.channel->fd(), Until::kWritable, kNextRoutes);
+    if (!room) co_return fail(Errc::kTimeout, std::format("it reads nothing for {} ms", kNextRoutes.count()));
     sent = parts_.service.export_routes(std::span(routes).subspan(at, std::min(kAtOnce, routes.size() - at)), sink);
   }
-  (void)writable.release();
   if (sent) sent = peer.channel->send(fp::HANDOVER_BULK_SENT, kReading);
   co_return sent;
 }

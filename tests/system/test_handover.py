@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import pytest
 from scapy.all import ICMP, IP, Ether, Raw
 
 from fastpath_lab import FASTPATH, PEER_MAC, WAN_MAC, FastpathLab, pb, poll
+from gw.fastpath.v1 import handover_pb2
 from fastpath_peer import GW4, Tunnel, kept_lab, lab, packets  # noqa: F401 (fixtures)
 from handover_lab import Traffic, forget_clients, replace, upgrade, waits_us
 from nonce_checker import NonceChecker
@@ -254,6 +256,57 @@ def test_one_that_is_killed_meanwhile_is_followed(lab):
     again.sent, again.received = tunnel.sent, tunnel.received
     again.from_peer(packets(4)[0])
     assert again.at_host() is not None
+
+
+FIELDS = {"the version of the handover": "version", "the version of SA records": "record_version", "--wan": "wan", "--vnet": "vnet",
+          "--circuit": "circuit", "--instance": "instance", "--max-sas": "max_sas", "--bfd-port": "bfd_port", "--max-tunnels": "max_tunnels"}
+
+
+class Successor:
+    """The other end of a handover, as far as it goes here."""
+
+    def __init__(self, path):
+        self.path, self.socket, self.ask = path, None, handover_pb2.HandoverAsk(release="test")
+
+    def say(self, **body):
+        payload = handover_pb2.HandoverFrame(**body).SerializeToString()
+        self.socket.sendall(struct.pack(">I", len(payload)) + payload)
+
+    def hear(self):
+        length, = struct.unpack(">I", self.socket.recv(4, socket.MSG_WAITALL))
+        return handover_pb2.HandoverFrame.FromString(self.socket.recv(length, socket.MSG_WAITALL))
+
+    def be_accepted(self):
+        """What it must have in common with the one that runs it learns from each refusal."""
+        for _ in range(len(FIELDS) + 1):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(10)
+            self.socket.connect(str(self.path))
+            self.say(ask=self.ask)
+            answer = self.hear()
+            if answer.HasField("offer"):
+                return
+            what, ours = re.match(r"(.+) is (.*) here and .* there", answer.refusal.why).groups()
+            now = getattr(self.ask, FIELDS[what])
+            setattr(self.ask, FIELDS[what], type(now)(ours))
+            self.socket.close()
+        raise AssertionError(answer)
+
+
+def test_one_that_stands_still_is_not_waited_for_without_end(lab):
+    """More routes than the socket holds, and nobody reads them."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    for first in range(16, 21):
+        tunnel.control.ok(update_routes=pb.UpdateRoutes(add=[
+            pb.Route(prefix=bytes((first, i >> 8, i & 255, 0)), prefix_length=24, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[1]) for i in range(1 << 16)]))
+    successor = Successor(lab.socket.parent / "handover.sock")
+    successor.be_accepted()
+    successor.say(step=handover_pb2.HANDOVER_BULK_WANTED)
+    poll("it is given up", lambda: "does not take over: it reads nothing for" in lab.log.read_text(), 30)
+    tunnel.from_peer(packets(4)[0])
+    assert tunnel.at_host() is not None
+    replace(lab)
 
 
 @pytest.mark.parametrize("bytes_", [b"", b"\xff" * 64, b"\0\0\0\x02\x0a\x00", b"\0\0\0\x04\x0a\x02\x08\x07", b"\x7f\xff\xff\xff"])

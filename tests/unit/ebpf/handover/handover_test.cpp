@@ -11,6 +11,8 @@
 #include "ebpf/handover/channel.hpp"
 #include "ebpf/handover/giver.hpp"
 #include "ebpf/handover/process.hpp"
+#include "ebpf/handover/readiness.hpp"
+#include "tests/support/await.hpp"
 
 namespace gw::handover {
 namespace {
@@ -149,6 +151,29 @@ TEST(Channel, SilenceEndAndNonsenseAreErrors) {
     ASSERT_EQ(::write(p.a->fd(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
     EXPECT_FALSE(p.b->receive(10ms));
   }
+}
+
+TEST(Readiness, IsWaitedForNoLongerThanSaid) {
+  boost::asio::io_context io;
+  int fds[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+  const Fd ours(fds[0]);
+  Fd theirs(fds[1]);
+  const auto waited = [&](Until until, Patience patience) {
+    return test::await(io, wait(io, ours.get(), until, patience));
+  };
+  EXPECT_EQ(waited(Until::kReadable, 20ms).error().code, Errc::kTimeout);
+  EXPECT_TRUE(waited(Until::kWritable, 10s));
+  const std::string much(std::size_t{64} << 10, 'x');
+  while (::write(ours.get(), much.data(), much.size()) > 0) continue;
+  EXPECT_EQ(waited(Until::kWritable, 20ms).error().code, Errc::kTimeout) << "the other one does not read";
+  std::string sink(std::size_t{16} << 20, '\0');
+  while (::read(theirs.get(), sink.data(), sink.size()) > 0) continue;
+  EXPECT_TRUE(waited(Until::kWritable, 10s));
+  theirs.reset();
+  EXPECT_TRUE(waited(Until::kReadable, 10s)) << "its end is something to read";
+  char c = 0;
+  EXPECT_EQ(::read(ours.get(), &c, 1), 0) << "the descriptor is still ours";
 }
 
 TEST(Channel, ConnectsToASocketOfOurOwnUser) {
