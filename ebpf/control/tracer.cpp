@@ -163,8 +163,8 @@ Result<Trace> Tracer::from_clear(const TraceQuery& query, gw_side side) {
   pass(out, "arrival", std::format("by the {} port, {}", name, port));
   add_route(out, query);
   Packet packet = make_packet(query);
-  GW_TRY_ASSIGN(const xdp::DryRun::Outcome outcome, dry_.forward(side, packet));
-  if (outcome.counted != GW_XDP_REDIRECTED) {
+  GW_TRY_ASSIGN(const gw_xdp_counter outcome, dry_.forward(side, packet));
+  if (outcome != GW_XDP_REDIRECTED) {
     GW_TRY(forwarded(out, query, side, outcome));
     return out;
   }
@@ -179,15 +179,15 @@ Result<Trace> Tracer::from_clear(const TraceQuery& query, gw_side side) {
 }
 
 /// What a port's program does by itself: to a neighbour, to the kernel, or nothing.
-Status Tracer::forwarded(Trace& out, const TraceQuery& query, gw_side side, const xdp::DryRun::Outcome& outcome) {
-  if (const std::string_view why = xdp::drop_name(outcome.counted); !why.empty()) {
+Status Tracer::forwarded(Trace& out, const TraceQuery& query, gw_side side, gw_xdp_counter outcome) {
+  if (const std::string_view why = xdp::drop_name(outcome); !why.empty()) {
     const auto reason = drop_by_name(why);
     if (!reason) return fail(Errc::kInternal, std::format("a drop '{}' that has no reason", why));
     refuse(out, "port program", *reason);
     return {};
   }
-  const bool circuit = outcome.counted == GW_XDP_FORWARDED_CIRCUIT;
-  if (!circuit && outcome.counted != GW_XDP_FORWARDED_VNET) {
+  const bool circuit = outcome == GW_XDP_FORWARDED_CIRCUIT;
+  if (!circuit && outcome != GW_XDP_FORWARDED_VNET) {
     leave_to_kernel(out, side == GW_SIDE_TUNNELS
                              ? "the program on the data TUN leaves it to the kernel"
                              : "the port's program passes it on: no route, an address of this machine, a "
@@ -248,9 +248,9 @@ Status Tracer::guard(Trace& out, const SaEntry& sa) {
   const bool udp = sa.encapsulation == esp::Encapsulation::kUdp;
   const Packet outer = make_outer({sa.src.address, sa.dst.address, udp ? sa.src.port : std::uint16_t{0},
                                    udp ? sa.dst.port : std::uint16_t{0}, sa.key.spi});
-  GW_TRY_ASSIGN(const xdp::DryRun::Outcome outcome, dry_.guard(outer));
-  const auto reason = drop_by_name(xdp::drop_name(outcome.counted));
-  if (outcome.counted == GW_XDP_REDIRECTED)
+  GW_TRY_ASSIGN(const gw_xdp_counter outcome, dry_.guard(outer));
+  const auto reason = drop_by_name(xdp::drop_name(outcome));
+  if (outcome == GW_XDP_REDIRECTED)
     pass(out, "arrival",
          std::format("by the wan port, {}: {}, SPI {:08x}", parts_.port("wan"), esp_of(sa), sa.key.spi));
   else
@@ -318,7 +318,7 @@ Status Tracer::leave_decrypted(Trace& out, const TraceQuery& query, const Receiv
     leave(out, "vnet", std::format("leaves by vnet to {}", out.next_hop));
     return {};
   }
-  GW_TRY_ASSIGN(const xdp::DryRun::Outcome outcome, dry_.forward(GW_SIDE_TUNNELS, make_packet(query)));
+  GW_TRY_ASSIGN(const gw_xdp_counter outcome, dry_.forward(GW_SIDE_TUNNELS, make_packet(query)));
   return forwarded(out, query, GW_SIDE_TUNNELS, outcome);
 }
 
@@ -341,13 +341,13 @@ Result<Trace> Tracer::from_wan(const TraceQuery& query) {
   if (is_esp)
     packet = make_outer(
         {query.source, query.destination, query.source_port, query.destination_port, sa ? sa->key.spi : kNobodys});
-  GW_TRY_ASSIGN(const xdp::DryRun::Outcome outcome, dry_.guard(packet));
-  if (const auto reason = drop_by_name(xdp::drop_name(outcome.counted))) {
+  GW_TRY_ASSIGN(const gw_xdp_counter outcome, dry_.guard(packet));
+  if (const auto reason = drop_by_name(xdp::drop_name(outcome))) {
     refuse(out, "arrival", *reason);
     return out;
   }
   pass(out, "arrival", std::format("by the wan port, {}", parts_.port("wan")));
-  if (outcome.counted != GW_XDP_REDIRECTED || !sa) {
+  if (outcome != GW_XDP_REDIRECTED || !sa) {
     leave_to_kernel(out, "it is neither ESP for an address of ours nor a flood of IKE");
     return out;
   }

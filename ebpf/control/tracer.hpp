@@ -60,7 +60,7 @@ class Tracer {
   Result<Trace> from_wan(const TraceQuery& query);
   Status guard(Trace& out, const SaEntry& sa);
   void received(Trace& out, const worker::ReceivingTrace& r, const SaEntry& sa);
-  Status forwarded(Trace& out, const TraceQuery& query, gw_side side, const xdp::DryRun::Outcome& outcome);
+  Status forwarded(Trace& out, const TraceQuery& query, gw_side side, gw_xdp_counter outcome);
   void sent(Trace& out, Packet packet, worker::TunnelSlot slot);
   void add_route(Trace& out, const TraceQuery& query) const;
   Status leave_decrypted(Trace& out, const TraceQuery& query, const worker::ReceivingTrace& r,

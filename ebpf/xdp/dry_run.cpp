@@ -34,24 +34,28 @@ struct Program {
   const bpf_map* counters;
 };
 
-Result<DryRun::Outcome> run(const Program& program, std::span<const std::uint8_t> packet) {
+Result<gw_xdp_counter> run(const Program& program, std::span<const std::uint8_t> packet) {
   if (packet.empty() || packet.size() > DryRun::kMaxPacket)
     return fail_field("size", std::format("{} bytes cannot be traced; at most {}", packet.size(), DryRun::kMaxPacket));
   const std::vector<std::uint8_t> frame = framed(packet);
   std::vector<std::uint8_t> out(frame.size() + 256);
-  __sk_buff before{};
-  __sk_buff after{};
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
               .data_size_in = static_cast<std::uint32_t>(frame.size()),
-              .data_size_out = static_cast<std::uint32_t>(out.size()), .ctx_in = &before, .ctx_out = &after,
-              .ctx_size_in = sizeof before, .ctx_size_out = sizeof after, .repeat = 1);
+              .data_size_out = static_cast<std::uint32_t>(out.size()), .repeat = 1);
   const Counters counted = read_counters(program.counters);
   if (const int error = bpf_prog_test_run_opts(program.fd, &options); error != 0)
     return fail_errno("running a port's program on a packet", -error);
   const Counters now = read_counters(program.counters);
   for (std::size_t i = 0; i < now.size(); ++i)
-    if (now[i] != counted[i]) return DryRun::Outcome{static_cast<gw_xdp_counter>(i), after.mark};
+    if (now[i] != counted[i]) return static_cast<gw_xdp_counter>(i);
   return fail(Errc::kIo, "a port's program counted nothing for a packet");
+}
+
+/// Else the limit would be one of traces: their packets never came.
+void forget_sources(const bpf_map* map) {
+  gw_address_key source{};
+  while (bpf_map__get_next_key(map, nullptr, &source, sizeof source) == 0)
+    if (bpf_map__delete_elem(map, &source, sizeof source, 0) != 0) return;
 }
 
 }  // namespace
@@ -70,7 +74,7 @@ DryRun::DryRun(const Maps& maps, std::uint32_t max_packet) : maps_(maps), max_pa
 DryRun::DryRun(DryRun&&) noexcept = default;
 DryRun::~DryRun() = default;
 
-Result<DryRun::Outcome> DryRun::forward(gw_side side, std::span<const std::uint8_t> packet) {
+Result<gw_xdp_counter> DryRun::forward(gw_side side, std::span<const std::uint8_t> packet) {
   std::unique_ptr<Clear>& clear = clear_[side];
   if (!clear) {
     auto made = std::make_unique<Clear>();
@@ -90,7 +94,7 @@ Result<DryRun::Outcome> DryRun::forward(gw_side side, std::span<const std::uint8
              packet);
 }
 
-Result<DryRun::Outcome> DryRun::guard(std::span<const std::uint8_t> packet) {
+Result<gw_xdp_counter> DryRun::guard(std::span<const std::uint8_t> packet) {
   if (!wan_) {
     auto made = std::make_unique<Wan>();
     made->skeleton = gw_wan_tc__open();
@@ -99,6 +103,7 @@ Result<DryRun::Outcome> DryRun::guard(std::span<const std::uint8_t> packet) {
     if (gw_wan_tc__load(made->skeleton) != 0) return fail_errno("loading the tcx program 'wan_tc'");
     wan_ = std::move(made);
   }
+  forget_sources(wan_->skeleton->maps.ike_sources);
   return run({bpf_program__fd(wan_->skeleton->progs.gw_wan_tc), wan_->skeleton->maps.wan_counters}, packet);
 }
 

@@ -25,16 +25,12 @@ class DryRun {
   DryRun(DryRun&&) noexcept;
   ~DryRun();
 
-  /// What was counted for the packet, and into which tunnel (slot), with GW_XDP_REDIRECTED of forward().
-  struct Outcome {
-    gw_xdp_counter counted = GW_XDP_PASSED;
-    std::uint32_t slot = 0;
-  };
+  // Both return what was counted for the packet.
   /// An IP packet that comes by the port of `side` (GW_SIDE_TUNNELS: decrypted, on a data TUN) from no particular
   /// neighbour, without VLAN tags.
-  Result<Outcome> forward(gw_side side, std::span<const std::uint8_t> packet);
-  /// By the wan port.
-  Result<Outcome> guard(std::span<const std::uint8_t> packet);
+  Result<gw_xdp_counter> forward(gw_side side, std::span<const std::uint8_t> packet);
+  /// By the wan port, the first one of its source.
+  Result<gw_xdp_counter> guard(std::span<const std::uint8_t> packet);
 
  private:
   struct Clear;

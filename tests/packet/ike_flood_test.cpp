@@ -1,9 +1,11 @@
 // How many new IKE SAs a source may ask for: the same limit in the XDP and the tcx program, over the same map.
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 
 #include <chrono>
 #include <thread>
 
+#include "ebpf/xdp/dry_run.hpp"
 #include "ebpf/xdp/tc_programs.hpp"
 #include "wan_table.hpp"
 
@@ -69,6 +71,20 @@ TEST_F(IkeFloodTest, AnIpv6SourceIsItsNetwork) {
   exhaust(from("2001:db8:9:1::1"));
   EXPECT_LT(passed(from("2001:db8:9:1:ffff::2"), 10), 10) << "the same /64";
   EXPECT_EQ(passed(from("2001:db8:9:2::1"), 20), 20) << "another one";
+}
+
+TEST_F(IkeFloodTest, ADryRunIsAlwaysTheFirst) {
+  const Bytes frame = wan_v4(on_500(ike()), 17);
+  exhaust(frame);
+  constexpr std::uint32_t kMaxPacket = 1500;
+  DryRun dry(*maps_, kMaxPacket);
+  const Counters before = maps_->wan_counters();
+  for (int i = 0; i < 3 * GW_IKE_BURST; ++i) {
+    const auto outcome = dry.guard(std::span(frame).subspan(ETH_HLEN));
+    ASSERT_TRUE(outcome) << outcome.error().describe();
+    ASSERT_EQ(*outcome, GW_XDP_PASSED) << "trace " << i;
+  }
+  EXPECT_EQ(counted_since(before), Counters{}) << "nothing of it is counted";
 }
 
 TEST_F(IkeFloodTest, TheTcxProgramHasTheSameLimit) {
