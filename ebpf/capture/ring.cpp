@@ -1,7 +1,5 @@
 #include "ebpf/capture/ring.hpp"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 
@@ -23,13 +21,9 @@ void store(std::uint8_t* p, std::uint64_t v) { std::memcpy(p, &v, sizeof v); }
 Result<std::unique_ptr<Ring>> Ring::make(std::size_t bytes) {
   constexpr std::size_t kLeast = 8192;
   if (bytes < kLeast || (bytes & (bytes - 1)) != 0) std::abort();
-  // Populated: a worker must not wait for pages.
-  void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-  if (memory == MAP_FAILED) return fail_errno("allocating a capture's buffer");
-  return std::unique_ptr<Ring>(new Ring({static_cast<std::uint8_t*>(memory), bytes}));
+  GW_TRY_ASSIGN(Pages pages, Pages::make(bytes));
+  return std::unique_ptr<Ring>(new Ring(std::move(pages)));
 }
-
-Ring::~Ring() { ::munmap(memory_.data(), memory_.size()); }
 
 std::uint8_t* Ring::reserve(std::uint32_t bytes) {
   const std::uint64_t need = kLengthBytes + ((std::uint64_t{bytes} + kLengthBytes - 1) & ~(kLengthBytes - 1));

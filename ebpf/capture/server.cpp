@@ -31,9 +31,10 @@ constexpr auto kQuestion = 5s;
 constexpr auto kAfterError = 1s;
 constexpr std::size_t kMostAsking = 8;
 constexpr std::size_t kMostAskBytes = 4096;
-// All rings together; and each: 5 ms of small packets at the highest rate of a worker, at least.
+// All rings together, of as many workers as there may be; and each: milliseconds of small packets at a worker's highest
+// rate.
 constexpr std::size_t kAllRingsBytes = std::size_t{32} << 20;
-constexpr std::size_t kLeastRingBytes = std::size_t{1} << 20;
+constexpr std::size_t kLeastRingBytes = kAllRingsBytes / worker::kMaxWorkers;
 constexpr std::size_t kMostRingBytes = std::size_t{8} << 20;
 
 /// A few hundred bytes to a client that has just come: they fit its socket.
@@ -197,9 +198,7 @@ Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, const 
                                                .wants_detach =
                                                    [this] {
                                                      asio::post(parts_.io, [this] {
-                                                       // Those of SAs that came meanwhile, too.
-                                                       if (running_ && running_->request.keys == EspKeys::kWanted)
-                                                         (void)add_keys();
+                                                       give_keys();  // those of SAs that came meanwhile
                                                        detach();
                                                      });
                                                    },
@@ -207,15 +206,21 @@ Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, const 
   for (auto& [worker, lane] : running_->session->lanes())
     parts_.workers[static_cast<worker::WorkerIndex>(worker)].call(
         [&lane](worker::DataPath& d) { d.tap().attach(*lane); });
-  if (request.keys == EspKeys::kWanted)
-    log::warning("capture", "process {} of root is given the keys of {} SAs", client.pid, add_keys());
+  give_keys();
   running_->session->start();
   log::info("capture", "process {} captures for at most {} s", client.pid, request.time.count());
   return {};
 }
 
-/// For the session, in frames; how many.
-std::size_t Server::add_keys() const {
+/// If they are wanted. Whoever has them is in the log.
+void Server::give_keys() {
+  if (!running_ || running_->request.keys != EspKeys::kWanted) return;
+  if (const std::size_t count = add_keys(); count > 0)
+    log::warning("capture", "process {} of root is given the keys of {} SAs", running_->pid, count);
+}
+
+/// Those that the session was not given before, in frames; how many.
+std::size_t Server::add_keys() {
   constexpr int kInAFrame = 1000;
   const std::uint32_t tunnel = running_->request.wanted.tunnel;
   fp::CaptureFrame frame;
@@ -231,6 +236,7 @@ std::size_t Server::add_keys() const {
   };
   for (const auto& [key, entry] : parts_.sas.table().entries()) {
     if (entry.request.empty() || (tunnel != 0 && entry.tunnel_id != tunnel)) continue;
+    if (!running_->keys_given.insert(key).second) continue;
     fp::AddSa& sa = *frame.mutable_keys()->add_sas();
     (void)sa.ParseFromArray(entry.request.bytes().data(), static_cast<int>(entry.request.size()));
     sa.clear_local_selectors();

@@ -6,6 +6,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "base/clock.hpp"
@@ -46,6 +47,7 @@ class Server {
     MonoTime end;
     Request request;
     bool attached = true;
+    std::set<control::SaKey> keys_given;
   };
   boost::asio::awaitable<void> accept();
   boost::asio::awaitable<void> serve(Protocol::socket socket);
@@ -56,7 +58,8 @@ class Server {
   };
   static Result<Client> permitted_client(int fd);
   Status start(Protocol::socket& socket, const fp::CaptureAsk& ask, const Client& client);
-  std::size_t add_keys() const;
+  void give_keys();
+  std::size_t add_keys();
   Result<Session::Lanes> make_lanes(const Request& request) const;
   fp::CaptureStarted describe() const;
   void detach();

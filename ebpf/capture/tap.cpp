@@ -9,9 +9,9 @@ Result<std::unique_ptr<Lane>> Lane::make(const Wanted& wanted, std::size_t ring_
   auto lane = std::make_unique<Lane>();
   lane->wanted = wanted;
   GW_TRY_ASSIGN(lane->ring, Ring::make(ring_bytes));
-  // Pages come when they are touched.
-  if ((wanted.points & bit(Point::kDrops)) != 0)
-    lane->kept = std::make_unique_for_overwrite<std::uint8_t[]>(Tap::kKept * std::size_t{wanted.snap_bytes});
+  if ((wanted.points & bit(Point::kDrops)) != 0) {
+    GW_TRY_ASSIGN(lane->kept, Pages::make(std::min(Tap::kKept * std::size_t{wanted.snap_bytes}, Tap::kMostKeptBytes)));
+  }
   return lane;
 }
 
@@ -30,14 +30,18 @@ void Tap::put(const Mark& mark, std::span<const std::uint8_t> front, std::span<c
 }
 
 void Tap::keep(std::size_t i, std::span<const std::uint8_t> bytes) {
-  const std::size_t snap = lane_->wanted.snap_bytes;
-  kept_[i] = {static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(std::min(bytes.size(), snap))};
-  std::memcpy(&lane_->kept[i * snap], bytes.data(), kept_[i].captured);
+  const std::span<std::uint8_t> room = lane_->kept.bytes();
+  if (i == 0) kept_bytes_ = 0;
+  const std::size_t captured =
+      std::min({bytes.size(), std::size_t{lane_->wanted.snap_bytes}, room.size() - kept_bytes_});
+  kept_[i] = {kept_bytes_, static_cast<std::uint32_t>(bytes.size()), static_cast<std::uint32_t>(captured)};
+  std::ranges::copy(bytes.first(captured), room.begin() + static_cast<std::ptrdiff_t>(kept_bytes_));
+  kept_bytes_ += captured;
 }
 
 void Tap::put_kept(const Mark& mark, std::span<const std::uint8_t> front, std::size_t i) {
-  const std::size_t at = i * std::size_t{lane_->wanted.snap_bytes};
-  write(mark, front, {{&lane_->kept[at], kept_[i].captured}, kept_[i].length});
+  const Kept& kept = kept_[i];
+  write(mark, front, {lane_->kept.bytes().subspan(kept.at, kept.captured), kept.length});
 }
 
 void Tap::write(const Mark& mark, std::span<const std::uint8_t> front, const Piece& rest) {

@@ -12,6 +12,7 @@
 
 #include "base/result.hpp"
 #include "ebpf/abi/drop.h"
+#include "ebpf/capture/pages.hpp"
 #include "ebpf/capture/ring.hpp"
 
 namespace gw::capture {
@@ -71,7 +72,7 @@ struct Lane {
   Wanted wanted;
   std::vector<std::uint32_t> tunnel_ids;  // by slot, as they were when it began: for packets of other workers' tunnels
   std::unique_ptr<Ring> ring;
-  std::unique_ptr<std::uint8_t[]> kept;  // Tap's; of a capture of drops
+  Pages kept;  // Tap's; of a capture of drops
   std::array<Counts, kPoints> counts;
 
   static Result<std::unique_ptr<Lane>> make(const Wanted& wanted, std::size_t ring_bytes);
@@ -82,6 +83,8 @@ class Tap {
  public:
   /// Packets that are kept at a time.
   static constexpr std::size_t kKept = 64;
+  /// Of all of them: as many of the largest frames (16 KiB). What a kernel port gives in larger ones is kept in part.
+  static constexpr std::size_t kMostKeptBytes = std::size_t{1} << 20;
 
   bool wants(Point point) const { return (points_ & bit(point)) != 0; }
   void attach(Lane& lane);
@@ -90,7 +93,7 @@ class Tap {
   /// The packet is `front`, then `bytes`.
   void put(const Mark& mark, std::span<const std::uint8_t> front, std::span<const std::uint8_t> bytes);
 
-  /// What decryption overwrites, until the next time: number `i` of a burst.
+  /// What decryption overwrites, until the next time: number `i` of a burst, from 0 on.
   void keep(std::size_t i, std::span<const std::uint8_t> bytes);
   void put_kept(const Mark& mark, std::span<const std::uint8_t> front, std::size_t i);
 
@@ -100,6 +103,7 @@ class Tap {
 
  private:
   struct Kept {
+    std::size_t at = 0;
     std::uint32_t length = 0;
     std::uint32_t captured = 0;
   };
@@ -112,6 +116,7 @@ class Tap {
   std::uint8_t points_ = 0;
   Lane* lane_ = nullptr;
   std::array<Kept, kKept> kept_{};
+  std::size_t kept_bytes_ = 0;
 };
 
 }  // namespace gw::capture

@@ -278,6 +278,8 @@ def test_keys_of_an_sa_that_came_meanwhile(plain, tmp_path):
     plain.station.ike.ok(del_sa=pb.DelSa(id=pb.SaId(spi=rekeyed.spi, dst=packed(plain.gw))))
     assert [line.split(",")[3] for line in keys.read_text().splitlines()] == \
         [f'"0x{spi:08x}"' for spi in (plain.to_gw.spi, plain.from_gw.spi, rekeyed.spi)], "of this tunnel, each once"
+    given = re.findall(rf"process {gwctl.process.pid} of root is given the keys of (\d+) SAs", plain.lab.log.read_text())
+    assert given == ["2", "1"], "each time that some are given is in the log"
 
 
 def test_no_keys_unless_asked_for(plain, tmp_path):

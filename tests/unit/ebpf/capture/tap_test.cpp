@@ -94,16 +94,49 @@ TEST_F(TapTest, OnlyOneTunnels) {
 TEST_F(TapTest, WhatDecryptionOverwritesIsKept) {
   attach({.points = kAll, .snap_bytes = 64});
   Bytes packet = counting(200);
-  tap_.keep(3, packet);
-  tap_.keep(4, Bytes{1});
+  tap_.keep(0, Bytes{2});
+  tap_.keep(1, packet);
+  tap_.keep(2, Bytes{1});
   std::ranges::fill(packet, 0xee);
-  tap_.put_kept({.point = Point::kDrops, .reason = GW_DROP_ICV}, Bytes{7, 7}, 3);
+  tap_.put_kept({.point = Point::kDrops, .reason = GW_DROP_ICV}, Bytes{7, 7}, 1);
   const auto seen = take();
   ASSERT_EQ(seen.size(), 1U);
   EXPECT_EQ(seen[0].record.length, 202U);
   ASSERT_EQ(seen[0].bytes.size(), 64U);
   EXPECT_EQ(seen[0].bytes[2], 0);
   EXPECT_EQ(seen[0].bytes[63], 61);
+}
+
+TEST_F(TapTest, AWholeBurstOfTheLargestFramesIsKept) {
+  constexpr std::size_t kLargest = 16384;
+  attach({.points = kAll, .snap_bytes = 65535});
+  EXPECT_EQ(lane_->kept.bytes().size(), Tap::kMostKeptBytes);
+  Bytes packet = counting(kLargest);
+  for (int burst = 0; burst < 2; ++burst)
+    for (std::size_t i = 0; i < Tap::kKept; ++i) {
+      packet[0] = static_cast<std::uint8_t>(i);
+      tap_.keep(i, packet);
+    }
+  for (const std::size_t i : {std::size_t{0}, Tap::kKept - 1}) {
+    tap_.put_kept({.point = Point::kDrops}, {}, i);
+    const auto seen = take();
+    ASSERT_EQ(seen.size(), 1U);
+    packet[0] = static_cast<std::uint8_t>(i);
+    EXPECT_EQ(seen[0].bytes, packet);
+  }
+}
+
+TEST_F(TapTest, WhatDoesNotFitWithTheOthersIsKeptInPart) {
+  attach({.points = kAll, .snap_bytes = 65535});
+  const Bytes packet = counting(60000);
+  for (std::size_t i = 0; i < Tap::kKept; ++i) tap_.keep(i, packet);
+  for (const std::size_t i : {std::size_t{17}, Tap::kKept - 1}) {
+    tap_.put_kept({.point = Point::kDrops}, {}, i);
+    const auto seen = take();
+    ASSERT_EQ(seen.size(), 1U);
+    EXPECT_EQ(seen[0].record.length, 60000U);
+    EXPECT_EQ(seen[0].record.captured, i == 17 ? (std::size_t{1} << 20) - 17 * 60000U : 0U);
+  }
 }
 
 TEST_F(TapTest, WhatFindsNoRoomIsCounted) {
