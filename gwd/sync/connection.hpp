@@ -48,6 +48,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void say(const wire::Frame& frame);
   /// The same for frames that are bytes already.
   void queue(std::string_view frames) { outgoing_ += frames; }
+  /// Bytes of say() and queue() that wait for what is being written.
+  std::size_t waiting() const { return outgoing_.size(); }
   /// Writes what say() queued, then what `more` gives, for as long as it is open. Started a second time, it does
   /// nothing.
   boost::asio::awaitable<void> write_all(std::function<std::string()> more);

@@ -19,6 +19,7 @@ using std::chrono::milliseconds;
 constexpr std::size_t kBatch = 64 * 1024;
 constexpr milliseconds kDead{1000};  // silent for this long: closed, to be called again
 constexpr int kDeadBeats = 10;
+constexpr std::size_t kMostWaiting = std::size_t{1} << 20;  // minutes of heartbeats that nobody reads
 constexpr std::chrono::seconds kCredentialsCheck{1};
 
 asio::ip::address to_asio(const IpAddress& address) { return asio::ip::make_address(address.to_string()); }
@@ -318,9 +319,14 @@ void Link::check_paths() {
     any = true;
     if (frozen) current->heard = at;
     const auto silent = std::chrono::duration_cast<milliseconds>(at - current->heard);
-    if (silent <= std::max(kDead, settings_.heartbeat * kDeadBeats)) continue;
-    current->close();
-    lost(current, {wire::REASON_STOPPING, std::format("nothing was heard for {} ms", silent.count())});
+    if (silent > std::max(kDead, settings_.heartbeat * kDeadBeats)) {
+      current->close();
+      lost(current, {wire::REASON_STOPPING, std::format("nothing was heard for {} ms", silent.count())});
+    } else if (current->waiting() > kMostWaiting) {
+      current->close();
+      lost(current, {wire::REASON_STOPPING, std::format("it speaks and does not read: {} KiB of heartbeats wait for it",
+                                                        current->waiting() / 1024)});
+    }
   }
   if (any || frozen) last_path_ = at;
   if (session_.id() != 0 && at - last_path_ > kResumeWithin) {

@@ -28,14 +28,16 @@ class Stranger {
     if (!error) stream_.handshake(TlsStream::client, error);
     return error ? error.message() : "";
   }
-  void write(std::string_view bytes) {
-    boost::system::error_code ignored;
-    asio::write(stream_, asio::buffer(bytes), ignored);
+  /// False: the connection has ended.
+  bool write(std::string_view bytes) {
+    boost::system::error_code error;
+    asio::write(stream_, asio::buffer(bytes), error);
+    return !error;
   }
-  void say(const wire::Frame& frame) {
+  bool say(const wire::Frame& frame) {
     std::string bytes;
     append_frame(bytes, frame.SerializeAsString());
-    write(bytes);
+    return write(bytes);
   }
   /// The next frame that is no heartbeat or acknowledgement; none when the connection has ended.
   std::optional<wire::Frame> hear() {
@@ -332,6 +334,28 @@ TEST_F(Hostile, UnknownFramesAndKindsAreIgnored) {
   ASSERT_TRUE(heard.has_value() && heard->has_welcome());
   EXPECT_EQ(heard->welcome().version(), 1U);
   EXPECT_THAT(pair_.at_a.messages[Kind::kControl], testing::ElementsAre("x"));
+}
+
+// Heartbeats are not kept without end for one that is alive, and reads none of them.
+TEST_F(Hostile, OneThatSpeaksAndDoesNotRead) {
+  pair_.a->start();
+  pair_.a->say(std::string(60'000, 's'));
+  const int said = against(credentials(), [](Stranger& stranger) {
+    EXPECT_EQ(stranger.connect(), "");
+    stranger.say(good_hello());
+    EXPECT_TRUE(stranger.hear().has_value());
+    wire::Frame heartbeat;
+    int all = 0;
+    for (heartbeat.mutable_heartbeat()->set_sequence(1); stranger.say(heartbeat); ++all)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return all;
+  });
+  EXPECT_GT(said, 0);
+  ASSERT_FALSE(pair_.at_a.paths.empty());
+  EXPECT_THAT(pair_.at_a.paths[0].problem, testing::StartsWith("it speaks and does not read: "));
+  pair_.b = pair_.make("gw-b");
+  pair_.b->start();
+  EXPECT_TRUE(pair_.connected());
 }
 
 // A stranger who says nothing is not waited for, and does not keep others out.
