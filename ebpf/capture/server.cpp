@@ -1,8 +1,6 @@
 #include "ebpf/capture/server.hpp"
 
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -16,8 +14,8 @@
 #include <filesystem>
 
 #include "base/frame.hpp"
+#include "base/local_listener.hpp"
 #include "base/log.hpp"
-#include "base/secret.hpp"
 #include "ebpf/rpc/messages.hpp"
 
 namespace gw::capture {
@@ -48,30 +46,11 @@ void refuse(asio::local::stream_protocol::socket& socket, const Error& why) {
 
 }  // namespace
 
-/// Root, or who runs this.
-Result<Server::Client> Server::permitted_client(int fd) {
-  ucred who{};
-  socklen_t length = sizeof who;
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
-  if (who.uid == 0 || who.uid == ::geteuid()) return Client{who.pid, who.uid};
-  return fail(Errc::kPermission, "a capture shows clear packets: it is root's alone");
-}
-
 Server::Server(Parts parts) : parts_(std::move(parts)), acceptor_(parts_.io) {}
 Server::~Server() { stop(); }
 
 Status Server::listen(const std::string& path) {
-  constexpr std::size_t kRoom = 108;  // sockaddr_un
-  if (path.size() >= kRoom) return fail_field("socket", std::format("path is too long: {}", path));
-  std::error_code ignored;
-  std::filesystem::remove(path, ignored);  // the RPC's socket has shown that nobody else is there
-  boost::system::error_code error;
-  acceptor_.open(Protocol(), error);
-  const mode_t before = ::umask(0177);
-  if (!error) acceptor_.bind(Protocol::endpoint(path), error);
-  ::umask(before);
-  if (!error) acceptor_.listen(4, error);
-  if (error) return fail_errno(std::format("listening at {}", path), error.value());
+  GW_TRY(listen_at(acceptor_, path, {}));  // the RPC's socket has shown that nobody else is there
   path_ = path;
   asio::co_spawn(parts_.io, accept(), asio::detached);
   return {};
@@ -109,7 +88,7 @@ asio::awaitable<void> Server::serve(Protocol::socket socket) {
     refuse(socket, ask.error());
     co_return;
   }
-  const auto client = permitted_client(socket.native_handle());
+  const auto client = peer_of(socket.native_handle());
   const Status started = client ? start(socket, *ask, *client) : std::unexpected(client.error());
   if (started) co_return;
   log::info("capture", "refused: {}", started.error().describe());
@@ -169,7 +148,8 @@ fp::CaptureStarted Server::describe() const {
   return started;
 }
 
-Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, const Client& client) {
+Status Server::start(Protocol::socket& socket, const fp::CaptureAsk& ask, const ucred& client) {
+  if (!is_privileged(client)) return fail(Errc::kPermission, "a capture shows clear packets: it is root's alone");
   if (running_) {
     const auto left = std::chrono::ceil<std::chrono::seconds>(running_->end - parts_.clock.now());
     return fail(Errc::kAlreadyExists,
@@ -228,10 +208,7 @@ std::size_t Server::add_keys() {
   const auto add = [&] {
     if (frame.keys().sas_size() == 0) return;
     running_->session->add_keys(frame);
-    for (fp::AddSa& sa : *frame.mutable_keys()->mutable_sas()) {
-      wipe(*sa.mutable_key());
-      wipe(*sa.mutable_integrity_key());
-    }
+    for (fp::AddSa& sa : *frame.mutable_keys()->mutable_sas()) rpc::wipe_keys(sa);
     frame.mutable_keys()->clear_sas();
   };
   for (const auto& [key, entry] : parts_.sas.table().entries()) {

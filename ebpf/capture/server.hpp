@@ -2,6 +2,8 @@
 // because what it shows is clear. One capture at a time. Control thread; a capture itself has its thread (session.hpp).
 #pragma once
 
+#include <sys/socket.h>
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -52,12 +54,7 @@ class Server {
   boost::asio::awaitable<void> accept();
   boost::asio::awaitable<void> serve(Protocol::socket socket);
   boost::asio::awaitable<Result<fp::CaptureAsk>> read_ask(Protocol::socket& socket);
-  struct Client {
-    int pid = 0;
-    unsigned uid = 0;
-  };
-  static Result<Client> permitted_client(int fd);
-  Status start(Protocol::socket& socket, const fp::CaptureAsk& ask, const Client& client);
+  Status start(Protocol::socket& socket, const fp::CaptureAsk& ask, const ucred& client);
   void give_keys();
   std::size_t add_keys();
   Result<Session::Lanes> make_lanes(const Request& request) const;

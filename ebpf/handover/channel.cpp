@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/local_listener.hpp"
 #include "base/secret.hpp"
 
 namespace gw::handover {
@@ -47,13 +48,6 @@ ssize_t send_some(int fd, std::string_view bytes, std::span<const int> fds) {
 
 }  // namespace
 
-Result<ucred> peer_of(int socket) {
-  ucred who{};
-  socklen_t length = sizeof who;
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return fail_errno("asking who is connected");
-  return who;
-}
-
 Result<std::unique_ptr<Channel>> Channel::connect(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -67,7 +61,7 @@ Result<std::unique_ptr<Channel>> Channel::connect(const std::string& path) {
   }
   // Who made the socket: what it tells is believed.
   GW_TRY_ASSIGN(const ucred who, peer_of(socket.get()));
-  if (::geteuid() != 0 && who.uid != 0 && who.uid != ::geteuid())
+  if (::geteuid() != 0 && !is_privileged(who))
     return fail(Errc::kPermission, std::format("{} is a socket of user {}", path, who.uid));
   return std::make_unique<Channel>(std::move(socket));
 }

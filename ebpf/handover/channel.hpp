@@ -24,9 +24,6 @@ using Patience = std::chrono::milliseconds;
 /// Of both sides; what has another meaning is another version.
 inline constexpr std::uint32_t kVersion = 1;
 
-/// The process at the other end, or the one that made the listening socket.
-Result<ucred> peer_of(int socket);
-
 class Channel {
  public:
   explicit Channel(Fd socket);

@@ -1,9 +1,6 @@
 #include "ebpf/handover/giver.hpp"
 
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -12,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <filesystem>
 
+#include "base/local_listener.hpp"
 #include "base/log.hpp"
 #include "base/secret.hpp"
 #include "ebpf/handover/readiness.hpp"
@@ -35,10 +33,9 @@ constexpr Patience kAfterError = 1s;
 // Packets wait: what the other one does in the time is small, and known beforehand.
 constexpr Patience kTaking = 100ms;
 
-/// Root, or who runs this. None: who it is cannot be told.
 Result<int> permitted_pid(int fd) {
   GW_TRY_ASSIGN(const ucred who, peer_of(fd));
-  if (who.uid == 0 || who.uid == ::geteuid()) return who.pid;
+  if (is_privileged(who)) return who.pid;
   return fail(Errc::kPermission, std::format("user {} may not take over", who.uid));
 }
 
@@ -77,21 +74,13 @@ Giver::~Giver() {
 void Giver::abandon() { path_.clear(); }
 
 Status Giver::listen(const std::string& path, Fd inherited) {
-  boost::system::error_code error;
-  constexpr std::size_t kRoom = 108;  // sockaddr_un
-  if (path.size() >= kRoom) return fail_field("socket", std::format("path is too long: {}", path));
   if (inherited) {
+    boost::system::error_code error;
     acceptor_.assign(Protocol(), inherited.release(), error);
-  } else {
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);  // the RPC's socket has shown that nobody else is there
-    acceptor_.open(Protocol(), error);
-    const mode_t before = ::umask(0177);
-    if (!error) acceptor_.bind(Protocol::endpoint(path), error);
-    ::umask(before);
-    if (!error) acceptor_.listen(4, error);
+    if (error) return fail_errno(std::format("listening at {}", path), error.value());
+  } else {  // the RPC's socket has shown that nobody else is there
+    GW_TRY(listen_at(acceptor_, path, {}));
   }
-  if (error) return fail_errno(std::format("listening at {}", path), error.value());
   path_ = path;
   asio::co_spawn(parts_.io, accept(), asio::detached);
   return {};

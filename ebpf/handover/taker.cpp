@@ -1,6 +1,6 @@
 #include "ebpf/handover/taker.hpp"
 
-#include "base/secret.hpp"
+#include "ebpf/rpc/messages.hpp"
 
 namespace gw::handover {
 namespace {
@@ -10,13 +10,6 @@ using namespace std::chrono_literals;
 constexpr Patience kAnswer = 10s;  // it may be busy with another one
 constexpr Patience kNextPart = 10s;
 constexpr Patience kStopping = 2s;
-
-void wipe_keys(fp::HandoverFrame& frame) {
-  if (!frame.has_part() || !frame.part().has_sa()) return;
-  fp::AddSa& m = *frame.mutable_part()->mutable_sa()->mutable_add();
-  wipe(*m.mutable_key());
-  wipe(*m.mutable_integrity_key());
-}
 
 }  // namespace
 
@@ -64,7 +57,7 @@ Status Taker::receive_until(fp::HandoverStep step, const Handlers& handlers) {
     }
     if (!frame.has_part()) return fail(Errc::kMalformed, "the running gw-fastpath sends something else");
     Status installed = handlers.part(frame.part());
-    wipe_keys(frame);
+    if (frame.part().has_sa()) rpc::wipe_keys(*frame.mutable_part()->mutable_sa()->mutable_add());
     GW_TRY(std::move(installed));
   }
 }

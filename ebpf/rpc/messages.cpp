@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/secret.hpp"
+
 namespace gw::rpc {
 namespace {
 
@@ -273,6 +275,11 @@ Result<control::SaRequest> parse_add_sa(const fp::AddSa& m, const esp::Transform
   r.parameters.key = Secret(std::string_view(m.key()));
   r.parameters.integrity_key = Secret(std::string_view(m.integrity_key()));
   return r;
+}
+
+void wipe_keys(fp::AddSa& m) {
+  wipe(*m.mutable_key());
+  wipe(*m.mutable_integrity_key());
 }
 
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& m) {

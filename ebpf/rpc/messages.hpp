@@ -19,6 +19,8 @@ inline constexpr std::size_t kMaxNameBytes = 255;
 Status check_name(std::string_view name);
 Result<control::SaKey> parse_sa_id(const fp::SaId& id);
 Result<control::SaRequest> parse_add_sa(const fp::AddSa& message, const esp::TransformPermissions& allowed);
+/// Overwrites what the message has of keys.
+void wipe_keys(fp::AddSa& message);
 Result<control::SaMove> parse_update_sa(const fp::UpdateSa& message);
 Result<std::vector<control::EndpointClaim>> parse_put_endpoints(const fp::PutEndpoints& message);
 /// Without `own_instance`; none: no address.

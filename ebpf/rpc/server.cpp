@@ -1,6 +1,6 @@
 #include "ebpf/rpc/server.hpp"
 
-#include <sys/stat.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
@@ -14,8 +14,10 @@
 #include <filesystem>
 
 #include "base/frame.hpp"
+#include "base/local_listener.hpp"
 #include "base/log.hpp"
 #include "base/secret.hpp"
+#include "ebpf/rpc/messages.hpp"
 
 namespace gw::rpc {
 namespace asio = boost::asio;
@@ -100,10 +102,7 @@ class Server::Session : public std::enable_shared_from_this<Session> {
       *answer.mutable_response() = refusal(request.id(), fp::MALFORMED, "the frame does not parse");
     else
       *answer.mutable_response() = answer_to(request);
-    if (request.has_add_sa()) {
-      wipe(*request.mutable_add_sa()->mutable_key());
-      wipe(*request.mutable_add_sa()->mutable_integrity_key());
-    }
+    if (request.has_add_sa()) wipe_keys(*request.mutable_add_sa());
     if (request.has_put_peer()) wipe(*request.mutable_put_peer()->mutable_key());
     if (answer.ByteSizeLong() > kMaxAnswerBytes)
       *answer.mutable_response() = refusal(request.id(), fp::LIMIT, "the answer is larger than a frame");
@@ -157,18 +156,14 @@ Status Server::listen(const std::string& path, Fd inherited) {
   std::error_code ignored;
   if (const auto parent = std::filesystem::path(path).parent_path(); !parent.empty())
     std::filesystem::create_directories(parent, ignored);
-  if (path.size() >= 108) return fail_field("socket", std::format("path is too long: {}", path));
+  if (path.size() >= sizeof(sockaddr_un::sun_path))
+    return fail_field("socket", std::format("path is too long: {}", path));
   const Protocol::endpoint endpoint(path);
   Protocol::socket probe(io_);
   if (!probe.connect(endpoint, error))
     return fail(Errc::kAlreadyExists, std::format("another gw-fastpath answers at {}", path));
-  std::filesystem::remove(path, ignored);  // left by a process that was killed
-  acceptor_.open(endpoint.protocol(), error);
-  const mode_t before = ::umask(0117);  // 0660: root and the services of the gateway (ADR 18)
-  if (!error) acceptor_.bind(endpoint, error);
-  ::umask(before);
-  if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
-  if (error) return fail_errno(std::format("listening at {}", path), error.value());
+  // Root and the services of the gateway (ADR 18).
+  GW_TRY(listen_at(acceptor_, path, {.mode = 0660, .backlog = asio::socket_base::max_listen_connections}));
   path_ = path;
   asio::co_spawn(io_, accept(), asio::detached);
   return {};

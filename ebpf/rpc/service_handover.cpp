@@ -1,6 +1,7 @@
 // What clients have put and what was counted, from one gw-fastpath to the one that takes its place (ADR 20): the
 // requests themselves, as they are in force, so that a newer release reads them like any client's.
 #include "base/log.hpp"
+#include "base/secret.hpp"
 #include "ebpf/abi/drop_names.hpp"
 #include "ebpf/rpc/messages.hpp"
 #include "ebpf/rpc/service.hpp"
@@ -12,11 +13,6 @@ constexpr std::size_t kRoutesInAPart = 2000;
 
 std::int64_t to_ns(MonoTime t) { return t.time_since_epoch().count(); }
 MonoTime from_ns(std::int64_t ns) { return MonoTime(std::chrono::nanoseconds(ns)); }
-
-void wipe_keys(fp::AddSa& m) {
-  wipe(*m.mutable_key());
-  wipe(*m.mutable_integrity_key());
-}
 
 Result<fp::HandoverSa> describe(const control::SaEntry& e) {
   fp::HandoverSa out;

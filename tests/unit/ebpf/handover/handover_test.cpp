@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "base/local_listener.hpp"
 #include "ebpf/handover/baton.hpp"
 #include "ebpf/handover/channel.hpp"
 #include "ebpf/handover/giver.hpp"
