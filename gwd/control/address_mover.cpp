@@ -22,6 +22,7 @@ struct AddressMover::Job {
   std::uint64_t wanted = 0;  // grows with every order
   std::uint64_t done = 0;
   bool running = false;
+  bool failing = false;  // and the owner has been told so
   LoopWake wake;
 
   /// Nothing newer was ordered than what is being done.
@@ -114,9 +115,11 @@ asio::awaitable<void> AddressMover::call_hook(std::shared_ptr<Job> job) {
          .timeout = settings.hook_timeout});
     if (done) {
       log::info("ha", "{} {} {}: done", endpoint.hook, word, endpoint.address);
+      if (std::exchange(job->failing, false) && job->mover != nullptr) job->mover->owner_.failed(endpoint.address, {});
       co_return;
     }
     if (!job->current(order)) co_return;
+    job->failing = true;
     job->mover->owner_.failed(endpoint.address, done.error().describe());
     co_await job->wake.sleep(pause);
     pause = std::min(pause * 2, kLastRetry);

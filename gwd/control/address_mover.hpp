@@ -41,7 +41,7 @@ class AddressMover {
     std::chrono::milliseconds hook_timeout{10'000};
   };
   struct Owner {
-    /// It did not work, and is tried again.
+    /// It did not work, and is tried again; empty: now it did.
     std::function<void(const IpAddress&, const std::string& what)> failed;
     /// kBgp: its host route is announced from now on, by this claim, or not any more. Called at once.
     std::function<void(const IpAddress&, std::optional<ha::Epoch> claim)> announce_route;

@@ -308,7 +308,7 @@ asio::awaitable<void> EndpointSwitch::finish_partings() {
     if (!endpoint.parting || *endpoint.parting > parts_.clock.now()) continue;
     endpoint.parting.reset();
     endpoint.carried = false;
-    if (endpoint.model.move == config::MoveBy::kBgp) endpoint.withdraws = parts_.clock.now() + kStillAnnounces;
+    if (endpoint.model.move != config::MoveBy::kGarp) endpoint.withdraws = parts_.clock.now() + kStillAnnounces;
     gone.push_back(address);
   }
   if (gone.empty()) co_return;

@@ -46,7 +46,8 @@ class EndpointSwitch {
   /// The address stays on the interface for as long as gw-fastpath decapsulates for it (Endpoints::kStillReceives).
   static constexpr std::chrono::seconds kStillReceives{2};
   /// `move: bgp`, planned: the old owner announces on for so long, beside the new one, whose claim is the better route.
-  /// What comes here meanwhile is decapsulated.
+  /// `move: hook`: its program is told so much later, behind the new owner's. What comes here meanwhile is
+  /// decapsulated.
   static constexpr std::chrono::seconds kStillAnnounces{1};
   /// The old owner's last positions come by another stream than its word that it has stopped.
   static constexpr std::chrono::milliseconds kPositions{20};
@@ -110,7 +111,7 @@ class EndpointSwitch {
     /// Handed over, and the new owner has not said yet that it forwards: until then.
     std::optional<MonoTime> parting;
     std::optional<MonoTime> address_goes;
-    std::optional<MonoTime> withdraws;  // kBgp, handed over: until then it is announced here, too
+    std::optional<MonoTime> withdraws;  // not kGarp, handed over: until then its packets may come here, too
     bool letting_go = false;            // charon is asked again to let go of it
   };
 

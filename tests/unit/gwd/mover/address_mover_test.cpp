@@ -172,10 +172,25 @@ TEST_F(MoverTest, AProgramThatFailsIsTriedAgain) {
   const std::string line = "take 203.0.113.10 wan0 gw-a\n";
   ASSERT_TRUE(run_until([&] { return test::read_file(log) == line + line; }, milliseconds(8000)));
   EXPECT_GE(std::chrono::steady_clock::now() - begin, AddressMover::kFirstRetry);
-  EXPECT_EQ(failures_, std::vector<std::string>{path + " ended with status 1"});
+  const std::vector<std::string> said{path + " ended with status 1", ""};
+  EXPECT_TRUE(run_until([&] { return failures_ == said; }, milliseconds(5000))) << "and that it is over";
   mover_.repel(endpoint("203.0.113.10", config::MoveBy::kHook, path));
   EXPECT_TRUE(run_until([&] { return test::read_file(log) == line + line + "release 203.0.113.10 wan0 gw-a\n"; },
                         milliseconds(5000)));
+  EXPECT_EQ(failures_, said);
+}
+
+// What failed is wanted no more: the program succeeds with something else, and nothing fails any longer.
+TEST_F(MoverTest, AnotherOrderThatSucceedsEndsAFailure) {
+  const test::Scratch scratch;
+  const std::string path = scratch.path() / "move.sh";
+  test::write_file(path, "#!/bin/sh\n[ $1 = release ]\n");
+  ::chmod(path.c_str(), 0755);
+  const std::vector<std::string> said{path + " ended with status 1", ""};
+  mover_.attract(endpoint("203.0.113.10", config::MoveBy::kHook, path), kClaim);
+  ASSERT_TRUE(run_until([&] { return failures_.size() == 1; }, milliseconds(5000)));
+  mover_.repel(endpoint("203.0.113.10", config::MoveBy::kHook, path));
+  EXPECT_TRUE(run_until([&] { return failures_ == said; }, milliseconds(5000)));
 }
 
 }  // namespace
