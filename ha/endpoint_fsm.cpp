@@ -270,6 +270,14 @@ void EndpointFsm::lease_holder(const LeaseHolder& event) {
              event.holder ? std::format("the lease is {}'s", name(*event.holder)) : "the lease is free");
 }
 
+/// Who was handed it over claims it by a grant, which the lease service tells us of only later; until then packets for
+/// it would have no way.
+void EndpointFsm::note_grant(Instance holder, Epoch epoch) {
+  if (!etcd() || epoch < lease_seen_) return;
+  lease_ = LeaseHolder{address(), holder, epoch};
+  lease_seen_ = epoch;
+}
+
 void EndpointFsm::lease_service_back() { lease_seen_ = 0; }
 
 void EndpointFsm::reconnected(Instance peer) {

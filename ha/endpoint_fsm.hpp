@@ -107,6 +107,7 @@ class EndpointFsm {
   Reason refusal_of(Instance from, const HandOver& m) const;
 
   // What changes a state (endpoint_fsm.cpp).
+  void note_grant(Instance holder, Epoch epoch);
   void go(State to, std::string cause);
   void tell(Instance to, Message message) { out_.push_back(Tell{to, std::move(message)}); }
   void refuse(Instance to, Epoch epoch, Reason reason) { tell(to, Refuse{address(), epoch, reason}); }

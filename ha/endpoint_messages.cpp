@@ -19,6 +19,7 @@ Reason EndpointFsm::refusal_of(Instance from, const Prepare& m) const {
   if (m.epoch < seen_) return Reason::kOutdated;
   if (owns(state_) || state_ == State::kReleasing) return Reason::kOutdated;
   if (partner_ && partner_ != from) return Reason::kBusy;
+  if (view_.lease_service == Link::kDown) return Reason::kLeaseService;
   if (view_.fault_now() != Reason::kNone) return view_.fault_now();
   return view_.drained == Switch::kOn ? Reason::kDrained : Reason::kNone;
 }
@@ -78,6 +79,7 @@ void EndpointFsm::on(Instance from, const Taken& m) {
   note_epoch(m.epoch);
   if (state_ != State::kHandedOver || partner_ != from || m.epoch < epoch_) return;
   move_failure_.clear();
+  note_grant(from, m.epoch);
   go(State::kStandby, std::format("{} has taken it", name(from)));
 }
 

@@ -259,6 +259,7 @@ void EndpointFsm::step_handed_over() {
   const std::optional<Epoch> claim = view_.owned_claim(*target, address());
   if (claim && *claim > epoch_) {
     note_epoch(*claim);
+    note_grant(target->id, *claim);
     return go(State::kStandby, std::format("{} has it", name(target->id)));
   }
   if (view_.sync_alive(*target)) {

@@ -89,8 +89,10 @@ Reason View::unfit() const {
 }
 
 Reason View::reported() const {
-  const Reason reason = unfit();
-  return reason == Reason::kNone && ike_away() ? Reason::kIkeAway : reason;
+  if (const Reason reason = unfit(); reason != Reason::kNone) return reason;
+  // What it has it keeps until its leases end; what it were handed now it could not hold.
+  if (lease_service == Link::kDown) return Reason::kLeaseService;
+  return ike_away() ? Reason::kIkeAway : Reason::kNone;
 }
 
 PeerView* View::peer(Instance id) {

@@ -68,7 +68,7 @@ class View {
   bool hearing() const { return health_ && health_->hearing == Link::kUp; }
   bool fit_to_take() const { return fault_now() == Reason::kNone && drained == Switch::kOff; }
   Switch drained = Switch::kOff;
-  Link lease_service = Link::kDown;
+  Link lease_service = Link::kDown;  // up with the embedded lease
   std::string lease_words;
 
   // --- the others

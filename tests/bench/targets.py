@@ -85,6 +85,7 @@ TARGETS = {
     "failover-policy": Target("value", 0, 0, LOWER),
     "ha-dual": Reaction(160, 200),
     "ha-single": Reaction(350, 500),
+    "ha-etcd": Reaction(2500, 2800),  # a TTL of 2 s; the worst: 500 ms until etcd looks, 200 ms until gwd does
     "ha-drain": Target("value", 0, 0, LOWER),
     "ha-fastpath-restart": Reaction(10, 10),
     "ha-sync-cost": ratio(0.98, 0.99),

@@ -1,6 +1,8 @@
 // What happens to a pair, one thing at a time, and how long it takes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/unit/ha/world.hpp"
 
 namespace gw::ha::sim {
@@ -113,6 +115,62 @@ TEST_F(Pair, UndrainIsNotLostOnWhoHasNotHeardOfIt) {
     ASSERT_TRUE(w.command(kA, Undrain{}));
     ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
   }
+}
+
+class PairWithEtcd : public ::testing::Test {
+ protected:
+  World w{2, LeaseKind::kEtcd, 1, World::Record::kYes};
+  IpAddress a = w.endpoint(kA);
+  IpAddress b = w.endpoint(kB);
+
+  bool owns(unsigned node, const IpAddress& e) {
+    return w.senders(e) == std::vector{node} && w.state(node, e) == State::kOwned;
+  }
+  void begin() {
+    w.start(kA);
+    w.start(kB);
+    ASSERT_TRUE(w.run_until([&] { return owns(kA, a) && owns(kB, b); }, ms(3000))) << w.history();
+    w.run(ms(1000));
+  }
+  void TearDown() override { EXPECT_TRUE(w.violations().empty()) << w.violations().front() << "\n" << w.history(); }
+};
+
+// It is heard and well otherwise: what it were given it would have to refuse, after nobody had sent for a while.
+TEST_F(PairWithEtcd, WhoCannotReachEtcdGetsNothingBackBeforeItCan) {
+  begin();
+  w.reach_etcd(kA, false);
+  ASSERT_TRUE(w.run_until([&] { return owns(kB, a); }, kTtl + ms(1000))) << w.history();
+  EXPECT_FALSE(w.run_until([&] { return !owns(kB, a); }, ms(20'000))) << w.history();
+  EXPECT_FALSE(w.command(kB, Move{a, Instance{kA}})) << "nor by the operator's word";
+  EXPECT_FALSE(w.command(kB, Drain{}));
+  w.reach_etcd(kA, true);
+  ASSERT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
+}
+
+// What waits at the old owner, and what still comes there, goes to the new one: also before etcd has told of the grant.
+TEST_F(PairWithEtcd, WhoHandedItOverKnowsItsNewOwnerAtOnce) {
+  begin();
+  ASSERT_TRUE(w.command(kA, Move{a, Instance{kB}}));
+  ASSERT_TRUE(w.run_until([&] { return w.state(kA, a) == State::kHandedOver; }, ms(5000))) << w.history();
+  const auto owner = [&]() -> std::optional<Instance> {
+    const Snapshot s = w.node(kA).machine->snapshot(w.now());
+    return std::ranges::find(s.endpoints, a, &Snapshot::Endpoint::address)->owner;
+  };
+  w.reach_etcd(kA, false);  // so that it hears of nothing by that
+  for (int look = 0; look < 300; ++look) {
+    ASSERT_EQ(owner(), Instance{kB}) << w.history();
+    w.run(ms(1));
+  }
+  EXPECT_EQ(w.state(kA, a), State::kStandby);
+}
+
+TEST_F(PairWithEtcd, WithoutEtcdNobodySendsAndWhenItIsBackEachHasItsOwn) {
+  begin();
+  for (const unsigned node : {kA, kB}) w.reach_etcd(node, false);
+  ASSERT_TRUE(w.run_until([&] { return w.senders(a).empty() && w.senders(b).empty(); }, kTtl)) << w.history();
+  EXPECT_FALSE(w.run_until([&] { return !w.senders(a).empty() || !w.senders(b).empty(); }, ms(10'000)));
+  for (const unsigned node : {kA, kB}) w.reach_etcd(node, true);
+  ASSERT_TRUE(w.run_until([&] { return owns(kA, a) && owns(kB, b); }, ms(8000))) << w.history();
 }
 
 class Modes : public Pair {
