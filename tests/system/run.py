@@ -38,7 +38,7 @@ exec "$@"
 """
 NO_TESTS = 5  # pytest's status when none was chosen
 MOST_AGAIN = 12  # tests that may have a second try
-FAILED = re.compile(r"^FAILED: (test_\w+\.py::.*); logs: ", re.MULTILINE)  # conftest.py's words
+FAILED = re.compile(r"^(?:FAILED|ERROR): (test_\w+\.py::.*); logs: ", re.MULTILINE)  # conftest.py's words
 COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 
