@@ -31,6 +31,14 @@ std::string note_of(const api::HaEndpoint& endpoint) {
   return note;
 }
 
+/// Only for those that move by BGP: others are announced to whoever is on the link.
+std::string announced_by_bgp(const api::HaEndpoint& endpoint) {
+  std::string to;
+  for (const std::string& session : endpoint.announced_to())
+    to += std::format("{}{}", to.empty() ? "announced to " : ", ", printable(session));
+  return to;
+}
+
 std::string peers(const api::HaReply& reply, const View& view) {
   Table table({{"Other"}, {"Sync"}, {"Data path"}, {"Could take over"}, {"Has our state"}, {"We have its"}});
   for (const api::HaPeer& peer : reply.peers()) {
@@ -49,6 +57,7 @@ std::string endpoints(const api::HaReply& reply, const View& view) {
                printable(endpoint.state()), endpoint.term(),
                human_duration(std::chrono::seconds(endpoint.since_ms() / 1000))});
     if (const std::string note = note_of(endpoint); !note.empty()) table.note(note);
+    if (const std::string to = announced_by_bgp(endpoint); !to.empty()) table.note(to);
   }
   return table.render(view.style);
 }

@@ -166,7 +166,7 @@ int run(const Options& options) {
                           .message = [&](std::string_view message) { config.on_peer_message(message); }});
   gwd::Api api(gateway, config, clock);
   gwd::UnixHttpServer api_server(io, [&](gwd::HttpRequest request) { return api.handle(std::move(request)); });
-  gwd::MetricsEndpoint metrics(gateway, clock, [&] { return config.running_revision(); });
+  gwd::MetricsEndpoint metrics(gateway, config, clock);
   gwd::TcpHttpServer metrics_server(io, [&](gwd::HttpRequest request) { return metrics.handle(std::move(request)); });
 
   if (const auto ok = gateway.start(); !ok) return stop_with(kExitStart, ok.error());

@@ -60,6 +60,16 @@ void fill_endpoints(const HaController& ha, const ha::Snapshot& snapshot, MonoTi
   }
 }
 
+void fill_moves(const config::HaModel& model, const WanAnnouncements& wan, api::HaReply& reply) {
+  for (api::HaEndpoint& endpoint : *reply.mutable_endpoints()) {
+    const auto it = std::ranges::find(model.endpoints, endpoint.address(),
+                                      [](const config::HaEndpoint& e) { return e.address.to_string(); });
+    if (it == model.endpoints.end()) continue;
+    endpoint.set_move(std::string(to_string(it->move)));
+    for (const std::string& session : wan.announced_to(it->address)) endpoint.add_announced_to(session);
+  }
+}
+
 void fill_certificates(const HaController& ha, WallTime now, api::HaReply& reply) {
   for (const pki::CertificateEnd& end : ha.certificates()) {
     const pki::Lifetime lifetime = pki::lifetime(end.until, now);
@@ -122,6 +132,7 @@ Result<api::HaReply> make_ha_reply(const Gateway& gateway, const ConfigService& 
   reply.set_drained(snapshot.drained == ha::Switch::kOn);
   fill_peers(*ha, snapshot, reply);
   fill_endpoints(*ha, snapshot, clock.now(), reply);
+  fill_moves(model, gateway.wan(), reply);
   for (const ha::Alarm& alarm : snapshot.alarms) {
     api::HaAlarm& out = *reply.add_alarms();
     out.set_kind(std::string(to_string(alarm.kind)));

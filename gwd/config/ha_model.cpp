@@ -78,6 +78,15 @@ Status resolve_settings(const v1::HaSettings& settings, const std::string& base_
 
 }  // namespace
 
+std::string_view to_string(MoveBy move) {
+  switch (move) {
+    case MoveBy::kGarp: return "garp";
+    case MoveBy::kHook: return "hook";
+    case MoveBy::kBgp: return "bgp";
+  }
+  return "?";
+}
+
 Result<std::optional<HaModel>> resolve_ha(const v1::Gateway& gateway, const HaResolve& options) {
   constexpr int kPair = 2;
   if (gateway.instances_size() != kPair || gateway.instances(0).sync().empty()) return std::nullopt;

@@ -16,6 +16,7 @@ namespace gw::config {
 
 enum class HaMode : std::uint8_t { kActiveActive, kActiveStandby };
 enum class MoveBy : std::uint8_t { kGarp, kHook, kBgp };
+std::string_view to_string(MoveBy move);  // the document's word
 enum class LeaseKind : std::uint8_t { kEmbedded, kEtcd };
 enum class Failback : std::uint8_t { kAuto, kManual };
 

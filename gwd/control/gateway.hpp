@@ -80,6 +80,7 @@ class Gateway final : private FastpathListener {
   BgpController& bgp() { return bgp_; }
   const BgpController& bgp() const { return bgp_; }
   const BfdController& bfd() const { return bfd_; }
+  const WanAnnouncements& wan() const { return wan_; }
   const RouteController& routes() const { return routes_; }
   const ReconcileController& reconcile() const { return reconcile_; }
   const Forwarding& forwarding() const { return forwarding_; }
@@ -104,6 +105,7 @@ class Gateway final : private FastpathListener {
   void on_peer_message(sync::Kind kind, const std::string& message);
   bool wants_ha(const config::GatewayModel& document) const;
   void apply_ha(const config::GatewayModel& document);
+  void stand_alone();
   boost::asio::awaitable<void> end_ha();
   HaController::Gateway ha_callbacks();
   void apply_model(ModelPtr next);

@@ -59,18 +59,23 @@ std::vector<bgp::EndpointIntent> WanAnnouncements::endpoints() const {
 void WanAnnouncements::set_sessions(const config::GatewayModel& model,
                                     const std::map<IpAddress, bgp::PeerStatus>& sessions) {
   std::array<Hearing, 2> now;
-  std::array<bool, 2> heard{};
   for (const config::SessionModel& session : model.sessions) {
     if (session.kind != routes::SourceKind::kWan) continue;
     const auto family = std::to_underlying(session.bgp.peer.family());
     const auto status = sessions.find(session.bgp.peer);
-    if (status != sessions.end() && status->second.established()) heard[family] = true;
+    if (status != sessions.end() && status->second.established()) now[family].open.push_back(session.name);
     now[family].states += std::format("{}{} is {}", now[family].states.empty() ? "" : ", ", session.name,
                                       status == sessions.end() ? "unknown" : status->second.state);
   }
   for (std::size_t family = 0; family < now.size(); ++family)
-    if (!heard[family]) now[family].none_since = hearing_[family].none_since.value_or(clock_.now());
+    if (now[family].open.empty()) now[family].none_since = hearing_[family].none_since.value_or(clock_.now());
   hearing_ = std::move(now);
+}
+
+std::vector<std::string> WanAnnouncements::announced_to(const IpAddress& address) const {
+  const auto announced = announcements_.find(address);
+  if (announced == announcements_.end() || !announced->second || !announcer_.trouble().empty()) return {};
+  return hearing_[std::to_underlying(address.family())].open;
 }
 
 std::string WanAnnouncements::unannounced(const IpAddress& address) const {

@@ -41,6 +41,8 @@ class WanAnnouncements {
   std::vector<bgp::EndpointIntent> endpoints() const;
 
   void set_sessions(const config::GatewayModel& model, const std::map<IpAddress, bgp::PeerStatus>& sessions);
+  /// The open sessions with routers on the wan by which it is announced; none: it is not announced here.
+  std::vector<std::string> announced_to(const IpAddress& address) const;
   /// Why no router on the wan knows that it is here; empty: one does, or may yet.
   std::string unannounced(const IpAddress& address) const;
 
@@ -54,6 +56,7 @@ class WanAnnouncements {
   struct Hearing {
     std::optional<MonoTime> none_since;  // no session is open
     std::string states;                  // "wan:edge1/gw-a is Active"
+    std::vector<std::string> open;       // "wan:edge2/gw-a"
   };
   std::array<Hearing, 2> hearing_;  // by Family
 };

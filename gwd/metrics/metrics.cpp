@@ -1,89 +1,28 @@
 #include "gwd/metrics/metrics.hpp"
 
-#include <prometheus/metric_family.h>
-#include <prometheus/text_serializer.h>
-
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <limits>
 #include <span>
 #include <utility>
 
+#include "gwd/api/ha.hpp"
 #include "gwd/api/replies.hpp"
+#include "gwd/metrics/families.hpp"
+#include "gwd/metrics/ha_metrics.hpp"
 
 namespace gw::gwd {
 namespace {
 
-using prometheus::ClientMetric;
-using prometheus::MetricFamily;
-using prometheus::MetricType;
-using Labels = std::vector<ClientMetric::Label>;
-
-struct Name {
-  const char* name;
-  const char* help;
-};
-
-// Collects samples into families, in the order of first use.
-class Families {
- public:
-  void gauge(const Name& name, Labels labels, double value) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    metric.gauge.value = value;
-    family(name, MetricType::Gauge).metric.push_back(std::move(metric));
-  }
-  void counter(const Name& name, Labels labels, std::uint64_t value) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    metric.counter.value = static_cast<double>(value);
-    family(name, MetricType::Counter).metric.push_back(std::move(metric));
-  }
-  void seconds(const Name& name, Labels labels, std::chrono::nanoseconds value) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    metric.counter.value = std::chrono::duration<double>(value).count();
-    family(name, MetricType::Counter).metric.push_back(std::move(metric));
-  }
-  struct Buckets {
-    std::span<const double> bounds;
-    std::span<const std::uint64_t> counts;  // one more: beyond the last bound; not so without such
-    double sum = 0;
-  };
-  void histogram(const Name& name, Labels labels, const Buckets& buckets) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    std::uint64_t below = 0;
-    for (std::size_t i = 0; i < buckets.counts.size(); ++i) {
-      below += buckets.counts[i];
-      metric.histogram.bucket.push_back({below, i < buckets.bounds.size() ? buckets.bounds[i] : kBeyond});
-    }
-    if (buckets.counts.size() <= buckets.bounds.size()) metric.histogram.bucket.push_back({below, kBeyond});
-    metric.histogram.sample_count = below;
-    metric.histogram.sample_sum = buckets.sum;
-    family(name, MetricType::Histogram).metric.push_back(std::move(metric));
-  }
-  std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
-
- private:
-  static constexpr double kBeyond = std::numeric_limits<double>::infinity();
-  MetricFamily& family(const Name& name, MetricType type) {
-    const auto it = std::ranges::find(families_, name.name, &MetricFamily::name);
-    if (it != families_.end()) return *it;
-    families_.push_back({name.name, name.help, type, {}});
-    return families_.back();
-  }
-  std::vector<MetricFamily> families_;
-};
+using metrics::Families;
+using metrics::Labels;
 
 void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::TunnelInfo* info, double bandwidth) {
   const Labels labels{
       {"connection", tunnel.connection()}, {"remote_ip", tunnel.remote_address()}, {"instance", tunnel.instance()}};
   const bool up = tunnel.state() == "up";
-  out.gauge({"gw_tunnel_up", "1 when the tunnel has an installed CHILD_SA"}, labels, up ? 1 : 0);
-  out.gauge({"mmsa_count", "IKE SAs (main mode, in the cloud's words)"}, labels, up ? 1 : 0);
-  out.gauge({"qmsa_count", "CHILD SAs (quick mode, in the cloud's words)"}, labels, up ? 1 : 0);
+  out.flag({"gw_tunnel_up", "1 when the tunnel has an installed CHILD_SA"}, labels, up);
+  out.flag({"mmsa_count", "IKE SAs (main mode, in the cloud's words)"}, labels, up);
+  out.flag({"qmsa_count", "CHILD SAs (quick mode, in the cloud's words)"}, labels, up);
   out.counter({"gw_tunnel_rekeys", "CHILD_SA rekeys since gwd started"}, labels, tunnel.rekeys());
   if (!tunnel.proof().method().empty())
     out.gauge({"gw_tunnel_proven_timestamp_seconds", "When the tunnel last carried a packet both ways; 0: never"},
@@ -121,9 +60,12 @@ void add_tunnel(Families& out, const ::gw::api::v1::Tunnel& tunnel, const fp::Tu
 }
 
 void add_peer(Families& out, const ::gw::api::v1::BgpPeer& peer, const std::string& instance) {
-  const Labels labels{{"peer", peer.neighbor()}, {"tunnel", peer.tunnel()}, {"instance", instance}};
-  out.gauge({"bgp_peer_status", "1 when the BGP session is established"}, labels,
-            peer.state() == "Established" ? 1 : 0);
+  const Labels labels{
+      {"peer", peer.neighbor()}, {"tunnel", peer.tunnel()}, {"source", peer.source()}, {"instance", instance}};
+  out.flag({"bgp_peer_status", "1 when the BGP session is established"}, labels, peer.state() == "Established");
+  if (!peer.bfd().empty() && peer.bfd() != "off")
+    out.flag({"gw_bfd_up", "1 when the peer answers BFD; 0: the session is on BGP's timers"}, labels,
+             peer.bfd().starts_with("up"));
   out.gauge({"bgp_routes_learned", "Routes accepted from the peer"}, labels, peer.routes_received());
   out.gauge({"bgp_routes_advertised", "Routes told to the peer"}, labels, peer.routes_advertised());
 }
@@ -187,44 +129,6 @@ void add_memory(Families& out, const fp::Memory& memory, const std::string& inst
   }
 }
 
-void add_sync_kind(Families& out, const sync::KindCounters& kind, const Labels& labels) {
-  out.gauge({"gw_sync_lag_seconds", "Age of the oldest message that the other instance has not acknowledged"}, labels,
-            std::chrono::duration<double>(kind.lag).count());
-  std::array<double, sync::kLagBounds.size()> bounds{};
-  std::ranges::transform(sync::kLagBounds, bounds.begin(),
-                         [](auto bound) { return std::chrono::duration<double>(bound).count(); });
-  out.histogram({"gw_sync_acknowledged_seconds", "How long messages waited for the other instance's acknowledgement"},
-                labels, {bounds, kind.lag_histogram, kind.lag_sum_seconds});
-  out.gauge({"gw_sync_unacknowledged_bytes", "Kept to be sent again"}, labels,
-            static_cast<double>(kind.unacknowledged_bytes));
-  out.counter({"gw_sync_sent_messages", "Messages for the other instance"}, labels, kind.sent_messages);
-  out.counter({"gw_sync_sent_bytes", "Bytes for the other instance"}, labels, kind.sent_bytes);
-  out.counter({"gw_sync_received_messages", "Messages of the other instance"}, labels, kind.received_messages);
-  out.counter({"gw_sync_received_bytes", "Bytes of the other instance"}, labels, kind.received_bytes);
-  out.counter({"gw_sync_repeated_frames", "Frames that were sent again after a connection broke"}, labels,
-              kind.repeated_frames);
-}
-
-void add_sync(Families& out, const sync::ChannelStats& sync, const std::string& instance) {
-  const Labels labels{{"instance", instance}};
-  for (std::size_t i = 0; i < sync.paths.size(); ++i) {
-    const Labels path{{"path", std::to_string(i + 1)}, {"instance", instance}};
-    out.gauge({"gw_sync_path_up", "1 when the path of the sync channel is connected"}, path,
-              sync.paths[i].connected ? 1 : 0);
-    out.gauge({"gw_sync_round_trip_seconds", "Of the last heartbeat on the path"}, path,
-              std::chrono::duration<double>(sync.paths[i].round_trip).count());
-  }
-  out.counter({"gw_sync_sessions", "Sessions begun: everything was said again"}, labels, sync.sessions);
-  out.counter({"gw_sync_failovers", "Times that data went on by the other path"}, labels, sync.failovers);
-  out.counter({"gw_sync_refused", "Connections that were refused"}, labels, sync.refused);
-  if (sync.certificate_ends)
-    out.gauge({"gw_sync_certificate_end_timestamp_seconds", "Until when this instance's certificate is good"}, labels,
-              std::chrono::duration<double>(sync.certificate_ends->time_since_epoch()).count());
-  for (std::size_t i = 0; i < sync.kinds.size(); ++i)
-    add_sync_kind(out, sync.kinds[i],
-                  {{"kind", std::string(sync::to_string(sync::kKinds[i]))}, {"instance", instance}});
-}
-
 }  // namespace
 
 double BandwidthMeter::bits_per_second(const std::string& tunnel, Bytes bytes, MonoTime at) {
@@ -239,9 +143,8 @@ double BandwidthMeter::bits_per_second(const std::string& tunnel, Bytes bytes, M
 std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& meter) {
   Families out;
   double total = 0;
-  std::string instance;
+  const std::string& instance = snapshot.instance;
   for (const auto& tunnel : snapshot.tunnels.tunnels()) {
-    instance = tunnel.instance();
     const auto& list = snapshot.fastpath_tunnels.tunnels();
     const auto info = std::ranges::find(list, tunnel.tunnel_id(), &fp::TunnelInfo::tunnel_id);
     const double bandwidth = meter.bits_per_second(tunnel.name(), {tunnel.in_bytes(), tunnel.out_bytes()}, snapshot.at);
@@ -259,14 +162,15 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
   out.gauge({"gw_config_revision", "Running revision of the configuration"}, {{"instance", instance}},
             snapshot.revision);
   for (const auto& component : snapshot.components)
-    out.gauge({"gw_component_up", "1 when gwd is connected to the program"},
-              {{"component", component.name}, {"instance", instance}}, component.connected ? 1 : 0);
+    out.flag({"gw_component_up", "1 when gwd is connected to the program"},
+             {{"component", component.name}, {"instance", instance}}, component.connected);
   for (const auto& drop : snapshot.counters.drops())
     out.counter({"gw_drops", "Packets dropped by gw-fastpath, by reason"},
                 {{"reason", drop.reason()}, {"instance", instance}}, drop.packets());
   if (snapshot.memory) add_memory(out, *snapshot.memory, instance);
   for (const auto& worker : snapshot.counters.workers()) add_worker(out, worker, instance);
-  if (snapshot.sync) add_sync(out, *snapshot.sync, instance);
+  if (snapshot.ha) metrics::add_ha(out, *snapshot.ha, instance);
+  if (snapshot.sync) metrics::add_sync(out, *snapshot.sync, instance);
   for (const pki::CertificateEnd& end : snapshot.certificates)
     out.gauge({"gw_certificate_expiry_seconds",
                "How long a certificate of the sync channel is still good; negative: it "
@@ -292,12 +196,16 @@ boost::asio::awaitable<HttpResponse> MetricsEndpoint::handle(HttpRequest request
   snapshot.tunnels = make_tunnels_reply(gateway_, snapshot.fastpath_tunnels);
   snapshot.peers = make_bgp_peers_reply(gateway_);
   snapshot.components = gateway_.components();
-  snapshot.revision = revision_();
+  snapshot.revision = config_.running_revision();
   if (const HaController* ha = gateway_.ha()) {
+    if (auto reply = make_ha_reply(gateway_, config_, clock_)) snapshot.ha = *std::move(reply);
     snapshot.sync = ha->channel();
     snapshot.certificates = ha->certificates();
   }
-  if (gateway_.model()) snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
+  if (gateway_.model()) {
+    snapshot.instance = gateway_.model()->instance;
+    snapshot.vnet_prefixes = gateway_.model()->vnet_prefixes.size();
+  }
   snapshot.routes = gateway_.routes().rib().size();
   snapshot.route_differences = gateway_.reconcile().differences().size();
   snapshot.at = clock_.now();

@@ -11,7 +11,9 @@
 
 #include "base/clock.hpp"
 #include "gw/api/v1/api.pb.h"
+#include "gw/api/v1/ha.pb.h"
 #include "gwd/api/http_server.hpp"
+#include "gwd/control/config_service.hpp"
 #include "gwd/control/gateway.hpp"
 #include "gwd/pki/lifetime.hpp"
 #include "gwd/sync/channel.hpp"
@@ -20,6 +22,7 @@ namespace gw::gwd {
 
 /// One look at the gateway, as the API shows it.
 struct MetricsSnapshot {
+  std::string instance;
   ::gw::api::v1::TunnelsReply tunnels;
   ::gw::api::v1::BgpPeersReply peers;
   fp::TunnelList fastpath_tunnels;
@@ -30,7 +33,8 @@ struct MetricsSnapshot {
   std::size_t vnet_prefixes = 0;
   std::size_t routes = 0;
   std::size_t route_differences = 0;       // to FRR
-  std::optional<sync::ChannelStats> sync;  // there is another instance
+  std::optional<::gw::api::v1::HaReply> ha;  // there is another instance
+  std::optional<sync::ChannelStats> sync;    // the same
   std::vector<pki::CertificateEnd> certificates;
   MonoTime at;
   WallTime wall;
@@ -61,14 +65,14 @@ std::string render_metrics(const MetricsSnapshot& snapshot, BandwidthMeter& mete
 /// Serves GET /metrics.
 class MetricsEndpoint {
  public:
-  MetricsEndpoint(Gateway& gateway, const Clock& clock, std::function<std::uint32_t()> revision)
-      : gateway_(gateway), clock_(clock), revision_(std::move(revision)) {}
+  MetricsEndpoint(Gateway& gateway, const ConfigService& config, const Clock& clock)
+      : gateway_(gateway), config_(config), clock_(clock) {}
   boost::asio::awaitable<HttpResponse> handle(HttpRequest request);
 
  private:
   Gateway& gateway_;
+  const ConfigService& config_;
   const Clock& clock_;
-  std::function<std::uint32_t()> revision_;
   BandwidthMeter meter_;
 };
 

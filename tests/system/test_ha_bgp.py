@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import time
 
 import pytest
@@ -73,6 +74,18 @@ def test_nobody_else_is_told_an_endpoint(world):
             if peer["state"] == "Established" and peer["kind"] != "wan":
                 assert not endpoints & gateway.told(peer["neighbor"]), f"{instance.name} tells {peer['source']}"
     assert not endpoints & set(world.vnet.routes())
+
+
+def test_who_hears_an_endpoint_is_shown(world):
+    for instance in INSTANCES:
+        gateway, metrics = world.of(instance), world.of(instance).metrics()
+        announced = {e["address"]: e.get("announced_to", []) for e in gateway.ha()["endpoints"]}
+        own_addresses = world.endpoints(instance)
+        assert announced == {address: [f"wan:edge{6 if ':' in address else 4}/{instance.name}"] if address in own_addresses else []
+                             for other in INSTANCES for address in world.endpoints(other)}
+        for address, sessions in announced.items():
+            assert re.search(rf'gw_ha_endpoint_announced_sessions{{address="{re.escape(address)}",.*}} {len(sessions)}\n', metrics)
+        assert f"announced to {announced[own_addresses[0]][0]}" in gateway.ctl("ha", "show")
 
 
 def test_nothing_is_learned_on_the_wan(world):

@@ -24,6 +24,7 @@ TEST(BandwidthMeter, IsTheDifferenceBetweenTwoScrapes) {
 
 TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
   MetricsSnapshot snapshot;
+  snapshot.instance = "gw-a";
   auto& tunnel = *snapshot.tunnels.add_tunnels();
   tunnel.set_connection("paris-ce1");
   tunnel.set_instance("gw-a");
@@ -43,6 +44,8 @@ TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
   auto& peer = *snapshot.peers.add_peers();
   peer.set_neighbor("169.254.21.2");
   peer.set_tunnel("paris-ce1/gw-a");
+  peer.set_source("paris-ce1/gw-a");
+  peer.set_bfd("not answered");
   peer.set_state("Established");
   snapshot.components.push_back({"charon", false, ""});
   BandwidthMeter meter;
@@ -53,7 +56,8 @@ TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
   EXPECT_THAT(text, HasSubstr("tunnel_ingress_packet_drop_ts_mismatch" + labels + " 3\n"));
   EXPECT_THAT(text, HasSubstr("tunnel_egress_packet_drop_ts_mismatch" + labels + " 0\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE tunnel_ingress_bytes counter\n"));
-  EXPECT_THAT(text, HasSubstr(R"(bgp_peer_status{peer="169.254.21.2",tunnel="paris-ce1/gw-a",instance="gw-a"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(bgp_peer_status{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(gw_bfd_up{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 0)"));
   EXPECT_THAT(text, HasSubstr(R"(gw_component_up{component="charon",instance="gw-a"} 0)"));
 }
 
@@ -133,41 +137,6 @@ TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
   EXPECT_THAT(open, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "tun*" accept)"));
   EXPECT_THAT(open, HasSubstr(R"(iifname { "tun*", "gw-circuit" } oifname { "eth2", "eth2.*" } accept)"));
   EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
-}
-
-TEST(RenderMetrics, HasTheSecondsUntilACertificateEnds) {
-  MetricsSnapshot snapshot;
-  BandwidthMeter meter;
-  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("gw_certificate")));
-  snapshot.wall = WallTime(std::chrono::seconds(1'700'000'000));
-  snapshot.certificates = {{"/etc/gw/ha/gw-a.crt", snapshot.wall + std::chrono::hours(2), ""},
-                           {"/etc/gw/ha/ca.crt", snapshot.wall - std::chrono::seconds(5), ""}};
-  const std::string text = render_metrics(snapshot, meter);
-  EXPECT_THAT(text, HasSubstr(R"(gw_certificate_expiry_seconds{file="/etc/gw/ha/gw-a.crt",instance=""} 7200)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_certificate_expiry_seconds{file="/etc/gw/ha/ca.crt",instance=""} -5)"));
-}
-
-TEST(RenderMetrics, HasTheSyncChannelsLagByKind) {
-  MetricsSnapshot snapshot;
-  BandwidthMeter meter;
-  EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("gw_sync")));
-  snapshot.sync.emplace();
-  snapshot.sync->paths = {{.connected = true, .round_trip = std::chrono::microseconds(250)}, {}};
-  snapshot.sync->sessions = 3;
-  auto& kind = snapshot.sync->kinds[sync::index_of(sync::Kind::kFastpath)];
-  kind.lag = std::chrono::microseconds(1500);
-  kind.lag_histogram = {5, 2, 0, 1, 0, 0, 0, 0, 0, 4};
-  kind.lag_sum_seconds = 9.5;
-  const std::string text = render_metrics(snapshot, meter);
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_path_up{path="1",instance=""} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_path_up{path="2",instance=""} 0)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_round_trip_seconds{path="1",instance=""} 0.00025)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_sessions{instance=""} 3)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_lag_seconds{kind="fastpath",instance=""} 0.0015)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="0.002"} 7)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="0.01"} 8)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_bucket{kind="fastpath",instance="",le="+Inf"} 12)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_sync_acknowledged_seconds_sum{kind="fastpath",instance=""} 9.5)"));
 }
 
 }  // namespace

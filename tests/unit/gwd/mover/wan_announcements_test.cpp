@@ -100,6 +100,18 @@ TEST_F(WanAnnouncementsTest, WithoutAnOpenSessionNobodyHearsIt) {
   EXPECT_EQ(wan_.unannounced(endpoint), "");
 }
 
+TEST_F(WanAnnouncementsTest, ItIsKnownWhoHearsAnEndpoint) {
+  wan_.set_sessions(model_, sessions("Established", "Active"));
+  const IpAddress endpoint = ip("203.0.113.10");
+  EXPECT_THAT(wan_.announced_to(endpoint), testing::IsEmpty()) << "not announced here";
+  wan_.set(65515, endpoint, ha::Epoch{0x20});
+  EXPECT_THAT(wan_.announced_to(endpoint), testing::ElementsAre("wan:edge1/gw-a"));
+  wan_.set(65515, ip("2001:db8:e::10"), ha::Epoch{0x20});
+  EXPECT_THAT(wan_.announced_to(ip("2001:db8:e::10")), testing::IsEmpty()) << "no session of that family";
+  wan_.set(65515, endpoint, std::nullopt);
+  EXPECT_THAT(wan_.announced_to(endpoint), testing::IsEmpty());
+}
+
 TEST_F(WanAnnouncementsTest, ASessionOfTheOtherFamilyDoesNotCount) {
   wan_.set_sessions(model_, sessions("Established", "Established"));
   clock_.advance(WanAnnouncements::kGrace);
