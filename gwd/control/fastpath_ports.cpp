@@ -12,12 +12,27 @@
 #include "base/fd.hpp"
 
 namespace gw::gwd {
+namespace {
+
+std::string wan_routers(const config::GatewayModel& model) {
+  std::string out;
+  for (const config::SessionModel& session : model.sessions)
+    if (session.kind == routes::SourceKind::kWan)
+      out += std::format("{}{}", out.empty() ? "" : " ", session.bgp.peer);
+  return out;
+}
+
+}  // namespace
 
 std::string render_fastpath_ports(const config::GatewayModel& model) {
   std::string options = std::format("--wan {} --vnet {}", model.wan_interface, model.vnet_interface);
   if (!model.circuit_interface.empty()) options += std::format(" --circuit {}", model.circuit_interface);
   if (model.ha) options += std::format(" --instance {}", model.ha->self);
-  return std::format("GW_FASTPATH_PORTS=\"{}\"\n", options);
+  std::string out = std::format("GW_FASTPATH_PORTS=\"{}\"\n", options);
+  if (model.ha) out += std::format("GW_SYNC_PORT=\"{}\"\n", model.ha->port);
+  if (const std::string routers = wan_routers(model); !routers.empty())
+    out += std::format("GW_WAN_ROUTERS=\"{}\"\n", routers);
+  return out;
 }
 
 Status write_fastpath_ports(const std::string& file, const config::GatewayModel& model) {

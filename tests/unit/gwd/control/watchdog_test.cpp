@@ -95,7 +95,22 @@ TEST(FastpathPorts, AreTheDocumentsPorts) {
   model.circuit_interface = "eth2";
   model.ha.emplace();
   model.ha->self = 1;
-  EXPECT_EQ(render_fastpath_ports(model), "GW_FASTPATH_PORTS=\"--wan eth0 --vnet eth1 --circuit eth2 --instance 1\"\n");
+  model.ha->port = 9700;
+  EXPECT_EQ(render_fastpath_ports(model),
+            "GW_FASTPATH_PORTS=\"--wan eth0 --vnet eth1 --circuit eth2 --instance 1\"\nGW_SYNC_PORT=\"9700\"\n");
+}
+
+TEST(FastpathPorts, TheFirewallIsToldTheWansRouters) {
+  config::GatewayModel model;
+  const auto add = [&](const char* peer, routes::SourceKind kind) {
+    config::SessionModel& session = model.sessions.emplace_back();
+    session.bgp.peer = IpAddress::parse(peer).value();
+    session.kind = kind;
+  };
+  add("192.0.2.1", routes::SourceKind::kWan);
+  add("10.0.0.1", routes::SourceKind::kVnet);
+  add("2001:db8::1", routes::SourceKind::kWan);
+  EXPECT_TRUE(render_fastpath_ports(model).ends_with("\nGW_WAN_ROUTERS=\"192.0.2.1 2001:db8::1\"\n"));
 }
 
 }  // namespace
