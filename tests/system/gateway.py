@@ -21,6 +21,7 @@ from lab import BIN, GW_ASN, GW_WAN4, GW_WAN6, TOP, VNET_PREFIXES, Lab, LabError
 from peers import CRYPTO, PLUGINS, Charon, Frr, psk
 
 HERE = Path(__file__).resolve().parent
+START_BGPD = TOP / "images/packages/gw/files/usr/lib/gw/start-bgpd"  # as the package's unit starts it
 INSTANCE = "gw-a"
 GWCTL = BIN / "gwctl"
 PORT_KINDS = ("xsk", "gso")  # of gw-fastpath's ports: what the gateway does is the same on both
@@ -156,7 +157,7 @@ class Gateway:
         poll(f"gwd wrote {self.bgpd_conf}", self.bgpd_conf.exists, 5)
         # It configures the sessions and tells bgpd of them; gw-fastpath runs them.
         self.frr.start("bfdd", "--dplaneaddr", f"ipv4c:127.0.0.1:{BFD_PORT}")
-        self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf)
+        self.frr.start("bgpd", "-M", "bmp", conf=self.bgpd_conf, by=(START_BGPD, self.frr.dir))
 
     def start_gwd(self):
         self.gwd = self.lab.spawn(self.role, f"gwd{self.suffix}", [

@@ -299,13 +299,13 @@ class Frr:
         self.dir.chmod(0o755)
         self.processes: dict[str, Process] = {}
 
-    def start(self, daemon: str, *options, conf: Path | str = ""):
-        """Starts zebra, bgpd or bfdd; conf is the text or the path of its configuration."""
+    def start(self, daemon: str, *options, conf: Path | str = "", by=()):
+        """Starts zebra, bgpd or bfdd; conf is the text or the path of its configuration. by: a command that becomes the daemon."""
         path = conf if isinstance(conf, Path) else self.dir / f"{daemon}.conf"
         if not isinstance(conf, Path):
             path.write_text(conf + "\n")
             shutil.chown(path, "frr", "frr")
-        argv = [self.DAEMONS / daemon, "--vty_socket", self.dir, "-z", self.dir / "zserv.api", "-i",
+        argv = [*by, self.DAEMONS / daemon, "--vty_socket", self.dir, "-z", self.dir / "zserv.api", "-i",
                 self.dir / f"{daemon}.pid", "-f", path, "-P", "0", "--log", "stdout", "--log-level", "info", *options]
         self.processes[daemon] = self.lab.spawn(self.role, f"{daemon}-{self.role}", argv, restart=self.restart,
                                                 before_start=lambda: self._forget(daemon))

@@ -1,5 +1,7 @@
 """Processes die, sites die, secrets differ: what the operator is told, and that traffic goes on."""
 
+import os
+import signal
 import time
 
 import pytest
@@ -65,8 +67,31 @@ def test_kill_bgpd_loses_nothing(world):
         poll("BGP is back at the sites", lambda: all(
             r.established() and r.session_since() != b for r, b in zip(routers, before, strict=True)), 20, 0.2)
         settled(world)
+        poll("new sessions are let in", lambda: "gw_bgp_start" not in world.gateway.ns.run("nft", "list", "tables"), 5)
         time.sleep(3)
     load.assert_no_loss()
+
+
+def test_a_peer_is_not_refused_while_bgpd_does_not_know_the_interfaces(world):
+    """zebra stands still, so bgpd is without interfaces: it would answer a new session with a NOTIFICATION, and the site's
+    router would drop what it has kept of ours."""
+    settled(world)
+    bgpd, zebra = world.gateway.bgpd(), world.gateway.frr.processes["zebra"]
+    before = bgpd.log.stat().st_size
+    with world.probes.load(rate=500) as load:
+        time.sleep(1)
+        os.kill(zebra.pid, signal.SIGSTOP)
+        try:
+            bgpd.wait_restarted(bgpd.kill())
+            time.sleep(1.5)  # both sites' routers try once a second
+        finally:
+            os.kill(zebra.pid, signal.SIGCONT)
+        poll("BGP is back at the sites", lambda: all(world.offices[s.name].router.established() for s in SITES), 20, 0.2)
+        settled(world)
+        time.sleep(3)
+    load.assert_no_loss()
+    said = bgpd.log.read_bytes()[before:].decode(errors="replace")
+    assert "NOTIFICATION: sent" not in said and "nexthop_set failed" not in said, said
 
 
 def test_kill_charon_loses_nothing_where_we_may_initiate(world):
