@@ -1,17 +1,19 @@
 """ha-*: what a pair loses when one of its instances is lost, or taken out of service on purpose (tests/system/ha.py).
 
 Probes of 1,000 packets a second each way in 4 flows. A row has one kind of site: what moves its traffic is another mechanism.
-  ha-dual   a tunnel to each instance: BGP and BFD, 50 ms x 3. Ours is all but the site's router: until the VNet's router and
-            the instance that lives send nothing to the dead one any more.
+  ha-dual   a tunnel to each instance: BGP and BFD, 50 ms x 3. Ours is until the instance that lives has the dead one's endpoint:
+            both tunnels end there. The VNet's router and the site's move by BFD of their own, each in its own time.
   ha-single one tunnel, to the instance that is lost: the other one takes its endpoint over. Ours is what a site without BGP loses;
-            what a router with graceful restart and one without it add is in the note.
+            what a router with graceful restart, one without it, and one whose BFD is faster than a takeover add is in the note.
   ha-etcd   the same site without BGP, killed, with leases in an etcd: the other instance waits until the lease has ended.
   ha-drain  one tunnel, without BGP and with: its endpoint is moved to the other instance and back, its instance is drained and
             undrained, and both instances are restarted one after the other. Beside the probes, TCP with data every 5 ms.
 """
+import datetime
 import functools
 import os
 import pathlib
+import re
 import statistics
 import sys
 import time
@@ -42,6 +44,7 @@ class Event:
 @dataclass
 class Step:
     ours_ms: float     # 0: nothing had to change
+    vnet_ms: float     # until the VNet's router sends nothing to the lost instance
     routers_ms: float  # the site's
     lost_there: int    # VNet to site, of 1,000 a second: milliseconds
     lost_back: int
@@ -93,6 +96,15 @@ class Watches:
             watch.stop()
 
     @staticmethod
+    def taken_over_ms(world, start):
+        """When gw-b's gw-fastpath said that it has gw-a's endpoint."""
+        from ha_lab import GW_A, GW_B
+        said = re.compile(rf"^(\S+) gw-fastpath info ha: endpoint {re.escape(GW_A.wan4)} is ours", re.MULTILINE)
+        log = (world.lab.logs / f"gw-fastpath-{GW_B.name}.log").read_text(errors="replace")
+        times = (datetime.datetime.fromisoformat(text).timestamp() for text in said.findall(log))
+        return next(((at - start) * 1000 for at in times if at >= start - 0.001), 0.0)  # written in whole milliseconds
+
+    @staticmethod
     def reaction_ms(watched, start):
         watch, way, prefix = watched
         left = watch.first_without(way, prefix, start)
@@ -107,18 +119,19 @@ def step(world, site, event):
             start = time.time()
             event.lose(world)
             time.sleep(max(0.0, start + AFTER - time.time()))
-        ours, routers = watches.reaction_ms(watches.vnet, start), watches.reaction_ms(watches.site, start)
+        ours = watches.taken_over_ms(world, start)
+        vnet, routers = watches.reaction_ms(watches.vnet, start), watches.reaction_ms(watches.site, start)
     finally:
         watches.close()
     with world.load(site) as returning:
         event.back(world)
     there, back = (sum(r.lost_there for r in load.results[way::2]) for way in (0, 1))
-    return Step(ours, routers, there, back, sum(r.duplicated for r in load.results), 1000 * max(r.lost for r in load.results) / load.rate,
+    return Step(ours, vnet, routers, there, back, sum(r.duplicated for r in load.results), 1000 * max(r.lost for r in load.results) / load.rate,
                 sum(r.lost for r in returning.results))
 
 
 def show(event, steps):
-    columns = (("ours", "ours_ms"), ("site's router", "routers_ms"), ("lost there", "lost_there"), ("back", "lost_back"),
+    columns = (("ours", "ours_ms"), ("VNet's router", "vnet_ms"), ("site's router", "routers_ms"), ("lost there", "lost_there"), ("back", "lost_back"),
                ("outage ms", "outage_ms"), ("duplicates", "duplicated"), ("lost on return", "returned"))
     text = ", ".join(f"{title} {median_and_worst([getattr(s, name) for s in steps])}" for title, name in columns)
     print(f"{event.name:<26} {text}", file=sys.stderr, flush=True)
@@ -146,7 +159,7 @@ def ha_dual():
     beside = {e.name for e in events() if e.beside}
     steps = [s for name, all_of_one in found.items() if name not in beside for s in all_of_one]
     times = [s.ours_ms for s in steps]
-    notes = [f"{name}: outage {median_and_worst([s.outage_ms for s in of])} ms, lost there {median_and_worst([s.lost_there for s in of])}, "
+    notes = [f"{name}: ours {median_and_worst([s.ours_ms for s in of])} ms, the VNet's router {median_and_worst([s.vnet_ms for s in of])} ms, outage {median_and_worst([s.outage_ms for s in of])} ms, lost there {median_and_worst([s.lost_there for s in of])}, "
              f"back {median_and_worst([s.lost_back for s in of])}, on return {max(s.returned for s in of)}" for name, of in found.items()]
     return {"value": statistics.median(times), "worst": max(times), "unit": "ms", "reference": "the site's router (BIRD)",
             "reference_value": statistics.median(s.routers_ms for s in steps), "ratio": 0.0, "runs": len(steps),
@@ -170,12 +183,12 @@ def outages(world, site, event, after, runs):
 
 def ha_single():
     from ha import HaWorld
-    from ha_lab import PLAIN, SINGLE, STATIC
+    from ha_lab import PLAIN, SINGLE, STATIC, HastySite
     bgp_comes_back = 4.0  # s
     sites = ((STATIC, "without BGP", AFTER), (SINGLE, "graceful restart", AFTER + bgp_comes_back),
-             (PLAIN, "no graceful restart", AFTER + bgp_comes_back))
+             (PLAIN, "no graceful restart", AFTER + bgp_comes_back), (HastySite(5), "BFD 50 ms x 3", AFTER + bgp_comes_back))
     notes, ours = [], []
-    with HaWorld("bench_ha_single", ports=PORTS, sites=(SINGLE, STATIC, PLAIN)) as world:
+    with HaWorld("bench_ha_single", ports=PORTS, sites=tuple(site for site, *_ in sites)) as world:
         world.settle_all()
         for event in [e for e in events() if e.unplanned]:
             for site, words, after in sites:

@@ -76,6 +76,12 @@ class PlainSite(SingleSite):
     graceful_restart = False
 
 
+class HastySite(SingleSite):
+    """Its BFD gives up before a takeover is over."""
+
+    bfd_ms = 50
+
+
 DUAL, SINGLE, STATIC, PLAIN = SITES = (DualSite(1), SingleSite(2), StaticSite(3), PlainSite(4))
 
 
