@@ -68,6 +68,7 @@ enum class Reason : std::uint8_t {
   kLeaseService,  // etcd does not answer
   kOutdated,      // a higher claim is known
   kIkeAway,       // charon does not answer: it forwards, and nothing is negotiated
+  kUnknown = 255,  // heard of another instance, whose release has more of them; never said
 };
 /// For people: "its workers do not forward".
 std::string_view to_string(Reason reason);

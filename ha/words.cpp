@@ -28,6 +28,7 @@ std::string_view to_string(Reason reason) {
     case Reason::kLeaseService: return "the lease service does not answer";
     case Reason::kOutdated: return "a higher claim is known";
     case Reason::kIkeAway: return "its charon does not answer";
+    case Reason::kUnknown: return "it has a fault that this release has no word for";
   }
   std::unreachable();
 }

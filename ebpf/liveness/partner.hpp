@@ -56,6 +56,8 @@ class Partner {
   };
   Continuation continuation() const { return {own_, sequence_, guard_.believed(), lease_.held_since()}; }
   void go_on(const Continuation& from);
+  /// In this process, in the place of one with other settings: what that had, without a question to the peer.
+  void keep_lease(MonoTime held_since) { lease_.go_on(held_since); }
 
   /// Ours, as gwd has set them. An endpoint that was lost stays so until it is claimed with a higher epoch.
   void set_claims(std::vector<Claim> claims);

@@ -90,6 +90,14 @@ void PeerPort::set_claims(const std::vector<GatedClaim>& claims) {
   obey_claims();
 }
 
+void PeerPort::keep_lease_of(const PeerPort& before) {
+  const auto held_since = before.partner_.lease().held_since();
+  const bool embedded = settings_.lease == LeaseKind::kEmbedded && before.settings_.lease == LeaseKind::kEmbedded;
+  if (!embedded || !held_since) return;
+  partner_.keep_lease(*held_since);
+  apply_lease();
+}
+
 void PeerPort::advance(MonoTime now) {
   if (!partner_.advance(now)) return;
   partner_.set_forwarding(workers_.look());

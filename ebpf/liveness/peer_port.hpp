@@ -52,6 +52,9 @@ class PeerPort {
     apply_lease();
   }
 
+  /// In the place of one with other settings: this instance has not stood still, and sends on by the lease it has.
+  void keep_lease_of(const PeerPort& before);
+
   const PeerSettings& settings() const { return settings_; }
   int fd() const { return fd_.get(); }
   bool has_key(const Secret& key) const { return partner_.has_key(key); }

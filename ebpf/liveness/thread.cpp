@@ -144,6 +144,7 @@ void Thread::set_peer(std::unique_ptr<PeerPort> peer) {
     if (core.peer) (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, core.peer->fd(), nullptr);
     before = std::move(core.peer);
     core.peer = std::move(peer);
+    if (core.peer && before) core.peer->keep_lease_of(*before);
     if (!core.peer && before) before->end_lease();
     if (!core.peer) return;
     epoll_event e{.events = EPOLLIN, .data = {.fd = core.peer->fd()}};

@@ -60,14 +60,20 @@ asio::awaitable<void> EndpointAnnouncer::run() {
       continue;
     }
     const Status done = co_await step();
+    if (!done && !vty_.is_open()) forget();
     if (done) {
       trouble_.clear();
+      continue;
+    }
+    if (in_sync()) {  // what failed was a preparation: what comes next takes longer, and is tried again before
+      log::warning("bgp", "route-maps of the next claims: {}", done.error().describe());
+      trouble_.clear();
+      prepare_at_ = std::chrono::steady_clock::now() + kPrepareAgain;
       continue;
     }
     if (trouble_ != done.error().message) log::warning("bgp", "endpoints on the wan: {}", done.error().describe());
     if (trouble_.empty()) trouble_since_ = clock_.now();
     trouble_ = done.error().message;
-    if (!vty_.is_open()) forget();
     co_await wake_.sleep(kReconnectPause);
   }
 }
@@ -123,15 +129,18 @@ asio::awaitable<Status> EndpointAnnouncer::configure(bgp::Commands commands) {
 
 asio::awaitable<Status> EndpointAnnouncer::tell() {
   Announcements target = wanted_;
+  const std::uint32_t router = asn_;
   const auto begun = std::chrono::steady_clock::now();
-  if (const auto done = co_await configure(commands_to(target)); !done) co_return done;
+  bgp::Commands commands = commands_to(target);
+  told_ = false;  // if one is refused, those before it have taken effect
+  if (const auto done = co_await configure(std::move(commands)); !done) co_return done;
   const auto now = std::chrono::steady_clock::now();
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(now - begun);
   const auto announced = std::ranges::count_if(target, [](const auto& entry) { return entry.second.has_value(); });
   log::info("bgp", "{} of {} endpoints are announced on the wan ({} us)", announced, target.size(), took.count());
   maps_.merge(used_by(target));
   applied_ = std::move(target);
-  told_ = true;
+  told_ = asn_ == router;
   prepare_at_ = now + kQuiet;
   co_return Status{};
 }

@@ -29,6 +29,7 @@ class EndpointAnnouncer {
   static constexpr std::chrono::seconds kIdle{60};
   /// What comes next is prepared when nothing has moved for so long: bgpd does nothing else meanwhile.
   static constexpr std::chrono::seconds kQuiet{3};
+  static constexpr std::chrono::seconds kPrepareAgain{30};
 
   EndpointAnnouncer(boost::asio::io_context& io, const Clock& clock, const std::string& vty_dir);
 

@@ -47,17 +47,16 @@ void EndpointSwitch::stop() {
 void EndpointSwitch::configure(AddressMover::Settings settings, const std::vector<config::HaEndpoint>& endpoints) {
   wan_interface_ = settings.interface;
   mover_.configure(std::move(settings));
-  std::map<IpAddress, Endpoint> next;
+  for (auto& [address, endpoint] : endpoints_) endpoint.removed = true;
   for (const config::HaEndpoint& model : endpoints) {
-    const auto before = endpoints_.find(model.address);
-    Endpoint& endpoint = next[model.address];
-    if (before != endpoints_.end()) endpoint = before->second;
+    Endpoint& endpoint = endpoints_[model.address];
     const bool moves_otherwise = endpoint.model.move != model.move || endpoint.model.hook != model.hook;
     endpoint.model = model;
+    endpoint.removed = false;
     if (endpoint.carried && endpoint.wanted == ha::Ownership::kOwned && moves_otherwise)
       mover_.attract(endpoint.model, endpoint.epoch);
   }
-  endpoints_ = std::move(next);
+  forget_removed();
   put_due_ = true;
   wake_.wake();
 }
@@ -97,9 +96,10 @@ void EndpointSwitch::release(const ha::Release& order) {
   wake_.wake();
 }
 
-void EndpointSwitch::taken(const IpAddress& address) {
+// Those of an earlier hand-over may come late, or again.
+void EndpointSwitch::taken(const IpAddress& address, ha::Epoch epoch) {
   const auto it = endpoints_.find(address);
-  if (it == endpoints_.end() || !it->second.parting) return;
+  if (it == endpoints_.end() || !it->second.parting || epoch <= it->second.epoch) return;
   it->second.parting = parts_.clock.now();
   wake_.wake();
 }
@@ -163,6 +163,10 @@ void EndpointSwitch::set_dirty(const std::vector<IpAddress>& addresses) {
     if (const auto it = endpoints_.find(address); it != endpoints_.end()) it->second.dirty = true;
 }
 
+void EndpointSwitch::forget_removed() {
+  if (std::erase_if(endpoints_, [](const auto& entry) { return entry.second.over(); }) > 0) put_due_ = true;
+}
+
 bool EndpointSwitch::is_planned_release(const IpAddress& address) const {
   const Endpoint& e = endpoints_.at(address);
   return e.carried && e.wanted == ha::Ownership::kStandby && e.cause == ha::ReleaseCause::kHandOver;
@@ -188,6 +192,9 @@ asio::awaitable<void> EndpointSwitch::step() {
     for (const IpAddress& address : owns) add_address(endpoints_.at(address));
   // Exchanges under way end first, which may take a while; packets go on meanwhile.
   if (!planned.empty()) co_await release_ike(planned);
+  std::vector<Put> put_owns;
+  for (const IpAddress& address : owns)
+    if (const auto it = endpoints_.find(address); it != endpoints_.end()) put_owns.push_back({address, it->second.epoch});
   auto put = co_await put_exactly();
   if (!put) {
     if (put.error().code != Errc::kClosed && put.error().code != Errc::kTimeout)
@@ -210,7 +217,8 @@ asio::awaitable<void> EndpointSwitch::step() {
     co_await wake_.sleep(kRetry);
     co_return;
   }
-  if (!owns.empty()) co_await finish_owns(std::move(owns));
+  forget_removed();
+  if (!put_owns.empty()) co_await finish_owns(std::move(put_owns));
   if (put->needs_rekey_size() > 0) owner_.rekey({put->needs_rekey().begin(), put->needs_rekey().end()});
 }
 
@@ -339,17 +347,23 @@ asio::awaitable<void> EndpointSwitch::finish_releases(std::vector<IpAddress> add
   for (const ha::ReleaseDone& event : done) owner_.tell(event);
 }
 
-asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<IpAddress> addresses) {
-  std::erase_if(addresses, [this](const IpAddress& address) { return !endpoints_.contains(address); });
-  for (const IpAddress& address : addresses) {
-    Endpoint& endpoint = endpoints_.at(address);
+/// What was ordered since then is the next step's.
+bool EndpointSwitch::still_wanted(const Put& own) const {
+  const auto it = endpoints_.find(own.address);
+  return it != endpoints_.end() && it->second.wanted == ha::Ownership::kOwned && it->second.epoch == own.epoch;
+}
+
+asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<Put> owns) {
+  std::erase_if(owns, [this](const Put& own) { return !still_wanted(own); });
+  for (const Put& own : owns) {
+    Endpoint& endpoint = endpoints_.at(own.address);
     endpoint.carried = true;
     mover_.attract(endpoint.model, endpoint.epoch);
   }
   co_await owner_.redirect();
-  for (const IpAddress& address : addresses)
-    if (const auto it = endpoints_.find(address); it != endpoints_.end()) owner_.forwards(address, it->second.epoch);
-  for (const IpAddress& address : addresses) {
+  for (const Put& own : owns)
+    if (still_wanted(own)) owner_.forwards(own.address, own.epoch);
+  for (const auto& [address, epoch] : owns) {
     const auto taken = co_await parts_.ike.take(address, kIkeTimeout);
     if (taken && taken->ike_sas > 0)
       log::info("ha", "{}: {} IKE SAs in {} us", address, taken->ike_sas, taken->took.count());
@@ -357,11 +371,8 @@ asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<IpAddress> address
       owner_.tell(ha::ActionFailed{address, "charon did not take it over: " + taken.error().describe()});
   }
   owner_.carry();
-  for (const IpAddress& address : addresses) {
-    const auto it = endpoints_.find(address);
-    if (it != endpoints_.end() && it->second.carried && it->second.wanted == ha::Ownership::kOwned)
-      owner_.tell(ha::OwnDone{address, it->second.epoch});
-  }
+  for (const Put& own : owns)
+    if (still_wanted(own) && endpoints_.at(own.address).carried) owner_.tell(ha::OwnDone{own.address, own.epoch});
 }
 
 DeviceAddress EndpointSwitch::device_address(const Endpoint& endpoint) const {

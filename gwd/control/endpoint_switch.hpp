@@ -79,14 +79,15 @@ class EndpointSwitch {
   /// What is being carried out is finished; idle() says when. Only then may it be destroyed.
   void stop();
   bool idle() const { return !running_ && asking_again_ == 0; }
-  /// All endpoints of the gateway; those that are not in it any more were released before.
+  /// All endpoints of the gateway; before the orders that follow from it. One that is not in it any more stays known
+  /// until its release, if it is carried here, is done with.
   void configure(AddressMover::Settings settings, const std::vector<config::HaEndpoint>& endpoints);
 
   void own(const ha::Own& order);
   void extend(const ha::Extend& order);
   void release(const ha::Release& order);
-  /// The new owner of what was handed over forwards.
-  void taken(const IpAddress& address);
+  /// The new owner of what was handed over forwards, by this claim.
+  void taken(const IpAddress& address, ha::Epoch epoch);
   /// A new gw-fastpath, or a new session with it; behind own() for what it had when gwd came. Before either nothing is
   /// put: that would be into standby, and tunnels that forward would lose their carrier.
   void resync();
@@ -113,6 +114,16 @@ class EndpointSwitch {
     std::optional<MonoTime> address_goes;
     std::optional<MonoTime> withdraws;  // not kGarp, handed over: until then its packets may come here, too
     bool letting_go = false;            // charon is asked again to let go of it
+    bool removed = false;               // no endpoint of the document any more
+
+    /// Nothing of it is here, and nothing is to be done about it.
+    bool over() const {
+      return removed && wanted == ha::Ownership::kStandby && !carried && !dirty && !parting && !address_goes && !withdraws;
+    }
+  };
+  struct Put {
+    IpAddress address;
+    ha::Epoch epoch;
   };
 
   boost::asio::awaitable<void> run();
@@ -125,7 +136,9 @@ class EndpointSwitch {
   void part(const std::vector<IpAddress>& addresses);
   boost::asio::awaitable<void> finish_partings();
   boost::asio::awaitable<void> finish_releases(std::vector<IpAddress> addresses);
-  boost::asio::awaitable<void> finish_owns(std::vector<IpAddress> addresses);
+  boost::asio::awaitable<void> finish_owns(std::vector<Put> owns);
+  bool still_wanted(const Put& own) const;
+  void forget_removed();
   void add_address(Endpoint& endpoint);
   void repel(Endpoint& endpoint);
   void remove_address(Endpoint& endpoint);

@@ -66,6 +66,13 @@ void FastpathClient::stop() {
   socket_.close(ignored);
 }
 
+void FastpathClient::renew() {
+  if (!connected_) return;
+  renewing_ = true;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+}
+
 asio::awaitable<void> FastpathClient::run() {
   std::string last_reason;
   while (!stopping_) {
@@ -73,13 +80,15 @@ asio::awaitable<void> FastpathClient::run() {
     // replaced is there already, and nobody has to think that it is away.
     pause_.expires_after(kReconnectPause);
     const Error why = co_await session();
-    const bool was_up = std::exchange(connected_, false);
+    connected_ = false;
+    const bool was_up = std::exchange(said_hello_, false);
     fail_pending(why);
     boost::system::error_code ignored;
     socket_.close(ignored);
     outgoing_.clear();
     if (stopping_) break;
-    if (was_up || why.message != last_reason) log::warning("fastpath", "{}", why.message);
+    if (!std::exchange(renewing_, false) && (was_up || why.message != last_reason))
+      log::warning("fastpath", "{}", why.message);
     last_reason = why.message;
     if (was_up) listener_.on_fastpath_down(why);
     co_await pause_.async_wait(kAwait);
@@ -129,10 +138,11 @@ asio::awaitable<Status> FastpathClient::say_hello() {
   hello.set_role(fp::ROLE_CONTROL);
   hello.set_name("gwd");
   hello.set_epoch(epoch_);
-  connected_ = true;  // request() must let the hello through
-  auto reply = co_await request(std::move(frame));
+  connected_ = true;
+  auto reply = co_await ask(std::move(frame));
   if (!reply) co_return std::unexpected(std::move(reply).error());
   gone_ = false;
+  said_hello_ = true;
   log::info("fastpath", "connected, crypto {}", reply->hello().crypto_backend());
   listener_.on_fastpath_up(reply->hello());
   co_return Status{};
@@ -152,7 +162,7 @@ std::shared_ptr<FastpathClient::Pending> FastpathClient::send(fp::ClientFrame fr
 }
 
 asio::awaitable<Status> FastpathClient::ping(std::chrono::milliseconds timeout) {
-  if (!connected_) co_return fail(Errc::kClosed, "gw-fastpath is away");
+  if (!said_hello_) co_return fail(Errc::kClosed, "gw-fastpath is away");
   fp::ClientFrame frame;
   frame.mutable_ping();
   const auto pending = send(std::move(frame), timeout);
@@ -164,9 +174,13 @@ asio::awaitable<Status> FastpathClient::ping(std::chrono::milliseconds timeout) 
 }
 
 asio::awaitable<Result<fp::Response>> FastpathClient::request(fp::ClientFrame frame) {
-  if (!connected_)
+  if (!said_hello_)
     co_return fail(Errc::kClosed,
                    "gw-fastpath does not answer: systemctl status gw-fastpath, journalctl -u gw-fastpath");
+  co_return co_await ask(std::move(frame));
+}
+
+asio::awaitable<Result<fp::Response>> FastpathClient::ask(fp::ClientFrame frame) {
   const auto pending = send(std::move(frame), kRequestTimeout);
   co_await pending->timer.async_wait(kAwait);
   pending_.erase(pending->id);

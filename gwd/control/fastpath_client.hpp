@@ -41,7 +41,12 @@ class FastpathClient {
 
   void start();
   void stop();
-  bool connected() const { return connected_; }
+  /// It has answered the hello: only then is anything else asked.
+  bool connected() const { return said_hello_; }
+  /// There is a connection, and the hello is not answered yet.
+  bool greeting() const { return connected_ && !said_hello_; }
+  /// Begins a new session, as after a restart of either: for a listener that has to hear the answer to the hello.
+  void renew();
   /// No process has the socket. One that is stopped has it and may send packets yet, when it is continued.
   bool gone() const { return gone_; }
 
@@ -59,6 +64,7 @@ class FastpathClient {
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Error> session();
   boost::asio::awaitable<Status> say_hello();
+  boost::asio::awaitable<Result<fp::Response>> ask(fp::ClientFrame frame);
   boost::asio::awaitable<void> write_pending();
   Status dispatch(std::string_view payload);
   void fail_pending(const Error& why);
@@ -74,7 +80,9 @@ class FastpathClient {
   std::uint64_t epoch_;
   bool writing_ = false;
   bool connected_ = false;
+  bool said_hello_ = false;
   bool gone_ = false;
+  bool renewing_ = false;
   bool stopping_ = false;
 };
 

@@ -160,6 +160,7 @@ void Gateway::apply(ModelPtr next) {
   document_ = std::move(next);
   const bool shared = wants_ha(*document_);
   if (shared || ha_) apply_ha(*document_);
+  if (!ha_) stand_alone();
   if (!shared)
     apply_model(document_);
   else if (ha_ && !ha_ending_ && ha_->decided())
@@ -204,6 +205,25 @@ void Gateway::apply_ha(const config::GatewayModel& document) {
                                                            .release = std::string(kVersion)},
                                        document, ha_callbacks());
   if (const auto ok = ha_->start(); !ok) log::error("ha", "{}", ok.error().describe());
+  fastpath_.renew();  // what it holds is in its answer to the hello: without that, everything would be put into standby
+}
+
+// What gw-fastpath has of two instances, from an earlier document or an earlier gwd, is over: its gates would stay as they
+// are, and closed after its next start.
+void Gateway::stand_alone() {
+  if (!document_ || !fastpath_.connected()) return;
+  const auto say = [](FastpathClient& fastpath) -> boost::asio::awaitable<void> {
+    fp::ClientFrame endpoints;
+    endpoints.mutable_put_endpoints();
+    const auto done = co_await fastpath.request(std::move(endpoints));
+    fp::ClientFrame peer;
+    peer.mutable_put_peer();
+    const auto alone = co_await fastpath.request(std::move(peer));
+    for (const auto& answer : {std::cref(done), std::cref(alone)})
+      if (!answer.get() && answer.get().error().code != Errc::kClosed)
+        log::error("ha", "gw-fastpath does not take it that there is one instance: {}", answer.get().error().describe());
+  };
+  boost::asio::co_spawn(io_, say(fastpath_), kEndOnException);
 }
 
 boost::asio::awaitable<void> Gateway::end_ha() {
@@ -264,6 +284,7 @@ HaController::Gateway Gateway::ha_callbacks() {
           .peer_dead =
               [this] {
                 // Whatever its bgpd promised: nothing passes there.
+                if (!document_->ha) return;  // a document without: this controller is about to end
                 const config::HaModel& ha = *document_->ha;
                 if (const auto& address = ha.instances[ha.peer()].vnet_address) routes_.path_died(*address);
               },
@@ -276,6 +297,7 @@ HaController::Gateway Gateway::ha_callbacks() {
 // an instance that forwards for them: what comes from them says nothing. A site whose session has just opened is not
 // ready for the next move.
 std::optional<std::vector<std::uint32_t>> Gateway::waits_for(const IpAddress& endpoint) const {
+  if (!model_) return std::vector<std::uint32_t>{};
   const auto asked = [this](const config::SessionModel& session) {
     const auto status = bgp_.sessions().find(session.bgp.peer);
     return session.kind != routes::SourceKind::kPartner && session.kind != routes::SourceKind::kWan &&
@@ -499,7 +521,10 @@ void Gateway::set_static_routes(std::uint32_t tunnel_id) {
 void Gateway::on_fastpath_up(const fp::HelloReply& hello) {
   crypto_backend_ = hello.crypto_backend();
   fastpath_since_ = clock_.wall();
-  if (ha_) ha_->on_fastpath_up(hello);
+  if (ha_)
+    ha_->on_fastpath_up(hello);
+  else
+    stand_alone();
   forwarding_.resync();
   boost::asio::co_spawn(io_, learn_ports(), kEndOnException);
 }

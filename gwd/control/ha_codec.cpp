@@ -18,10 +18,9 @@ Result<IpAddress> read_address(const std::string& bytes) {
   return IpAddress::from_bytes({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
 }
 
-Result<ha::Reason> read_reason(std::uint32_t number) {
-  if (number > static_cast<std::uint32_t>(kLastReason))
-    return fail(Errc::kUnsupported, std::format("reason {} is unknown to this release", number));
-  return static_cast<ha::Reason>(number);
+/// A later release may have more reasons. That there is one counts; a report without it would be silence.
+ha::Reason read_reason(std::uint32_t number) {
+  return number > static_cast<std::uint32_t>(kLastReason) ? ha::Reason::kUnknown : static_cast<ha::Reason>(number);
 }
 
 struct StepWriter {
@@ -61,10 +60,7 @@ Result<ha::Message> read_step(const pb::Step& step) {
       return ha::HandOver{address, epoch, step.takeover() ? ha::Handover::kTakeover : ha::Handover::kPlanned, stay};
     case pb::Step::TAKEN: return ha::Taken{address, epoch};
     case pb::Step::CANCEL: return ha::Cancel{address, epoch};
-    case pb::Step::REFUSE: {
-      GW_TRY_ASSIGN(const ha::Reason reason, read_reason(step.reason()));
-      return ha::Refuse{address, epoch, reason};
-    }
+    case pb::Step::REFUSE: return ha::Refuse{address, epoch, read_reason(step.reason())};
     case pb::Step::REQUEST: return ha::Request{address, epoch, stay};
     default:
       return fail(Errc::kUnsupported, std::format("step {} is unknown to this release", static_cast<int>(step.kind())));
@@ -95,7 +91,7 @@ Result<ha::Report> decode_report(std::string_view bytes) {
   ha::Report report{.incarnation = in.incarnation(),
                     .in_sync = in.in_sync() ? Link::kUp : Link::kDown,
                     .hears_data = in.hears_data() ? Link::kUp : Link::kDown};
-  GW_TRY_ASSIGN(report.unfit, read_reason(in.unfit()));
+  report.unfit = read_reason(in.unfit());
   for (const pb::Claim& claim : in.claims()) {
     GW_TRY_ASSIGN(const IpAddress address, read_address(claim.address()));
     report.claims.push_back({address, claim.epoch(), claim.owned() ? ha::Ownership::kOwned : ha::Ownership::kStandby});

@@ -189,9 +189,8 @@ Status HaController::reconfigure(const config::GatewayModel& model) {
   ha_ = next;
   wan_interface_ = model.wan_interface;
   vnet_interface_ = model.vnet_interface;
-  const std::vector<ha::Action> actions = machine_.reconfigure(parts_.clock.now(), machine_configuration(ha_));
-  carry_out(actions);
-  configure_switch();
+  configure_switch();  // first: orders for new endpoints come at once, and those that go are released by it
+  carry_out(machine_.reconfigure(parts_.clock.now(), machine_configuration(ha_)));
   configure_watches(model);
   asio::co_spawn(parts_.io, put_peer(), kEndOnException);
   return {};
@@ -250,8 +249,8 @@ void HaController::tick() {
   feed(ha::Tick{});
   check_announcements();
   channel_.say(encode(machine_.report(peer())));
-  // Without a fast path nobody says what is held here: nothing can be.
-  if (!decided() && parts_.clock.now() - started_ > kAdoptWait) {
+  // Without a fast path nobody says what is held here: nothing can be. One that is only slow holds something.
+  if (!decided() && !parts_.fastpath.greeting() && parts_.clock.now() - started_ > kAdoptWait) {
     given_up_waiting_ = true;
     switch_.resync();
   }
@@ -332,6 +331,7 @@ asio::awaitable<void> HaController::watch_fastpath() {
 }
 
 Status HaController::command(const ha::Command& command) {
+  if (stopping_) return fail(Errc::kRefused, "another document is being applied: try again in a second");
   auto actions = machine_.command(parts_.clock.now(), command);
   if (!actions) return std::unexpected(actions.error());
   carry_out(*actions);

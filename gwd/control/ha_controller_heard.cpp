@@ -116,7 +116,7 @@ void HaController::on_control(std::string_view payload) {
     if (ha_.peer() < ha_.self) set_heartbeat_key(std::move(key->key));
     return;
   }
-  if (const auto* forwards = std::get_if<Forwards>(&*message)) return switch_.taken(forwards->address);
+  if (const auto* forwards = std::get_if<Forwards>(&*message)) return switch_.taken(forwards->address, forwards->epoch);
   log::debug("ha", "{} says: {}", name_of(peer()), describe(std::get<ha::Message>(*message)));
   feed(ha::MessageHeard{peer(), std::get<ha::Message>(std::move(*message))});
 }

@@ -307,7 +307,8 @@ void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
   peer.sweep->async_wait(
       [this, address = rib_.source(peer.source).peer_address](const boost::system::error_code& error) {
         const auto it = peers_.find(address);
-        if (error || it == peers_.end()) return;
+        // One that was queued when the time was set anew is not cancelled any more.
+        if (error || it == peers_.end() || it->second.sweep->expiry() > std::chrono::steady_clock::now()) return;
         it->second.sweeping = false;
         if (const std::size_t gone = rib_.sweep(it->second.source); gone > 0)
           log::info("routes", "{}: {} stale routes removed", name_of(it->second), gone);

@@ -42,8 +42,10 @@ void RouteController::let_static_go(const std::string& source, const config::Gat
     return;
   }
   auto& timer = moved_static_[source] = std::make_unique<asio::steady_timer>(io_, kMovedTime);
-  timer->async_wait([this, source](const boost::system::error_code& error) {
-    if (error) return;
+  timer->async_wait([this, source, own = timer.get()](const boost::system::error_code& error) {
+    // One that was queued when the site came back is not cancelled any more.
+    const auto it = moved_static_.find(source);
+    if (error || it == moved_static_.end() || it->second.get() != own) return;
     rib_.remove_source(*rib_.find_source(source));
     moved_static_.erase(source);
     if (held_changed_) held_changed_();

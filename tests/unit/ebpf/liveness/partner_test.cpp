@@ -90,6 +90,19 @@ TEST_F(Pair, AProcessThatGoesOnForAnotherIsNoOtherProcess) {
   }
 }
 
+TEST_F(Pair, OtherSettingsInterruptNothing) {
+  run(500ms);
+  const auto held_since = at_[0]->lease().held_since();
+  ASSERT_TRUE(held_since);
+  start(0, 42);
+  EXPECT_FALSE(may_send(0));
+  at_[0]->keep_lease(*held_since);
+  for (int i = 0; i < 500; ++i) {
+    run(1ms);
+    ASSERT_TRUE(may_send(0)) << i << " ms";
+  }
+}
+
 TEST_F(Pair, ALeaseThatEndedMeanwhileIsAskedForAgain) {
   run(500ms);
   const Partner::Continuation from = (*this)[0].continuation();
