@@ -204,6 +204,7 @@ void Machine::Impl::on(const SyncProgress& e) {
 }
 
 void Machine::Impl::on(const LeaseService& e) {
+  if (view_.config().lease != LeaseKind::kEtcd) return;  // of a document of before
   const bool back = view_.lease_service == Link::kDown && e.link == Link::kUp;
   view_.lease_service = e.link;
   view_.lease_words = e.words;
