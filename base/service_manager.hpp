@@ -1,5 +1,6 @@
 // What a program says to systemd: ready, alive, "keep this descriptor" (sd_notify(3)), without libsystemd. Without a
-// service manager every call does nothing; one that does not read is an error, never a wait. A value; any thread, one at a time.
+// service manager every call does nothing; one that does not read is an error, never a wait. A value; any thread, one
+// at a time.
 #pragma once
 
 #include <chrono>

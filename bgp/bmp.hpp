@@ -93,7 +93,7 @@ class BmpSession {
 
   std::vector<std::uint8_t> buffer_;
   std::size_t consumed_ = 0;
-  std::map<BmpPeer, IpAddress> links_;       // as bgpd says it -> this side's address
+  std::map<BmpPeer, IpAddress> links_;     // as bgpd says it -> this side's address
   std::map<IpAddress, std::uint32_t> up_;  // local ASN by address alone: a PEER DOWN may lack the rest
   std::set<std::pair<IpAddress, Family>> end_of_rib_;
 };

@@ -69,7 +69,8 @@ Status check_peer(const BgpIntent& intent, const PeerIntent& p, std::string_view
     return fail_field(std::format("{}.peer", field), std::format("{} is no address of a router", p.peer));
   }
   if (p.unnumbered && p.device.empty()) return fail_field(std::format("{}.device", field), "unnumbered on which one?");
-  if (p.peer == p.local && !p.unnumbered) return fail_field(std::format("{}.peer", field), std::format("{} is both ends", p.peer));
+  if (p.peer == p.local && !p.unnumbered)
+    return fail_field(std::format("{}.peer", field), std::format("{} is both ends", p.peer));
   if (p.peer.family() != p.local.family()) {
     return fail_field(std::format("{}.peer", field),
                       std::format("{} and {} are of different families", p.local, p.peer));

@@ -13,7 +13,8 @@ namespace gw::bgp {
 inline constexpr const char* kShowConfigured =
     "show running-config | include ^(router bgp |exit| address-family | exit-address-family|  network |  ?neighbor [^ "
     "]+ "
-    "(peer-group|interface|shutdown|ebgp-multihop|graceful-restart-disable|bfd|sender-as-path|soo|as-override|remove-private-AS|"
+    "(peer-group|interface|shutdown|ebgp-multihop|graceful-restart-disable|bfd|sender-as-path|soo|as-override|remove-"
+    "private-AS|"
     "maximum-prefix|route-map)|route-map GW-|ip prefix-list GW-|ipv6 prefix-list GW-|bgp community-list standard GW-|"
     "bgp as-path access-list GW-)";
 

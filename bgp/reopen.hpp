@@ -1,5 +1,5 @@
-// Sessions that bgpd 10.3 leaves closed though nothing speaks against them any more: gwd clears them (`clear bgp NAME`).
-// Names are bgpd's own (neighbour_name). Pure, any thread.
+// Sessions that bgpd 10.3 leaves closed though nothing speaks against them any more: gwd clears them (`clear bgp
+// NAME`). Names are bgpd's own (neighbour_name). Pure, any thread.
 #pragma once
 
 #include <map>
@@ -18,8 +18,8 @@ namespace gw::bgp {
 std::vector<std::string> forgotten(const BgpIntent& intent, const std::map<IpAddress, PeerStatus>& peers,
                                    const BfdStates& bfd);
 
-/// Whose limit is a larger one in `after`, or none that ends sessions: one that ended at the old limit need not wait the
-/// minutes until bgpd tries again.
+/// Whose limit is a larger one in `after`, or none that ends sessions: one that ended at the old limit need not wait
+/// the minutes until bgpd tries again.
 std::vector<IpAddress> raised_limits(const BgpIntent& before, const BgpIntent& after);
 
 }  // namespace gw::bgp

@@ -60,14 +60,14 @@ enum class Reason : std::uint8_t {
   kNotInSync,    // it has not got all SAs and routes yet
   kNotOwner,     // whoever was asked does not have the endpoint
   kUnknownEndpoint,
-  kBusy,          // the endpoint is being moved
-  kContested,     // another instance asked first
-  kTooLate,       // the move was given up before
-  kNoAnswer,      // in time
-  kLeaseHeld,     // by another instance
-  kLeaseService,  // etcd does not answer
-  kOutdated,      // a higher claim is known
-  kIkeAway,       // charon does not answer: it forwards, and nothing is negotiated
+  kBusy,           // the endpoint is being moved
+  kContested,      // another instance asked first
+  kTooLate,        // the move was given up before
+  kNoAnswer,       // in time
+  kLeaseHeld,      // by another instance
+  kLeaseService,   // etcd does not answer
+  kOutdated,       // a higher claim is known
+  kIkeAway,        // charon does not answer: it forwards, and nothing is negotiated
   kUnknown = 255,  // heard of another instance, whose release has more of them; never said
 };
 /// For people: "its workers do not forward".

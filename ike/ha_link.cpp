@@ -310,7 +310,7 @@ void HaLink::channel_down() {
   state_.channel = state_.synced = false;
   asked_ = false;  // it will ask again
   if (loaded_) order(Order::kAlone, std::nullopt);
-  claim_owned();   // nobody is left to wait for
+  claim_owned();  // nobody is left to wait for
   tell_changed();
 }
 

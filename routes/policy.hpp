@@ -30,7 +30,8 @@ const std::vector<AsnRange>& reserved_asns();
 const std::vector<Prefix>& martians();
 
 inline constexpr std::uint32_t kDefaultMaxRoutes = 4000;
-/// A circuit's routers take so many routes from a gateway, of each family, and end the session above (azure-conventions).
+/// A circuit's routers take so many routes from a gateway, of each family, and end the session above
+/// (azure-conventions).
 inline constexpr std::uint32_t kToldToCircuit = 1000;
 
 struct ImportPolicy {

@@ -71,8 +71,8 @@ class Paths {
   /// Every few seconds: the kernel confirms the neighbours that the worker uses.
   void keep_fresh();
 
-  /// Where a packet of ours has to leave that the best route would send elsewhere, perhaps into a tunnel: an interface of
-  /// the wan. 0: the best route is good, or there is none by the wan.
+  /// Where a packet of ours has to leave that the best route would send elsewhere, perhaps into a tunnel: an interface
+  /// of the wan. 0: the best route is good, or there is none by the wan.
   int detour(const net::Flow& flow);
 
   /// For an outbound SA; released when the SA goes. The same use gives the same index.

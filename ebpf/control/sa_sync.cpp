@@ -414,7 +414,8 @@ void SaSync::ownership_changed() {
     const bool before = std::exchange(local.owned, host_.owned(local.sa.endpoint));
     if (!before || local.owned) continue;
     local.exact = false;
-    if (const auto it = remote_by_key_.find(local.key); it != remote_by_key_.end()) take_note(remote_[it->second], local);
+    if (const auto it = remote_by_key_.find(local.key); it != remote_by_key_.end())
+      take_note(remote_[it->second], local);
   }
 }
 

@@ -32,8 +32,8 @@ class UdpSocket {
   };
   /// Into `buffer`; none: nothing waits.
   std::optional<Received> receive(std::span<std::uint8_t> buffer) const;
-  /// By this interface, whatever the best route says; 0: by the best route. kIo with the kernel's words: no route, a full
-  /// queue.
+  /// By this interface, whatever the best route says; 0: by the best route. kIo with the kernel's words: no route, a
+  /// full queue.
   Status send(const IkeFlow& flow, std::span<const std::uint8_t> payload, int ifindex = 0) const;
 
  private:

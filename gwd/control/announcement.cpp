@@ -54,7 +54,7 @@ Status send_arp(const Interface& interface, std::span<const ArpFrame> frames) {
 
 Status announce_v4(const Interface& interface, const IpAddress& address) {
   const std::array<ArpFrame, 2> frames{arp_announcement(address, interface.mac, ArpOperation::kRequest),
-                          arp_announcement(address, interface.mac, ArpOperation::kReply)};
+                                       arp_announcement(address, interface.mac, ArpOperation::kReply)};
   return send_arp(interface, frames);
 }
 
@@ -72,7 +72,8 @@ Result<Fd> icmp6_socket(const Interface& interface) {
   return fd;
 }
 
-// RFC 4861 4.3, to the solicited-node multicast address (RFC 4291 2.7.1) from a link-local one, which the kernel chooses.
+// RFC 4861 4.3, to the solicited-node multicast address (RFC 4291 2.7.1) from a link-local one, which the kernel
+// chooses.
 Status ask_v6(const Interface& interface, const IpAddress& neighbour) {
   GW_TRY_ASSIGN(const Fd fd, icmp6_socket(interface));
   std::array<std::uint8_t, 24> message{};

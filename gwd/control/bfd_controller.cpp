@@ -27,10 +27,9 @@ void BfdController::set_connected(Connected now) {
 }
 
 void BfdController::set_states(bgp::BfdStates states) {
-  const bool same = std::ranges::equal(
-      states, states_, [](const auto& a, const auto& b) {
-        return a.first == b.first && a.second.up == b.second.up && a.second.diagnostic == b.second.diagnostic;
-      });
+  const bool same = std::ranges::equal(states, states_, [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second.up == b.second.up && a.second.diagnostic == b.second.diagnostic;
+  });
   states_ = std::move(states);
   if (!same && changed_) changed_();
 }

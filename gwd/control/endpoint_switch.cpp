@@ -194,7 +194,8 @@ asio::awaitable<void> EndpointSwitch::step() {
   if (!planned.empty()) co_await release_ike(planned);
   std::vector<Put> put_owns;
   for (const IpAddress& address : owns)
-    if (const auto it = endpoints_.find(address); it != endpoints_.end()) put_owns.push_back({address, it->second.epoch});
+    if (const auto it = endpoints_.find(address); it != endpoints_.end())
+      put_owns.push_back({address, it->second.epoch});
   auto put = co_await put_exactly();
   if (!put) {
     if (put.error().code != Errc::kClosed && put.error().code != Errc::kTimeout)

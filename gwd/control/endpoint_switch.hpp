@@ -118,7 +118,8 @@ class EndpointSwitch {
 
     /// Nothing of it is here, and nothing is to be done about it.
     bool over() const {
-      return removed && wanted == ha::Ownership::kStandby && !carried && !dirty && !parting && !address_goes && !withdraws;
+      return removed && wanted == ha::Ownership::kStandby && !carried && !dirty && !parting && !address_goes &&
+             !withdraws;
     }
   };
   struct Put {

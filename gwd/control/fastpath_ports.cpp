@@ -17,8 +17,7 @@ namespace {
 std::string wan_routers(const config::GatewayModel& model) {
   std::string out;
   for (const config::SessionModel& session : model.sessions)
-    if (session.kind == routes::SourceKind::kWan)
-      out += std::format("{}{}", out.empty() ? "" : " ", session.bgp.peer);
+    if (session.kind == routes::SourceKind::kWan) out += std::format("{}{}", out.empty() ? "" : " ", session.bgp.peer);
   return out;
 }
 

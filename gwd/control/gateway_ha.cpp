@@ -62,8 +62,8 @@ void Gateway::apply_ha(const config::GatewayModel& document) {
   fastpath_.renew();  // what it holds is in its answer to the hello: without that, everything would be put into standby
 }
 
-// What gw-fastpath has of two instances, from an earlier document or an earlier gwd, is over: its gates would stay as they
-// are, and closed after its next start.
+// What gw-fastpath has of two instances, from an earlier document or an earlier gwd, is over: its gates would stay as
+// they are, and closed after its next start.
 void Gateway::stand_alone() {
   if (!document_ || !fastpath_.connected()) return;
   const auto say = [](FastpathClient& fastpath) -> boost::asio::awaitable<void> {
@@ -75,7 +75,8 @@ void Gateway::stand_alone() {
     const auto alone = co_await fastpath.request(std::move(peer));
     for (const auto& answer : {std::cref(done), std::cref(alone)})
       if (!answer.get() && answer.get().error().code != Errc::kClosed)
-        log::error("ha", "gw-fastpath does not take it that there is one instance: {}", answer.get().error().describe());
+        log::error("ha", "gw-fastpath does not take it that there is one instance: {}",
+                   answer.get().error().describe());
   };
   boost::asio::co_spawn(io_, say(fastpath_), kEndOnException);
 }

@@ -216,8 +216,8 @@ config::Carriers HaController::carriers() const {
   return out;
 }
 
-// Claims are counted up by whoever takes an endpoint: this instance's next one is one of these, unless several moves follow
-// each other before that is seen.
+// Claims are counted up by whoever takes an endpoint: this instance's next one is one of these, unless several moves
+// follow each other before that is seen.
 std::map<IpAddress, WanAnnouncements::Claim> HaController::announcements() const {
   constexpr int kAhead = 3;
   std::map<IpAddress, WanAnnouncements::Claim> out;

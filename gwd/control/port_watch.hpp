@@ -1,6 +1,6 @@
-// Whether anything is heard on a port. A link that is up may lead nowhere: a switch that died behind it, a VLAN that was
-// taken away, a network of virtual machines that forgot this one. Carrier does not tell; silence does, when somebody
-// who has to answer is asked. An instance that hears nothing must not believe that the other one is dead.
+// Whether anything is heard on a port. A link that is up may lead nowhere: a switch that died behind it, a VLAN that
+// was taken away, a network of virtual machines that forgot this one. Carrier does not tell; silence does, when
+// somebody who has to answer is asked. An instance that hears nothing must not believe that the other one is dead.
 // Owner: HaController; thread: control. PortSilence is pure.
 #pragma once
 

@@ -428,8 +428,8 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
 }
 
 void RouteController::check_complete() {
-  // Until there is a document, or (of two instances) until it is decided who has what, gw-fastpath keeps what it has from
-  // before this gwd. A gateway without BGP peers has nothing else to wait for.
+  // Until there is a document, or (of two instances) until it is decided who has what, gw-fastpath keeps what it has
+  // from before this gwd. A gateway without BGP peers has nothing else to wait for.
   if (complete_ || !has_model_ || !(heard_all_ || peers_.empty())) return;
   complete_ = true;
   forwarding_.set_complete();

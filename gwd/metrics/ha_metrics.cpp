@@ -34,14 +34,16 @@ void add_endpoint(Families& out, const api::HaEndpoint& endpoint, const std::str
            endpoint.owner() == (endpoint.preferred().empty() ? endpoint.home() : endpoint.preferred()));
   out.counter({"gw_ha_endpoint_moves", "How often the endpoint has changed its owner"}, labels, endpoint.term());
   if (endpoint.move() == "bgp")
-    out.gauge({"gw_ha_endpoint_announced_sessions", "To how many routers of the wan this instance announces the endpoint"},
-              labels, endpoint.announced_to_size());
+    out.gauge(
+        {"gw_ha_endpoint_announced_sessions", "To how many routers of the wan this instance announces the endpoint"},
+        labels, endpoint.announced_to_size());
 }
 
 void add_alarm(Families& out, const api::HaAlarm& alarm, const std::string& instance) {
-  out.flag({"gw_ha_alarm", "1 for each alarm of `gwctl ha show`"},
-           {{"kind", alarm.kind()}, {"address", alarm.address()}, {"severity", alarm.severity()}, {"instance", instance}},
-           true);
+  out.flag(
+      {"gw_ha_alarm", "1 for each alarm of `gwctl ha show`"},
+      {{"kind", alarm.kind()}, {"address", alarm.address()}, {"severity", alarm.severity()}, {"instance", instance}},
+      true);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ struct MetricsSnapshot {
   std::uint32_t revision = 0;
   std::size_t vnet_prefixes = 0;
   std::size_t routes = 0;
-  std::size_t route_differences = 0;       // to FRR
+  std::size_t route_differences = 0;         // to FRR
   std::optional<::gw::api::v1::HaReply> ha;  // there is another instance
   std::optional<sync::ChannelStats> sync;    // the same
   std::vector<pki::CertificateEnd> certificates;

@@ -1,5 +1,6 @@
-// Connections that break, frames that come late, processes that die, machines that reboot or go back to a snapshot: whatever
-// happens, in whatever order, and whether or not an instance believes to own anything, no (key, IV) is used twice.
+// Connections that break, frames that come late, processes that die, machines that reboot or go back to a snapshot:
+// whatever happens, in whatever order, and whether or not an instance believes to own anything, no (key, IV) is used
+// twice.
 #include <random>
 
 #include "tests/unit/ebpf/control/sa_sync_machines.hpp"

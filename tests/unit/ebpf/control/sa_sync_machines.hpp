@@ -1,5 +1,5 @@
-// Two instances that share keys, in memory but for their stores: each with the real protocol and the real rules, and a wire
-// between them that the test cuts, delays and reorders.
+// Two instances that share keys, in memory but for their stores: each with the real protocol and the real rules, and a
+// wire between them that the test cuts, delays and reorders.
 #pragma once
 
 #include <gtest/gtest.h>

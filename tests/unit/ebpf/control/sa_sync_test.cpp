@@ -1,5 +1,5 @@
-// What two instances that share keys tell each other, case by case: connections that break, machines that reboot or go back
-// to a snapshot, strangers. At random: sa_sync_chaos_test.cpp.
+// What two instances that share keys tell each other, case by case: connections that break, machines that reboot or go
+// back to a snapshot, strangers. At random: sa_sync_chaos_test.cpp.
 #include "tests/unit/ebpf/control/sa_sync_machines.hpp"
 
 namespace gw::control {

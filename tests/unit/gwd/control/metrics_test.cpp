@@ -56,8 +56,13 @@ TEST(RenderMetrics, HasTheCloudsNamesAndLabels) {
   EXPECT_THAT(text, HasSubstr("tunnel_ingress_packet_drop_ts_mismatch" + labels + " 3\n"));
   EXPECT_THAT(text, HasSubstr("tunnel_egress_packet_drop_ts_mismatch" + labels + " 0\n"));
   EXPECT_THAT(text, HasSubstr("# TYPE tunnel_ingress_bytes counter\n"));
-  EXPECT_THAT(text, HasSubstr(R"(bgp_peer_status{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 1)"));
-  EXPECT_THAT(text, HasSubstr(R"(gw_bfd_up{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 0)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(
+          R"(bgp_peer_status{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 1)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr(R"(gw_bfd_up{peer="169.254.21.2",tunnel="paris-ce1/gw-a",source="paris-ce1/gw-a",instance="gw-a"} 0)"));
   EXPECT_THAT(text, HasSubstr(R"(gw_component_up{component="charon",instance="gw-a"} 0)"));
 }
 
