@@ -1,7 +1,7 @@
 """The image starts by UEFI, from a seed of systemd credentials, on a machine that has its chipset's watchdog alone; it is updated,
 and a version that hangs is taken back.
 
-Emulated (TCG): four starts, so only in ./dev test --full.
+Emulated (TCG): five starts, so only in ./dev test --full.
 """
 
 from __future__ import annotations
@@ -57,6 +57,16 @@ def test_it_starts_by_uefi_and_takes_its_credentials(appliance):
         poll(f"the site's host answers, IPv{family}", lambda family=family: appliance.probes.reachable(SITE, family), 60, 1)
 
 
+def test_no_daemon_may_say_which_slot_starts(appliance):
+    """RAUC's own D-Bus policy lets everybody."""
+    for user in ("gw", "gw-ike", "frr"):
+        for words in ("mark-bad booted", "mark-active other"):
+            said = appliance.ssh.run(f"runuser -u {user} -- rauc status {words} 2>&1; echo status $?", check=False)
+            assert "status 0" not in said and "Rejected send message" in said, said
+    assert "rootfs.0" in appliance.ssh.run("runuser -u gw -G gw-admin -- rauc status --output-format=json"), "operators may look"
+    poll("slot A is good", lambda: appliance.is_good("A"), 60, 2)
+
+
 def test_an_update_is_found_good(appliance):
     poll("slot A is good", lambda: appliance.is_good("A"), 60, 2)
     appliance.install("--reboot")
@@ -78,3 +88,13 @@ def test_a_version_that_hangs_is_taken_back(appliance):
     last = poll("the slot of before has settled it", appliance.verdict, 120, 3)
     assert last["result"] == "taken back" and "slot A did not come up" in last["reason"], last
     appliance.wait_up()
+
+
+def test_a_lost_grubenv_does_not_start_the_wrong_slot(appliance):
+    """What a power cut in the moment of a change leaves of it. Slot A, the first by default, hangs."""
+    appliance.ssh.run(": >/boot/efi/grub/grubenv && sync")
+    appliance.ssh.run("systemctl reboot", check=False)
+    appliance.restarted()
+    assert appliance.slot() == "B"
+    assert "ORDER=B A" in appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list")
+    poll("slot B is good", lambda: appliance.is_good("B"), 120, 2)
