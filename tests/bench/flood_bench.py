@@ -58,16 +58,16 @@ class Scene:
 
     def under(self, attack):
         """What becomes of good traffic while attack() runs: (its result, loss, share of one CPU, bytes grown, counters grown)."""
-        routers = {site: self.world.offices[site.name].router for site in self.sites}
-        since = {site: router.session_since() for site, router in routers.items()}
+        routers = [self.world.offices[site.name].router for site in self.sites]
+        since = [router.session_since() for router in routers]
         drops, (cpu, memory) = self.world.gateway.drops(), self.process()
         start = time.monotonic()
         with self.world.probes.load(*self.sites[:PROBED], rate=PROBES) as load:
             said = attack()
         took = time.monotonic() - start
         cpu_after, memory_after = self.process()
-        for site, router in routers.items():
-            router.assert_uninterrupted_since(since[site])
+        for router, begin in zip(routers, since):
+            router.assert_uninterrupted_since(begin)
         down = [p["neighbor"] for p in self.peers() if not p.get("bfd", "").startswith("up")]
         if down:
             raise RuntimeError(f"BFD went down: {', '.join(down)}")
