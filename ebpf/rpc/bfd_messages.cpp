@@ -7,12 +7,6 @@ namespace {
 
 constexpr std::size_t kMaxDevice = 15;
 
-Result<IpAddress> parse_address(const std::string& bytes, std::string_view field) {
-  auto a = IpAddress::from_bytes(bytes);
-  if (!a) return fail_field(field, std::format("is {} bytes; an address is 4 or 16", bytes.size()));
-  return *a;
-}
-
 Result<std::uint8_t> parse_byte(std::uint32_t value, std::string_view field) {
   if (value > 255) return fail_field(field, std::format("{} is not in 0..255", value));
   return static_cast<std::uint8_t>(value);

@@ -17,6 +17,8 @@ namespace fp = ::gw::fastpath::v1;
 /// Names are for people and logs: a client's, a tunnel's.
 inline constexpr std::size_t kMaxNameBytes = 255;
 Status check_name(std::string_view name);
+/// 4 or 16 bytes in network order.
+Result<IpAddress> parse_address(std::string_view bytes, std::string field);
 Result<control::SaKey> parse_sa_id(const fp::SaId& id);
 Result<control::SaRequest> parse_add_sa(const fp::AddSa& message, const esp::TransformPermissions& allowed);
 /// Overwrites what the message has of keys.

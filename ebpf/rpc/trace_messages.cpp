@@ -19,13 +19,6 @@ Result<From> parse_from(const fp::Trace& m) {
   }
 }
 
-Result<IpAddress> parse_address(const std::string& bytes, std::string_view field) {
-  auto address = IpAddress::from_bytes(bytes);
-  if (!address)
-    return fail_field(std::string(field), std::format("has {} bytes; an address has 4 or 16", bytes.size()));
-  return address;
-}
-
 Result<std::uint16_t> parse_port(std::uint32_t port, std::string_view field) {
   if (port > 65535) return fail_field(std::string(field), std::format("{} is beyond 65535", port));
   return static_cast<std::uint16_t>(port);
