@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from failover_bench import median_and_worst
+from standstill import Standstill
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
@@ -28,6 +29,7 @@ RECORDED_RUNS, RUNS = 20, 3
 RECORDED_BESIDE = 5        # of what is only in the note
 WARM_UP, AFTER = 0.5, 2.0  # s
 PORTS = "auto"             # gw-fastpath chooses, as in production
+STANDSTILL_MS = 30         # of the machine: a fifth of what failures are noticed by
 
 
 @dataclass
@@ -116,8 +118,9 @@ def step(world, site, event):
     try:
         with world.load(site) as load:
             time.sleep(WARM_UP)
-            start = time.time()
+            start, world.lab.lost_at = time.time(), None
             event.lose(world)
+            start = world.lab.lost_at or start
             time.sleep(max(0.0, start + AFTER - time.time()))
         ours = watches.taken_over_ms(world, start)
         vnet, routers = watches.reaction_ms(watches.vnet, start), watches.reaction_ms(watches.site, start)
@@ -146,17 +149,17 @@ def dual():
     from ha import HaWorld
     from ha_lab import DUAL
     found = {}
-    with HaWorld("bench_ha_dual", ports=PORTS, sites=(DUAL,)) as world:
+    with HaWorld("bench_ha_dual", ports=PORTS, sites=(DUAL,)) as world, Standstill(STANDSTILL_MS) as machine:
         world.settle_all()
         for event in events():
-            found[event.name] = [step(world, DUAL, event) for _ in range(runs_of(event))]
+            found[event.name] = [machine.undisturbed(lambda event=event: step(world, DUAL, event)) for _ in range(runs_of(event))]
             show(event, found[event.name])
-    return found
+    return found, machine.note()
 
 
 def ha_dual():
-    found = dual()
-    beside = {e.name for e in events() if e.beside}
+    found, standstill = dual()
+    beside = {e.name for e in events() if e.beside or not e.unplanned}
     steps = [s for name, all_of_one in found.items() if name not in beside for s in all_of_one]
     times = [s.ours_ms for s in steps]
     notes = [f"{name}: ours {median_and_worst([s.ours_ms for s in of])} ms, the VNet's router {median_and_worst([s.vnet_ms for s in of])} ms, outage {median_and_worst([s.outage_ms for s in of])} ms, lost there {median_and_worst([s.lost_there for s in of])}, "
@@ -164,21 +167,22 @@ def ha_dual():
     return {"value": statistics.median(times), "worst": max(times), "unit": "ms", "reference": "the site's router (BIRD)",
             "reference_value": statistics.median(s.routers_ms for s in steps), "ratio": 0.0, "runs": len(steps),
             "spread": (max(times) - min(times)) / max(statistics.median(times), 0.001),
-            "note": f"worst {max(times):.0f} ms; packets of 1,000 a second each way, median / worst. {'; '.join(notes)}."}
+            "note": f"worst {max(times):.0f} ms; packets of 1,000 a second each way, median / worst. {'; '.join(notes)}.{standstill}"}
 
 
-def outages(world, site, event, after, runs):
-    """(ms of the flow that was hit worst, packets lost on return) of each run."""
-    found = []
-    for _ in range(runs):
-        with world.load(site) as load:
-            time.sleep(WARM_UP)
-            event.lose(world)
-            time.sleep(after)
-        with world.load(site) as returning:
-            event.back(world)
-        found.append((1000 * max(r.lost for r in load.results) / load.rate, sum(r.lost for r in returning.results)))
-    return found
+def outage(world, site, event, after):
+    """(ms of the flow that was hit worst, packets lost on return)."""
+    with world.load(site) as load:
+        time.sleep(WARM_UP)
+        event.lose(world)
+        time.sleep(after)
+    with world.load(site) as returning:
+        event.back(world)
+    return 1000 * max(r.lost for r in load.results) / load.rate, sum(r.lost for r in returning.results)
+
+
+def outages(machine, world, site, event, after, runs):
+    return [machine.undisturbed(lambda: outage(world, site, event, after)) for _ in range(runs)]
 
 
 def ha_single():
@@ -188,32 +192,32 @@ def ha_single():
     sites = ((STATIC, "without BGP", AFTER), (SINGLE, "graceful restart", AFTER + bgp_comes_back),
              (PLAIN, "no graceful restart", AFTER + bgp_comes_back), (HastySite(5), "BFD 50 ms x 3", AFTER + bgp_comes_back))
     notes, ours = [], []
-    with HaWorld("bench_ha_single", ports=PORTS, sites=tuple(site for site, *_ in sites)) as world:
+    with HaWorld("bench_ha_single", ports=PORTS, sites=tuple(site for site, *_ in sites)) as world, Standstill(STANDSTILL_MS) as machine:
         world.settle_all()
         for event in [e for e in events() if e.unplanned]:
             for site, words, after in sites:
-                found = outages(world, site, event, after, runs_of(event, None if site is STATIC else RECORDED_BESIDE))
+                found = outages(machine, world, site, event, after, runs_of(event, None if site is STATIC else RECORDED_BESIDE))
                 times = [ms for ms, _ in found]
                 ours += times if site is STATIC and not event.beside else []
                 notes.append(f"{event.name}, {words}: {median_and_worst(times)} ms, lost on return {max(lost for _, lost in found)}")
                 print(notes[-1], file=sys.stderr, flush=True)
     return {"value": statistics.median(ours), "worst": max(ours), "unit": "ms", "reference": "", "reference_value": 0.0, "ratio": 0.0,
             "runs": len(ours), "spread": (max(ours) - min(ours)) / max(statistics.median(ours), 0.001),
-            "note": f"worst {max(ours):.0f} ms; outage of the flow that was hit worst, median / worst. {'; '.join(notes)}."}
+            "note": f"worst {max(ours):.0f} ms; outage of the flow that was hit worst, median / worst. {'; '.join(notes)}.{machine.note()}"}
 
 
 def ha_etcd():
     from ha_etcd import EXPIRY, TTL, EtcdWorld
     from ha_lab import STATIC
     kill = events()[0]
-    with EtcdWorld("bench_ha_etcd", ports=PORTS, sites=(STATIC,)) as world:
+    with EtcdWorld("bench_ha_etcd", ports=PORTS, sites=(STATIC,)) as world, Standstill(STANDSTILL_MS) as machine:
         world.settle_all()
-        found = outages(world, STATIC, kill, TTL + AFTER, runs_asked())
+        found = outages(machine, world, STATIC, kill, TTL + AFTER, runs_asked())
     times = [ms for ms, _ in found]
     return {"value": statistics.median(times), "worst": max(times), "unit": "ms", "reference": "the lease's TTL", "reference_value": 1000 * TTL,
             "ratio": 0.0, "runs": len(times), "spread": (max(times) - min(times)) / max(statistics.median(times), 0.001),
             "note": f"worst {max(times):.0f} ms; {kill.name}, without BGP, TTL {TTL} s, which was renewed up to a third of it before; etcd looks every "
-                    f"{1000 * EXPIRY:.0f} ms for leases that have ended. Lost on return {max(lost for _, lost in found)}."}
+                    f"{1000 * EXPIRY:.0f} ms for leases that have ended. Lost on return {max(lost for _, lost in found)}.{machine.note()}"}
 
 
 @dataclass
@@ -304,18 +308,18 @@ def ha_drain():
     from ha import HaWorld
     from ha_lab import SINGLE, STATIC
     found, notes = [], []
-    with HaWorld("bench_ha_drain", ports=PORTS, sites=(SINGLE, STATIC), ha={"failback": "manual"}) as world:
+    with HaWorld("bench_ha_drain", ports=PORTS, sites=(SINGLE, STATIC), ha={"failback": "manual"}) as world, Standstill(STANDSTILL_MS) as machine:
         world.settle_all()
         for name, work in PLANNED.items():
             for site, words in ((STATIC, "without BGP"), (SINGLE, "BGP")):
-                steps = [planned(world, site, work) for _ in range(runs_asked(RECORDED_RUNS // 2))]
+                steps = [machine.undisturbed(lambda site=site, work=work: planned(world, site, work)) for _ in range(runs_asked(RECORDED_RUNS // 2))]
                 found += steps
                 notes.append(f"{name}, {words}: lost {median_and_worst([s.lost for s in steps])}, "
                              f"TCP stood still for {median_and_worst([s.stall_ms for s in steps])} ms")
                 print(notes[-1], file=sys.stderr, flush=True)
     lost = [s.lost for s in found]
     return {"value": max(lost), "unit": "packets", "reference": "of 1,000 a second each way", "reference_value": 0.0, "ratio": 0.0,
-            "runs": len(found), "spread": 0.0, "note": f"median / worst; TCP with data every 5 ms. {'; '.join(notes)}."}
+            "runs": len(found), "spread": 0.0, "note": f"median / worst; TCP with data every 5 ms. {'; '.join(notes)}.{machine.note()}"}
 
 
 BENCHMARKS = {"ha-dual": ("a pair loses an instance, site with two tunnels", ha_dual),

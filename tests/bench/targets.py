@@ -93,6 +93,8 @@ TARGETS = {
     "ha-takeovers": Target("value", 0, 0, LOWER),
     "soak-xsk": Target("value", 2, 0.5, LOWER),
     "soak-gso": Target("value", 2, 0.5, LOWER),
+    "flood-xsk": Target("value", 1, 0.1, LOWER),
+    "flood-gso": Target("value", 1, 0.1, LOWER),
     "latency-p50": Target("value", 30, 15, LOWER),
     "latency-p99": Target("value", 200, 60, LOWER),
 }

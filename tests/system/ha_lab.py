@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 from coexistence_lab import CoexistenceLab, Instance
@@ -127,6 +128,7 @@ class HaLab(CoexistenceLab):
 
     def unplug(self, instance: Instance, *networks: str):
         self.detach(*self.ports(instance, *networks))
+        self._loses_now()
 
     def plug_in(self, instance: Instance, *networks: str):
         for network in networks or ("wan", "vnet", "s0", "s1"):
@@ -142,9 +144,18 @@ class HaLab(CoexistenceLab):
     def rejoin(self, instance: Instance):
         self.ns[instance.name].run("nft", "-f", "-", stdin="add table ip part\ndelete table ip part\n")
 
+    # When something of an instance was lost, the first time since this was None: what the lab needs to find whom to kill is no reaction.
+    lost_at: float | None = None
+
+    def _loses_now(self):
+        if self.lost_at is None:
+            self.lost_at = time.time()
+
     def signal_all(self, instance: Instance, number: int, but: str = ""):
         """To every process of an instance, in one go. but: the name of a program that is spared."""
-        for pid in self.ns[instance.name].pids():
+        found = self.ns[instance.name].pids()
+        self._loses_now()
+        for pid in found:
             try:
                 if not but or but not in program(pid):
                     os.kill(pid, number)
@@ -155,6 +166,7 @@ class HaLab(CoexistenceLab):
         """Silent on all ports at once; then its processes; then the namespace, with what is in the kernel. A link takes the kernel tens of
         milliseconds to remove, and a machine without power is not half there."""
         self.detach(*self.ports(instance))
+        self._loses_now()
         self.ns["switch"].ip(*(f"link del {port}" for port in self.ports(instance)))
         namespace = self.ns[instance.name]
         self.signal_all(instance, signal.SIGKILL)
