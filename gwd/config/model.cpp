@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <format>
+#include <set>
 
 #include "base/duration.hpp"
 #include "gwd/config/asn.hpp"
@@ -226,6 +227,13 @@ Findings rates_beyond(const v1::Config& config, const GatewayModel& model, std::
     if (std::ranges::contains(model.tunnels, config.connections(i).name(), &TunnelModel::connection))
       check(std::format("connections[{}]", i), stated_rates(config.connections(i)));
   return findings;
+}
+
+std::vector<IpAddress> wan_routers(const GatewayModel& model) {
+  std::set<IpAddress> routers;
+  for (const SessionModel& session : model.sessions)
+    if (session.kind == routes::SourceKind::kWan) routers.insert(session.bgp.peer);
+  return {routers.begin(), routers.end()};
 }
 
 GatewayModel carried_model(const GatewayModel& model, const Carriers& carriers) {

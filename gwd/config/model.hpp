@@ -169,6 +169,9 @@ struct GatewayModel {
 /// document means here. Without a file and a place in it.
 Findings rates_beyond(const v1::Config& config, const GatewayModel& model, std::uint64_t wan_bps);
 
+/// Whom BGP on the wan is with (wan.routers), sorted, each once.
+std::vector<IpAddress> wan_routers(const GatewayModel& model);
+
 /// Which instance (by name) carries an endpoint now; an absent one has nobody.
 using Carriers = std::map<IpAddress, std::string>;
 /// The same document with the endpoints there: tunnels are carried where their endpoint is.

@@ -12,16 +12,6 @@
 #include "base/fd.hpp"
 
 namespace gw::gwd {
-namespace {
-
-std::string wan_routers(const config::GatewayModel& model) {
-  std::string out;
-  for (const config::SessionModel& session : model.sessions)
-    if (session.kind == routes::SourceKind::kWan) out += std::format("{}{}", out.empty() ? "" : " ", session.bgp.peer);
-  return out;
-}
-
-}  // namespace
 
 std::string render_fastpath_ports(const config::GatewayModel& model) {
   std::string options = std::format("--wan {} --vnet {}", model.wan_interface, model.vnet_interface);
@@ -29,8 +19,10 @@ std::string render_fastpath_ports(const config::GatewayModel& model) {
   if (model.ha) options += std::format(" --instance {}", model.ha->self);
   std::string out = std::format("GW_FASTPATH_PORTS=\"{}\"\n", options);
   if (model.ha) out += std::format("GW_SYNC_PORT=\"{}\"\n", model.ha->port);
-  if (const std::string routers = wan_routers(model); !routers.empty())
-    out += std::format("GW_WAN_ROUTERS=\"{}\"\n", routers);
+  std::string routers;
+  for (const IpAddress& router : config::wan_routers(model))
+    routers += std::format("{}{}", routers.empty() ? "" : " ", router);
+  if (!routers.empty()) out += std::format("GW_WAN_ROUTERS=\"{}\"\n", routers);
   return out;
 }
 

@@ -10,8 +10,10 @@
 #include <array>
 #include <format>
 #include <optional>
+#include <string_view>
 
 #include "base/fd.hpp"
+#include "gwd/control/session_turns.hpp"
 
 extern char** environ;
 
@@ -67,21 +69,56 @@ std::string render_circuit_forward(const GuardPorts& ports) {
              ports.circuit);
 }
 
+/// "10.0.0.1, 10.0.0.2" of one family.
+std::string listed(const std::vector<IpAddress>& addresses, bool v6) {
+  std::string out;
+  for (const IpAddress& address : addresses)
+    if (address.is_v6() == v6) out += std::format("{}{}", out.empty() ? "" : ", ", address);
+  return out;
+}
+
+/// A site's BGP and BFD come out of its tunnel. Whoever sends them to a tunnel's address in the clear (a spoofed source
+/// is enough) could reset a session or tear down BFD, so the wan's are its routers' alone. Both directions of BGP.
+std::string render_wan_input(const GuardPorts& ports) {
+  std::string out = "  chain wan {\n";
+  for (const bool v6 : {false, true})
+    if (const std::string routers = listed(ports.wan_routers, v6); !routers.empty())
+      out += std::format("    {} saddr {{ {} }} accept\n", v6 ? "ip6" : "ip", routers);
+  return out +
+         "    tcp dport 179 counter drop comment \"BGP in the clear\"\n"
+         "    tcp sport 179 counter drop comment \"BGP in the clear\"\n"
+         "    udp dport { 3784, 3785, 4784 } counter drop comment \"BFD in the clear\"\n"
+         "  }\n";
+}
+
 /// BGP both ways (its answers have no SYN of their own), BFD (RFC 5881 4, RFC 5883 5), ICMP with ping, errors and
-/// neighbour discovery. Without connection tracking, which would look at every packet of every port.
-std::string render_circuit_input(const GuardPorts& ports) {
-  if (ports.circuit.empty()) return {};
+/// neighbour discovery.
+constexpr std::string_view kCircuitInput =
+    "  chain circuit {\n"
+    "    meta l4proto { icmp, ipv6-icmp } accept\n"
+    "    tcp dport 179 accept\n"
+    "    tcp sport 179 tcp flags & (syn | ack) != syn accept\n"
+    "    udp dport { 3784, 3785, 4784 } accept\n"
+    "    counter drop comment \"the circuit: BGP, BFD and ping only\"\n"
+    "  }\n";
+
+/// What comes to the gateway itself, and BGP that it begins. Without connection tracking, which would look at every
+/// packet of every port.
+std::string render_input_and_output(const GuardPorts& ports) {
+  const bool circuit = !ports.circuit.empty();
   return std::format(
-      "  chain input {{\n"
+      "{}{}{}  chain input {{\n"
       "    type filter hook input priority filter; policy accept;\n"
-      "    iifname != {{ \"{0}\", \"{0}.*\" }} accept\n"
-      "    meta l4proto {{ icmp, ipv6-icmp }} accept\n"
-      "    tcp dport 179 accept\n"
-      "    tcp sport 179 tcp flags & (syn | ack) != syn accept\n"
-      "    udp dport {{ 3784, 3785, 4784 }} accept\n"
-      "    counter drop comment \"the circuit: BGP, BFD and ping only\"\n"
+      "    iifname \"{}\" jump wan\n"
+      "{}{}"
+      "  }}\n"
+      "  chain output {{\n"
+      "    type filter hook output priority filter; policy accept;\n"
+      "{}"
       "  }}\n",
-      ports.circuit);
+      render_wan_input(ports), circuit ? kCircuitInput : std::string_view{}, render_turn_chains(), ports.wan,
+      circuit ? std::format("    iifname {{ \"{0}\", \"{0}.*\" }} jump circuit\n", ports.circuit) : std::string{},
+      render_turn_input(), render_turn_output());
 }
 
 }  // namespace
@@ -104,7 +141,7 @@ std::string render_forward_guard(const GuardPorts& ports) {
       "  }}\n"
       "{3}"
       "}}\n",
-      ports.wan, ports.vnet, render_circuit_forward(ports), render_circuit_input(ports));
+      ports.wan, ports.vnet, render_circuit_forward(ports), render_input_and_output(ports));
 }
 
 Status install_forward_guard(const GuardPorts& ports) {

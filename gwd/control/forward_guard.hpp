@@ -2,12 +2,16 @@
 // tunnel route to the kernel; were the kernel to follow its default route, a VNet packet would leave the wan
 // unencrypted while its tunnel is down. An nftables table of our own forwards only between the VNet and
 // tunnel devices (and the circuit, where there is one), and drops (counted) everything else between the gateway's
-// ports. The circuit is another network's: of the gateway itself it sees BGP, BFD and ping. Thread: control.
+// ports. The circuit is another network's: of the gateway itself it sees BGP, BFD and ping. On the wan there is no BGP
+// and no BFD but the routers' of wan.routers: what is for a tunnel's address comes out of the tunnel. And of a tunnel's
+// BGP session only one end connects at a time (session_turns.hpp). Thread: control.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "base/ip.hpp"
 #include "base/result.hpp"
 
 namespace gw::gwd {
@@ -21,6 +25,7 @@ struct GuardPorts {
   std::string vnet;
   std::string circuit = {};  // empty: none
   CircuitTransit transit = CircuitTransit::kClosed;
+  std::vector<IpAddress> wan_routers = {};  // who may speak BGP and BFD on the wan
   friend bool operator==(const GuardPorts&, const GuardPorts&) = default;
 };
 

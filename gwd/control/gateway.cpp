@@ -63,7 +63,7 @@ constexpr std::uint8_t kLinkLocalLength = 64;  // RFC 4291 2.5.6
 GuardPorts guard_ports(const config::GatewayModel& model) {
   const bool open = model.policy.transit == routes::Transit::kOpen;
   return {model.wan_interface, model.vnet_interface, model.circuit_interface,
-          open ? CircuitTransit::kOpen : CircuitTransit::kClosed};
+          open ? CircuitTransit::kOpen : CircuitTransit::kClosed, config::wan_routers(model)};
 }
 
 }  // namespace

@@ -174,3 +174,19 @@ def test_without_a_seed_by_uefi_the_console_says_how_to_go_on(image):
         assert not appliance.logs_in()
     finally:
         appliance.close()
+
+
+@pytest.mark.long
+def test_a_machine_without_a_watchdog_uses_the_kernels(image):
+    """An older kind of machine, whose chipset has none. The first process stands still; the kernel restarts the machine."""
+    appliance = Appliance(image, GOOD_SEED, "test_boot_softdog", machine="pc", watchdog=False)
+    try:
+        appliance.start()
+        assert appliance.ssh.run("cat /sys/class/watchdog/watchdog0/identity").strip() == "Software Watchdog"
+        poll("systemd feeds it", lambda: appliance.ssh.run("cat /sys/class/watchdog/watchdog0/state").strip() == "active", 30, 1)
+        appliance.ssh.run("echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze")
+        appliance.machine.wait_ended(180)
+        appliance.start()
+        assert appliance.ssh.run("systemctl --failed --no-legend --plain").strip() == ""
+    finally:
+        appliance.close()

@@ -22,13 +22,14 @@ class VirtualMachine:
     the caller's, who calls start() again. more: words for qemu."""
 
     def __init__(self, lab: Lab, role: str, disk: Path, *, seed: Path | None = None, management: str = "", ports: tuple = (), uefi=False,
-                 memory=2048, forward_ssh: int = 0, more_disks: tuple = (), watchdog=True, restarts=False, number=0, more: tuple = ()):
+                 memory=2048, forward_ssh: int = 0, more_disks: tuple = (), watchdog=True, restarts=False, number=0, machine="q35",
+                 more: tuple = ()):
         self.lab, self.role, self.process, self.restarts = lab, role, None, restarts
         self.log = lab.logs / f"console-{role}.log"
         self.log.touch()
         self.read = 0  # of the console: how far expect() has come
         # A restart ends qemu (-no-reboot): the next start reads the disk as a machine would.
-        self.argv = ["qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory),
+        self.argv = ["qemu-system-x86_64", "-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(memory),
                      "-display", "none", "-nodefaults", "-no-reboot", "-chardev", f"file,id=console,path={self.log},append=on",
                      "-serial", "chardev:console", "-device", "virtio-rng-pci",
                      "-drive", f"file={disk},if=virtio,format=raw,cache=unsafe"]

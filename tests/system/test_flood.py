@@ -17,7 +17,7 @@ FIRST, SECOND = SITES = [Site(1), Site(2)]
 RATE = 20_000   # packets a second
 SECONDS = 3.0   # three times what BFD (300 ms x 3) allows
 GROWTH = 16 << 20
-# What each flood ends as; of the others charon or the kernel has the say.
+# What each flood ends as; of the others charon or the kernel has the say. Cleartext for BGP and BFD: gw_guard, test below.
 COUNTED = {"unknown-spi": ("unknown_spi",), "bad-icv": ("icv",), "replay": ("replay",), "ike-init": (),
            "fragments": (), "clear": ()}
 
@@ -84,3 +84,23 @@ def test_ike_goes_on_in_a_flood_of_ike(world):
     finally:
         attacker.stop()
     assert world.gateway.tunnel_up(FIRST) and world.gateway.tunnel_up(SECOND)
+
+
+def dropped_in_the_clear(world):
+    """By gw_guard's chain for what comes in at the wan: comment -> packets."""
+    rules = json.loads(world.lab.ns["gw"].run("nft", "-j", "list", "chain", "inet", "gw_guard", "wan"))["nftables"]
+    found = {}
+    for rule in (entry["rule"] for entry in rules if "rule" in entry):
+        packets = sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+        found[rule["comment"]] = found.get(rule["comment"], 0) + packets
+    return found
+
+
+def test_bgp_and_bfd_of_sites_are_not_taken_from_the_wan(world):
+    """Whatever their source, to the gateway's address or a tunnel's: the kernel would give them to bgpd and bfdd."""
+    before = dropped_in_the_clear(world)
+    said = flood(world, "clear", 1.0)
+    after = dropped_in_the_clear(world)
+    grown = {comment: count - before[comment] for comment, count in after.items()}
+    assert grown["BGP in the clear"] > said["sent"] / 8 and grown["BFD in the clear"] > said["sent"] / 8, f"{said}, {grown}"
+    assert world.lab.ns["gw"].run("ss", "-Htn", "state", "syn-recv").strip() == ""

@@ -252,5 +252,6 @@ def test_a_commit_changes_how_an_endpoint_moves(world):
         assert set(world.router.received(GW_A, 4)) == {host_route(GW_A.wan4)}
         gateway.ctl("apply", gateway.write(gateway.doc))
         eventually("it is announced", lambda: set(world.router.received(GW_A, 6)) == {host_route(endpoint6(GW_A))})
+        time.sleep(1)  # packets that might be lost
     load.assert_no_loss()
     assert gateway.owned() == set(ENDPOINTS)

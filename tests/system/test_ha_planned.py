@@ -131,7 +131,15 @@ def test_a_site_that_turns_to_its_other_tunnel_is_waited_for_until_then(world):
         router.birdc("configure")
 
 
+def collisions(world):
+    """Of BGP connections in tunnels, as either instance's bgpd says."""
+    return sum("Connection Collision" in line and "neighbor 169.254." in line
+               for instance in (GW_A, GW_B) for line in (world.lab.logs / f"bgpd-{instance.name}.log").read_text().splitlines())
+
+
 def test_drain_and_undrain_lose_nothing(world):
+    """Nor do the two ends of the site's session, which both begin anew, get into each other's way (ADR 26)."""
+    before = collisions(world)
     with Watched(world, SINGLE) as watched:
         world.of(GW_A).ctl("ha", "drain")
         poll("gw-b has both endpoints", lambda: world.of(GW_B).owned() == {GW_A.wan4, GW_B.wan4}, 20)
@@ -139,8 +147,10 @@ def test_drain_and_undrain_lose_nothing(world):
         time.sleep(1)
         world.of(GW_A).ctl("ha", "undrain")
         poll("gw-a has its endpoint again", lambda: world.of(GW_A).owned() == {GW_A.wan4}, 20)
+        world.settle()
         time.sleep(1)
     watched.verify()
+    assert collisions(world) == before
 
 
 def test_sequence_numbers_go_on_where_they_were(world):

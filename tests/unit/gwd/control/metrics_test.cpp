@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gwd/control/forward_guard.hpp"
-
 namespace gw::gwd {
 namespace {
 
@@ -119,29 +117,6 @@ TEST(RenderMetrics, ATunnelThatGwFastpathDoesNotKnowHasNoDropCounters) {
   snapshot.tunnels.add_tunnels()->set_connection("x");
   BandwidthMeter meter;
   EXPECT_THAT(render_metrics(snapshot, meter), Not(HasSubstr("drop_count")));
-}
-
-TEST(ForwardGuard, ReplacesItselfAndLetsOnlyTunnelsThrough) {
-  const std::string script = render_forward_guard({"eth0", "eth1"});
-  EXPECT_THAT(script, HasSubstr("add table inet gw_guard\ndelete table inet gw_guard\ntable inet gw_guard {"));
-  EXPECT_THAT(script, HasSubstr(R"(iifname "eth1" oifname { "tun*", "eth1" } accept)"));
-  EXPECT_THAT(script, HasSubstr(R"(iifname "gw-data" oifname "eth1" accept)"));
-  EXPECT_THAT(script, HasSubstr(R"(iifname { "tun*", "gw-data", "eth1", "eth0" } counter drop)"));
-  EXPECT_THAT(script, HasSubstr(R"(oifname { "tun*", "gw-data", "eth1", "eth0" } counter drop)"));
-}
-
-TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
-  GuardPorts ports{.wan = "eth0", .vnet = "eth1", .circuit = "eth2"};
-  const std::string closed = render_forward_guard(ports);
-  EXPECT_THAT(closed, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "eth1" accept)"));
-  EXPECT_THAT(closed, HasSubstr(R"(iifname "eth1" oifname { "eth2", "eth2.*" } accept)"));
-  EXPECT_THAT(closed, Not(HasSubstr(R"(oifname "tun*" accept)")));
-  EXPECT_THAT(closed, HasSubstr(R"(iifname != { "eth2", "eth2.*" } accept)"));
-  ports.transit = CircuitTransit::kOpen;
-  const std::string open = render_forward_guard(ports);
-  EXPECT_THAT(open, HasSubstr(R"(iifname { "eth2", "eth2.*" } oifname "tun*" accept)"));
-  EXPECT_THAT(open, HasSubstr(R"(iifname { "tun*", "gw-circuit" } oifname { "eth2", "eth2.*" } accept)"));
-  EXPECT_THAT(render_forward_guard({"eth0", "eth1"}), Not(HasSubstr("hook input")));
 }
 
 }  // namespace
