@@ -10,9 +10,9 @@
 
 namespace gw::gwd {
 
-/// nftables: sets and the chains site_asks and we_ask, of a table of family inet. Pure.
+/// nftables: sets and the chains from_site and to_site, of a table of family inet. Pure.
 std::string_view render_turn_chains();
-/// Rules that lead a connection's first packets into them, of the hooks input and output.
+/// Rules that lead BGP in tunnels into them, of the hooks input and output.
 std::string_view render_turn_input();
 std::string_view render_turn_output();
 

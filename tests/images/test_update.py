@@ -117,7 +117,7 @@ def test_a_damaged_kernel_is_not_started(appliance):
     assert appliance.slot() == "A"
 
 
-def test_a_damaged_grubenv_is_made_anew(appliance):
+def test_a_damaged_grubenv_is_its_spare_again(appliance):
     """What GRUB reads its choice from, cut by a power loss: it starts a slot nevertheless, and the next choices are kept again."""
     before = appliance.slot()
     appliance.ssh.run("head -c 100 /dev/urandom >/boot/efi/grub/grubenv && sync")
@@ -127,7 +127,7 @@ def test_a_damaged_grubenv_is_made_anew(appliance):
     assert appliance.slot() == before
     poll("the slot is good", lambda: appliance.is_good(before), 120, 2)
     assert f'ORDER={"A B" if before == "A" else "B A"}' in appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list")
-    assert "grubenv cannot be read: made anew" in appliance.ssh.run("journalctl -b -u gw-good --no-pager")
+    assert "grubenv cannot be read: taken from its spare" in appliance.ssh.run("journalctl -b -u gw-good --no-pager")
     appliance.wait_up()
     appliance.install("--reboot")
     appliance.restarted()

@@ -11,7 +11,7 @@ import pytest
 import pcapng
 from capture_station import RAW_IP, addresses_of, captured, capturing, esp_of, plain, wire  # noqa: F401 (plain, wire: fixtures)
 from esp_peer import EspSa, payload_of
-from fastpath_lab import packed, pb
+from fastpath_lab import packed, pb, run
 from fastpath_peer import GW4, HOST4, PEER4, SITE4
 from packet_station import inner, routed, station  # noqa: F401 (station: fixture)
 
@@ -198,6 +198,30 @@ def test_keys_open_what_was_captured(wire, tmp_path):  # noqa: F811
     with capturing(wire.lab, "--esp-keys", keys, wait=False) as again:
         code, _, said = again.end(None)
     assert code == 2 and "exists: keys go into a file of their own" in said
+
+
+def tshark(tmp_path, *words):
+    """With the keys of a capture as its table of SAs, if there are some."""
+    return run("env", f"WIRESHARK_CONFIG_DIR={tmp_path}", "tshark", "-n", *words)
+
+
+def test_wireshark_opens_it(wire, tmp_path):  # noqa: F811
+    """The file as it is: every packet at every point; and with the keys what is inside of the outer ones."""
+    file = tmp_path / "w.pcapng"
+    with capturing(wire.lab, "--esp-keys", tmp_path / "esp_sa", "-w", file) as gwctl:
+        wire.send_inner(inner(4, b"a word that Wireshark shows"))
+        assert len(wire.at_host(1)) == 1
+        wire.from_host(inner(6, b"and its answer", to_host=False))
+        assert len(wire.at_peer(1)) == 1
+        code, _, said = gwctl.end()
+    assert code == 0, said
+    fields = [word for name in ("frame.interface_name", "frame.packet_flags_direction", "esp.spi", "frame.comment") for word in ("-e", name)]
+    rows = [line.split("\t") for line in tshark(tmp_path, "-r", file, "-T", "fields", *fields).splitlines()]
+    assert sorted((r[0], bool(r[2])) for r in rows) == [("inner", False)] * 2 + [("outer", True)] * 2, rows
+    assert all(r[1] and r[3] for r in rows), "direction and comment"
+    opened = tshark(tmp_path, "-r", file, "-o", "esp.enable_encryption_decode:TRUE", "-Y", "esp && udp && data", "-T", "fields", "-e", "data.data")
+    assert {bytes.fromhex(value.split(",")[-1]) for value in opened.split()} == {b"a word that Wireshark shows", b"and its answer"}
+    assert "malformed" not in tshark(tmp_path, "-r", file, "-V").lower()
 
 
 def test_keys_of_an_sa_that_came_meanwhile(plain, tmp_path):  # noqa: F811
