@@ -297,3 +297,27 @@ def test_a_lost_grubenv_is_its_spare_again(tmp_path):
     spare.unlink()
     subprocess.run(check, check=True)
     assert "A_OK=1" in grubenv(env) and grubenv(env) == grubenv(spare)
+
+
+@pytest.mark.parametrize(("why", "slot", "loader", "restarts"), [
+    ("the data partition cannot be mounted", "B", "A_OK=1 A_TRY=0 A_KNOWN=1 B_OK=1 B_TRY=1 B_KNOWN=0", True),
+    ("the data partition cannot be mounted", "B", "A_OK=1 A_TRY=0 A_KNOWN=1 B_OK=1 B_TRY=1 B_KNOWN=1", False),
+    ("the data partition cannot be mounted", "A", "A_OK=1 A_TRY=1 B_OK=0 B_TRY=0", False),
+    ("rescue: started without the data partition", "B", "A_OK=1 A_TRY=0 A_KNOWN=1 B_OK=1 B_TRY=1 B_KNOWN=0", False),
+])
+def test_without_the_data_partition_no_slot_is_found_good(why, slot, loader, restarts):
+    """gwd answers, with nothing to do. One that was never good is left for the other one: its kernel may lack what it takes."""
+    before = f"""echo '{why}' >/run/gw-no-data; echo 'ro rauc.slot={slot} x' >/run/cmdline; mount --bind /run/cmdline /proc/cmdline
+        grub-editenv /run/grubenv create; grub-editenv /run/grubenv set {loader}
+        for name in systemctl gwctl; do printf '#!/bin/sh\necho called: %s $*\n' $name >/run/sandbox/bin/$name; chmod 755 /run/sandbox/bin/$name; done"""
+    done = sandbox("/usr/lib/gw/gate /run/grubenv", before=before, after="ls /run/grubenv.spare")
+    assert "called: gwctl" not in done.stdout
+    assert ("called: systemctl reboot" in done.stdout) == restarts and done.returncode == (0 if restarts else 1), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("status", [0, 1, 5])
+def test_a_verdict_makes_the_spare(status):
+    before = f"""grub-editenv /run/grubenv create; grub-editenv /run/grubenv set ORDER='B A'
+        printf '#!/bin/sh\nexit {status}\n' >/run/sandbox/bin/gwctl; chmod 755 /run/sandbox/bin/gwctl"""
+    done = sandbox("/usr/lib/gw/gate /run/grubenv", before=before, after="cmp /run/grubenv /run/grubenv.spare && echo same")
+    assert done.returncode == status and ("same" in done.stdout) == (status == 0), done.stderr
