@@ -47,14 +47,10 @@ constexpr int kRetransmitTries = 4;
 /// Half the sequence space of a non-ESN SA goes by before it is replaced; the rest is room for a slow peer.
 constexpr std::uint64_t kRekeyPackets = std::uint64_t{1} << 31;
 constexpr std::uint64_t kLifePackets = (std::uint64_t{1} << 32) - (std::uint64_t{1} << 26);
-constexpr seconds kShortestLifetime{3};
 constexpr std::uint32_t kMaxReplayWindow = 4096;  // of gw-fastpath
 constexpr std::size_t kMaxSelectors = 100;        // azure-conventions
 
 std::string in_seconds(seconds s) { return std::format("{}s", s.count()); }
-
-/// Never more than a tenth of the lifetime, never zero.
-seconds margin(seconds wanted, seconds lifetime) { return std::max(seconds(1), std::min(wanted, lifetime / 10)); }
 
 std::string identity(const IkeEnd& end) { return end.identity.empty() ? end.address.to_string() : end.identity; }
 
@@ -90,9 +86,17 @@ Status check_names(const TunnelIntent& t) {
   return {};
 }
 
+// charon takes a rekey time of 0 for "never", and a jitter beyond it for a very long time.
+Status check_lifetime(Field field, const Lifetime& l) {
+  if (l.rekey < seconds(1) || l.hard <= l.rekey)
+    return fail_field(field.name, "rekeyed after 1 s or more, and before it ends");
+  if (l.jitter < seconds(0) || l.jitter >= l.rekey) return fail_field(field.name, "a jitter below the rekey time");
+  return {};
+}
+
 Status check_numbers(const TunnelIntent& t) {
-  if (t.ike_lifetime < kShortestLifetime) return fail_field("ike_lifetime", "at least 3 s");
-  if (t.ipsec_lifetime < kShortestLifetime) return fail_field("ipsec_lifetime", "at least 3 s");
+  GW_TRY(check_lifetime({"ike_lifetime"}, t.ike_lifetime));
+  GW_TRY(check_lifetime({"ipsec_lifetime"}, t.ipsec_lifetime));
   if (t.ipsec_lifetime_kb != 0 && t.ipsec_lifetime_kb < 1024) return fail_field("ipsec_lifetime_kb", "at least 1024");
   if (t.dpd_delay < seconds(1) || t.dpd_delay > seconds(3600)) return fail_field("dpd_delay", "1 s to 3600 s");
   if (t.replay_window > kMaxReplayWindow) {
@@ -143,7 +147,6 @@ void add_volume_limits(const TunnelIntent& t, ViciMessage& child) {
 
 Result<ViciMessage> render_child(const TunnelIntent& t) {
   ViciMessage::List proposals(t.esp_proposals.begin(), t.esp_proposals.end());
-  const seconds rekey_margin = margin(t.ipsec_rekey_margin, t.ipsec_lifetime);
   ViciMessage child;
   child.add("mode", "tunnel")
       .add_list("esp_proposals", std::move(proposals))
@@ -151,9 +154,9 @@ Result<ViciMessage> render_child(const TunnelIntent& t) {
       .add_list("remote_ts", selectors(t.remote_selectors, t.version))
       .add("if_id_in", std::format("{}", t.tunnel_id))
       .add("if_id_out", std::format("{}", t.tunnel_id))
-      .add("life_time", in_seconds(t.ipsec_lifetime))
-      .add("rekey_time", in_seconds(t.ipsec_lifetime - rekey_margin))
-      .add("rand_time", in_seconds(rekey_margin))
+      .add("life_time", in_seconds(t.ipsec_lifetime.hard))
+      .add("rekey_time", in_seconds(t.ipsec_lifetime.rekey))
+      .add("rand_time", in_seconds(t.ipsec_lifetime.jitter))
       .add("replay_window", std::format("{}", t.replay_window))
       .add("start_action", "none")
       .add("close_action", "none")
@@ -201,7 +204,6 @@ Result<ViciMessage> render_connection(const TunnelIntent& t) {
   ViciMessage children;
   children.add_section(t.name, std::move(child));
 
-  const seconds rekey_margin = margin(t.ike_rekey_margin, t.ike_lifetime);
   ViciMessage connection;
   connection.add("version", t.version == IkeVersion::kV1 ? "1" : "2")
       .add_list("local_addrs", {t.local.address.to_string()})
@@ -213,9 +215,9 @@ Result<ViciMessage> render_connection(const TunnelIntent& t) {
       .add("fragmentation", "yes")
       .add("keyingtries", "1")
       .add("dpd_delay", in_seconds(t.dpd_delay))
-      .add("rekey_time", in_seconds(t.ike_lifetime - rekey_margin))
-      .add("over_time", in_seconds(rekey_margin))
-      .add("rand_time", in_seconds(rekey_margin))
+      .add("rekey_time", in_seconds(t.ike_lifetime.rekey))
+      .add("over_time", in_seconds(t.ike_lifetime.hard - t.ike_lifetime.rekey))
+      .add("rand_time", in_seconds(t.ike_lifetime.jitter))
       .add("reauth_time", "0s")
       .add("send_certreq", "no")
       .add("if_id_in", std::format("{}", t.tunnel_id))

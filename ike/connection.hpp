@@ -23,6 +23,14 @@
 
 namespace gw::ike {
 
+/// When an SA is replaced: rekeying starts at a random time in [rekey - jitter, rekey] after it came up; if that fails
+/// until `hard`, the SA is gone.
+struct Lifetime {
+  std::chrono::seconds rekey;
+  std::chrono::seconds jitter;
+  std::chrono::seconds hard;
+};
+
 /// Cloud names (azure-conventions): {"GCMAES256", "SHA384", "ECP384"}. With GCM the integrity is the PRF.
 struct IkeProposal {
   std::string encryption = "GCMAES256";
@@ -49,11 +57,10 @@ struct TunnelIntent {
   IkeVersion version = IkeVersion::kV2;
   std::vector<IkeProposal> ike_proposals{IkeProposal{}};
   std::vector<std::string> esp_proposals{"aes256gcm16-esn-noesn"};  // strongSwan's words
-  std::chrono::seconds ike_lifetime{28'800};                        // hard: the SA is gone then
-  std::chrono::seconds ipsec_lifetime{27'000};
-  // Rekeyed one to two margins before the lifetime ends (fuzz 100 %); cut to a tenth of the lifetime.
-  std::chrono::seconds ike_rekey_margin{270};
-  std::chrono::seconds ipsec_rekey_margin{270};
+  Lifetime ike_lifetime{
+      .rekey = std::chrono::seconds(28'530), .jitter = std::chrono::seconds(270), .hard = std::chrono::seconds(28'800)};
+  Lifetime ipsec_lifetime{
+      .rekey = std::chrono::seconds(26'730), .jitter = std::chrono::seconds(270), .hard = std::chrono::seconds(27'000)};
   std::uint64_t ipsec_lifetime_kb = 102'400'000;  // 0: no limit
   std::chrono::seconds dpd_delay{45};
   std::uint32_t replay_window = 1024;  // packets

@@ -6,36 +6,12 @@
 
 #include "base/log.hpp"
 #include "base/spawn.hpp"
-#include "gwd/control/encapsulation.hpp"
+#include "gwd/control/tunnel_intent.hpp"
 
 namespace gw::gwd {
 namespace asio = boost::asio;
 
 namespace {
-
-ike::TunnelIntent to_intent(const config::TunnelModel& model, ike::Encapsulation by_default) {
-  ike::TunnelIntent intent;
-  intent.name = model.name;
-  intent.tunnel_id = model.tunnel_id;
-  intent.local = {model.local, model.local_identity};
-  intent.remote = {model.remote, model.remote_identity};
-  intent.psk = model.psk.clone();
-  intent.version = model.ike.version == 1 ? ike::IkeVersion::kV1 : ike::IkeVersion::kV2;
-  intent.ike_proposals = {{model.ike.encryption, model.ike.integrity, model.ike.dh_group}};
-  intent.esp_proposals = model.esp.proposals;
-  intent.tfc_padding = model.esp.tfc_padding;
-  intent.ike_lifetime = model.ike.times.hard;
-  intent.ipsec_lifetime = model.esp.times.hard;
-  intent.ipsec_lifetime_kb = model.esp.hard_bytes / 1024;
-  intent.dpd_delay = model.dpd_delay;
-  intent.replay_window = model.esp.replay_window;
-  intent.initiate = model.initiate == config::Initiate::kInitiatorOnly   ? ike::InitiateMode::kInitiatorOnly
-                    : model.initiate == config::Initiate::kResponderOnly ? ike::InitiateMode::kResponderOnly
-                                                                         : ike::InitiateMode::kDefault;
-  intent.encapsulation = resolve_encapsulation(model.encapsulation, by_default);
-  intent.esn = model.esp.esn ? ike::Esn::kOffer : ike::Esn::kNever;
-  return intent;
-}
 
 bool is_installed(const ike::ChildSa& child) {
   return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "REKEYED" ||
@@ -48,21 +24,6 @@ std::uint64_t packets_sent(const ike::IkeSa& sa) {
   std::uint64_t sent = 0;
   for (const auto& child : sa.children) sent += child.packets_out;
   return sent;
-}
-
-// What charon holds as SAs does not follow a changed model by itself; timers and BGP do. A key that could not be
-// read is no other key.
-bool same_sas(const config::TunnelModel& a, const config::TunnelModel& b) {
-  return a.tunnel_id == b.tunnel_id && a.local == b.local && a.remote == b.remote &&
-         a.local_identity == b.local_identity && a.remote_identity == b.remote_identity &&
-         (a.psk == b.psk || !a.fault.empty()) && a.ike.proposals == b.ike.proposals &&
-         a.esp.proposals == b.esp.proposals && a.esp.replay_window == b.esp.replay_window &&
-         a.esp.tfc_padding == b.esp.tfc_padding && a.encapsulation == b.encapsulation;
-}
-
-bool same_connection(const config::TunnelModel& a, const config::TunnelModel& b) {
-  return same_sas(a, b) && a.ike == b.ike && a.esp == b.esp && a.dpd_delay == b.dpd_delay && a.initiate == b.initiate &&
-         a.disabled == b.disabled && a.fault == b.fault;
 }
 
 // Only a statement about the stream itself ends the session; a refused command is logged and goes on.

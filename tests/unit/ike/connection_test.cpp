@@ -106,14 +106,14 @@ TEST(Connection, ChoicesOfTheOperator) {
   t.esn = Esn::kNever;
   t.esp_proposals = {"aes128gcm16-modp2048-noesn", "aes256-sha256-ecp256-noesn"};
   t.tfc_padding = 700;
-  t.ipsec_lifetime = 10s;
+  t.ipsec_lifetime = {.rekey = 9s, .jitter = 1s, .hard = 40s};
   t.ipsec_lifetime_kb = 0;
   t.local_selectors = {Prefix::parse("10.0.0.0/16").value()};
   const std::string text = render_connection(t)->to_string();
   EXPECT_TRUE(text.contains("encap = yes")) << text;
   EXPECT_TRUE(text.contains("[aes128gcm16-modp2048-noesn, aes256-sha256-ecp256-noesn]")) << text;
   EXPECT_TRUE(text.contains("tfc_padding = 700")) << text;
-  EXPECT_TRUE(text.contains("life_time = 10s\n      rekey_time = 9s\n      rand_time = 1s")) << text;
+  EXPECT_TRUE(text.contains("life_time = 40s\n      rekey_time = 9s\n      rand_time = 1s")) << text;
   EXPECT_TRUE(text.contains("local_ts = [10.0.0.0/16]")) << text;
   EXPECT_FALSE(text.contains("life_bytes")) << text;
   EXPECT_TRUE(text.contains("rekey_packets = 2147483648")) << text;
@@ -150,7 +150,9 @@ TEST(Connection, RefusalsNameTheField) {
       {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals.clear(); }},
       {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals = {"aes256gcm16", ""}; }},
       {"esp_proposals", [](TunnelIntent& t) { t.esp_proposals = {"aes256gcm16, aes128"}; }},
-      {"ipsec_lifetime", [](TunnelIntent& t) { t.ipsec_lifetime = 1s; }},
+      {"ipsec_lifetime", [](TunnelIntent& t) { t.ipsec_lifetime = {.rekey = 0s, .jitter = 0s, .hard = 30s}; }},
+      {"ipsec_lifetime", [](TunnelIntent& t) { t.ipsec_lifetime = {.rekey = 5s, .jitter = 0s, .hard = 5s}; }},
+      {"ike_lifetime", [](TunnelIntent& t) { t.ike_lifetime = {.rekey = 5s, .jitter = 5s, .hard = 9s}; }},
       {"dpd_delay", [](TunnelIntent& t) { t.dpd_delay = 0s; }},
       {"replay_window", [](TunnelIntent& t) { t.replay_window = 8192; }},
   };
