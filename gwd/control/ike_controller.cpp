@@ -13,9 +13,10 @@ namespace asio = boost::asio;
 
 namespace {
 
+// A rekeyed one has its successor beside it. With IKEv1 it stays until its lifetime ends, without its outbound half: it
+// carries nothing if the successor goes.
 bool is_installed(const ike::ChildSa& child) {
-  return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "REKEYED" ||
-         child.state == "UPDATING";
+  return child.state == "INSTALLED" || child.state == "REKEYING" || child.state == "UPDATING";
 }
 
 bool is_up(const ike::IkeSa& sa) { return std::ranges::any_of(sa.children, is_installed); }
@@ -143,34 +144,51 @@ asio::awaitable<Status> IkeController::open_session() {
   const auto version = co_await vici_.request("version", {}, kCommandTimeout);
   if (!version) co_return std::unexpected(version.error());
   version_ = std::format("{} {}", version->text("daemon"), version->text("version"));
+  told_loaded_ = strangers_noted_ = false;
   for (auto& [name, tunnel] : tunnels_) {
-    told_loaded_ = false;
     tunnel.loaded = false;
     tunnel.told_down = true;  // a new charon has no SAs; one that only lost the connection will show them
     tunnel.retry = kFirstRetry;
     tunnel.next_attempt = {};
+    tunnel.childless.clear();  // a new charon counts from 1 again
   }
-  if (const auto done = co_await unload_strangers(); !done) co_return done;
   set_connected(Connected::kYes);
   log::info("ike", "connected to {}", version_);
   co_return Status{};
 }
 
-// Connections of the document's instances that charon still has from an earlier configuration.
-asio::awaitable<Status> IkeController::unload_strangers() {
-  auto conns = co_await vici_.stream("list-conns", "list-conn", {}, kCommandTimeout);
+// Of the document's instances, and none of its tunnels.
+bool IkeController::is_stranger(std::string_view connection) const {
+  const std::size_t slash = connection.rfind('/');
+  return slash != std::string_view::npos && instances_.contains(connection.substr(slash + 1)) &&
+         !tunnels_.contains(connection);
+}
+
+// What charon still has from an earlier configuration: connections, and keys and SAs of which gwd had unloaded the
+// connection when it ended.
+asio::awaitable<Status> IkeController::note_strangers() {
+  // Of two instances the model comes late: before it nobody knows what is strange.
+  if (instances_.empty() || strangers_noted_) co_return Status{};
+  const auto conns = co_await vici_.stream("list-conns", "list-conn", {}, kCommandTimeout);
   if (!conns) co_return std::unexpected(conns.error());
-  const auto is_ours = [&](const std::string& name) {
-    const std::size_t slash = name.rfind('/');
-    return slash != std::string::npos && instances_.contains(name.substr(slash + 1));
+  const auto shared = co_await vici_.request("get-shared", {}, kCommandTimeout);
+  if (!shared) co_return std::unexpected(shared.error());
+  const auto sas = co_await read_sas();
+  if (!sas) co_return std::unexpected(sas.error());
+  const auto note = [this](const std::string& name) {
+    if (is_stranger(name)) retired_.insert(name);
   };
   for (const auto& message : *conns)
-    for (const auto& item : message.items())
-      if (is_ours(item.key) && !tunnels_.contains(item.key)) retired_.insert(item.key);
+    for (const auto& item : message.items()) note(item.key);
+  if (const auto* keys = shared->list("keys")) std::ranges::for_each(*keys, note);
+  for (const auto& [name, of_it] : *sas)
+    if (std::ranges::any_of(of_it, [](const ike::IkeSa& sa) { return sa.state != "DELETING"; })) note(name);
+  strangers_noted_ = true;
   co_return Status{};
 }
 
 asio::awaitable<Status> IkeController::reconcile() {
+  if (const auto done = co_await note_strangers(); !done && is_fatal(done.error())) co_return done;
   while (!retired_.empty()) {
     const std::string name = *retired_.begin();
     retired_.erase(retired_.begin());
@@ -274,14 +292,13 @@ asio::awaitable<Status> IkeController::retire(const std::string& name) {
   ike::ViciMessage shared;
   shared.add("id", name);
   const auto unloaded = co_await vici_.command("unload-conn", std::move(conn), kCommandTimeout);
-  if (!unloaded && is_fatal(unloaded.error())) {
-    retired_.insert(name);
-    co_return std::unexpected(unloaded.error());
-  }
   const auto forgotten = co_await vici_.command("unload-shared", std::move(shared), kCommandTimeout);
   const auto ended = co_await vici_.command("terminate", ike::render_terminate(name), kCommandTimeout);
-  for (const auto* reply : {&forgotten, &ended})
-    if (!*reply && is_fatal(reply->error())) co_return std::unexpected(reply->error());
+  for (const auto* reply : {&unloaded, &forgotten, &ended}) {
+    if (*reply || !is_fatal(reply->error())) continue;  // there is nothing of it: fine
+    if (is_stranger(name)) retired_.insert(name);       // all of it once more; a disabled one is load()'s
+    co_return std::unexpected(reply->error());
+  }
   log::info("ike", "{}: taken out of charon", name);
   co_return Status{};
 }
@@ -361,6 +378,11 @@ asio::awaitable<Status> IkeController::drive(const std::string& name, const std:
   if (it == tunnels_.end()) co_return Status{};
   Tunnel& tunnel = it->second;
   update_status(tunnel, sas);
+  if (const auto due = childless_due(tunnel, sas); !due.empty()) {
+    for (const std::uint32_t id : due)
+      if (const auto done = co_await end_ike_sa(id); !done && is_fatal(done.error())) co_return done;
+    co_return Status{};  // the tunnel may have gone meanwhile; its turn comes again
+  }
   if (tunnel.status.state == TunnelState::kUp) co_return co_await end_duplicate(tunnel, sas);
   const bool ours = !tunnel.model->disabled && tunnel.carried == Carried::kHere &&
                     tunnel.model->initiate != config::Initiate::kResponderOnly;
@@ -407,8 +429,32 @@ asio::awaitable<Status> IkeController::end_duplicate(Tunnel& tunnel, const std::
     least = sent;
   }
   log::info("ike", "{}: ending one of two IKE SAs", tunnel.model->name);
+  co_return co_await end_ike_sa(idle->unique_id);
+}
+
+// IKE_SAs that have been without a CHILD_SA for too long.
+std::vector<std::uint32_t> IkeController::childless_due(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas) {
+  std::map<std::uint32_t, MonoTime> childless;
+  std::vector<std::uint32_t> due;
+  if (!tunnel.model->disabled && tunnel.carried == Carried::kHere) {
+    for (const auto& sa : sas) {
+      if (sa.state != "ESTABLISHED" || !sa.children.empty()) continue;
+      const auto known = tunnel.childless.find(sa.unique_id);
+      const MonoTime since = known == tunnel.childless.end() ? clock_.now() : known->second;
+      if (clock_.now() - since >= kChildlessGrace)
+        due.push_back(sa.unique_id);  // seen again, it has the grace again: charon has refused
+      else
+        childless[sa.unique_id] = since;
+    }
+  }
+  tunnel.childless = std::move(childless);
+  if (!due.empty()) log::info("ike", "{}: ending {} IKE SAs without a CHILD SA", tunnel.model->name, due.size());
+  return due;
+}
+
+asio::awaitable<Status> IkeController::end_ike_sa(std::uint32_t unique_id) {
   ike::ViciMessage message;
-  message.add("ike-id", std::to_string(idle->unique_id)).add("timeout", "-1");
+  message.add("ike-id", std::to_string(unique_id)).add("timeout", "-1");
   const auto reply = co_await vici_.command("terminate", std::move(message), kCommandTimeout);
   if (!reply) co_return std::unexpected(reply.error());
   co_return Status{};
@@ -439,7 +485,7 @@ std::chrono::milliseconds IkeController::poll_interval() const {
   if (std::ranges::any_of(tunnels_, [](const auto& entry) { return entry.second.missed > 0; })) return kPollMissing;
   const bool quiet = std::ranges::all_of(tunnels_, [](const auto& entry) {
     const TunnelState state = entry.second.status.state;
-    return state == TunnelState::kUp || state == TunnelState::kDisabled;
+    return state == TunnelState::kUp || state == TunnelState::kDisabled || state == TunnelState::kStandby;
   });
   return quiet ? kPollQuiet : kPollBusy;
 }

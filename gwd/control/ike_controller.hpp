@@ -58,6 +58,9 @@ class IkeController {
   /// makes a new one at once (close_action) is asked less and less often.
   static constexpr std::chrono::seconds kDuplicateGrace{5};
   static constexpr std::chrono::seconds kMaxDuplicateGrace{86'400};
+  /// An IKE_SA whose CHILD_SA was refused, or deleted by the peer, stays in charon, and every attempt makes a new one.
+  /// After this time without a CHILD_SA it goes; a peer that wants to make another in it has that long.
+  static constexpr std::chrono::seconds kChildlessGrace{10};
 
   IkeController(boost::asio::io_context& io, const Clock& clock, std::string vici_path);
 
@@ -103,13 +106,15 @@ class IkeController {
     std::optional<MonoTime> duplicate_since;
     std::map<std::uint32_t, std::uint64_t> sent_before;  // packets, by IKE_SA, at duplicate_since
     std::chrono::seconds duplicate_grace = kDuplicateGrace;
+    std::map<std::uint32_t, MonoTime> childless;  // established IKE_SAs without a CHILD_SA: since when
   };
   using Tunnels = std::map<std::string, Tunnel, std::less<>>;
   using SasByTunnel = std::map<std::string, std::vector<ike::IkeSa>, std::less<>>;
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Status> open_session();
-  boost::asio::awaitable<Status> unload_strangers();
+  boost::asio::awaitable<Status> note_strangers();
+  bool is_stranger(std::string_view connection) const;
   boost::asio::awaitable<Status> reconcile();
   boost::asio::awaitable<Status> load(const std::string& name);
   boost::asio::awaitable<Status> rekey_due();
@@ -117,6 +122,8 @@ class IkeController {
   boost::asio::awaitable<Result<SasByTunnel>> read_sas();
   boost::asio::awaitable<Status> drive(const std::string& name, const std::vector<ike::IkeSa>& sas);
   boost::asio::awaitable<Status> end_duplicate(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas);
+  boost::asio::awaitable<Status> end_ike_sa(std::uint32_t unique_id);
+  std::vector<std::uint32_t> childless_due(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas);
   void update_status(Tunnel& tunnel, const std::vector<ike::IkeSa>& sas);
   void on_event(std::string_view event, const ike::ViciMessage& message);
   std::chrono::milliseconds poll_interval() const;
@@ -131,6 +138,7 @@ class IkeController {
   std::set<std::string, std::less<>> retired_;  // no longer intended, still in charon
   std::function<void()> loaded_;
   bool told_loaded_ = false;
+  bool strangers_noted_ = false;  // of this session
   ike::RecentLog recent_log_;
   std::set<std::string, std::less<>> rekeys_;     // names
   std::set<std::string, std::less<>> instances_;  // of the document, whose connections are in this charon
