@@ -208,6 +208,22 @@ def test_back_and_forth(lab):
     assert lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"] == site_ike
 
 
+def test_rekeyings_that_fell_due_while_it_was_passive_are_made_up_for(lab):
+    """Its owner lets go before the time of the rekeyings and has it back after it; nobody else has rekeyed meanwhile. charon's
+    own schedule is over by then: the hard lifetimes would end the tunnel."""
+    times = {"rekey_time": 4, "rand_time": 0, "life_time": 15}
+    lab.tunnel(**times, ike_rekey_time=4, ike_rand_time=0, ike_over_time=11, site={"ike_rekey_time": 0, "rekey_time": 0, "life_time": 0})
+    up(lab)
+    ike, children = lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"], set(lab.s.children_of("t1"))
+    lab.links("release", "a", ONE)
+    time.sleep(6)
+    assert lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"] == ike and set(lab.s.children_of("t1")) == children
+    lab.links("take", "a", ONE)
+    Node.until(lambda: other_than(lab.s, ike), "the IKE SA's rekeying", 5)
+    Node.until(lambda: len(now := set(lab.s.children_of("t1", "ESTABLISHED"))) == 1 and not now & children,
+               "the CHILD SA's rekeying")
+
+
 # --- what a takeover finds
 
 

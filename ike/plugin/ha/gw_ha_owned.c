@@ -4,11 +4,14 @@
 
 #include <collections/array.h>
 #include <collections/linked_list.h>
+#include <processing/jobs/rekey_child_sa_job.h>
+#include <processing/jobs/rekey_ike_sa_job.h>
 
 #include <unistd.h>
 
 #define EXCHANGE_TRIES 15 /* a round trip of 300 ms is had in time */
 #define EXCHANGE_WAIT_US 20000
+#define OVERDUE_S 1 /* when the move is over */
 
 struct gw_ha_owned {
   linked_list_t* hosts;
@@ -44,6 +47,29 @@ static void destroy_listed(array_t* ids, const char* why) {
   array_destroy(ids);
 }
 
+static void rekey_soon(job_t* job) { lib->scheduler->schedule_job(lib->scheduler, job, OVERDUE_S); }
+
+/* A passive IKE_SA lets the time of its rekeying and of its CHILD_SAs' go by: charon schedules each once, also of an
+ * SA that was ours before it was passive. To be made up for, or the SA lives until its hard lifetime cuts the tunnel,
+ * or for ever. A time of 0 is scheduled anew when the IKE_SA is established. */
+static void make_up_for_rekeyings(ike_sa_t* ike_sa) {
+  child_sa_t* child_sa;
+  const time_t now = time_monotonic(NULL);
+  const time_t due = ike_sa->get_statistic(ike_sa, STAT_REKEY);
+  if (due && due <= now) {
+    ike_sa->set_statistic(ike_sa, STAT_REKEY, 0);
+    rekey_soon((job_t*)rekey_ike_sa_job_create(ike_sa->get_id(ike_sa), FALSE));
+  }
+  enumerator_t* enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
+  while (enumerator->enumerate(enumerator, &child_sa)) {
+    const time_t child_due = child_sa->get_lifetime(child_sa, FALSE);
+    if (!child_due || child_due > now || child_sa->get_state(child_sa) != CHILD_INSTALLED) continue;
+    rekey_soon((job_t*)rekey_child_sa_job_create(child_sa->get_protocol(child_sa), child_sa->get_spi(child_sa, TRUE),
+                                                 ike_sa->get_my_host(ike_sa)));
+  }
+  enumerator->destroy(enumerator);
+}
+
 uint32_t gw_ha_owned_take(struct gw_ha_owned* this, host_t* host) {
   ike_sa_t* ike_sa;
   uint32_t count = 0;
@@ -56,6 +82,7 @@ uint32_t gw_ha_owned_take(struct gw_ha_owned* this, host_t* host) {
     if (!own->ip_equals(own, host)) continue;
     switch (ike_sa->get_state(ike_sa)) {
       case IKE_PASSIVE:
+        make_up_for_rekeyings(ike_sa);
         ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
         count++;
         break;

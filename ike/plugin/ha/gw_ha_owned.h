@@ -16,7 +16,8 @@ bool gw_ha_owned_has(struct gw_ha_owned* owned, host_t* host);
 /* host_t*, the set's. */
 linked_list_t* gw_ha_owned_list(struct gw_ha_owned* owned);
 
-/* IKE_SAs of `host` become active or passive; returns how many are so now. Half-open ones are destroyed. */
+/* IKE_SAs of `host` become active or passive; returns how many are so now. Half-open ones are destroyed. What was to be
+ * rekeyed while an IKE_SA was passive is rekeyed a moment after the take. */
 uint32_t gw_ha_owned_take(struct gw_ha_owned* owned, host_t* host);
 /* Waits a moment for exchanges under way, so that none is cut in the middle. */
 uint32_t gw_ha_owned_release(struct gw_ha_owned* owned, host_t* host);
