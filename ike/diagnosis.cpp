@@ -16,6 +16,9 @@ struct Cause {
   std::string_view sentence;
 };
 
+constexpr std::string_view kNotInstalled = "unable to install";
+constexpr std::string_view kPlugin = "kernel-gw: ";  // says why before charon says that
+
 // The first match of a line decides, so the more specific words stand first.
 constexpr std::array kCauses{
     // --- authentication (RFC 7296 2.15, 2.21.2)
@@ -76,7 +79,7 @@ constexpr std::array kCauses{
     Cause{"no acceptable traffic selectors found", Fault::kTrafficSelectorMismatch,
           "the traffic selectors of {remote} do not fit ours: compare them on both ends"},
     // --- this gateway
-    Cause{"unable to install", Fault::kServiceNotRunning,
+    Cause{kNotInstalled, Fault::kServiceNotRunning,
           "IKE with {remote} succeeds, but gw-fastpath did not take the keys: check that gw-fastpath runs"},
     // --- reachability
     Cause{
@@ -125,6 +128,13 @@ std::string fill(std::string_view sentence, const TunnelFacts& facts) {
   return out;
 }
 
+/// "kernel-gw: inbound SA 1234abcd of tunnel 7 refused: LIMIT: SA table is full (4096)": the newest of such lines.
+const std::string* refusal(std::span<const std::string> lines) {
+  for (const std::string& line : std::views::reverse(lines))
+    if (line.starts_with(kPlugin)) return &line;
+  return nullptr;
+}
+
 /// "received packet: from 198.51.100.1[500] to ..." -> the address.
 std::string_view packet_source(std::string_view line) {
   constexpr std::string_view kHead = "received packet: from ";
@@ -150,8 +160,15 @@ std::string_view to_string(Fault fault) {
 }
 
 Diagnosis diagnose(const TunnelFacts& facts, std::span<const std::string> lines) {
-  for (const std::string& line : std::views::reverse(lines)) {
-    if (const Cause* cause = cause_of(line)) return {cause->fault, fill(cause->sentence, facts), line};
+  for (std::size_t i = lines.size(); i-- > 0;) {
+    const Cause* cause = cause_of(lines[i]);
+    if (cause == nullptr) continue;
+    if (const std::string* why = cause->words == kNotInstalled ? refusal(lines.first(i)) : nullptr)
+      return {cause->fault,
+              std::format("IKE with {} succeeds, but gw-fastpath does not take the keys: {}", facts.remote_address,
+                          why->substr(kPlugin.size())),
+              *why};
+    return {cause->fault, fill(cause->sentence, facts), lines[i]};
   }
   if (lines.empty()) return {};
   return {Fault::kUnknown,

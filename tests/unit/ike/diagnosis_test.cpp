@@ -56,6 +56,20 @@ TEST(Diagnosis, TheNewestCauseDecidesAndNothingIsNoFault) {
   EXPECT_EQ(diagnose(kFacts, {}).fault, Fault::kNoFault);
 }
 
+TEST(Diagnosis, KeysThatGwFastpathRefusesAreSaidInItsWords) {
+  const std::string refused =
+      "kernel-gw: inbound SA c1d2e3f4 of tunnel 7 refused: UNSUPPORTED: 3DES_CBC is too weak; gw-fastpath "
+      "--allow-legacy-crypto accepts it, field encryption";
+  const std::vector<std::string> lines{"kernel-gw: inbound SA 00000001 of tunnel 7 refused: earlier", refused,
+                                       "unable to install inbound and outbound IPsec SA (SAD) in kernel",
+                                       "failed to establish CHILD_SA, keeping IKE_SA"};
+  const Diagnosis d = diagnose(kFacts, lines);
+  EXPECT_EQ(d.fault, Fault::kServiceNotRunning);
+  EXPECT_EQ(d.sentence, "IKE with " + kFacts.remote_address +
+                            " succeeds, but gw-fastpath does not take the keys: " + refused.substr(11));
+  EXPECT_EQ(d.evidence, refused);
+}
+
 LogLine line(std::string tunnel, std::string text, unsigned thread = 5) {
   LogLine l;
   l.tunnel = std::move(tunnel);

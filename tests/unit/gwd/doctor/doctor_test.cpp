@@ -199,6 +199,13 @@ const std::vector<Case>& cases() {
        [](auto& s) { s.mutable_status()->set_config_error("2 errors"); },
        {"ServiceNotRunning gwd critical"}},
       // ConnectionsNotConnected
+      {"gw-fastpath runs and refuses a tunnel's keys",
+       [](auto& s) {
+         tunnel(s, kBerlin).mutable_tunnel()->set_state("connecting");
+         tunnel(s, kBerlin).mutable_tunnel()->set_fault("ServiceNotRunning");
+         peer(s, kBerlin).set_state("Active");
+       },
+       {"ConnectionsNotConnected berlin-ce1/gw-a critical"}},
       {"a key differs",
        [](auto& s) {
          tunnel(s, kBerlin).mutable_tunnel()->set_state("connecting");
