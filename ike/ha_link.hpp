@@ -63,7 +63,8 @@ class HaLink {
   HaLink(const HaLink&) = delete;
   HaLink& operator=(const HaLink&) = delete;
 
-  /// Makes the Unix socket, mode 0600. kAlreadyExists: another process answers there.
+  /// Makes the Unix socket, mode 0660: its group is that of the gateway's daemons. kAlreadyExists: another process
+  /// answers there.
   Status listen(const std::string& path);
   void stop();
 

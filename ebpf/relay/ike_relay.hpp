@@ -59,8 +59,8 @@ class IkeRelay {
   void only_if(std::function<bool(const IpAddress& local)> may_send) { may_send_ = std::move(may_send); }
   /// The interface by which a message has to leave although the best route is another one; 0: by the best route.
   void leave_by(std::function<int(const IkeFlow& flow)> interface) { leave_by_ = std::move(interface); }
-  /// Makes the Unix socket, mode 0600, and starts. kAlreadyExists: another process answers there.
-  /// `inherited`: of a process before this one; none: a new one.
+  /// Makes the Unix socket, mode 0660 (its group is that of the gateway's daemons), and starts. kAlreadyExists: another
+  /// process answers there. `inherited`: of a process before this one; none: a new one.
   Status listen(const std::string& path, Fd inherited = {});
   void stop();
   /// The socket is left to whoever has taken over.

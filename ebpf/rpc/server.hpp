@@ -41,8 +41,8 @@ class Server {
   Server(boost::asio::io_context& io, Handler& handler);
   ~Server();
 
-  /// Makes the socket, mode 0600. kAlreadyExists: another process answers there.
-  /// `inherited`: of a process before this one; none: a new one.
+  /// Makes the socket, mode 0660: its group is that of the gateway's daemons. kAlreadyExists: another process answers
+  /// there. `inherited`: of a process before this one; none: a new one.
   Status listen(const std::string& path, Fd inherited = {});
   int fd() { return acceptor_.is_open() ? acceptor_.native_handle() : -1; }
   /// The socket is left to whoever has taken over.
