@@ -35,20 +35,6 @@ static void mapping(const struct gw_action* action) {
   seen->destroy(seen);
 }
 
-void gw_events_raise(struct gw_action* actions) {
-  while (actions) {
-    struct gw_action* next = actions->next;
-    switch (actions->kind) {
-      case GW_RAISE_SOFT_EXPIRE: expire(&actions->sa, FALSE); break;
-      case GW_RAISE_HARD_EXPIRE: expire(&actions->sa, TRUE); break;
-      case GW_RAISE_ACQUIRE: acquire(actions); break;
-      case GW_RAISE_MAPPING: mapping(actions); break;
-    }
-    free(actions);
-    actions = next;
-  }
-}
-
 /* --- time lifetimes ------------------------------------------------------------------------------------------- */
 
 #define REPEAT_S 15
@@ -99,4 +85,44 @@ void gw_events_schedule(struct gw_rpc* rpc, uint32_t spi, uint64_t serial, struc
   if (soft_first && lifetime.hard_seconds) timer->hard_after_s = lifetime.hard_seconds - lifetime.soft_seconds;
   const uint32_t first_s = soft_first ? lifetime.soft_seconds : lifetime.hard_seconds;
   lib->scheduler->schedule_job(lib->scheduler, (job_t*)callback_job_create(time_is_up, timer, free, NULL), first_s);
+}
+
+/* --- lost SAs ------------------------------------------------------------------------------------------------- */
+
+CALLBACK(still_lost, job_requeue_t, struct timer* timer) {
+  struct gw_sa_id id;
+  struct gw_session* session = gw_rpc_enter(timer->rpc);
+  struct gw_sa* sa = gw_sa_table_find_serial(gw_session_sas(session), timer->spi, timer->serial);
+  const bool lost = sa && sa->lost;
+  if (lost) id = (struct gw_sa_id){.spi = sa->params.spi, .dst = sa->params.path.dst};
+  if (sa) sa->asked_for = lost;
+  gw_rpc_leave(timer->rpc);
+  if (!lost) return JOB_REQUEUE_NONE;
+  expire(&id, FALSE);
+  return JOB_RESCHEDULE(REPEAT_S);
+}
+
+static void repeat_while_lost(struct gw_rpc* rpc, uint32_t spi, uint64_t serial) {
+  struct timer* timer;
+  INIT(timer, .rpc = rpc, .spi = spi, .serial = serial);
+  lib->scheduler->schedule_job(lib->scheduler, (job_t*)callback_job_create(still_lost, timer, free, NULL), REPEAT_S);
+}
+
+/* --- what a session raises ------------------------------------------------------------------------------------ */
+
+void gw_events_raise(struct gw_rpc* rpc, struct gw_action* actions) {
+  while (actions) {
+    struct gw_action* next = actions->next;
+    switch (actions->kind) {
+      case GW_RAISE_SOFT_EXPIRE:
+        expire(&actions->sa, FALSE);
+        if (actions->serial) repeat_while_lost(rpc, actions->sa.spi, actions->serial);
+        break;
+      case GW_RAISE_HARD_EXPIRE: expire(&actions->sa, TRUE); break;
+      case GW_RAISE_ACQUIRE: acquire(actions); break;
+      case GW_RAISE_MAPPING: mapping(actions); break;
+    }
+    free(actions);
+    actions = next;
+  }
 }

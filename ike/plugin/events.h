@@ -9,7 +9,7 @@
 struct gw_rpc;
 
 /* Frees the list. The caller must not hold the rpc's lock: charon takes locks of its own in these calls. */
-void gw_events_raise(struct gw_action* actions);
+void gw_events_raise(struct gw_rpc* rpc, struct gw_action* actions);
 
 struct gw_lifetime {
   uint32_t soft_seconds; /* 0: none; jitter already subtracted */

@@ -207,7 +207,7 @@ static void raise_actions(struct gw_rpc* rpc) {
   rpc->mutex->lock(rpc->mutex);
   struct gw_action* actions = gw_session_take_actions(rpc->session);
   rpc->mutex->unlock(rpc->mutex);
-  gw_events_raise(actions);
+  gw_events_raise(rpc, actions);
 }
 
 /* Before every new attempt, so that a server that only hangs up is not asked in a tight loop. */

@@ -102,6 +102,7 @@ struct gw_sa {
   uint64_t installed_ms;
   bool acknowledged; /* some gw-fastpath has had it, so its key may have been used */
   bool lost;         /* the present gw-fastpath refused to take it back */
+  bool asked_for;    /* its soft expire is repeated */
   struct gw_sa_counters counters;
   struct gw_sa* hash_next;
   struct gw_sa* older;

@@ -47,7 +47,8 @@ enum gw_action_kind { GW_RAISE_SOFT_EXPIRE, GW_RAISE_HARD_EXPIRE, GW_RAISE_ACQUI
 struct gw_action {
   enum gw_action_kind kind;
   struct gw_sa_id sa; /* expire, mapping */
-  uint32_t reqid;     /* acquire */
+  uint64_t serial; /* soft expire of a lost SA, the first of its kind: to be repeated as long as it is lost; else 0 */
+  uint32_t reqid;  /* acquire */
   struct gw_addr src; /* acquire: of the packet; mapping: where it came from. len 0: not told */
   struct gw_addr dst; /* acquire */
   uint16_t src_port;  /* mapping */

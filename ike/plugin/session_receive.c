@@ -32,6 +32,15 @@ static void raise_expire(struct gw_session* session, const struct gw_sa* sa, enu
   gw_session_raise(session, &(struct gw_action){.kind = kind, .sa = id_of(sa)});
 }
 
+/* A passive IKE_SA (gw-ha's) ignores it: it is the other instance that rekeys. Should this one take the IKE_SA before
+ * that, it has an SA that gw-fastpath does not: so it is asked for until something comes of it. */
+static void ask_for_rekey(struct gw_session* session, struct gw_sa* sa) {
+  gw_session_raise(
+      session,
+      &(struct gw_action){.kind = GW_RAISE_SOFT_EXPIRE, .sa = id_of(sa), .serial = sa->asked_for ? 0 : sa->serial});
+  sa->asked_for = true;
+}
+
 /* --- hello and replay --------------------------------------------------------------------------------------- */
 
 static void end_replay(struct gw_session* session) {
@@ -39,7 +48,7 @@ static void end_replay(struct gw_session* session) {
   struct gw_sa** rekeys = calloc(room, sizeof(*rekeys));
   if (!rekeys) abort();
   const size_t count = gw_sa_table_pick_rekeys(session->sas, rekeys, room);
-  for (size_t i = 0; i < count; i++) raise_expire(session, rekeys[i], GW_RAISE_SOFT_EXPIRE);
+  for (size_t i = 0; i < count; i++) ask_for_rekey(session, rekeys[i]);
   free(rekeys);
   session->state = GW_SESSION_READY;
   for (const struct gw_sa* sa = gw_sa_table_next(session->sas, NULL); sa; sa = gw_sa_table_next(session->sas, sa)) {
@@ -100,7 +109,7 @@ static void add_refused(struct gw_session* session, const struct gw_request* req
     gw_session_log(session, GW_LOG_NORMAL, "gw-fastpath cannot go on with SA %08" PRIx32 " of tunnel %" PRIu32 " (%s)",
                    sa->params.spi, sa->params.tunnel_id, text);
     /* Of a replay all lost SAs are looked at together, to rekey each pair once. */
-    if (session->state == GW_SESSION_READY) raise_expire(session, sa, GW_RAISE_SOFT_EXPIRE);
+    if (session->state == GW_SESSION_READY) ask_for_rekey(session, sa);
     return;
   }
   /* charon was told SUCCESS long ago: the failure reaches it as a hard expire, which ends the CHILD_SA. */

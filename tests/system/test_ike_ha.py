@@ -224,6 +224,24 @@ def test_rekeyings_that_fell_due_while_it_was_passive_are_made_up_for(lab):
                "the CHILD SA's rekeying")
 
 
+def test_sas_that_gw_fastpath_lost_while_they_were_passive_are_rekeyed_after_the_take(lab):
+    """A drained instance gets a gw-fastpath that does not know its keys; charon hears that they must be replaced, and cannot
+    until the IKE SAs are its own again."""
+    lab.tunnel()
+    up(lab)
+    before = set(lab.s.children_of("t1"))
+    lab.links("release", "a", ONE)
+    lab.a.recorder.answer = lambda frame: pb.Status(code=pb.NEEDS_REKEY if frame.kind == "add_sa" else pb.OK)
+    mark = lab.a.recorder.mark()
+    lab.a.recorder.drop()
+    lab.a.recorder.wait("sync_done", mark)
+    lab.a.recorder.answer = lambda frame: pb.Status()
+    lab.links("take", "a", ONE)
+    Node.until(lambda: len(now := set(lab.s.children_of("t1", "ESTABLISHED"))) == 1 and not now & before,
+               "the CHILD SA's rekeying", 20)
+    Node.until(lambda: same_keys(lab.a, lab.s), "the same keys at both ends")
+
+
 # --- what a takeover finds
 
 

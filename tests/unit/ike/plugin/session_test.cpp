@@ -120,8 +120,9 @@ class Session : public testing::Test {
     Words words;
     for (gw_action* action = gw_session_take_actions(session_); action;) {
       constexpr const char* kNames[] = {"soft", "hard", "acquire", "mapping"};
-      words.push_back(std::format("{} {:x}", kNames[action->kind],
-                                  action->kind == GW_RAISE_ACQUIRE ? action->reqid : action->sa.spi));
+      words.push_back(std::format("{} {:x}{}", kNames[action->kind],
+                                  action->kind == GW_RAISE_ACQUIRE ? action->reqid : action->sa.spi,
+                                  action->serial == 0 ? "" : ", repeated"));
       gw_action* next = action->next;
       std::free(action);
       action = next;
@@ -256,8 +257,17 @@ TEST_F(Session, PairThatNeedsARekeyIsRaisedOnceAndNotActivated) {
   answer(GW__FASTPATH__V1__CODE__NEEDS_REKEY);
   EXPECT_THAT(raised(), IsEmpty());
   answer(GW__FASTPATH__V1__CODE__NEEDS_REKEY);
-  EXPECT_THAT(raised(), ElementsAre("soft 1000"));
+  EXPECT_THAT(raised(), ElementsAre("soft 1000, repeated"));  // a passive IKE_SA ignores it
   EXPECT_THAT(sent(), ElementsAre("sync done"));
+
+  lost();
+  gw_session_connected(session_);
+  sent();
+  answer_hello(3);
+  sent();
+  answer(GW__FASTPATH__V1__CODE__NEEDS_REKEY);
+  answer(GW__FASTPATH__V1__CODE__NEEDS_REKEY);
+  EXPECT_THAT(raised(), ElementsAre("soft 1000"));  // it is repeated already
 }
 
 TEST_F(Session, DeletionDuringTheReplayDoesNotStallIt) {
