@@ -100,6 +100,12 @@ void SaManager::tell_again(SaEntry& entry) {
 /// Takes a slot and the key's record; no packet sees anything of it yet.
 Result<SaEntry> SaManager::prepare(const SaRequest& request, std::uint64_t owner_epoch) {
   if (table_.size() >= parts_.max_sas) return fail(Errc::kLimit, std::format("SA table is full ({})", parts_.max_sas));
+  if (table_.count(request.tunnel_id) >= kMaxSasOfTunnel)
+    return fail_field("tunnel_id",
+                      std::format("tunnel {} has {} SAs, and no tunnel may have more: its peer makes new ones and does "
+                                  "not delete the old ones",
+                                  request.tunnel_id, kMaxSasOfTunnel),
+                      Errc::kLimit);
   const esp::SaParameters& p = request.parameters;
   SaEntry entry;
   entry.key = request.key();

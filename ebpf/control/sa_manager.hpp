@@ -66,6 +66,10 @@ class SaManager : private SaSync::Host {
   /// Packets for an inbound SPI that is to come are kept for it. Again: for another minute.
   Status reserve(const SaKey& key);
 
+  /// A peer may make as many CHILD_SAs as it likes, and the table is everybody's: without this one site takes all its
+  /// places, and no other one can be rekeyed. A tunnel has 2, in a rekeying 4; one of IKEv1 also has the rekeyed
+  /// inbound ones until their lifetime ends: at 7 Gbit/s, rekeyed every 100 GB, these are 240.
+  static constexpr std::size_t kMaxSasOfTunnel = 256;
   /// The IV epoch (outbound; 0 inbound). An SA that is there with the same key only changes its owner and
   /// endpoints. kAlreadyExists, kLimit, kNeedsRekey, kInvalidArgument with the field.
   Result<std::uint32_t> add(const SaRequest& request, std::uint64_t owner_epoch);

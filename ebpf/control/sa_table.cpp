@@ -7,7 +7,10 @@ namespace gw::control {
 SaEntry& SaTable::insert(SaEntry entry) {
   const SaKey key = entry.key;
   if (entry.active) active_[entry.tunnel_id] = key;
-  return entries_.insert_or_assign(key, std::move(entry)).first->second;
+  const std::uint32_t tunnel = entry.tunnel_id;
+  const auto [it, is_new] = entries_.insert_or_assign(key, std::move(entry));
+  if (is_new) ++of_tunnel_[tunnel];
+  return it->second;
 }
 
 SaEntry* SaTable::find(const SaKey& key) {
@@ -45,10 +48,16 @@ void SaTable::activate(SaEntry& entry) {
   active_[entry.tunnel_id] = entry.key;
 }
 
+std::size_t SaTable::count(std::uint32_t tunnel_id) const {
+  const auto it = of_tunnel_.find(tunnel_id);
+  return it == of_tunnel_.end() ? 0 : it->second;
+}
+
 void SaTable::erase(const SaKey& key) {
   const auto it = entries_.find(key);
   if (it == entries_.end()) return;
   if (it->second.active) active_.erase(it->second.tunnel_id);
+  if (const auto count = of_tunnel_.find(it->second.tunnel_id); --count->second == 0) of_tunnel_.erase(count);
   entries_.erase(it);
 }
 

@@ -69,6 +69,8 @@ class SaTable {
   void erase(const SaKey& key);
   void move(const SaKey& from, const SaKey& to);
   std::size_t size() const { return entries_.size(); }
+  /// Of a tunnel, both directions.
+  std::size_t count(std::uint32_t tunnel_id) const;
   const std::map<SaKey, SaEntry>& entries() const { return entries_; }
 
   /// The tunnel's SA in use for sending; null if there is none.
@@ -89,7 +91,8 @@ class SaTable {
 
  private:
   std::map<SaKey, SaEntry> entries_;
-  std::map<std::uint32_t, SaKey> active_;  // by tunnel
+  std::map<std::uint32_t, SaKey> active_;           // by tunnel
+  std::map<std::uint32_t, std::size_t> of_tunnel_;  // how many; none: not in it
   std::uint64_t epoch_ = 0;
 };
 

@@ -62,6 +62,25 @@ def test_more_than_configured(tmp_path):
         assert lab.close() == 0
 
 
+def test_one_site_does_not_take_the_places_of_the_others(tmp_path):
+    """A peer that makes CHILD_SAs and deletes none has 256 places at most; the other tunnels go on."""
+    lab = FastpathLab(tmp_path)
+    try:
+        ike, control = lab.rpc(IKE), lab.rpc(CONTROL)
+        for n in (1, 2):
+            control.ok(**tunnel(n, device=f"tun{n}"))
+        for n in range(256):
+            ike.ok(**sa(spi=0x8000 + n))
+        status = ike.refused(pb.LIMIT, **sa(spi=0x9000))
+        assert status.field == "tunnel_id" and "tunnel 1 has 256 SAs" in status.message
+        ike.ok(**sa(spi=0x9000, tunnel=2))
+        ike.ok(del_sa=pb.DelSa(id=pb.SaId(spi=0x8000, dst=packed(GW4))))
+        ike.ok(**sa(spi=0x9001))
+        ike.refused(pb.LIMIT, **sa(spi=0x9002))
+    finally:
+        assert lab.close() == 0
+
+
 def test_weak_algorithms_want_a_permission(tmp_path):
     """3DES for old devices, and no encryption at all for tests: refused by a gw-fastpath that was not told otherwise."""
     triple_des = sa(encryption=pb.TRIPLE_DES_CBC, key=os.urandom(24), integrity=pb.HMAC_SHA1_96, integrity_key=bytes(20))

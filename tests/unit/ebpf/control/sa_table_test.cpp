@@ -52,6 +52,21 @@ TEST_F(SaTableTest, AnSaIsFoundByItsKeyWhereverItGoesTo) {
   EXPECT_EQ(table_.find_key({999, esp::Direction::kInbound, {}}), nullptr);
 }
 
+TEST_F(SaTableTest, CountsTheSasOfATunnel) {
+  const SaKey in = add(1000, esp::Direction::kInbound, kOldCharon);
+  const SaKey out = add(1001, esp::Direction::kOutbound, kOldCharon);
+  add(1002, esp::Direction::kInbound, kOldCharon, 2);
+  table_.move(out, {1001, IpAddress::parse("2001:db8::9").value()});
+  EXPECT_EQ(table_.count(1), 2U);
+  EXPECT_EQ(table_.count(2), 1U);
+  EXPECT_EQ(table_.count(3), 0U);
+  table_.erase(in);
+  table_.erase(in);
+  table_.erase({1001, IpAddress::parse("2001:db8::9").value()});
+  EXPECT_EQ(table_.count(1), 0U);
+  EXPECT_EQ(table_.count(2), 1U);
+}
+
 TEST_F(SaTableTest, OrphansGoOnUntilTheNewSaHasReceivedTraffic) {
   const SaKey old_in = add(1000, esp::Direction::kInbound, kOldCharon);
   const SaKey old_out = add(1001, esp::Direction::kOutbound, kOldCharon);
