@@ -148,6 +148,24 @@ GracefulRestart graceful_restart_of_open(Bytes open) {
   return out;
 }
 
+/// RFC 4760 8: who does not say takes part in IPv4. What stands in RFC 9072's extended form is not known: both.
+std::set<Family> families_of_open(Bytes open) {
+  constexpr std::uint8_t kMultiprotocol = 1;
+  constexpr std::uint8_t kUnicast = 1;
+  constexpr std::uint8_t kExtended = 255;
+  if (open[28] == kExtended) return {Family::kV4, Family::kV6};
+  std::set<Family> out;
+  bool said = false;
+  for_each_capability(open, [&](std::uint8_t code, Bytes value) {
+    if (code != kMultiprotocol || value.size() != 4) return;
+    said = true;
+    const std::uint16_t afi = load_be<std::uint16_t>(value.data());
+    if (value[3] == kUnicast && (afi == 1 || afi == 2)) out.insert(afi == 1 ? Family::kV4 : Family::kV6);
+  });
+  if (!said) out.insert(Family::kV4);
+  return out;
+}
+
 /// The message in front, without what follows it; empty if it is cut short.
 Bytes first_message(Bytes bytes) {
   if (bytes.size() < 19) return {};
@@ -162,7 +180,10 @@ Result<std::optional<BmpEvent>> parse_peer_up(const PeerHeader& header, Bytes bo
   const Bytes sent = first_message(body.subspan(20));
   const Bytes received = first_message(body.subspan(20 + sent.size()));
   if (is_open(sent)) event.local_asn = asn_of_open(sent);
-  if (!sent.empty() && is_open(received)) event.graceful_restart = graceful_restart_of_open(received);
+  if (!sent.empty() && is_open(received)) {
+    event.graceful_restart = graceful_restart_of_open(received);
+    event.families = families_of_open(received);
+  }
   return event;
 }
 

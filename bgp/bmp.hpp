@@ -54,6 +54,8 @@ struct BmpPeerUp {
   IpAddress local_address;
   std::uint32_t local_asn = 0;  // of the OPEN that bgpd sent; 0: it did not say
   GracefulRestart graceful_restart{};
+  /// Of the peer's OPEN (RFC 4760 8): it says End-of-RIB for these.
+  std::set<Family> families{Family::kV4, Family::kV6};
 };
 struct BmpPeerDown {
   BmpPeer peer;

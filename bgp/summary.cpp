@@ -94,6 +94,10 @@ std::string show_routes(std::string_view peer, Family family, std::string_view w
 
 }  // namespace
 
+bool is_same_session(const PeerStatus& before, const PeerStatus& after) {
+  return before.state == after.state && before.uptime <= after.uptime;
+}
+
 std::string show_neighbor(std::string_view neighbour) { return std::format("show bgp neighbors {} json", neighbour); }
 std::string show_advertised(std::string_view neighbour, Family family) {
   return show_routes(neighbour, family, "advertised-routes");

@@ -48,6 +48,10 @@ struct PeerStatus {
   bool ended_by_limit() const { return state == "Idle (PfxCt)"; }
 };
 
+/// Of one peer at two times: whether what `neighbors` said of the one holds for the other. A session that ended and
+/// came back in between is another one, though its state is the same.
+bool is_same_session(const PeerStatus& before, const PeerStatus& after);
+
 // The commands whose output the parsers below take.
 inline constexpr const char* kShowSummary = "show bgp summary json";
 inline constexpr const char* kShowNeighbors = "show bgp neighbors json";

@@ -35,7 +35,9 @@ RouteController::RouteController(asio::io_context& io, const Clock& clock, Forwa
       rib_(std::make_shared<const routes::Policy>(), {}, routes::Withdrawals::kOfRefusedNotTold),
       hand_over_(io, [this](const Prefix& prefix) { publish(prefix, rib_.published(prefix)); }) {}
 
-Status RouteController::listen(std::uint16_t bmp_port) {
+Status RouteController::listen(std::uint16_t bmp_port) { return bmp_.listen(bmp_port); }
+
+void RouteController::begin_learning() {
   learning_.expires_after(kLearningTime);
   learning_.async_wait([this](const boost::system::error_code& error) {
     if (error || complete_) return;
@@ -43,7 +45,6 @@ Status RouteController::listen(std::uint16_t bmp_port) {
     heard_all_ = true;
     check_complete();
   });
-  return bmp_.listen(bmp_port);
 }
 
 void RouteController::stop() {
@@ -56,9 +57,10 @@ void RouteController::stop() {
 }
 
 void RouteController::set_model(const config::GatewayModel& model) {
-  has_model_ = true;
+  if (!std::exchange(has_model_, true)) begin_learning();
   ways_.set_model(model);
   set_peers(model);
+  hear_untold();
   rib_.set_policy(std::make_shared<const routes::Policy>(model.policy));
   for (auto& [address, peer] : peers_) peer.told_again.reset();
   set_local_routes(model);
@@ -230,12 +232,14 @@ void RouteController::tell_session_change() const {
 }
 
 void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
+  open_.insert(event.peer.address);
   const auto it = peers_.find(event.peer.address);
   if (it == peers_.end()) return tell_session_change();  // the wan's: nothing is learned there
   Peer& peer = it->second;
   peer.end_of_rib.clear();
   peer.up = true;
   peer.offered = event.graceful_restart;
+  peer.families = event.families;
   if (!peer.asked_again) peer.opened = clock_.now();
   if (!peer.asked_again)
     log::info("routes", "{}: BGP session with {} AS {} is up", name_of(peer), far_end(peer), event.peer.asn);
@@ -244,9 +248,11 @@ void RouteController::on_peer_up(const bgp::BmpPeerUp& event) {
   source.router_id = event.peer.router_id;
   if (in_tunnel(source.kind)) learned_.session(source.name, source.router_id, peer.offered);
   rib_.put_source(std::move(source));
+  if (std::exchange(peer.restarting, false)) restart_ended(peer);
 }
 
 void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
+  open_.erase(event.peer.address);
   const auto it = peers_.find(event.peer.address);
   reopen_after_loss(it == peers_.end() ? 1 : rib_.count(it->second.source).accepted());
   if (it == peers_.end()) return tell_session_change();
@@ -261,23 +267,6 @@ void RouteController::on_peer_down(const bgp::BmpPeerDown& event) {
   else
     withdraw(peer);
   tell_session_change();
-}
-
-// RFC 4724 4.2, as bgpd does it: what the peer did not offer to preserve goes at once.
-void RouteController::keep_for_restart(Peer& peer) {
-  if (!peer.graceful_restart || peer.offered.families.empty()) return withdraw(peer);
-  rib_.mark_stale(peer.source);
-  for (const Family family : {Family::kV4, Family::kV6})
-    if (!peer.offered.families.contains(family)) rib_.sweep(peer.source, family);
-  tell_what_is_left(peer);
-  sweep_later(peer, std::max(peer.offered.restart_time, std::chrono::seconds(1)));
-}
-
-void RouteController::withdraw(Peer& peer) {
-  peer.sweep->cancel();
-  rib_.withdraw_all(peer.source);
-  learned_.nothing(name_of(peer));
-  release(peer);
 }
 
 void RouteController::on_routes(const bgp::BmpRoutes& event) {
@@ -299,23 +288,6 @@ void RouteController::on_end_of_rib(const bgp::BmpEndOfRib& event) {
   if (it == peers_.end()) return;
   it->second.end_of_rib.insert(event.family);
   if (it->second.asked_again) take_as_whole(it->second, event.family);
-}
-
-void RouteController::sweep_later(Peer& peer, std::chrono::seconds after) {
-  peer.sweeping = after == kSettle;
-  peer.sweep->expires_after(after);
-  peer.sweep->async_wait(
-      [this, address = rib_.source(peer.source).peer_address](const boost::system::error_code& error) {
-        const auto it = peers_.find(address);
-        // One that was queued when the time was set anew is not cancelled any more.
-        if (error || it == peers_.end() || it->second.sweep->expiry() > std::chrono::steady_clock::now()) return;
-        it->second.sweeping = false;
-        if (const std::size_t gone = rib_.sweep(it->second.source); gone > 0)
-          log::info("routes", "{}: {} stale routes removed", name_of(it->second), gone);
-        tell_what_is_left(it->second);
-        release(it->second);
-        publish();
-      });
 }
 
 void RouteController::update_limit(Peer& peer) {
@@ -402,6 +374,13 @@ std::optional<ForwardingEntry> RouteController::own_entry(const Prefix& prefix) 
   return std::nullopt;
 }
 
+bool RouteController::has_told_all(const Peer& peer, const bgp::PeerStatus& session) {
+  return session.established() && peer.up && std::ranges::all_of(peer.families, [&](Family family) {
+           return peer.end_of_rib.contains(family) ||
+                  (family == Family::kV4 ? session.end_of_rib_v4 : session.end_of_rib_v6);
+         });
+}
+
 // bgpd's BMP says End-of-RIB at the end of a dump only; what a peer that came up later has said is in the status.
 void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& sessions) {
   bool learned = bmp_connected_;
@@ -418,8 +397,7 @@ void RouteController::set_sessions(const std::map<IpAddress, bgp::PeerStatus>& s
     judge_unheard(peer, session == sessions.end() ? nullptr : &session->second);
     drop_held_back(peer);
     if (session != sessions.end()) watch_told(peer, session->second);
-    const bool told = session != sessions.end() && session->second.established() && peer.up &&
-                      (peer.end_of_rib.size() == 2 || (session->second.end_of_rib_v4 && session->second.end_of_rib_v6));
+    const bool told = session != sessions.end() && has_told_all(peer, session->second);
     learned = learned && told;
     if (told && rib_.count(peer.source).stale > 0 && !std::exchange(peer.sweeping, true)) sweep_later(peer, kSettle);
   }

@@ -58,13 +58,15 @@ class RouteController {
   static constexpr std::chrono::seconds kSettle{5};
   /// After bgpd died: it announces this restart time for us (RFC 4724 3), so by then its sessions are back.
   static constexpr std::chrono::seconds kRestartTime{120};
+  /// No peer that restarts is waited for longer, and none that is back for its End-of-RIB: bgpd's stalepath-time.
+  static constexpr std::chrono::seconds kStalePath{360};
   /// After bgpd was asked to tell a session's routes again, and of its silence: what is still held back is gone.
   static constexpr std::chrono::seconds kTellAgain{10};
   /// For bgpd to tell a full table again (100,000 routes: 2 s).
   static constexpr std::chrono::seconds kRelearn{60};
   /// For bgpd to connect again when its stream was opened anew; a connection that comes later is a new bgpd's.
   static constexpr std::chrono::seconds kReopen{3};
-  /// After a start of gwd: by now every peer that will come has come.
+  /// After a start of gwd, when it knows whom to wait for: by now every peer that will come has come.
   static constexpr std::chrono::seconds kLearningTime{60};
 
   /// The routes of a tunnel that another instance carries now lead there for this long. By then that instance has
@@ -161,12 +163,14 @@ class RouteController {
     bgp::GracefulRestart offered;  // by the peer, in its last OPEN
     routes::LimitState limit = routes::LimitState::kOk;
     routes::LimitState told = routes::LimitState::kOk;  // of what a circuit's router is told
+    std::set<Family> families;                          // that the peer takes part in
     std::set<Family> end_of_rib;                        // of the present session
     bool up = false;                                    // as BMP says
     std::optional<MonoTime> opened;      // this session, unless it was up when the stream was opened anew
     bool moved = false;                  // its tunnel is carried by another instance: what was learned leads there
     bool held = false;                   // its stale routes are another instance's knowledge, or from before it moved
     std::optional<MonoTime> told_again;  // since bgpd was asked to: when it last told something
+    bool restarting = false;             // its session broke, and what it offered to preserve is kept
     bool asked_again = false;            // was up when the stream was opened anew: its routes have not all come yet
     bool sweeping = false;               // what is still stale goes when `sweep` runs out
     std::unique_ptr<boost::asio::steady_timer> sweep;
@@ -183,10 +187,13 @@ class RouteController {
   bool is_held(const Prefix& prefix, std::string_view source) const;
   std::optional<std::vector<std::uint32_t>> accepted_path(const Prefix& prefix, std::string_view source) const;
   void keep_for_restart(Peer& peer);
+  void restart_ended(Peer& peer);
+  void drop_unpreserved(Peer& peer);
   void on_routes(const bgp::BmpRoutes& event);
   void on_end_of_rib(const bgp::BmpEndOfRib& event);
   void reopen_after_loss(std::size_t routes);
   void reopen();
+  void hear_untold();
   void wait_again(Peer& peer);
   /// Its routes are stale only because the stream is being opened anew.
   bool is_told_again(std::string_view source) const;
@@ -197,6 +204,8 @@ class RouteController {
   const std::string& name_of(const Peer& peer) const { return rib_.source(peer.source).name; }
   std::string far_end(const Peer& peer) const;
   bool has_carrier(const Peer& peer) const;
+  /// End-of-RIB has come for each of its families.
+  static bool has_told_all(const Peer& peer, const bgp::PeerStatus& session);
   void sweep_later(Peer& peer, std::chrono::seconds after);
   void update_limit(Peer& peer);
   void set_peers(const config::GatewayModel& model);
@@ -211,6 +220,7 @@ class RouteController {
   bool is_hand_over(routes::PathSetId best) const;
   /// The best way of this instance itself; none: no candidate is its own.
   std::optional<ForwardingEntry> own_entry(const Prefix& prefix) const;
+  void begin_learning();
   void check_complete();
 
   boost::asio::io_context& io_;
@@ -231,6 +241,7 @@ class RouteController {
   // Static sites whose tunnels another instance carries now, until kMovedTime is over.
   std::map<std::string, std::unique_ptr<boost::asio::steady_timer>, std::less<>> moved_static_;
   bool bmp_connected_ = false;
+  std::set<IpAddress> open_;  // sessions that the stream has said are up, also to nobody: without a Peer then
   std::function<void()> session_changed_;
   std::function<void()> held_changed_;
   std::function<void(const Prefix&, const ForwardingEntry*)> decided_;

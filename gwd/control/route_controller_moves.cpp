@@ -23,6 +23,7 @@ std::map<IpAddress, RouteController::Peer> RouteController::take_moved_peers(con
     if (std::exchange(peer.moved, true)) continue;
     peer.up = false;
     peer.asked_again = false;
+    peer.restarting = false;
     peer.held = false;
     peer.end_of_rib.clear();
     rib_.mark_stale(peer.source);

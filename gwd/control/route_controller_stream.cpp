@@ -14,11 +14,15 @@ void RouteController::handle(const bgp::BmpConnected&) {
   log::info("routes", "bgpd's BMP stream is there");
   for (auto& [address, peer] : peers_) {  // bgpd died, and its sessions have to come first
     if (std::exchange(peer.asked_again, false)) sweep_later(peer, kRestartTime);
+    // Its tunnel died meanwhile: nothing passes, and there is a bgpd again that would say what does.
+    if (!peer.moved && !peer.held && rib_.count(peer.source).stale > 0 && !has_carrier(peer)) withdraw(peer);
   }
+  publish();
 }
 
 void RouteController::handle(const bgp::BmpDisconnected&) {
   bmp_connected_ = false;
+  open_.clear();
   stall_.reopened(rib_.size(), clock_.now());
   if (reopened_) {
     for (auto& [address, peer] : peers_)
@@ -30,6 +34,7 @@ void RouteController::handle(const bgp::BmpDisconnected&) {
     if (peer.moved) continue;
     peer.end_of_rib.clear();
     peer.up = false;
+    peer.restarting = false;
     rib_.mark_stale(peer.source);
     sweep_later(peer, kRestartTime);
   }
@@ -49,6 +54,7 @@ void RouteController::wait_again(Peer& peer) {
   sweep_later(peer, kRelearn);
 }
 
+// bgpd's queue for the stream stops at what the session had told.
 void RouteController::reopen_after_loss(std::size_t routes) {
   stall_.lost(routes, clock_.now());
   if (!stall_.due()) return;
@@ -58,9 +64,21 @@ void RouteController::reopen_after_loss(std::size_t routes) {
   });
 }
 
+// The stream says once that a session is up, and what it told then. Whoever was not known here at that time (the
+// document came later, or it was decided later what is carried here; a new name; taken out and put back before bgpd saw
+// it) would have no routes until the session ends.
+void RouteController::hear_untold() {
+  const auto untold = std::ranges::find_if(peers_, [this](const auto& entry) {
+    return !entry.second.up && !entry.second.moved && open_.contains(entry.first);
+  });
+  if (untold == peers_.end()) return;
+  log::info("routes", "{}: its session is up and was not known here when bgpd said so", name_of(untold->second));
+  reopen_after_loss(1);
+}
+
 void RouteController::reopen() {
   if (!bmp_connected_ || !stall_.due()) return;  // it begins anew by itself
-  log::info("routes", "sessions went down: bgpd's BMP stream is opened anew (its queue stops at what they had told)");
+  log::info("routes", "bgpd's BMP stream is opened anew");
   reopened_ = clock_.now();
   bmp_.reopen({Errc::kClosed, "opened anew", {}, {}});
   if (bmp_connected_) reopened_.reset();  // there was nothing to close
@@ -69,7 +87,7 @@ void RouteController::reopen() {
 // Of a session that was up all the time: what was not told now was withdrawn meanwhile.
 void RouteController::take_as_whole(Peer& peer, Family family) {
   rib_.sweep(peer.source, family);
-  if (peer.end_of_rib.size() < 2) return;
+  if (!std::ranges::includes(peer.end_of_rib, peer.families)) return;
   peer.asked_again = false;
   tell_what_is_left(peer);
 }

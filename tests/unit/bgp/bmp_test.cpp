@@ -287,6 +287,21 @@ TEST(Bmp, WhatThePeerPreservesWhenItRestarts) {
   EXPECT_EQ(offered(Bytes{65, 4, 0, 0, 0, 1}).restart_time, std::chrono::seconds(0));
 }
 
+TEST(Bmp, TheFamiliesOfAPeer) {
+  const auto families = [](const Bytes& capabilities) {
+    const auto all = events(bmp(3, peer_header() + Bytes(12, 0) + raw(ip("169.254.21.1")) + Bytes(4, 0) + open(65515) +
+                                       open_with(capabilities)));
+    return std::get<BmpPeerUp>(all.at(0)).families;
+  };
+  const Bytes v4 = Bytes{1, 4} + u16(1) + u16(1);
+  const Bytes v6 = Bytes{1, 4} + u16(2) + u16(1);
+  const Bytes multicast = Bytes{1, 4} + u16(2) + u16(2);
+  EXPECT_EQ(families(v4 + v6), (std::set{Family::kV4, Family::kV6}));
+  EXPECT_EQ(families(v4 + multicast), std::set{Family::kV4});
+  EXPECT_EQ(families(v6), std::set{Family::kV6});
+  EXPECT_EQ(families(Bytes{65, 4} + u32(65021)), std::set{Family::kV4}) << "without the capability it is IPv4";
+}
+
 TEST(Bmp, RepetitionsAreToldOnce) {
   const Bytes eor = monitoring(update({}, {}, {}));
   EXPECT_EQ(events(peer_down(2)).size(), 0U);

@@ -54,6 +54,16 @@ TEST(Summary, NeighborsAddTheAddressAndTheLastError) {
   EXPECT_FALSE(up.end_of_rib_v6);
 }
 
+// What was known of the session before, its End-of-RIB above all, says nothing of the new one.
+TEST(Summary, ASessionThatCameBackBetweenTwoLooksIsAnotherOne) {
+  PeerStatus before{.state = "Established", .uptime = std::chrono::seconds(600)};
+  PeerStatus after{.state = "Established", .uptime = std::chrono::seconds(605)};
+  EXPECT_TRUE(is_same_session(before, after));
+  after.uptime = std::chrono::seconds(1);
+  EXPECT_FALSE(is_same_session(before, after));
+  EXPECT_FALSE(is_same_session(before, {.state = "Active", .uptime = std::chrono::seconds(605)}));
+}
+
 TEST(Summary, ANeighbourOnADeviceHasTheSessionsKey) {
   const DeviceKeys keys{{"tun7", ip("fe80::a")}};
   auto peers = parse_summary(R"({"ipv4Unicast":{"peers":{"tun7":{"remoteAs":65021,"state":"Established"},

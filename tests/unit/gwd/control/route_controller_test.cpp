@@ -46,6 +46,16 @@ TEST_F(RouteControllerTest, ADeadBgpdTakesNoRouteWithIt) {
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
 }
 
+TEST_F(RouteControllerTest, ATunnelThatDiesWithBgpdIsLeftWhenBgpdIsBack) {
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.6", "10.21.0.0/16", {65021, 65021});
+  routes.handle(bgp::BmpDisconnected{});
+  carrier(7, false);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7})) << "nobody could say what comes instead";
+  routes.handle(bgp::BmpConnected{});
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{8}));
+}
+
 TEST_F(RouteControllerTest, ANotificationWithdrawsASilentBreakDoesNot) {
   announce("169.254.21.2", "10.21.0.0/16");
   down("169.254.21.2", 4);
@@ -65,6 +75,40 @@ TEST_F(RouteControllerTest, AFamilyThatThePeerDoesNotPreserveGoesWithTheSession)
   up("169.254.21.2", {});
   down("169.254.21.2", 4);
   EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{})) << "no graceful restart at all";
+}
+
+// It may wait for its other neighbours before it says anything.
+TEST_F(RouteControllerTest, APeerThatIsBackKeepsItsRoutesUntilItHasSaidEverything) {
+  const auto up_for = [this](std::set<Family> preserved) {
+    routes.handle(
+        bgp::BmpEvent(bgp::BmpPeerUp{peer("169.254.21.2"), ip("169.254.21.1"), 65515, {1s, std::move(preserved)}}));
+  };
+  up_for({Family::kV4, Family::kV6});
+  announce("169.254.21.2", "10.21.0.0/16");
+  announce("169.254.21.2", "2001:db8:21::/48");
+  down("169.254.21.2", 2);
+  up_for({Family::kV4});
+  EXPECT_EQ(tunnels("2001:db8:21::/48"), (Ids{})) << "not preserved this time";
+  io.run_for(1200ms);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7})) << "its restart time is over, but it is back";
+  std::map<IpAddress, bgp::PeerStatus> sessions{
+      {ip("169.254.21.2"), {.peer = ip("169.254.21.2"), .state = "Established"}}};
+  sessions.begin()->second.end_of_rib_v4 = sessions.begin()->second.end_of_rib_v6 = true;
+  routes.set_sessions(sessions);
+  io.restart();
+  io.run_for(RouteController::kSettle + 200ms);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{})) << "not said again";
+}
+
+TEST_F(RouteControllerTest, APeerThatDoesNotComeBackKeepsItsRoutesForItsRestartTime) {
+  routes.handle(bgp::BmpEvent(bgp::BmpPeerUp{peer("169.254.21.2"), ip("169.254.21.1"), 65515, {1s, {Family::kV4}}}));
+  announce("169.254.21.2", "10.21.0.0/16");
+  down("169.254.21.2", 2);
+  io.run_for(700ms);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{7}));
+  io.restart();
+  io.run_for(500ms);
+  EXPECT_EQ(tunnels("10.21.0.0/16"), (Ids{}));
 }
 
 TEST_F(RouteControllerTest, NoGracefulRestartWhereTheDocumentHasNone) {
@@ -169,6 +213,22 @@ TEST_F(RouteControllerTest, NothingIsSweptBeforeEveryPeerHasSaidEverything) {
   routes.set_sessions(sessions);
   EXPECT_FALSE(forwarding.complete());
   sessions[ip("169.254.21.6")].end_of_rib_v6 = true;
+  routes.set_sessions(sessions);
+  EXPECT_TRUE(forwarding.complete());
+}
+
+// Most sites have no IPv6: of that nothing is waited for.
+TEST_F(RouteControllerTest, APeerOfOneFamilyHasSaidEverythingWithItsEndOfRib) {
+  std::map<IpAddress, bgp::PeerStatus> sessions;
+  for (const char* address : {"169.254.21.2", "169.254.21.6"}) {
+    routes.handle(
+        bgp::BmpEvent(bgp::BmpPeerUp{peer(address), ip("169.254.21.1"), 65515, {60s, {Family::kV4}}, {Family::kV4}}));
+    sessions[ip(address)].state = "Established";
+  }
+  routes.handle(bgp::BmpEvent(bgp::BmpEndOfRib{peer("169.254.21.2"), Family::kV4}));
+  routes.set_sessions(sessions);
+  EXPECT_FALSE(forwarding.complete()) << "the other one has not";
+  sessions[ip("169.254.21.6")].end_of_rib_v4 = true;
   routes.set_sessions(sessions);
   EXPECT_TRUE(forwarding.complete());
 }
