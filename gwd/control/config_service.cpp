@@ -24,6 +24,38 @@ Error make_error(Errc code, std::string message) {
   return Error{code, std::move(message), {}, std::source_location::current()};
 }
 
+const config::TunnelModel* find_tunnel(const config::GatewayModel& model, std::string_view name) {
+  const auto elsewhere = std::ranges::find(model.elsewhere, name, &config::TunnelModel::name);
+  return elsewhere != model.elsewhere.end() ? &*elsewhere : model.find_tunnel(name);
+}
+
+// Of a tunnel that had collided with one that is not there any more, or with a new one before it (config/allocate). The
+// site's device has the old ones. Without file and place.
+config::Findings moved_addresses(const config::GatewayModel& now, const config::v1::Config& next,
+                                 const config::GatewayModel& model) {
+  config::Findings findings;
+  for (const auto* list : {&model.tunnels, &model.elsewhere}) {
+    for (const config::TunnelModel& tunnel : *list) {
+      const config::TunnelModel* const before = find_tunnel(now, tunnel.name);
+      if (before == nullptr || !before->bgp || !tunnel.bgp || tunnel.bgp->unnumbered ||
+          (before->bgp->local == tunnel.bgp->local && before->bgp->peer == tunnel.bgp->peer))
+        continue;
+      const auto connection = std::ranges::find(next.connections(), tunnel.connection, &config::v1::Connection::name);
+      if (connection->bgp().addresses().contains(tunnel.home)) continue;  // as it says
+      findings.push_back(
+          {config::Severity::kWarning,
+           {},
+           {},
+           std::format("connections[{}].bgp.addresses", connection - next.connections().begin()),
+           std::format("the inner addresses of {} become {} and {}; the site's device has {} and {}", tunnel.name,
+                       tunnel.bgp->local, tunnel.bgp->peer, before->bgp->local, before->bgp->peer),
+           std::format("{{ {}: {{ local: {}, peer: {} }} }} keeps them", tunnel.home, before->bgp->local,
+                       before->bgp->peer)});
+    }
+  }
+  return findings;
+}
+
 Result<std::string> read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) return fail_errno(std::format("cannot read {}", path));
@@ -183,6 +215,8 @@ config::Findings ConfigService::findings_of_machine(const Valid& next) const {
 // Asked of what an operator gives us only: a start or a way back has to work whatever the machine looks like.
 ConfigResult<void> ConfigService::check_machine(Valid& next, const ConfigDocument& document) const {
   config::Findings findings = findings_of_machine(next);
+  if (running_)
+    std::ranges::move(moved_addresses(*running_->model, next.config, *next.model), std::back_inserter(findings));
   if (findings.empty()) return {};
   const config::SourceMap places = config::load_document(document.text, document.file).source;
   for (config::Finding& finding : findings) {
@@ -214,7 +248,10 @@ ConfigResult<ConfigService::Candidate> ConfigService::candidate(const ConfigDocu
 }
 
 ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document, const ApplyOptions& options) {
-  auto compiled = compile(document);
+  // What goes back by itself has nobody who could bring a site's key file back first.
+  auto compiled =
+      compile(document, options.origin == config::Origin::kAutoRollback ? config::UnreadableSecrets::kFaultTunnel
+                                                                        : config::UnreadableSecrets::kRefuse);
   if (!compiled) return std::unexpected(compiled.error());
   if (options.origin == config::Origin::kApply)
     if (auto fits = check_machine(*compiled, document); !fits) return std::unexpected(std::move(fits.error()));
@@ -247,6 +284,10 @@ ConfigResult<ConfigOutcome> ConfigService::apply(const ConfigDocument& document,
 ConfigResult<ConfigOutcome> ConfigService::confirm() { return sync_.confirm(); }
 
 ConfigResult<ConfigOutcome> ConfigService::confirm_here() {
+  if (const auto pending = store_.pending(); running_ && pending && *pending && (*pending)->revision != running_number_)
+    return refuse(
+        make_error(Errc::kRefused, std::format("revision {} was not confirmed in time, revision {} runs again",
+                                               (*pending)->revision, running_number_)));
   if (const auto done = store_.confirm(); !done) return refuse(done.error());
   confirm_timer_.cancel();
   log::info("config", "revision {} is confirmed", running_number_);
@@ -284,30 +325,48 @@ void ConfigService::arm_confirm_timer() {
   confirm_timer_.cancel();
   const auto pending = store_.pending();
   if (!pending || !*pending) return;
-  confirm_timer_.expires_after(std::max((*pending)->deadline - clock_.wall(), WallTime::duration::zero()));
-  confirm_timer_.async_wait([this](const boost::system::error_code& error) {
-    if (!error) roll_back_unconfirmed();
+  const std::uint32_t unconfirmed = (*pending)->revision;
+  if (unconfirmed != running_number_)
+    confirm_timer_.expires_after(kRecordAgain);
+  else
+    confirm_timer_.expires_after(std::max((*pending)->deadline - clock_.wall(), WallTime::duration::zero()));
+  confirm_timer_.async_wait([this, unconfirmed](const boost::system::error_code& error) {
+    if (!error) roll_back_unconfirmed(unconfirmed);
   });
 }
 
-void ConfigService::roll_back_unconfirmed() {
+void ConfigService::roll_back_unconfirmed(std::uint32_t unconfirmed) {
   const auto pending = store_.pending();
-  if (!pending || !*pending) return;
+  // Another one may have been applied when the timer was due already: that has a timer of its own.
+  if (!pending || !*pending || (*pending)->revision != unconfirmed) return;
   const std::uint32_t previous = (*pending)->previous;
-  log::warning("config", "revision {} was not confirmed in time, going back to revision {}", (*pending)->revision,
-               previous);
+  const bool first = running_number_ == unconfirmed;
+  if (first)
+    log::warning("config", "revision {} was not confirmed in time, going back to revision {}", unconfirmed, previous);
   const auto target = store_.get(previous);
   if (!target) {
     log::error("config", "cannot go back: {}", target.error().describe());
     return;
   }
-  const auto done = apply({target->document, target->file},
-                          {.comment = std::format("revision {} was not confirmed", (*pending)->revision),
-                           .origin = config::Origin::kAutoRollback});
-  if (done) sync_.announce();
-  if (!done)
-    log::error("config", "going back to revision {} failed, revision {} goes on: {}", previous, running_number_,
-               done.error().error.describe());
+  const auto done = apply(
+      {target->document, target->file},
+      {.comment = std::format("revision {} was not confirmed", unconfirmed), .origin = config::Origin::kAutoRollback});
+  if (done) return sync_.announce();
+  if (first) log::error("config", "going back to revision {}: {}", previous, done.error().error.describe());
+  go_back_unrecorded(*target);
+}
+
+// The store does not take it (a full disk). Whoever did not confirm may have cut himself off: the document of before
+// runs all the same, and is written down when the store takes it. Until then a restart of gwd does all this again.
+void ConfigService::go_back_unrecorded(const config::Revision& target) {
+  if (running_number_ == target.number) return arm_confirm_timer();
+  auto compiled = compile({target.document, target.file}, config::UnreadableSecrets::kFaultTunnel);
+  if (!compiled) {
+    log::error("config", "cannot go back, revision {} goes on: {}", running_number_, compiled.error().error.describe());
+    return;
+  }
+  log::warning("config", "revision {} runs again; that is not written down yet", target.number);
+  activate(std::move(*compiled), target.number);
 }
 
 }  // namespace gw::gwd

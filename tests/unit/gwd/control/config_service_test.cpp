@@ -4,15 +4,20 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_future.hpp>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <future>
 #include <thread>
+
+#include "gwd/config/allocate.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -195,6 +200,39 @@ TEST_F(ConfigServiceTest, AnInterfaceThatIsNotThereIsRefusedAndAMissingAddressAW
   EXPECT_EQ(service->validate({document(1400), file()})->warnings.size(), before - 1);
 }
 
+// Two names that want the same inner addresses: the later one has others, until the earlier one goes.
+TEST_F(ConfigServiceTest, InnerAddressesThatMoveAreWarnedOf) {
+  const auto pair_of = [](const std::string& name) { return config::allocate_inner_pairs({name}, {}, 0).at(name); };
+  std::string other = "c0";
+  for (int i = 1; pair_of(other + "/gw-a") != pair_of("paris-ce1/gw-a"); ++i) other = std::format("c{}", i);
+  std::string both = document(1400);
+  both.replace(both.find("ce1, address: 198.51.100.1 }"), 28,
+               "ce1, address: 198.51.100.1 }, { name: ce2, address: 198.51.100.2 }");
+  both += std::format("  - name: {}\n    device: paris/ce2\n    secret: {{ psk_file: paris.psk }}\n", other);
+  ASSERT_TRUE(service->apply({both, file()}, {}));
+  const auto peer = activated.back()->find_tunnel(other + "/gw-a")->bgp->peer;
+  std::string without = both;
+  without.erase(without.find("  - name: paris-ce1"),
+                without.find(std::format("  - name: {}", other)) - without.find("  - name: paris-ce1"));
+  const auto told = [](const config::Findings& findings) {
+    return std::ranges::count_if(findings, [](const auto& f) { return f.message.contains("the inner addresses of"); });
+  };
+  const auto checked = service->validate({without, file()});
+  ASSERT_TRUE(checked) << checked.error().error.describe();
+  ASSERT_EQ(told(checked->warnings), 1);
+  const auto finding =
+      std::ranges::find_if(checked->warnings, [](const auto& f) { return f.message.contains("inner"); });
+  EXPECT_EQ(finding->field, "connections[0].bgp.addresses");
+  EXPECT_THAT(finding->expected, ::testing::HasSubstr(std::format("peer: {} ", peer)));
+  // As it says.
+  const auto kept =
+      service->validate({without + std::format("    bgp: {{ addresses: {{ gw-a: {{ local: {}, peer: {} }} }} }}\n",
+                                               activated.back()->find_tunnel(other + "/gw-a")->bgp->local, peer),
+                         file()});
+  ASSERT_TRUE(kept) << kept.error().error.describe();
+  EXPECT_EQ(told(kept->warnings), 0);
+}
+
 TEST_F(ConfigServiceTest, UnconfirmedGoesBackByItself) {
   ASSERT_TRUE(apply(1400));
   ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
@@ -222,6 +260,67 @@ TEST_F(ConfigServiceTest, TheDeadlineSurvivesARestart) {
   ASSERT_TRUE(service->start(file()));
   run(std::chrono::milliseconds(100));
   EXPECT_EQ(running_mtu(), 1400U);
+}
+
+// It is due, and the other one's RPC came first.
+TEST_F(ConfigServiceTest, ADeadlineThatIsOverWhileAnotherIsAppliedLeavesThatOneAlone) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
+  boost::asio::post(io, [this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+    boost::asio::post(io, [this] { ASSERT_TRUE(apply(1200, {.confirm_within = seconds(60)})); });
+  });
+  run(std::chrono::milliseconds(1500));
+  EXPECT_EQ(running_mtu(), 1200U);
+  EXPECT_GT(service->confirm_left(), seconds(50));
+}
+
+TEST_F(ConfigServiceTest, AKeyFileThatIsGoneTakesNotTheWayBack) {
+  ASSERT_TRUE(apply(1400));
+  std::ofstream(dir / "new.psk") << "marlin\n";
+  ::chmod((dir / "new.psk").c_str(), 0600);
+  std::string text = document(1300);
+  text.replace(text.find("paris.psk"), 9, "new.psk");
+  ASSERT_TRUE(service->apply({text, file()}, {.confirm_within = seconds(1)}));
+  fs::remove(dir / "paris.psk");
+  run(std::chrono::milliseconds(1300));
+  EXPECT_EQ(running_mtu(), 1400U);
+  EXPECT_THAT(activated.back()->tunnels.at(0).fault, ::testing::HasSubstr("paris.psk"));
+}
+
+// No file grows: what SQLite writes is refused, as by a full disk.
+class FullDisk {
+ public:
+  FullDisk() {
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit none{1, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &none);
+  }
+  ~FullDisk() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(ConfigServiceTest, AFullDiskTakesNotTheWayBack) {
+  ASSERT_TRUE(apply(1400));
+  ASSERT_TRUE(apply(1300, {.confirm_within = seconds(1)}));
+  {
+    const FullDisk full;
+    EXPECT_FALSE(apply(1200)) << "nobody can commit";
+    run(std::chrono::milliseconds(1300));
+    EXPECT_EQ(running_mtu(), 1400U);
+    EXPECT_EQ(service->running_revision(), 1U);
+    const auto late = service->confirm();
+    ASSERT_FALSE(late);
+    EXPECT_THAT(late.error().error.describe(), ::testing::HasSubstr("was not confirmed in time"));
+  }
+  open();
+  ASSERT_TRUE(service->start(file()));
+  run(std::chrono::milliseconds(100));
+  EXPECT_EQ(running_mtu(), 1400U) << "a restart does not bring it back";
+  EXPECT_EQ(service->revisions()->front().origin, config::Origin::kAutoRollback);
 }
 
 TEST_F(ConfigServiceTest, RollbackGoesBackOneOrToANumber) {
