@@ -1,9 +1,11 @@
 #include "gwd/control/route_forwarding.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "gwd/control/sources.hpp"
+#include "routes/decide.hpp"
 
 namespace gw::gwd {
 namespace {
@@ -23,10 +25,36 @@ bool in_tunnel(routes::SourceKind kind) {
          kind == routes::SourceKind::kStaticSite;
 }
 
+/// Tunnels, circuit and VNet are ways of their own: one set of next hops is of one of them.
+enum class Way : std::uint8_t { kTunnels, kCircuit, kVnet };
+Way way_of(routes::SourceKind kind) {
+  if (in_tunnel(kind)) return Way::kTunnels;
+  return kind == routes::SourceKind::kCircuit ? Way::kCircuit : Way::kVnet;
+}
+
 /// What the other instance or pair reaches; VNet, spokes and what their routers tell are the VNet's there as here.
 fp::Behind behind(routes::SourceKind original) {
   if (in_tunnel(original)) return fp::BEHIND_TUNNELS;
   return original == routes::SourceKind::kCircuit ? fp::BEHIND_CIRCUIT : fp::BEHIND_VNET;
+}
+
+Way way_of(const routes::Path& path, const routes::Rib& rib) { return way_of(rib.source(path.source).kind); }
+
+// Classes have different weights, so paths of a set are of one way: unless a rule gives two classes the same, or both
+// are being shut down (RFC 8326).
+bool is_mixed(std::span<const routes::Path> paths, const routes::Rib& rib) {
+  const Way first = way_of(paths.front(), rib);
+  return std::ranges::any_of(paths, [&](const routes::Path& path) { return way_of(path, rib) != first; });
+}
+
+std::vector<routes::Path> of_best_way(std::span<const routes::Path> paths, const routes::Rib& rib) {
+  const auto best = std::ranges::min_element(paths, [&](const routes::Path& a, const routes::Path& b) {
+    return routes::compare_tie(rib.source(a.source), rib.source(b.source)).order < 0;
+  });
+  std::vector<routes::Path> out;
+  std::ranges::copy_if(paths, std::back_inserter(out),
+                       [&](const routes::Path& path) { return way_of(path, rib) == way_of(*best, rib); });
+  return out;
 }
 
 std::optional<IpAddress> address_of_instance(const config::GatewayModel& model, std::string_view name) {
@@ -125,10 +153,10 @@ std::optional<ForwardingEntry> RouteForwarding::by_carriers(std::span<const std:
                          .behind = fp::BEHIND_TUNNELS};
 }
 
-// Paths of a set are equal in weight and session type, so they are of one way: the first one's.
 std::optional<ForwardingEntry> RouteForwarding::entry(const Prefix& prefix, std::span<const routes::Path> paths,
                                                       const routes::Rib& rib) const {
   if (paths.empty()) return std::nullopt;
+  if (is_mixed(paths, rib)) return entry(prefix, of_best_way(paths, rib), rib);
   const routes::Source& first = rib.source(paths.front().source);
   if (in_tunnel(first.kind)) return tunnels(paths, rib);
   ForwardingEntry entry{.kind = first.kind == routes::SourceKind::kCircuit ? fp::NEXT_HOP_CIRCUIT : fp::NEXT_HOP_VNET};

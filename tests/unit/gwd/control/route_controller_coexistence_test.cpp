@@ -63,6 +63,19 @@ TEST_F(CoexistenceTest, TheCircuitWinsAndTheTunnelIsItsBackup) {
   EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun7");
 }
 
+// A rule may give both classes one weight; two that are shut down have none. What comes out of the circuit's interface
+// must not be sent to a tunnel's peer.
+TEST_F(CoexistenceTest, EqualPathsOfTwoKindsAreNotMixed) {
+  model.tunnels.push_back(bgp_tunnel("ce3/gw-a", 9, "169.254.21.10"));
+  routes.set_model(model);
+  up("169.254.21.10");
+  announce_via("169.254.21.10", "10.21.0.0/16", "169.254.21.10", {65021, 65021}, {routes::kGracefulShutdown});
+  announce_via("192.168.30.18", "10.21.0.0/16", "192.168.30.18", {12076, 65021}, {routes::kGracefulShutdown});
+  EXPECT_EQ(way("10.21.0.0/16"), "TUNNELS tun9") << "the lower router id and address";
+  withdraw("169.254.21.10", "10.21.0.0/16");
+  EXPECT_EQ(way("10.21.0.0/16"), "CIRCUIT 192.168.30.18");
+}
+
 TEST_F(CoexistenceTest, TheOtherInstanceIsTheWayWhenItsOwnAreGone) {
   const std::uint32_t vpn = routes::class_community(routes::SourceKind::kVpnTunnel);
   announce("169.254.21.2", "10.21.0.0/16");
