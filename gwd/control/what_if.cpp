@@ -52,10 +52,22 @@ void compare_locals(const Locals& now, const Locals& next, routes::Scenario& sce
   }
 }
 
+/// A document says where endpoints are at home; whoever carries them now goes on with that. A new one begins at home.
+config::GatewayModel carried_as_now(const config::GatewayModel& now, const config::GatewayModel& document) {
+  config::Carriers carriers;
+  for (const auto* list : {&document.tunnels, &document.elsewhere})
+    for (const config::TunnelModel& tunnel : *list) carriers[tunnel.local] = tunnel.home;
+  for (const auto* list : {&now.tunnels, &now.elsewhere})
+    for (const config::TunnelModel& tunnel : *list)
+      if (const auto known = carriers.find(tunnel.local); known != carriers.end()) known->second = tunnel.carrier;
+  return carried_model(document, carriers);
+}
+
 }  // namespace
 
-DocumentScenario scenario_of(const config::GatewayModel& now, const config::GatewayModel& next,
+DocumentScenario scenario_of(const config::GatewayModel& now, const config::GatewayModel& document,
                              const routes::Rib& rib) {
+  const config::GatewayModel next = carried_as_now(now, document);
   DocumentScenario out;
   out.scenario.policy = std::make_shared<const routes::Policy>(next.policy);
   const Sessions before = wanted_sessions(now);

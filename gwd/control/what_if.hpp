@@ -17,6 +17,8 @@ struct DocumentScenario {
   std::vector<std::string> unknown;    // new sessions: what they will bring is not known
 };
 
-DocumentScenario scenario_of(const config::GatewayModel& now, const config::GatewayModel& next, const routes::Rib& rib);
+/// `now`: as it is carried. Of two instances, endpoints stay where they are.
+DocumentScenario scenario_of(const config::GatewayModel& now, const config::GatewayModel& document,
+                             const routes::Rib& rib);
 
 }  // namespace gw::gwd

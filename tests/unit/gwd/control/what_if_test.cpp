@@ -18,6 +18,8 @@ config::TunnelModel tunnel(std::string name, std::string_view peer) {
   config::TunnelModel t;
   t.name = std::move(name);
   t.site = t.name.substr(0, t.name.find('-'));
+  t.home = t.carrier = t.name.substr(t.name.find('/') + 1);
+  t.local = ip(t.home == "gw-a" ? "203.0.113.10" : "203.0.113.11");
   t.bgp.emplace();
   t.bgp->local = ip("169.254.21.1");
   t.bgp->peer = ip(peer);
@@ -35,6 +37,8 @@ config::GatewayModel model() {
   config::TunnelModel lyon;
   lyon.name = "lyon-ce1/gw-a";
   lyon.site = "lyon";
+  lyon.home = lyon.carrier = "gw-a";
+  lyon.local = ip("203.0.113.10");
   lyon.static_prefixes = {net("10.40.0.0/16")};
   m.tunnels.push_back(std::move(lyon));
   config::SessionModel circuit;
@@ -67,6 +71,20 @@ TEST_F(WhatIfDocument, TheSameDocumentChangesNothing) {
   EXPECT_THAT(s.scenario.withdrawn, IsEmpty());
   EXPECT_THAT(s.scenario.added, IsEmpty());
   ASSERT_TRUE(s.scenario.policy);
+}
+
+// This instance has the other one's endpoint, which the document knows at home.
+TEST_F(WhatIfDocument, EndpointsStayWhereTheyAre) {
+  next.elsewhere.push_back(tunnel("oslo-ce1/gw-b", "169.254.22.2"));
+  now.tunnels.push_back(next.elsewhere.back());
+  now.tunnels.back().carrier = "gw-a";
+  EXPECT_THAT(scenario().gone, IsEmpty());
+  // And the reverse: ours are carried there.
+  now.elsewhere = std::move(now.tunnels);
+  now.tunnels.clear();
+  for (config::TunnelModel& t : now.elsewhere) t.carrier = "gw-b";
+  EXPECT_THAT(scenario().unknown, IsEmpty());
+  EXPECT_THAT(scenario().scenario.added, IsEmpty());
 }
 
 TEST_F(WhatIfDocument, SourcesThatGo) {
