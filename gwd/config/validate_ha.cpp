@@ -220,6 +220,31 @@ void check_bfd_of_takeovers(Rules& rules) {
       std::format("`bfd: {{ interval: {}ms, multiplier: 3 }}`, at the devices as well", milliseconds(enough).count()));
 }
 
+// bgpd tells sessions apart by the peer's address, and whoever takes over has both instances' tunnels.
+void check_shared_peers(Rules& rules) {
+  const v1::Config& config = rules.config();
+  const std::vector<TunnelSlot> slots = tunnel_slots(config);
+  const auto pairs = inner_pairs(config, slots);
+  std::map<IpAddress, const TunnelSlot*> seen;
+  std::set<int> told;
+  for (const TunnelSlot& slot : slots) {
+    const auto pair = pairs.find(slot.name);
+    if (slot.remote.site->asn() == 0 || slot.connection->bgp().unnumbered() || pair == pairs.end()) continue;
+    const std::string& loopback = slot.remote.device->loopback();
+    const auto peer = loopback.empty() ? Result<IpAddress>(pair->second.peer) : IpAddress::parse(loopback);
+    if (!peer) continue;  // reported
+    const auto [first, fresh] = seen.emplace(*peer, &slot);
+    if (fresh || first->second->instance_index == slot.instance_index || !told.insert(slot.connection_index).second)
+      continue;
+    rules.warning(
+        std::format("connections[{}].{}", slot.connection_index, loopback.empty() ? "bgp.addresses" : "device"),
+        std::format("{} and {} have one BGP peer, {}: while one instance has both tunnels there is one session "
+                    "for both, which begins anew when the other tunnel comes and goes",
+                    first->second->name, slot.name, *peer),
+        "a peer's address of its own in each tunnel: `bgp.addresses`, and no `loopback` of the device");
+  }
+}
+
 void check_preferred(Rules& rules) {
   const v1::Gateway& gateway = rules.config().gateway();
   if (!rules.given("gateway.preferred") || rules.faulty("gateway.preferred")) return;
@@ -264,6 +289,7 @@ void check_ha(Rules& rules) {
   check_lease(rules);
   check_settings(rules);
   check_bfd_of_takeovers(rules);
+  check_shared_peers(rules);
 }
 
 }  // namespace gw::config

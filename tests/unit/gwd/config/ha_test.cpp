@@ -227,6 +227,22 @@ connections:
   EXPECT_THAT(found(one), testing::Contains(testing::HasSubstr("connections[0].bgp.bfd: notices a takeover")));
 }
 
+// Whoever takes over has both tunnels, and bgpd knows sessions by the peer's address alone.
+TEST(HaRules, WarnOfOnePeerBehindBothInstancesTunnels) {
+  const TempDir dir;
+  dir.write("a.psk", "x");
+  const std::string pair = with(kPair, "  mode: active-standby\n  preferred: gw-b\n", "") + R"(sites:
+  - { name: paris, asn: 65021, devices: [ { name: ce1, address: 198.51.100.1, loopback: 10.10.30.254 } ] }
+connections:
+  - { name: paris-ce1, device: paris/ce1, secret: { psk_file: a.psk } }
+)";
+  const auto found = [&](const std::string& text) { return findings_of(text, dir.path()); };
+  EXPECT_THAT(found(pair), ElementsAre(testing::HasSubstr(
+                               "warning: connections[0].device: paris-ce1/gw-a and paris-ce1/gw-b have one BGP peer, "
+                               "10.10.30.254")));
+  EXPECT_THAT(found(with(pair, ", loopback: 10.10.30.254", "")), testing::IsEmpty());
+}
+
 TEST(HaRules, NameSomeOfManySitesInOneWarning) {
   const TempDir dir;
   dir.write("a.psk", "x");
