@@ -5,7 +5,9 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
 #include <format>
 #include <optional>
 #include <utility>
@@ -23,13 +25,19 @@ using asio::ip::tcp;
 namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+// Out of file descriptors, what wants to be accepted waits in the backlog.
+constexpr std::chrono::milliseconds kAcceptAgain{100};
 
 }  // namespace
 
 class LoopbackServer::Impl : public std::enable_shared_from_this<Impl> {
  public:
   Impl(asio::any_io_executor executor, std::string what, Handlers handlers)
-      : acceptor_(executor), executor_(std::move(executor)), what_(std::move(what)), handlers_(std::move(handlers)) {}
+      : acceptor_(executor),
+        pause_(executor),
+        executor_(std::move(executor)),
+        what_(std::move(what)),
+        handlers_(std::move(handlers)) {}
 
   Status listen(std::uint16_t port);
   std::uint16_t port() const { return port_; }
@@ -46,6 +54,7 @@ class LoopbackServer::Impl : public std::enable_shared_from_this<Impl> {
   void drop(const Socket& socket, const Error& why);
 
   tcp::acceptor acceptor_;
+  asio::steady_timer pause_;
   asio::any_io_executor executor_;
   std::string what_;
   Handlers handlers_;
@@ -74,6 +83,7 @@ void LoopbackServer::Impl::close() {
   closed_ = true;
   boost::system::error_code ignored;
   acceptor_.close(ignored);
+  pause_.cancel();
   if (current_) current_->close(ignored);
   current_.reset();
 }
@@ -103,7 +113,12 @@ asio::awaitable<void> LoopbackServer::Impl::accept_loop() {
   while (!closed_) {
     auto [error, accepted] = co_await acceptor_.async_accept(kToken);
     if (closed_) co_return;
-    if (error || !is_allowed(accepted)) continue;
+    if (error) {
+      pause_.expires_after(kAcceptAgain);
+      co_await pause_.async_wait(kToken);
+      continue;
+    }
+    if (!is_allowed(accepted)) continue;
     if (const auto old = current_) drop(old, {Errc::kClosed, "replaced by a new " + what_ + " connection", {}, {}});
     if (closed_) co_return;
     const auto socket = std::make_shared<tcp::socket>(std::move(accepted));
