@@ -1,7 +1,10 @@
 // From one tunnel into another (site to site): decapsulated packets that the forwarding table sends through a tunnel
-// go on without the kernel. Those that want a router's judgement are its, as on the clear ports: TTL 1, options.
+// go on without the kernel. Those that want a router's judgement are its, as on the clear ports: TTL 1, options, groups
+// and addresses of the link.
+#include "base/wire.hpp"
 #include "ebpf/esp/inner.hpp"
 #include "ebpf/worker/data_path.hpp"
+#include "ebpf/worker/martians.hpp"
 
 namespace gw::worker {
 namespace {
@@ -19,11 +22,17 @@ bool has_room(const esp::Packet& p, const FrameAddress frame) {
 
 Family family_of(const esp::Packet& p) { return p.data()[0] >> 4 == 4 ? Family::kV4 : Family::kV6; }
 
+IpAddress destination_of(const esp::Packet& p) {
+  const std::uint8_t* const h = p.data();
+  if (h[0] >> 4 == 4) return IpAddress::from_v4(load_be<std::uint32_t>(h + 16));
+  return IpAddress::from_v6(std::span<const std::uint8_t, 16>(h + 24, 16));
+}
+
 }  // namespace
 
 /// Into which tunnel; kNoTunnel and no reason: the kernel has to see to it.
 DataPath::Choice DataPath::judge_across(const esp::Packet& p, TunnelSlot from, gw_next_hop& hop) const {
-  if (is_special(p)) return {};
+  if (is_special(p) || !is_forwardable(destination_of(p))) return {};
   const Choice choice = choose_tunnel(p, hop);
   if (choice.refused == GW_DROP_NONE && choice.tunnel == from) return {.refused = GW_DROP_HAIRPIN, .tunnel = from};
   return choice;

@@ -35,10 +35,6 @@ constexpr std::chrono::seconds kMappingInterval{1};
 
 std::uint8_t ttl_of(const esp::Packet& p) { return p.data()[p.data()[0] >> 4 == 4 ? 8 : 7]; }
 
-bool forwardable(const IpAddress& dst) {
-  return !dst.is_multicast() && !dst.is_link_local() && !dst.is_loopback() && !dst.is_unspecified();
-}
-
 /// Multicast and broadcast that a site has no business to send into our networks. What is for this link (OSPF,
 /// neighbour discovery, RFC 5771 4, RFC 4291 2.7) is the kernel's. None is routed into or out of tunnels.
 bool is_multicast_for_others(const IpAddress& dst) {
@@ -266,7 +262,7 @@ bool DataPath::is_spoofed(const IpAddress& src, const IpAddress& dst, const Ends
 /// changed.
 DataPath::Forwarded DataPath::judge_for_vnet(const esp::Packet& p, gw_next_hop& hop, Neighbour*& neighbour) {
   const IpAddress dst = inner_dst(p);
-  if (hop.kind != GW_NEXT_HOP_VNET || !forwardable(dst)) return Forwarded::kKernel;
+  if (hop.kind != GW_NEXT_HOP_VNET || !is_forwardable(dst)) return Forwarded::kKernel;
   if (parts_.vnet.framing() == Port::Framing::kEthernet) {
     neighbour = next_hop_of(hop, p);
     if (!neighbour) return Forwarded::kKernel;
@@ -298,7 +294,7 @@ DataPath::Forwarded DataPath::forward_to_vnet(esp::Packet& p, const Slot& s, gw_
 }
 
 DataPath::Forwarded DataPath::judge_for_circuit(const esp::Packet& p) const {
-  return !parts_.circuit || !forwardable(inner_dst(p)) || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
+  return !parts_.circuit || !is_forwardable(inner_dst(p)) || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
 }
 
 /// The program on the circuit port's data TUN (xdp/decrypted_tc.bpf.c) counts the hop and finds the gateway.

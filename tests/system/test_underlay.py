@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from scapy.all import IP, UDP, Dot1AD, Dot1Q, Ether, IPv6, Raw
+from scapy.all import IP, UDP, Dot1AD, Dot1Q, Ether, ICMPv6ND_RA, IPv6, Raw
 
 from fastpath_lab import HOST_MAC, PEER_MAC, VNET_MAC, WAN_MAC, packed, pb, poll, run
 from fastpath_peer import HOST4, HOST6, PEER4, SITE4, SITE6, Tunnel, lab, packets, xsk_only  # noqa: F401 (lab is a fixture)
@@ -207,3 +207,24 @@ def test_multicast_and_broadcast_stay_where_they_are(lab):
         lab.vnet.send(Ether(src=HOST_MAC, dst=mac) / IP(src=HOST4, dst=dst) / UDP(sport=1, dport=9))
     lab.vnet.send(Ether(src=HOST_MAC, dst="33:33:00:00:00:01") / IPv6(src=HOST6, dst="ff05::1") / UDP(sport=1, dport=9))
     assert tunnel.at_peer(0.5) is None
+
+
+@pytest.mark.parametrize("default", [1, 2], ids=["by_the_same_site", "by_another_site"])
+def test_what_is_of_a_link_stays_there_beside_a_default_route(lab, default):
+    """A site announces a default route: groups and addresses of a tunnel's link are the kernel's all the same. Without router
+    advertisements there is no unnumbered BGP session."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    other = Tunnel(lab, number=2, like=tunnel, peer="203.0.113.7")
+    run("ip", "-n", "fpg", "route", "add", "203.0.113.7/32", "via", "192.0.2.2")
+    tunnel.control.ok(update_routes=pb.UpdateRoutes(add=[
+        pb.Route(prefix=bytes(4), prefix_length=0, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[default]),
+        pb.Route(prefix=bytes(16), prefix_length=0, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[default])]))
+    slow = tunnel.info().slow_path_packets
+    sent = [IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA(), IPv6(src="fe80::1", dst="ff02::5", hlim=64, nh=89) / Raw(bytes(24)),
+            IP(src=SITE4, dst="224.0.0.5", ttl=255, proto=89) / Raw(bytes(24)), IP(src=SITE4, dst="169.254.77.7") / UDP(),
+            IPv6(src=SITE6, dst="fe80::77") / UDP()]
+    for packet in sent:
+        tunnel.from_peer(packet)
+    poll("the kernel has them", lambda: tunnel.info().slow_path_packets == slow + len(sent))
+    assert tunnel.drops() == {} and other.info().out_packets == 0
