@@ -115,7 +115,9 @@ Result<Foundation> Foundation::open(const FastpathOptions& o, const Clock& clock
   GW_TRY_ASSIGN(const net::Link vnet_link, netlink.link(o.vnet));
   GW_TRY_ASSIGN(auto store, from ? esp::RuntimeStore::share(fds.take("store"), o.max_sas * 2) : open_store(o));
   GW_TRY(check_ports_differ(o));
-  GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas, .fib = fib_size(o)}));
+  GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas,
+                                                   .fib = fib_size(o),
+                                                   .max_local_addresses = xdp::local_addresses_for(o.max_tunnels)}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   PortPlan plan{.wan = {wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},

@@ -22,7 +22,7 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 1024);
+  __uint(max_entries, 4096);  // set at load
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, struct gw_address_key);
   __type(value, __u32);

@@ -170,6 +170,7 @@ Result<Maps> Maps::create(const MapSizes& sizes) {
   const auto& maps = impl->skeleton->maps;
   constexpr std::uint32_t kBlocksPerGroup = GW_FIB_NODE_ENTRIES / GW_FIB_V4_BLOCK_ENTRIES;
   bpf_map__set_max_entries(maps.spis, static_cast<std::uint32_t>(sizes.max_sas));
+  bpf_map__set_max_entries(maps.local_addresses, static_cast<std::uint32_t>(sizes.max_local_addresses));
   bpf_map__set_max_entries(maps.fib_v4_groups, sizes.fib.v4_groups * kBlocksPerGroup);
   bpf_map__set_max_entries(maps.fib_v6_lines, sizes.fib.v6_lines);
   bpf_map__set_max_entries(maps.next_hops, sizes.fib.next_hops);
@@ -204,6 +205,14 @@ void Maps::remove_spi(std::uint32_t spi, const IpAddress& dst) {
   (void)bpf_map__delete_elem(impl_->skeleton->maps.spis, &key, sizeof key, 0);
 }
 
+namespace {
+Status not_local(const IpAddress& address, int error) {
+  if (error == E2BIG)
+    return fail(Errc::kLimit, std::format("the map of our addresses is full: {} is not in it", address));
+  return fail_errno(std::format("adding the local address {}", address), error);
+}
+}  // namespace
+
 Status Maps::set_local(std::span<const IpAddress> addresses) {
   const bpf_map* map = impl_->skeleton->maps.local_addresses;
   const std::set<IpAddress> wanted(addresses.begin(), addresses.end());
@@ -214,15 +223,17 @@ Status Maps::set_local(std::span<const IpAddress> addresses) {
     (void)bpf_map__delete_elem(map, &key, sizeof key, 0);
     impl_->local.erase(a);
   }
+  Status all;  // one that does not fit is no reason to leave out the others
   for (const IpAddress& a : wanted) {
     if (impl_->local.contains(a)) continue;
     const gw_address_key key = address_key(a);
     const std::uint32_t one = 1;
-    if (bpf_map__update_elem(map, &key, sizeof key, &one, sizeof one, BPF_ANY) != 0)
-      return fail_errno(std::format("adding the local address {}", a));
-    impl_->local.insert(a);
+    if (bpf_map__update_elem(map, &key, sizeof key, &one, sizeof one, BPF_ANY) == 0)
+      impl_->local.insert(a);
+    else if (all)
+      all = not_local(a, errno);
   }
-  return {};
+  return all;
 }
 
 Status Maps::set_slot_owner(std::uint16_t slot, std::uint32_t worker) {

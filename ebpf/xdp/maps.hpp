@@ -71,7 +71,12 @@ struct NeighbourAt {
 struct MapSizes {
   std::size_t max_sas = 4096;
   FibSize fib;
+  /// Of this machine's addresses: those of tunnels' devices are most of them (local_addresses_for()).
+  std::size_t max_local_addresses = 4096;
 };
+/// A tunnel's device has a link-local address and one for BGP in each family, and may have another; and there is room
+/// for a machine's own. An address beyond it would not be known as ours: its unknown SPIs nobody would hear of.
+constexpr std::size_t local_addresses_for(std::size_t tunnels) { return 4 * tunnels + 4096; }
 
 class Maps {
  public:
@@ -84,7 +89,7 @@ class Maps {
   /// Adds, or changes the owner. kLimit: the map is full.
   Status add_spi(std::uint32_t spi, const IpAddress& dst, const gw_spi_owner& owner);
   void remove_spi(std::uint32_t spi, const IpAddress& dst);
-  /// The addresses that are ours, as a whole.
+  /// The addresses that are ours, as a whole. kLimit: those that fit are in, and the first that does not is named.
   Status set_local(std::span<const IpAddress> addresses);
   /// Packets for the tunnel of this slot go to this worker. 0 before the first call.
   Status set_slot_owner(std::uint16_t slot, std::uint32_t worker);

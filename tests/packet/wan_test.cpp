@@ -1,9 +1,12 @@
 // The wan program: the rows of wan_table, and every truncation of every row.
+#include <array>
 #include <format>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.hpp"
+#include "base/wire.hpp"
 #include "ebpf/worker/endpoint_gates.hpp"
 #include "wan_table.hpp"
 
@@ -66,6 +69,36 @@ TEST_F(WanTest, ARemovedSpiIsUnknown) {
   const Counters before = maps_->wan_counters();
   EXPECT_EQ(run(program_->program_fd(), frame), XDP_DROP);
   EXPECT_EQ(counted_since(before), only(GW_XDP_DROP_UNKNOWN_SPI));
+}
+
+// A thousand tunnels' devices have more addresses than one machine usually has.
+TEST_F(WanTest, AllAddressesOfAGatewayWithManyTunnelsAreOurs) {
+  constexpr std::uint32_t kTunnels = 1000;
+  std::vector<IpAddress> ours{ip("203.0.113.1")};
+  for (std::uint32_t i = 0; i < kTunnels; ++i) {
+    ours.push_back(IpAddress::from_v4(0xa9fe0001 + 4 * i));
+    std::array<std::uint8_t, 16> link_local{0xfe, 0x80};
+    store_be(&link_local[12], i + 1);
+    ours.push_back(IpAddress::from_v6(link_local));
+  }
+  auto maps = Maps::create({.max_sas = 16, .fib = kSmallFib, .max_local_addresses = local_addresses_for(kTunnels)});
+  ASSERT_TRUE(maps) << maps.error().describe();
+  const auto program = WanProgram::load(*maps);
+  ASSERT_TRUE(program);
+  const auto done = maps->set_local(ours);
+  ASSERT_TRUE(done) << done.error().describe();
+  EXPECT_EQ(run(program->program_fd(), wan_v4(esp(kUnknown), 50, {.dst = ip("203.0.113.1")})), XDP_DROP);
+  EXPECT_EQ(maps->wan_counters()[GW_XDP_DROP_UNKNOWN_SPI], 1U);
+}
+
+TEST_F(WanTest, AnAddressThatHasNoPlaceIsNamed) {
+  auto maps = Maps::create({.max_sas = 16, .fib = kSmallFib, .max_local_addresses = 2});
+  ASSERT_TRUE(maps) << maps.error().describe();
+  const auto done = maps->set_local(std::vector{ip("192.0.2.1"), ip("192.0.2.2"), ip("192.0.2.3")});
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Errc::kLimit);
+  EXPECT_TRUE(done.error().message.contains("192.0.2.3")) << done.error().describe();
+  EXPECT_TRUE(maps->set_local(std::vector{ip("192.0.2.3"), ip("192.0.2.2")})) << "where one has gone there is room";
 }
 
 TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
