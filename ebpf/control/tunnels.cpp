@@ -21,7 +21,7 @@ Tunnels::Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, 
       clock_(clock),
       kept_(store_.take_kept(kStorePrefix)),
       ids_(workers.shared().tunnels()) {
-  for (std::size_t n = ids_.size(); n-- > 0;) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
+  for (std::size_t n = 0; n < ids_.size(); ++n) free_slots_.push_back(static_cast<worker::TunnelSlot>(n));
   if (!kept_.empty()) log::info("tun", "{} tunnel devices were kept over a restart", kept_.size());
 }
 
@@ -30,7 +30,7 @@ Tunnels::Tunnels(worker::Workers& workers, xdp::Maps& maps, tun::FdStore store, 
 Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
   if (const auto it = tunnels_.find(id); it != tunnels_.end()) return &it->second;
   if (free_slots_.empty()) return fail(Errc::kLimit, std::format("tunnel table is full ({})", ids_.size()));
-  const worker::TunnelSlot slot = free_slots_.back();
+  const worker::TunnelSlot slot = free_slots_.front();
   const worker::TunnelTotals last = workers_.totals(slot);
   for (std::size_t i = 0; i < retired_drops_.size(); ++i) retired_drops_[i].add(last.in_drops[i] + last.out_drops[i]);
   workers_.assign(slot);
@@ -38,7 +38,7 @@ Result<Tunnels::Tunnel*> Tunnels::hold(std::uint32_t id) {
     workers_.unassign(slot);
     return std::unexpected(std::move(told).error());
   }
-  free_slots_.pop_back();
+  free_slots_.pop_front();
   ids_[slot] = id;
   Tunnel& t = tunnels_[id];
   t.slot = slot;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -133,7 +134,8 @@ class Tunnels {
   std::map<std::uint32_t, Tunnel> tunnels_;
   std::map<std::string, Fd> kept_;  // from an earlier process, not yet claimed
   std::map<std::string, std::uint32_t> by_device_;
-  std::vector<worker::TunnelSlot> free_slots_;
+  /// The longest free one is next: what is between workers for the tunnel that had it has left by then.
+  std::deque<worker::TunnelSlot> free_slots_;
   std::vector<std::uint32_t> ids_;  // by slot; 0: free
   std::uint32_t max_mtu_ = kMaxMtu;
   worker::DropCounters retired_drops_;
