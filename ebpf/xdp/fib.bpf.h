@@ -64,10 +64,11 @@ static __always_inline int gw_ipv4_unroutable(__u32 address) {
   return (address >> 24) == 0 || (address >> 24) == 127 || address >= 0xe0000000u;
 }
 
-// Unspecified and loopback (::/127), link-local, multicast (RFC 4291 2.5-2.7).
+// Unspecified and loopback (::/127), IPv4-mapped (::ffff:0:0/96), link-local, multicast (RFC 4291 2.5-2.7).
 static __always_inline int gw_ipv6_unroutable(const struct in6_addr* a) {
   const __u8* b = a->s6_addr;
   if (b[0] == 0xff || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80)) return 1;
   const __be32* w = a->s6_addr32;
-  return (w[0] | w[1] | w[2] | (w[3] & bpf_htonl(~1u))) == 0;
+  if (w[0] | w[1]) return 0;
+  return w[2] == bpf_htonl(0xffff) || (w[2] | (w[3] & bpf_htonl(~1u))) == 0;
 }

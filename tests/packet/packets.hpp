@@ -1,6 +1,7 @@
 // Packets for the XDP tests, built byte by byte, and a run of a program on one. RFC 5737/3849 addresses.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -24,6 +25,12 @@ inline constexpr Mac kOurMac = {2, 0, 0, 0, 0, 1};
 inline constexpr Mac kPeerMac = {2, 0, 0, 0, 0, 2};
 
 inline IpAddress ip(std::string_view text) { return IpAddress::parse(text).value(); }
+/// ::ffff:0:0/96, which parse() refuses.
+inline IpAddress mapped(std::string_view v4) {
+  std::array<std::uint8_t, 16> bytes{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  std::ranges::copy(ip(v4).bytes(), bytes.begin() + 12);
+  return IpAddress::from_v6(bytes);
+}
 
 Bytes operator+(Bytes a, const Bytes& b);
 Bytes be16(unsigned v);

@@ -32,7 +32,8 @@ bool in(std::string_view prefix, const IpAddress& a) { return Prefix::parse(pref
 
 bool no_router_forwards(const IpAddress& a) {
   if (a.is_v4()) return in("0.0.0.0/8", a) || in("127.0.0.0/8", a) || in("224.0.0.0/3", a);
-  return in("::/127", a) || in("fe80::/10", a) || in("ff00::/8", a);
+  const bool is_mapped = std::ranges::equal(a.bytes().first(12), mapped("0.0.0.0").bytes().first(12));
+  return is_mapped || in("::/127", a) || in("fe80::/10", a) || in("ff00::/8", a);
 }
 
 enum class Fate : std::uint8_t { kKernel, kTunnel, kSpoofed };
@@ -108,6 +109,8 @@ Bytes changed_address(Bytes frame, std::mt19937& random) {
                                                        ip("::1"),
                                                        ip("::2"),
                                                        ip("::ff"),
+                                                       mapped("0.0.0.0"),
+                                                       mapped("198.51.100.9"),
                                                        ip("fe7f:ffff::"),
                                                        ip("fe80::"),
                                                        ip("febf::"),

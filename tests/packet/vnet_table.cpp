@@ -74,6 +74,7 @@ std::vector<VnetRow> vnet_rows() {
       {"link-local, the last one, IPv6", v6("febf::1"), false},
       {"what was site-local, IPv6", v6("fec0::1"), true},
       {"source is loopback, IPv6", v6("2001:db8:9::1", {.src = ip("::1")}), false},
+      {"source is IPv4-mapped", v6("2001:db8:9::1", {.src = mapped("10.1.0.77")}), false},
       {"source is link-local, IPv6", v6("2001:db8:9::1", {.src = ip("fe80::9")}), false},
       {"source is a group, IPv6", v6("2001:db8:9::1", {.src = ip("ff02::9")}), false},
       {"multicast", v4("224.0.0.5"), false},

@@ -195,7 +195,7 @@ SPOOFED = [  # sources that no site may send from, and why
     ("10.1.0.1", "the gateway"), ("10.1.0.99", "a VNet host"), ("127.0.0.1", "loopback"), ("0.0.0.0", "nobody"),
     ("224.1.1.1", "multicast"), ("240.0.0.1", "reserved"), ("169.254.7.7", "link-local, not for us"), ("192.0.2.1", "the gateway's outside"),
     ("fd00:1::1", "the gateway"), ("fd00:1::99", "a VNet host"), ("::1", "loopback"), ("::", "nobody"), ("ff0e::1", "multicast"),
-    ("fe80::7", "link-local, not for us")]
+    ("fe80::7", "link-local, not for us"), ("::ffff:10.1.0.99", "a VNet host's IPv4 address, to sockets of both families")]
 
 
 def test_a_site_cannot_speak_for_the_vnet_or_the_gateway(lab):
