@@ -66,7 +66,8 @@ class ByteBucket {
     if (!limits() || now <= last_) return;
     const auto passed = static_cast<std::uint64_t>((now - last_).count());
     last_ = now;
-    const auto missing = static_cast<std::uint64_t>(full() - tokens_);
+    // Deep in debt at a high rate it takes all 64 bits.
+    const std::uint64_t missing = static_cast<std::uint64_t>(full()) - static_cast<std::uint64_t>(tokens_);
     // Longer than it takes to fill: the product might not fit.
     if (passed > missing / rate_.per_second)
       tokens_ = full();

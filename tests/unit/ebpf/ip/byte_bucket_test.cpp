@@ -76,6 +76,15 @@ TEST(ByteBucket, DebtIsAtMostABucket) {
   EXPECT_TRUE(bucket.has(1, kStart + 1001ms));
 }
 
+TEST(ByteBucket, DebtAtTheHighestRate) {
+  ByteBucket bucket;
+  const ByteRate rate = policed_at(kMaxBytesPerSecond);
+  bucket.set(rate, kStart);
+  for (int i = 0; i < 20; ++i) bucket.charge(1 << 30);  // two buckets and more
+  EXPECT_FALSE(bucket.has(1, kStart + 100ms)) << "a bucket's worth is still missing";
+  EXPECT_TRUE(bucket.has(1, kStart + 101ms));
+}
+
 TEST(ByteBucket, LongPausesAndClocksThatStandStill) {
   ByteBucket bucket;
   bucket.set({kMaxBytesPerSecond, policed_at(kMaxBytesPerSecond).burst}, kStart);
