@@ -83,8 +83,8 @@ TEST_P(AcrossTest, WhatIsOfTheLinkIsTheKernels) {
   for (const std::uint64_t drops : totals(kFrom).in_drops) EXPECT_EQ(drops, 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(DefaultRoute, AcrossTest, testing::Values(kFrom, std::size_t{1}), [](const auto& info) {
-  return std::string(info.param == kFrom ? "BackToTheSite" : "ToAnotherSite");
+INSTANTIATE_TEST_SUITE_P(DefaultRoute, AcrossTest, testing::Values(kFrom, std::size_t{1}), [](const auto& test) {
+  return std::string(test.param == kFrom ? "BackToTheSite" : "ToAnotherSite");
 });
 
 TEST(Across, ARouteIsFollowed) {
