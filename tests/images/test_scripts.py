@@ -30,7 +30,7 @@ mkdir dev bin usr-lib usr-lib.work
 for device in null zero random urandom; do touch dev/$device; mount --bind /dev/$device dev/$device; done
 cp -a /etc .
 mkdir -p etc/gw etc/systemd/network dev/disk/by-label
-echo gw:x:990: >>etc/group
+sed -i '/^gw:/d' etc/group; echo gw:x:64990: >>etc/group
 cp "$APPLIANCE/etc/nftables.conf" etc/
 mount -t overlay overlay -o lowerdir=/usr/lib,upperdir=usr-lib,workdir=usr-lib.work /usr/lib
 mkdir -p /usr/lib/gw
@@ -189,14 +189,14 @@ def test_a_seed_of_credentials_is_taken_whole(seed, tmp_path):
     ("gw/gateway.yaml", GOOD_SEED["gw/gateway.yaml"].replace("encryption:", "encrpytion:"), "unknown key 'encrpytion'"),
     ("gw/instance", "gw-a\nGWD_OPTIONS=x\n", "gw/instance: not an instance's name"),
     ("meta-data", "local-hostname: a\nlocal-hostname: b/c\n", "local-hostname is no host name"),
-])
+], ids=["yml", "netdev", "folder", "huge", "unknown key", "instance", "hostname"])
 def test_half_a_seed_is_refused_and_lets_the_operator_in(seed, name, text, reason):
     seed.write({name: text})
     said = seed.take()
     assert reason in said
     assert KEYS in said and "10-wan.network" in said, "nobody could mend it"
     assert DOCUMENT not in said and "/etc/gw/secrets" not in said and DONE not in said, "all of it or nothing"
-    assert "/etc/default/gw" not in said and said.splitlines()[-1] != "b/c"
+    assert "/etc/default/gw 600" not in said and said.splitlines()[-1] != "b/c"
 
 
 def test_a_seed_that_lets_nobody_in_is_refused(seed):

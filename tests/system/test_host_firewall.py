@@ -60,7 +60,9 @@ class Appliance:
         Path("/run/gw").mkdir(exist_ok=True)
         Path("/run/gw/fastpath.env").write_text(said_by_gwd)
         rules = Path("/etc/nftables.conf")
-        script = f"touch {rules}; mount --bind {APPLIANCE}/etc/nftables.conf {rules}; exec {APPLIANCE}/usr/lib/gw/host-ports"
+        scripts = Path("/usr/lib/gw")
+        script = (f"touch {rules}; mount --bind {APPLIANCE}/etc/nftables.conf {rules}; mkdir -p {scripts}; "
+                  f"mount --bind {APPLIANCE}{scripts} {scripts}; exec {scripts}/host-ports")
         return self.ns.run("unshare", "--mount", "sh", "-ec", script)
 
     def knock(self, kind: str, port: int, source: str, target: str) -> str:
