@@ -2,11 +2,11 @@
 
 namespace gw::gwd {
 
-// A SYN that was held back is sent again by its kernel (after 1 s, Linux 6.5 and later each second four times). It counts
-// as asked when it passes, and what has been asked once (30 s are all its repetitions that matter) holds nobody back
-// again: a site that cannot be connected to is not kept from connecting. A connection that ends gives its turn back: a
-// router may refuse the first one because it has not yet noticed that the session of before is gone. When the sets are
-// full, nobody is held back.
+// A SYN that was held back is sent again by its kernel (after 1 s, Linux 6.5 and later each second four times). It
+// counts as asked when it passes, and what has been asked once (30 s are all its repetitions that matter) holds nobody
+// back again: a site that cannot be connected to is not kept from connecting. A connection that ends gives its turn
+// back: a router may refuse the first one because it has not yet noticed that the session of before is gone. When the
+// sets are full, nobody is held back.
 std::string_view render_turn_chains() {
   return "  set asked_by_us { type ifname . inet_service; flags dynamic,timeout; timeout 30s; size 65536; }\n"
          "  set asked_by_site { type ifname . inet_service; flags dynamic,timeout; timeout 30s; size 65536; }\n"
