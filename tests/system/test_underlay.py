@@ -220,11 +220,11 @@ def test_what_is_of_a_link_stays_there_beside_a_default_route(lab, default):
     tunnel.control.ok(update_routes=pb.UpdateRoutes(add=[
         pb.Route(prefix=bytes(4), prefix_length=0, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[default]),
         pb.Route(prefix=bytes(16), prefix_length=0, kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[default])]))
-    slow = tunnel.info().slow_path_packets
+    slow = tunnel.info().slow_path_in_packets
     sent = [IPv6(src="fe80::1", dst="ff02::1", hlim=255) / ICMPv6ND_RA(), IPv6(src="fe80::1", dst="ff02::5", hlim=64, nh=89) / Raw(bytes(24)),
             IP(src=SITE4, dst="224.0.0.5", ttl=255, proto=89) / Raw(bytes(24)), IP(src=SITE4, dst="169.254.77.7") / UDP(),
             IPv6(src=SITE6, dst="fe80::77") / UDP()]
     for packet in sent:
         tunnel.from_peer(packet)
-    poll("the kernel has them", lambda: tunnel.info().slow_path_packets == slow + len(sent))
+    poll("the kernel has them", lambda: tunnel.info().slow_path_in_packets == slow + len(sent))
     assert tunnel.drops() == {} and other.info().out_packets == 0
