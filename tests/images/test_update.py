@@ -115,20 +115,3 @@ def test_a_damaged_kernel_is_not_started(appliance):
     appliance.machine.expect("login: ", START)
     poll("ssh with the seed's key", appliance.logs_in, 120, 2)
     assert appliance.slot() == "A"
-
-
-def test_a_damaged_grubenv_is_its_spare_again(appliance):
-    """What GRUB reads its choice from, cut by a power loss: it starts a slot nevertheless, and the next choices are kept again."""
-    before = appliance.slot()
-    appliance.ssh.run("head -c 100 /dev/urandom >/boot/efi/grub/grubenv && sync")
-    assert appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list 2>&1; echo status $?", check=False).endswith("status 1\n")
-    appliance.ssh.run("systemctl reboot", check=False)
-    appliance.restarted(START)
-    assert appliance.slot() == before
-    poll("the slot is good", lambda: appliance.is_good(before), 120, 2)
-    assert f'ORDER={"A B" if before == "A" else "B A"}' in appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list")
-    assert "grubenv cannot be read: taken from its spare" in appliance.ssh.run("journalctl -b -u gw-good --no-pager")
-    appliance.wait_up()
-    appliance.install("--reboot")
-    appliance.restarted()
-    assert appliance.slot() != before, "an update was not started"
