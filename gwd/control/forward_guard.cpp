@@ -107,14 +107,14 @@ constexpr std::string_view kCircuitInput =
 std::string render_input_and_output(const GuardPorts& ports) {
   const bool circuit = !ports.circuit.empty();
   return std::format(
-      "{}{}{}  chain input {{\n"
+      "{0}{1}{2}  chain input {{\n"
       "    type filter hook input priority filter; policy accept;\n"
-      "    iifname \"{}\" jump wan\n"
-      "{}{}"
+      "    iifname {{ \"{3}\", \"{3}.*\" }} jump wan\n"
+      "{4}{5}"
       "  }}\n"
       "  chain output {{\n"
       "    type filter hook output priority filter; policy accept;\n"
-      "{}"
+      "{6}"
       "  }}\n",
       render_wan_input(ports), circuit ? kCircuitInput : std::string_view{}, render_turn_chains(), ports.wan,
       circuit ? std::format("    iifname {{ \"{0}\", \"{0}.*\" }} jump circuit\n", ports.circuit) : std::string{},

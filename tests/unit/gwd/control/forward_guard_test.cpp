@@ -35,7 +35,7 @@ TEST(ForwardGuard, TheCircuitReachesTheVnetAndTunnelsOnlyWithTransit) {
 TEST(ForwardGuard, TheWansBgpIsItsRoutersAlone) {
   GuardPorts ports{.wan = "eth0", .vnet = "eth1"};
   const std::string none = render_forward_guard(ports);
-  EXPECT_THAT(none, HasSubstr("iifname \"eth0\" jump wan\n"));
+  EXPECT_THAT(none, HasSubstr("iifname { \"eth0\", \"eth0.*\" } jump wan\n"));
   EXPECT_THAT(none, HasSubstr("chain wan {\n    tcp dport 179 counter drop"));
   EXPECT_THAT(none, HasSubstr("tcp sport 179 counter drop"));
   EXPECT_THAT(none, HasSubstr("udp dport { 3784, 3785, 4784 } counter drop"));
