@@ -6,7 +6,7 @@
                        | charon, XFRM, vti1   |
                        +----------------------+
 The kernel of the machine may have no ESP at all; UML brings its own and needs no virtualisation. It boots
-in about a second from the root that the tests run in (hostfs). UML opens both taps in its namespace; they
+in some seconds from the root that the tests run in (hostfs). UML opens both taps in its namespace; they
 are then moved to where their other ends belong.
 """
 
@@ -46,17 +46,24 @@ class KernelSite:
         namespace.ip("tuntap add wan0 mode tap", "tuntap add lan0 mode tap")
         preload = shim(self.dir)
         env = {"TMPDIR": "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"}
-        argv = ["linux.uml", "mem=256M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw",
+        argv = [*self._one_cpu(), "linux.uml", "mem=256M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "rw",
                 f"init={HERE}/uml/init.sh", "vec0:transport=tap,ifname=wan0,depth=128,gro=1",
                 "vec1:transport=tap,ifname=lan0,depth=128,gro=1", "con=null", "con0=fd:0,fd:1",
                 f"umid={site.name}", f"uml_dir={self.dir}/", "quiet", f"UML_DIR={self.dir}"]
         self.process = lab.spawn(site.name, f"uml-{site.name}", argv, stdin=subprocess.PIPE,
                                  env=env | ({"LD_PRELOAD": preload} if preload else {}))
         self.read = 0
-        self._answer("links", 30)
+        self._answer("links", 60)
         self._place_taps()
         self._send("")
-        self._answer("ready", 30)
+        self._answer("ready", 60)
+
+    @staticmethod
+    def _one_cpu() -> list[str]:
+        """UML traces its processes: each of their system calls goes to its thread and back. On one CPU that is a change of
+        context, between two it wakes the other one each time: in a virtual machine a boot of 30 s in place of 7."""
+        cpus = sorted(os.sched_getaffinity(0))
+        return ["taskset", "-c", str(cpus[os.getpid() % len(cpus)])]
 
     def _write_files(self, connection: str, child: str):
         site = self.site
