@@ -364,6 +364,10 @@ Result<worker::Placement> place_workers(PortPlan& plan, std::optional<std::size_
   for (const PortPlace* place : {&plan.wan, &plan.vnet}) {
     if (place->choice.kind != PortKind::kXsk) continue;
     GW_TRY_ASSIGN(const std::uint32_t n, xsk::rx_queues(place->link.name));
+    if (n > GW_XDP_MAX_QUEUES)
+      return fail(Errc::kLimit,
+                  std::format("{0} has {1} receive queues; {2} at most can be served: ethtool -L {0} combined {2}",
+                              place->link.name, n, GW_XDP_MAX_QUEUES));
     limits.push_back({place->link.name, n});
     queues.push_back(n);
   }

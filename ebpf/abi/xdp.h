@@ -24,6 +24,9 @@ static_assert(sizeof(struct gw_spi_owner) == 8, "shared layout");
 // Workers at most, for maps by worker.
 #define GW_MAX_WORKERS 64
 
+// Receive queues of an xsk port that can have sockets.
+#define GW_XDP_MAX_QUEUES 256
+
 // Key of the set of addresses that are ours.
 struct gw_address_key {
   __u32 family;

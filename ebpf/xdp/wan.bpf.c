@@ -8,7 +8,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 struct {
   __uint(type, BPF_MAP_TYPE_XSKMAP);
-  __uint(max_entries, 64);
+  __uint(max_entries, GW_XDP_MAX_QUEUES);
   __type(key, __u32);
   __type(value, __u32);
 } sockets SEC(".maps");

@@ -101,6 +101,11 @@ TEST_F(WanTest, AnAddressThatHasNoPlaceIsNamed) {
   EXPECT_TRUE(maps->set_local(std::vector{ip("192.0.2.3"), ip("192.0.2.2")})) << "where one has gone there is room";
 }
 
+TEST_F(WanTest, ACardMayHaveManyQueues) {
+  EXPECT_TRUE(program_->set_socket(GW_XDP_MAX_QUEUES - 1, socket_.get()));
+  EXPECT_FALSE(program_->set_socket(GW_XDP_MAX_QUEUES, socket_.get()));
+}
+
 TEST_F(WanTest, AQueueWithoutSocketDropsAndCounts) {
   auto other = WanProgram::load(*maps_);
   ASSERT_TRUE(other);
