@@ -10,7 +10,7 @@ Faces faces_of(const net::Link& port, std::span<const net::Link> links) {
   constexpr std::size_t kMostTags = 2;
   const auto find = [&](int ifindex) { return std::ranges::find(links, ifindex, &net::Link::ifindex); };
   Faces faces;
-  faces[port.ifindex].mac = port.mac;
+  faces[port.ifindex] = {.mac = port.mac, .tags = {}, .mtu = port.mtu};
   for (const net::Link& link : links) {
     VlanStack tags;
     auto at = find(link.ifindex);
@@ -19,7 +19,7 @@ Faces faces_of(const net::Link& port, std::span<const net::Link> links) {
       at = find(at->parent);
     }
     if (at != links.end() && at->ifindex == port.ifindex && !tags.empty() && link.up)
-      faces[link.ifindex] = {link.mac, std::move(tags)};
+      faces[link.ifindex] = {.mac = link.mac, .tags = std::move(tags), .mtu = link.mtu};
   }
   return faces;
 }

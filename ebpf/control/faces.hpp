@@ -1,6 +1,7 @@
 // A port and its VLAN and QinQ sub-interfaces: what is in front of a packet that leaves by one of them. Pure.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <span>
 #include <vector>
@@ -16,6 +17,8 @@ using VlanStack = std::vector<net::VlanTag>;
 struct Face {
   net::MacAddress mac{};
   VlanStack tags;
+  std::uint32_t mtu = 0;
+  friend bool operator==(const Face&, const Face&) = default;
 };
 using Faces = std::map<int, Face>;  // by interface
 

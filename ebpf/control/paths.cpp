@@ -69,7 +69,12 @@ void Paths::read_faces() {
   auto all = netlink_.links();
   if (!all) return log::error("net", "reading interfaces: {}", all.error().describe());
   wan_faces_ = faces_of(wan_, *all);
-  vnet_faces_ = faces_of(vnet_, *all);
+  const Faces before = std::exchange(vnet_faces_, faces_of(vnet_, *all));
+  for (const auto& [key, mac] : neighbours_) {
+    const auto was = before.find(key.ifindex);
+    const auto is = vnet_faces_.find(key.ifindex);
+    if (is != vnet_faces_.end() && (was == before.end() || was->second != is->second)) set_neighbour(key, mac);
+  }
   read_clear_faces(GW_SIDE_VNET, vnet_, *all);
   if (!names_.circuit.empty()) read_clear_faces(GW_SIDE_CIRCUIT, circuit_, *all);
 }
@@ -101,7 +106,7 @@ void Paths::read_broadcasts() {
   for (const IpAddress& gone : std::exchange(broadcasts_, now))
     if (!std::ranges::contains(broadcasts_, gone)) set_neighbour(gone, std::nullopt);
   for (const IpAddress& address : broadcasts_)
-    if (!workers_.shared().neighbours.find(address)) set_neighbour(address, worker::LinkHeader{});
+    if (!workers_.shared().neighbours.find(address)) set_neighbour(address, worker::Neighbour{});
 }
 
 void Paths::read_neighbours() {
@@ -157,18 +162,19 @@ void Paths::on_neighbour(const net::Neighbour& n) {
 }
 
 void Paths::set_neighbour(const net::NeighbourKey& key, const std::optional<net::MacAddress>& mac) {
-  if (mac)
-    set_neighbour(key.address, header_to(*mac, vnet_faces_.at(key.ifindex)));
-  else
-    set_neighbour(key.address, std::optional<worker::LinkHeader>());
+  if (!mac) return set_neighbour(key.address, std::nullopt);
+  const Face& face = vnet_faces_.at(key.ifindex);
+  set_neighbour(key.address, worker::Neighbour{.header = header_to(*mac, face),
+                                               .used = {},
+                                               .mtu = static_cast<std::uint16_t>(std::min(face.mtu, UINT32_C(65535)))});
 }
 
 /// Workers see either the old or the new one. What does not fit the table is reached through the kernel.
-void Paths::set_neighbour(const IpAddress& address, const std::optional<worker::LinkHeader>& header) {
+void Paths::set_neighbour(const IpAddress& address, std::optional<worker::Neighbour> neighbour) {
   auto& table = workers_.shared().neighbours;
   if (table.full()) workers_.reclaim();
   const bool known = table.find(address) != nullptr;
-  if (header && !table.insert(address, {.header = *header, .used = {}}))
+  if (neighbour && !table.insert(address, std::move(*neighbour)))
     log::warning("net", "the table of vnet neighbours is full: packets to {} take the slow path", address);
   if (known) table.erase(address);
 }

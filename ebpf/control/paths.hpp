@@ -101,7 +101,7 @@ class Paths {
   void read_addresses();
   void read_neighbours();
   void resync();
-  void set_neighbour(const IpAddress& address, const std::optional<worker::LinkHeader>& header);
+  void set_neighbour(const IpAddress& address, std::optional<worker::Neighbour> neighbour);
   void set_neighbour(const net::NeighbourKey& key, const std::optional<net::MacAddress>& mac);
   void on_neighbour(const net::Neighbour& neighbour);
   void resolve(worker::PathIndex index);

@@ -269,7 +269,8 @@ DataPath::Forwarded DataPath::judge_for_vnet(const esp::Packet& p, gw_next_hop& 
     // RFC 2644: a site does not address all hosts of the VNet at once.
     if (neighbour->header.length == 0) return Forwarded::kBroadcast;
     // The kernel answers with ICMP.
-    return p.length > parts_.vnet.mtu() || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
+    const std::uint32_t mtu = std::min<std::uint32_t>(parts_.vnet.mtu(), neighbour->mtu);
+    return p.length > mtu || ttl_of(p) <= 1 ? Forwarded::kKernel : Forwarded::kQueued;
   }
   // The kernel routes it, counts the hop and knows the MTU; errors are the tunnel device's business.
   if (ttl_of(p) <= 1) return Forwarded::kKernel;

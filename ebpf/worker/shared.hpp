@@ -79,6 +79,7 @@ class UsedFlag {
 struct Neighbour {
   LinkHeader header;  // empty: a broadcast address, which gets nothing
   UsedFlag used;
+  std::uint16_t mtu = UINT16_MAX;  // of the interface that it is behind: a VLAN's may be less than its port's
 };
 
 /// An address that live inbound SAs expect their packets from.

@@ -11,7 +11,7 @@ constexpr net::MacAddress kOther = {2, 0, 0, 0, 0, 9};
 constexpr net::MacAddress kHost = {2, 0, 0, 0, 0, 2};
 
 net::Link vlan(int ifindex, int parent, net::VlanTag tag) {
-  return {.ifindex = ifindex, .mac = kPort, .up = true, .parent = parent, .vlan = tag};
+  return {.ifindex = ifindex, .mac = kPort, .mtu = 1400, .up = true, .parent = parent, .vlan = tag};
 }
 
 std::vector<net::Link> links() {
