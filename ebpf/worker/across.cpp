@@ -60,7 +60,7 @@ DataPath::Delivered DataPath::forward_across(esp::Packet& p, Slot& s, gw_next_ho
   }
   count_in(s.tunnel, p.length);
   p = {.base = p.base, .capacity = p.capacity, .offset = p.offset, .length = p.length};
-  s = {.frame = frame, .tunnel = choice.tunnel};
+  s = {.frame = frame, .tunnel = choice.tunnel, .side = GW_SIDE_TUNNELS};
   return Delivered::kAcross;
 }
 
@@ -70,7 +70,8 @@ void DataPath::send_across(std::span<esp::Packet> packets) {
   for (std::size_t i = 0; i < packets.size(); ++i) {
     const TunnelSlot tunnel = slots_[i].tunnel;
     if (const WorkerIndex owner = parts_.shared.owner(tunnel); owner != parts_.index) {
-      hand_over(owner, packets[i], {.frame = slots_[i].frame}, {.tunnel = tunnel, .way = Handover::Way::kOutbound});
+      hand_over(owner, packets[i], {.frame = slots_[i].frame},
+                {.tunnel = tunnel, .way = Handover::Way::kOutbound, .side = GW_SIDE_TUNNELS});
       continue;
     }
     packets[n] = packets[i];

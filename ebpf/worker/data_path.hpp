@@ -186,6 +186,7 @@ class DataPath {
     FrameAddress frame = kBorrowed;
     TunnelSlot tunnel = kNoTunnel;
     std::uint8_t link_bytes = 0;  // of the link header that is still in front of it; 0: none
+    gw_side side = GW_SIDE_VNET;  // outbound: where it came from
     Inbound* in = nullptr;
     std::uint32_t inner_bytes = 0;
   };
@@ -202,6 +203,7 @@ class DataPath {
   void decapsulate(Burst& burst, std::size_t count);
   bool park(const esp::Packet& p, const PacketMeta& meta);
   void park_mover(const esp::Packet& p, const Slot& s);
+  void send_waiting(gw_side side);
   bool has_way(TunnelSlot tunnel, const esp::Packet& p) const;
   bool rejoin(esp::Packet& p, PacketMeta& meta);
   void count_fragment_drops();
@@ -235,7 +237,7 @@ class DataPath {
   bool is_vnet_broadcast(const gw_next_hop& hop, const IpAddress& dst);
   void write_to_tun(const esp::Packet& p, const Slot& s);
   void from_clear(Burst& burst, gw_side side);
-  std::size_t check_burst(Burst& burst);
+  std::size_t check_burst(Burst& burst, gw_side side);
   struct Choice {
     gw_drop refused = GW_DROP_NONE;
     TunnelSlot tunnel = kNoTunnel;
@@ -338,6 +340,7 @@ class DataPath {
   struct Parked {
     esp::Packet packet;
     PacketMeta meta;
+    gw_side side = GW_SIDE_VNET;  // movers
   };
   using ForSpis = Parking<SaKey, Parked>;
   using ForEndpoints = Parking<TunnelSlot, Parked, kForEndpoints>;

@@ -15,6 +15,7 @@
 #include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "base/result.hpp"
+#include "ebpf/abi/xdp.h"
 #include "ebpf/worker/port.hpp"
 #include "ebpf/worker/ring.hpp"
 
@@ -36,6 +37,7 @@ struct Handover {
   TunnelSlot tunnel = kNoTunnel;
   std::uint8_t traffic_class = 0;
   Way way = Way::kInbound;
+  std::uint8_t side = GW_SIDE_VNET;  // enum gw_side; kOutbound: where it came from
 };
 static_assert(sizeof(Handover) <= 64);
 

@@ -24,12 +24,14 @@ bool is_ours_or_vnets(const gw_next_hop& source) {
 
 /// gw_judge() and gw_find_neighbour() of forward.bpf.h, for a plain next hop.
 gw_drop DataPath::check_moved(const esp::Packet& p, const Slot& s, gw_next_hop& hop, gw_side side) const {
+  const bool open = parts_.shared.circuit_transit.load(std::memory_order_relaxed);
+  // Its source was judged when it was decrypted (check_inner_ends()).
+  if (side == GW_SIDE_TUNNELS) return hop.zone == GW_ZONE_CIRCUIT && !open ? GW_DROP_TRANSIT_CLOSED : GW_DROP_NONE;
   const IpAddress src = source_of(p);
   if (src.is_link_local() || is_nobodys(src)) return GW_DROP_SPOOFED_SOURCE;
   if (side == GW_SIDE_CIRCUIT) {
     if (is_ours_or_vnets(parts_.fib.next_hops[fib::lookup(parts_.fib, src)])) return GW_DROP_SPOOFED_SOURCE;
     if (hop.zone == GW_ZONE_CIRCUIT) return GW_DROP_HAIRPIN;
-    const bool open = parts_.shared.circuit_transit.load(std::memory_order_relaxed);
     return hop.zone == GW_ZONE_TUNNELS && !open ? GW_DROP_TRANSIT_CLOSED : GW_DROP_NONE;
   }
   if (hop.kind != GW_NEXT_HOP_VNET || s.link_bytes == 0) return GW_DROP_NONE;

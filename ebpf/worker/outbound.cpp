@@ -105,7 +105,7 @@ bool is_output_of(const esp::OutboundSa& sa, const esp::Packet& p) {
 // As in from_wan(), the burst goes through these steps together.
 void DataPath::from_clear(Burst& burst, gw_side side) {
   read_clock();
-  const std::size_t sound = check_burst(burst);
+  const std::size_t sound = check_burst(burst, side);
   auto& packets = burst.packets;
   RouteBurst routes;
   for (std::size_t i = 0; i < sound; ++i)
@@ -131,7 +131,8 @@ void DataPath::from_clear(Burst& burst, gw_side side) {
         refuse(choice.refused, p, s);
       }
     } else if (const WorkerIndex owner = parts_.shared.owner(s.tunnel); owner != parts_.index) {
-      hand_over(owner, p, burst.meta[i], {.tunnel = s.tunnel, .way = Handover::Way::kOutbound});
+      hand_over(owner, p, burst.meta[i],
+                {.tunnel = s.tunnel, .way = Handover::Way::kOutbound, .side = static_cast<std::uint8_t>(side)});
     } else {
       __builtin_prefetch(&tunnels_[s.tunnel]);
       move_up(packets, i, n);
@@ -146,7 +147,7 @@ void DataPath::from_clear(Burst& burst, gw_side side) {
 
 /// Moves packets whose headers are sound to the front, with their slots, at their IP headers; how many. XDP asked the
 /// same a moment ago.
-std::size_t DataPath::check_burst(Burst& burst) {
+std::size_t DataPath::check_burst(Burst& burst, gw_side side) {
   std::size_t n = 0;
   std::size_t after_sound = 0;  // the packet behind the last sound one
   for (std::size_t i = 0; i < burst.count; ++i) {
@@ -168,7 +169,7 @@ std::size_t DataPath::check_burst(Burst& burst) {
     // The packet before it is not there to take the lookup from.
     if (after_sound != i) meta.same_flow = false;
     after_sound = i + 1;
-    slots_[n] = {.frame = meta.frame, .link_bytes = static_cast<std::uint8_t>(p.offset - start)};
+    slots_[n] = {.frame = meta.frame, .link_bytes = static_cast<std::uint8_t>(p.offset - start), .side = side};
     move_up(burst.packets, i, n);
     move_up(burst.meta, i, n++);
   }

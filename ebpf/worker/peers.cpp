@@ -121,7 +121,7 @@ void DataPath::take_over(std::span<const Handover> items) {
       drop(GW_DROP_NO_TUNNEL, {.frame = h.frame}, packet_of(h));
       continue;
     }
-    slots_[n] = {.frame = h.frame, .tunnel = h.tunnel};
+    slots_[n] = {.frame = h.frame, .tunnel = h.tunnel, .side = static_cast<gw_side>(h.side)};
     scratch_.packets[n++] = packet_of(h);
   }
   send_to_tunnels(std::span(scratch_.packets).first(n));

@@ -18,7 +18,7 @@ IpAddress destination_of(const esp::Packet& p) {
 
 /// The packet begins at its IP header, and nothing of it has been changed.
 void DataPath::park_mover(const esp::Packet& p, const Slot& s) {
-  Parked kept{p, {.frame = s.frame, .layer = Layer::kIp}};
+  Parked kept{p, {.frame = s.frame, .layer = Layer::kIp}, s.side};
   if (s.frame == kBorrowed && !to_frame(kept.packet, kept.meta.frame, family_of(p)))
     return drop(GW_DROP_NO_FRAME, s, p);
   if (!movers_.park(s.tunnel, kept, now_))
@@ -37,17 +37,22 @@ bool DataPath::has_way(TunnelSlot tunnel, const esp::Packet& p) const {
 // From the beginning, as if they had just come. Nothing that waits again is looked at twice: each round is bounded.
 void DataPath::send_waiting() {
   read_clock();
+  for (const gw_side side : {GW_SIDE_VNET, GW_SIDE_CIRCUIT, GW_SIDE_TUNNELS}) send_waiting(side);
+}
+
+/// Those that came from there: what may go where depends on it.
+void DataPath::send_waiting(gw_side side) {
   std::array<Parked, kBurst> ready;
   for (std::size_t rounds = movers_.size() / kBurst + 1; rounds > 0; --rounds) {
     const std::size_t n = movers_.take_if(
-        [this](TunnelSlot tunnel, const Parked& parked) { return has_way(tunnel, parked.packet); }, ready);
+        [&](TunnelSlot tunnel, const Parked& p) { return p.side == side && has_way(tunnel, p.packet); }, ready);
     if (n == 0) return;
     scratch_.count = n;
     for (std::size_t i = 0; i < n; ++i) {
       scratch_.packets[i] = ready[i].packet;
       scratch_.meta[i] = ready[i].meta;
     }
-    from_clear(scratch_, GW_SIDE_VNET);
+    from_clear(scratch_, side);
   }
 }
 

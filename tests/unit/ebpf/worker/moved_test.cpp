@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/wire.hpp"
+#include "ebpf/abi/gates.h"
 #include "ebpf/esp/checksum.hpp"
 #include "ebpf/worker/shared.hpp"
 #include "tests/support/worker_rig.hpp"
@@ -36,12 +37,15 @@ Bytes frame_of(const net::MacAddress& from, const Bytes& packet) {
   return frame;
 }
 
-Bytes with_source(Bytes packet, std::uint32_t address) {
+Bytes with_address(Bytes packet, std::size_t at, std::uint32_t address) {
   store_be(&packet[10], std::uint16_t{0});
-  store_be(&packet[12], address);
+  store_be(&packet[at], address);
   store_be(&packet[10], static_cast<std::uint16_t>(~esp::fold16(esp::sum16(packet.data(), 20))));
   return packet;
 }
+Bytes with_source(Bytes packet, std::uint32_t address) { return with_address(std::move(packet), 12, address); }
+Bytes with_destination(Bytes packet, std::uint32_t address) { return with_address(std::move(packet), 16, address); }
+constexpr std::uint32_t kSite = 0x0a090005;       // behind tunnel 0
 constexpr std::uint32_t kElsewhere = 0x0a320005;  // 10.50.0.5: not the VNet's
 constexpr std::uint32_t kOfTheLink = 0xa9fe0105;  // 169.254.1.5
 
@@ -134,6 +138,24 @@ class MovedTest : public testing::Test {
   void move(gw_next_hop_kind kind, gw_zone behind = GW_ZONE_VNET) {
     rig_->route({*Prefix::parse("10.9.0.0/24"), {kind, {}, {kGateway}, behind}});
     rig_->route({*Prefix::parse("2001:db8:9::/48"), {kind, {}, {kGateway6}, behind}});
+  }
+  /// The endpoint of tunnel 0 is another instance's since a moment ago: packets for it wait.
+  void hand_over() {
+    auto& gates = rig_->workers().shared().gates;
+    const GateIndex gate = gates.take();
+    gates.set_receive_until(gate, GW_GATE_FOREVER);
+    rig_->workers().call(WorkerRig::slot(0), [&](DataPath& d) {
+      ActiveSa active = d.active(WorkerRig::slot(0));
+      active.gate = gate;
+      d.activate(WorkerRig::slot(0), active);
+    });
+  }
+  bool one_waits() {
+    const auto& waited = rig_->workers()[0].counters().waited;
+    for (const auto end = std::chrono::steady_clock::now() + kPatience;
+         waited.get() == 0 && std::chrono::steady_clock::now() < end;)
+      std::this_thread::sleep_for(1ms);
+    return waited.get() == 1;
   }
   void know_gateway() {
     for (const IpAddress& address : {kGateway, kGateway6}) {
@@ -238,6 +260,25 @@ TEST_F(MovedTest, FromTheCircuitToAnotherInstancesTunnelsIsTransit) {
   rig_->workers().shared().circuit_transit = true;
   circuit_->inject({{packet}});
   EXPECT_EQ(sent(*vnet_, 1).size(), 1U);
+}
+
+TEST_F(MovedTest, WhatWaitedIsJudgedAsComingFromTheCircuit) {
+  begin(Circuit::kThere);
+  rig_->workers().shared().circuit_transit = true;
+  hand_over();
+  circuit_->inject({{with_source(rig_->to_site(0, 7), kElsewhere)}});
+  ASSERT_TRUE(one_waits());
+  move(GW_NEXT_HOP_CIRCUIT);
+  expect_refused(GW_DROP_HAIRPIN);
+}
+
+TEST_F(MovedTest, WhatWaitedIsJudgedAsComingFromATunnel) {
+  begin(Circuit::kThere);
+  hand_over();
+  rig_->wan(0).inject({{rig_->seal(1, with_destination(rig_->from_site(1, 7), kSite))}});
+  ASSERT_TRUE(one_waits());
+  move(GW_NEXT_HOP_CIRCUIT);
+  expect_refused(GW_DROP_TRANSIT_CLOSED);
 }
 
 TEST_F(MovedTest, NobodyOnTheCircuitSpeaksForTheVnet) {
