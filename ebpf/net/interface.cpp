@@ -34,4 +34,6 @@ std::uint32_t interface_mtu(const std::string& interface) {
   return ask(SIOCGIFMTU, interface, request) ? static_cast<std::uint32_t>(request.ifr_mtu) : 0;
 }
 
+int interface_index(const std::string& interface) { return static_cast<int>(::if_nametoindex(interface.c_str())); }
+
 }  // namespace gw::net

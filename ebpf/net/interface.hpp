@@ -1,4 +1,4 @@
-// What an interface says of itself, for people. Control thread.
+// What an interface is and says of itself. Control thread.
 #pragma once
 
 #include <cstdint>
@@ -10,5 +10,7 @@ namespace gw::net {
 std::string driver_name(const std::string& interface);
 /// Bytes; 0: there is no such interface.
 std::uint32_t interface_mtu(const std::string& interface);
+/// 0: there is no such interface.
+int interface_index(const std::string& interface);
 
 }  // namespace gw::net

@@ -1,15 +1,19 @@
 #include "ebpf/net/raw_sender.hpp"
 
+#include <netinet/in.h>  // before linux/icmp.h: only then its in6_pktinfo is there
+
 #include <linux/icmp.h>
 #include <netinet/icmp6.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <format>
 
+#include "base/control_message.hpp"
 #include "base/wire.hpp"
+#include "ebpf/net/interface.hpp"
 #include "ebpf/net/send_error.hpp"
 
 namespace gw::net {
@@ -39,34 +43,57 @@ Result<Fd> open_raw(int family, int protocol) {
 
 constexpr int kInternetworkControl = 0xc0;  // RFC 1812 4.3.2.5
 
-bool send_to(const Fd& fd, const IpAddress& to, std::span<const std::uint8_t> bytes) {
-  sockaddr_storage address{};
+struct Address {
+  sockaddr_storage storage{};
   socklen_t length = 0;
+};
+
+Address socket_address(const IpAddress& to) {
+  Address address;
   if (to.is_v4()) {
-    auto& a = reinterpret_cast<sockaddr_in&>(address);
+    auto& a = reinterpret_cast<sockaddr_in&>(address.storage);
     a.sin_family = AF_INET;
     std::memcpy(&a.sin_addr, to.bytes().data(), 4);
-    length = sizeof a;
+    address.length = sizeof a;
   } else {
-    auto& a = reinterpret_cast<sockaddr_in6&>(address);
+    auto& a = reinterpret_cast<sockaddr_in6&>(address.storage);
     a.sin6_family = AF_INET6;
     std::memcpy(&a.sin6_addr, to.bytes().data(), 16);
-    length = sizeof a;
+    address.length = sizeof a;
   }
-  return ::sendto(fd.get(), bytes.data(), bytes.size(), 0, reinterpret_cast<sockaddr*>(&address), length) >= 0;
+  return address;
+}
+
+/// By this interface, whatever the routes say.
+bool send_by(const Fd& fd, int ifindex, const IpAddress& to, std::span<const std::uint8_t> packet) {
+  Address address = socket_address(to);
+  iovec data{const_cast<std::uint8_t*>(packet.data()), packet.size()};
+  msghdr m{};
+  m.msg_name = &address.storage;
+  m.msg_namelen = address.length;
+  m.msg_iov = &data;
+  m.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<std::uint8_t, CMSG_SPACE(sizeof(in6_pktinfo))> room{};
+  ControlWriter control(m, room);
+  if (to.is_v4()) {
+    in_pktinfo info{};
+    info.ipi_ifindex = ifindex;
+    control.add(IPPROTO_IP, IP_PKTINFO, info);
+  } else {
+    in6_pktinfo info{};
+    info.ipi6_ifindex = static_cast<decltype(info.ipi6_ifindex)>(ifindex);
+    control.add(IPPROTO_IPV6, IPV6_PKTINFO, info);
+  }
+  return ::sendmsg(fd.get(), &m, MSG_NOSIGNAL) >= 0;
 }
 
 }  // namespace
 
-Result<RawSender::Pair> RawSender::open_headers(const std::string& device) {
+Result<RawSender::Pair> RawSender::open_headers() {
   GW_TRY_ASSIGN(Fd v4, open_raw(AF_INET, IPPROTO_RAW));
   GW_TRY_ASSIGN(Fd v6, open_raw(AF_INET6, IPPROTO_RAW));
   GW_TRY(set(v4, {IPPROTO_IP, IP_HDRINCL}));
   GW_TRY(set(v6, {IPPROTO_IPV6, IPV6_HDRINCL}));
-  for (const Fd* fd : {&v4, &v6}) {
-    if (::setsockopt(fd->get(), SOL_SOCKET, SO_BINDTODEVICE, device.data(), static_cast<socklen_t>(device.size())) != 0)
-      return fail_errno(std::format("binding a raw IP socket to {}", device));
-  }
   return Pair{std::move(v4), std::move(v6)};
 }
 
@@ -86,24 +113,30 @@ Result<RawSender::Pair> RawSender::open_icmp() {
 }
 
 Result<RawSender> RawSender::open(const std::string& wan) {
-  GW_TRY_ASSIGN(Pair bound, open_headers(wan));
+  const int ifindex = interface_index(wan);
+  if (ifindex == 0) return fail(Errc::kNotFound, std::format("interface '{}' does not exist", wan));
+  GW_TRY_ASSIGN(Pair headers, open_headers());
   GW_TRY_ASSIGN(Pair icmp, open_icmp());
-  return RawSender(std::move(bound), std::move(icmp));
+  return RawSender({ifindex}, std::move(headers), std::move(icmp));
 }
 
-gw_drop RawSender::send(std::span<const std::uint8_t> packet) {
+gw_drop RawSender::send(std::span<const std::uint8_t> packet, Way way) {
+  const int ifindex = way.ifindex != 0 ? way.ifindex : wan_.ifindex;
   bool sent = false;
   if (packet.size() >= 20 && packet[0] >> 4 == 4)
-    sent = send_to(wan_.v4, IpAddress::from_v4(load_be<std::uint32_t>(&packet[16])), packet);
+    sent = send_by(headers_.v4, ifindex, IpAddress::from_v4(load_be<std::uint32_t>(&packet[16])), packet);
   else if (packet.size() >= 40 && packet[0] >> 4 == 6)
-    sent = send_to(wan_.v6, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
+    sent = send_by(headers_.v6, ifindex, IpAddress::from_v6(packet.subspan<24, 16>()), packet);
   else
     return GW_DROP_MALFORMED_OUTER;
   return sent ? GW_DROP_NONE : drop_for_send_error(errno);
 }
 
 bool RawSender::send_icmp(const IpAddress& to, std::span<const std::uint8_t> message) {
-  return send_to(to.is_v4() ? icmp_.v4 : icmp_.v6, to, message);
+  const Fd& fd = to.is_v4() ? icmp_.v4 : icmp_.v6;
+  const Address address = socket_address(to);
+  return ::sendto(fd.get(), message.data(), message.size(), 0, reinterpret_cast<const sockaddr*>(&address.storage),
+                  address.length) >= 0;
 }
 
 }  // namespace gw::net

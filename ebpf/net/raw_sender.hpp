@@ -1,6 +1,7 @@
 // Packets that the kernel sends for us, by raw sockets. Worker thread.
-//  - finished ESP whose next hop's MAC is not known yet, or that has to go in fragments: always by the wan interface,
-//    whatever the routes say. A route to a peer that leads into a tunnel must not make that tunnel carry itself.
+//  - finished ESP whose next hop's MAC is not known yet, or that has to go in fragments: always by the wan interface or
+//    a VLAN on it, whatever the routes say. A route to a peer that leads into a tunnel must not make that tunnel carry
+//    itself.
 //  - ICMP errors: the kernel finds the way to the sender and our address towards it.
 #pragma once
 
@@ -20,10 +21,14 @@ class RawSender {
   /// `wan`: the interface by which ESP leaves.
   static Result<RawSender> open(const std::string& wan);
   /// Refuses everything: where no port ever needs the kernel's help.
-  static RawSender none() { return {{}, {}}; }
+  static RawSender none() { return {{}, {}, {}}; }
+  /// An interface to leave by; 0: the wan interface.
+  struct Way {
+    int ifindex = 0;
+  };
   /// A packet from its IP header on; the IPv4 checksum, and the id if it is 0, are filled in by the kernel. Why the
   /// kernel refused it: GW_DROP_TX_FULL, _TOO_BIG, _UNREACHABLE, _SEND_REFUSED; GW_DROP_NONE: it is sent.
-  gw_drop send(std::span<const std::uint8_t> packet);
+  gw_drop send(std::span<const std::uint8_t> packet, Way way);
   /// `message` begins at the ICMP header; an ICMPv6 checksum is filled in by the kernel.
   bool send_icmp(const IpAddress& to, std::span<const std::uint8_t> message);
 
@@ -32,10 +37,11 @@ class RawSender {
     Fd v4;
     Fd v6;
   };
-  RawSender(Pair wan, Pair icmp) : wan_(std::move(wan)), icmp_(std::move(icmp)) {}
-  static Result<Pair> open_headers(const std::string& device);
+  RawSender(Way wan, Pair headers, Pair icmp) : wan_(wan), headers_(std::move(headers)), icmp_(std::move(icmp)) {}
+  static Result<Pair> open_headers();
   static Result<Pair> open_icmp();
-  Pair wan_;
+  Way wan_;
+  Pair headers_;
   Pair icmp_;
 };
 

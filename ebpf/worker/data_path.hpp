@@ -282,6 +282,8 @@ class DataPath {
   };
   WayToPeer way_to_peer(TunnelSlot tunnel) const;
   void transmit(esp::Packet& p, const Slot& s);
+  bool may_still_send(const Slot& s) const;
+  int kernels_way(const Slot& s) const;
   void transmit_by_kernel(const esp::Packet& p, const Slot& s);
   std::uint32_t outer_mtu(const Slot& s) const;
   void refuse(gw_drop reason, const esp::Packet& p, const Slot& s);

@@ -335,11 +335,20 @@ void DataPath::transmit(esp::Packet& p, const Slot& s) {
   if (header) write_link_header(out, *header, sa.outer_family());
 }
 
+/// At this moment, as flush_wan() asks it: what the kernel sends for us leaves at once.
+bool DataPath::may_still_send(const Slot& s) const {
+  return parts_.shared.gates.may_send(tunnels_[s.tunnel].active.gate, parts_.clock.now());
+}
+
+/// By which interface the kernel has to send what is for the tunnel's peer; 0: the wan port itself.
+int DataPath::kernels_way(const Slot& s) const {
+  return std::max(parts_.shared.paths.interface_of(tunnels_[s.tunnel].active.path), PathTable::kUnknown);
+}
+
 /// Where the next hop's MAC is not known: the kernel asks for it.
 void DataPath::transmit_by_kernel(const esp::Packet& p, const Slot& s) {
-  if (!parts_.shared.gates.may_send(tunnels_[s.tunnel].active.gate, parts_.clock.now()))
-    return drop(GW_DROP_STANDBY, s, p);
-  switch (const gw_drop lost = parts_.raw.send(p.bytes())) {
+  if (!may_still_send(s)) return drop(GW_DROP_STANDBY, s, p);
+  switch (const gw_drop lost = parts_.raw.send(p.bytes(), {kernels_way(s)})) {
     case GW_DROP_NONE: break;
     case GW_DROP_UNREACHABLE: return drop(GW_DROP_NO_NEIGHBOUR, s, p);
     default: return drop(lost, s, p);

@@ -124,6 +124,8 @@ void DataPath::number_for_fragments(esp::Packet& p) {
 
 /// The kernel sends the pieces: this is rare, and works on every kind of port. There is a way: transmit() has looked.
 void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
+  if (!may_still_send(s)) return drop(GW_DROP_STANDBY, s, p);
+  const int ifindex = kernels_way(s);
   std::array<std::uint8_t, kLargeFrameBytes> piece;
   // Never more than the buffer takes; smaller pieces are as good.
   const std::uint32_t mtu = std::min(outer_mtu(s), static_cast<std::uint32_t>(piece.size()));
@@ -135,7 +137,7 @@ void DataPath::transmit_in_fragments(esp::Packet& p, const Slot& s) {
     }
     // Without one of its pieces the packet is nothing: what follows need not be sent.
     for (std::uint32_t n = fragmenter->next(piece); n != 0 && lost == GW_DROP_NONE; n = fragmenter->next(piece))
-      lost = parts_.raw.send(std::span(piece).first(n));
+      lost = parts_.raw.send(std::span(piece).first(n), {ifindex});
   };
   if (family_of(p) == Family::kV4) {
     store_be(p.data() + 6, std::uint16_t{0});  // routers may cut further

@@ -182,7 +182,7 @@ WorkerRig::WorkerRig(const Options& options)
                      options.cpus.empty() ? std::nullopt : std::optional(options.cpus.at(index)), std::move(circuit)});
   }
   workers_ = must(worker::Workers::start(std::move(parts), {.tunnels = options.tunnels, .sas = options.tunnels * 2},
-                                         fib_.view(), clock_));
+                                         fib_.view(), options.clock ? *options.clock : clock_));
   std::vector<fib::Route> routes{{must(Prefix::parse("10.1.0.0/16")), {GW_NEXT_HOP_VNET, {}, {}}}};
   for (std::size_t i = 0; i < options.tunnels; ++i) {
     workers_->assign(slot(i));

@@ -78,6 +78,7 @@ class WorkerRig {
     PortMaker make_circuit;  // empty: there is none
     /// Where the workers run, one each; empty: wherever the scheduler likes.
     std::vector<int> cpus;
+    const Clock* clock = nullptr;  // outlives the rig; null: the machine's
   };
   explicit WorkerRig(const Options& options);
   ~WorkerRig();

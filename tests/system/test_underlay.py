@@ -4,10 +4,10 @@ import os
 import subprocess
 
 import pytest
-from scapy.all import IP, UDP, Dot1AD, Dot1Q, Ether, ICMPv6ND_RA, IPv6, Raw
+from scapy.all import ARP, ICMP, IP, UDP, Dot1AD, Dot1Q, Ether, ICMPv6ND_RA, IPv6, Raw, defragment
 
 from fastpath_lab import HOST_MAC, PEER_MAC, VNET_MAC, WAN_MAC, packed, pb, poll, run
-from fastpath_peer import HOST4, HOST6, PEER4, SITE4, SITE6, Tunnel, lab, packets, xsk_only  # noqa: F401 (lab is a fixture)
+from fastpath_peer import GW4, HOST4, HOST6, PEER4, SITE4, SITE6, Tunnel, lab, packets, xsk_only  # noqa: F401 (lab is a fixture)
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
@@ -124,6 +124,83 @@ def test_a_peer_in_a_vlan_of_the_wan_port(lab, stack):
     lab.wan.send(frame / IP(outer))
     got = tunnel.at_host(5)
     assert got is not None and bytes(got[UDP].payload)[:2] == b"in"
+
+
+@needs_vlans
+def test_a_vlan_may_have_a_smaller_mtu_than_its_port(lab):
+    """The site's sender is told, as by a router; it was the port's MTU that counted on the fast way."""
+    tunnel = Tunnel(lab)
+    tunnel.warm_up()
+    device = add_vlan("vnet", STACKS["vlan"], "10.2.0.1/24")
+    run("ip", "-n", "fpg", "neigh", "add", "10.2.0.10", "lladdr", HOST_MAC, "dev", device, "nud", "permanent")
+    for command in (("addr", "add", "169.254.21.1/30", "dev", "tun1"), ("route", "add", "10.9.0.0/16", "dev", "tun1")):
+        run("ip", "-n", "fpg", *command)
+    tunnel.control.ok(update_routes=pb.UpdateRoutes(add=[pb.Route(prefix=packed("10.2.0.0"), prefix_length=24, kind=pb.NEXT_HOP_VNET)]))
+    probe = IP(src=SITE4, dst="10.2.0.10", flags="DF") / UDP(sport=1000, dport=2000) / Raw(bytes(1330))
+
+    def arrives():
+        slow = tunnel.info().slow_path_packets
+        tunnel.from_peer(probe)
+        return lab.vnet.receive(lambda f: f.haslayer(UDP) and f[UDP].dport == 2000, 0.5) and tunnel.info().slow_path_packets == slow
+    poll("it fits, the fast way", arrives, 10)
+    run("ip", "-n", "fpg", "link", "set", device, "mtu", "1300")
+
+    def told():
+        lab.wan.drain()
+        tunnel.from_peer(probe)
+        answer = tunnel.at_peer(0.5)
+        return answer and answer[0].haslayer(ICMP) and (answer[0][ICMP].type, answer[0][ICMP].code, answer[0][ICMP].nexthopmtu)
+    assert poll("an answer", told) == (3, 4, 1300)
+
+
+def way_into_vlan(stack, mac=None):
+    """The way to 203.0.113.7 leads into a VLAN of the wan port."""
+    device = add_vlan("wan", stack, "192.0.3.1/24")
+    poll("the VLAN is up", lambda: "state UP" in run("ip", "-n", "fpg", "link", "show", device))
+    if mac:
+        run("ip", "-n", "fpg", "neigh", "add", "192.0.3.2", "lladdr", mac, "dev", device, "nud", "permanent")
+    run("ip", "-n", "fpg", "route", "add", "203.0.113.7/32", "via", "192.0.3.2")
+
+
+@needs_vlans
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
+def test_pieces_for_a_peer_in_a_vlan_leave_there(lab, stack):
+    """What the kernel sends for us goes the tunnel's way, not that of the port."""
+    way_into_vlan(stack, PEER_MAC)
+    tunnel = Tunnel(lab, peer="203.0.113.7")
+
+    def sent():
+        tunnel.from_host(packets(4, bytes(500))[1])
+        return lab.wan.receive(tunnel.received.matches, 0.5)
+    quoted = bytes(poll("ESP leaves", sent, 10)[IP])
+    lab.wan.send(Ether(src=PEER_MAC, dst=WAN_MAC) / IP(src="198.51.100.254", dst=GW4) / ICMP(type=3, code=4, nexthopmtu=576) / Raw(quoted[:48]))
+    poll("the path MTU is known", lambda: tunnel.info().path_mtu == 576)
+    lab.wan.drain()
+    inner = IP(src=HOST4, dst=SITE4, flags="DF") / UDP(sport=1, dport=2) / Raw(bytes(576 - 28))
+    tunnel.from_host(inner)
+    pieces = []
+    while not pieces or pieces[-1].flags.MF:
+        frame = lab.wan.receive(lambda f: f.haslayer(IP) and f[IP].dst == tunnel.peer)
+        assert frame is not None and tags_of(frame) in (stack, stack[1:]) and frame.dst == PEER_MAC
+        pieces.append(frame[IP])
+    assert len(tunnel.received.open(Ether() / defragment(pieces)[0])[0]) == len(bytes(inner))
+    assert tunnel.drops() == {}
+
+
+@needs_vlans
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
+def test_the_first_packet_to_a_peer_in_a_vlan_waits_for_its_mac(lab, stack):
+    way_into_vlan(stack)
+    tunnel = Tunnel(lab, peer="203.0.113.7")
+    lab.wan.drain()
+    poll("the kernel has it", lambda: tunnel.from_host(packets(4)[1]) or tunnel.info().out_packets > 0)
+    answer = Ether(src=PEER_MAC, dst=WAN_MAC)
+    for kind, vlan in stack:
+        answer = answer / (Dot1AD if kind == 0x88a8 else Dot1Q)(vlan=vlan)
+    lab.wan.send(answer / ARP(op=2, hwsrc=PEER_MAC, psrc="192.0.3.2", hwdst=WAN_MAC, pdst="192.0.3.1"))
+    frame = lab.wan.receive(tunnel.received.matches)
+    assert frame is not None and tags_of(frame) in (stack, stack[1:])
+    assert tunnel.received.open(frame)[1] == 1, "the first, and nothing before it was lost"
 
 
 @xsk_only  # on a gso port the kernel's own multipath chooses, one way for all tunnels to an address

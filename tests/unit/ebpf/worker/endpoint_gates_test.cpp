@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 
@@ -156,6 +157,45 @@ TEST(Gate, AClosedOneStopsBothDirectionsAndUsesNoSequenceNumber) {
   rig.workers().call(
       rig.slot(0), [&](DataPath& d) { sequence = esp::load_field(d.active(rig.slot(0)).sa->record().next_sequence); });
   EXPECT_EQ(sequence, 3U);
+}
+
+/// A quarter of an hour goes by while the first packet is encrypted: the machine did not run.
+class FrozenOnce final : public Clock {
+ public:
+  MonoTime now() const override { return real_.now() + (is_encrypted() ? 15min : 0min); }
+  WallTime wall() const override { return real_.wall(); }
+  void watch(const esp::RuntimeRecord& record) { record_ = &record; }
+
+ private:
+  bool is_encrypted() const {
+    const esp::RuntimeRecord* const record = record_;
+    return record && esp::load_field(record->next_sequence) > 1;
+  }
+  SystemClock real_;
+  std::atomic<const esp::RuntimeRecord*> record_ = nullptr;
+};
+
+TEST(Gate, WhatWasEncryptedBeforeItClosedDoesNotLeaveInFragmentsEither) {
+  FrozenOnce clock;
+  test::WorkerRig rig({.workers = 1, .tunnels = 1, .frames_each = 64, .clock = &clock});
+  auto& gates = rig.workers().shared().gates;
+  const GateIndex gate = gates.take();
+  gates.set(gate, {boot_ns(clock.now() + 10min), 1});
+  rig.workers().call(rig.slot(0), [&](DataPath& d) {
+    ActiveSa active = d.active(rig.slot(0));
+    active.gate = gate;
+    d.activate(rig.slot(0), active);
+    clock.watch(active.sa->record());
+    TunnelConfig config = d.tunnel(rig.slot(0));
+    config.path_mtu = 600;
+    d.set_tunnel(rig.slot(0), config);
+  });
+  rig.vnet(0).inject(std::vector<test::Bytes>{rig.to_site(0, 1, 1000)});
+  const auto drops = [&] { return rig.workers().totals(rig.slot(0)).out_drops; };
+  ASSERT_TRUE(eventually([&] { return drops() != decltype(drops()){}; }));
+  EXPECT_EQ(drops()[GW_DROP_STANDBY], 1U);
+  EXPECT_EQ(drops()[GW_DROP_SEND_REFUSED], 0U) << "the kernel was asked to send it";
+  EXPECT_TRUE(rig.all_frames_are_free());
 }
 
 class HandedOver : public testing::Test {
