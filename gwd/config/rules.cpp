@@ -161,6 +161,13 @@ void Rules::secret_file(const Path& path, const std::string& file, std::size_t m
           std::format("at most {}", max_bytes));
 }
 
+std::optional<Secret> Rules::secret(const Path& path, const std::string& file) const {
+  if (file.empty() || faulty(path) || options_.secret_files == ValidateOptions::SecretFiles::kIgnore)
+    return std::nullopt;
+  auto secret = read_secret_file(resolve_path(file, options_.base_dir));
+  return secret ? std::optional(std::move(*secret)) : std::nullopt;
+}
+
 void Rules::existing_file(const Path& path, const std::string& file) {
   if (file.empty() || faulty(path) || options_.secret_files == ValidateOptions::SecretFiles::kIgnore) return;
   const std::string full = resolve_path(file, options_.base_dir);

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/ip.hpp"
+#include "base/secret.hpp"
 #include "gwd/config/proposals.hpp"
 #include "gwd/config/validate.hpp"
 
@@ -72,6 +73,8 @@ class Rules {
   void transform(const Path& path, const std::string& value, std::span<const Transform> known);
   /// The file of a secret of at most `max_bytes`; nothing is done for an empty name.
   void secret_file(const Path& path, const std::string& file, std::size_t max_bytes);
+  /// What such a file holds; nothing where it cannot be read, which secret_file() reports, or is ignored.
+  std::optional<Secret> secret(const Path& path, const std::string& file) const;
   /// A file that is there; nothing is done for an empty name, or where secret files are ignored.
   void existing_file(const Path& path, const std::string& file);
   /// The secret in `file` has no blanks.

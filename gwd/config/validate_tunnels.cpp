@@ -12,6 +12,10 @@
 namespace gw::config {
 namespace {
 
+const std::string& identity_of(const v1::Device& device) {
+  return device.identity().empty() ? device.address() : device.identity();
+}
+
 Path path_of(int connection) { return std::format("connections[{}]", connection); }
 
 void check_endpoint(Rules& rules, int index) {
@@ -63,15 +67,40 @@ void check_ambiguity(Rules& rules, const std::vector<TunnelSlot>& slots) {
   std::map<std::tuple<int, std::string, std::string, std::string>, const TunnelSlot*> seen;
   for (const TunnelSlot& slot : slots) {
     const v1::Device& device = *slot.remote.device;
-    const std::string identity = device.identity().empty() ? device.address() : device.identity();
-    const auto [first, is_new] =
-        seen.emplace(std::tuple(slot.instance_index, slot.endpoint->address(), device.address(), identity), &slot);
+    const auto [first, is_new] = seen.emplace(
+        std::tuple(slot.instance_index, slot.endpoint->address(), device.address(), identity_of(device)), &slot);
     const Path path = path_of(slot.connection_index) + ".device";
     if (!is_new && !rules.faulty(path))
       rules.error(path,
                   std::format("the same tunnel as connection {}: from {} to {}", first->second->connection->name(),
                               slot.endpoint->address(), device.address()),
                   "another device, endpoint or identity");
+  }
+}
+
+// charon finds a pre-shared key by the peer's identity alone (ike/connection.hpp): of two keys for one identity it
+// takes either for both.
+void check_keys(Rules& rules) {
+  struct First {
+    const v1::Connection* connection;
+    Secret key;
+  };
+  std::map<std::string, First> keys;  // by identity
+  for (int i = 0; i < rules.config().connections_size(); ++i) {
+    const v1::Connection& connection = rules.config().connections(i);
+    const auto remote = find_device(rules.config(), connection.device());
+    const Path path = path_of(i) + ".secret.psk_file";
+    auto key = rules.secret(path, connection.secret().psk_file());
+    if (!remote || !key || connection.disabled()) continue;
+    const std::string identity = identity_of(*remote->device);
+    const auto first = keys.find(identity);
+    if (first == keys.end())
+      keys.emplace(identity, First{&connection, std::move(*key)});
+    else if (!(first->second.key == *key))
+      rules.error(path,
+                  std::format("another key than that of connection {}, whose device has the same identity, {}",
+                              first->second.connection->name(), identity),
+                  "the same key, or an `identity` of its own for each device");
   }
 }
 
@@ -174,6 +203,7 @@ void check_tunnels(Rules& rules) {
     inner.check(i);
   }
   check_ambiguity(rules, slots);
+  check_keys(rules);
   check_capacity(rules, slots);
 }
 
