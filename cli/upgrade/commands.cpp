@@ -2,6 +2,7 @@
 
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <format>
 
 #include "base/duration.hpp"
@@ -50,7 +51,7 @@ int run_pair(const Words& words, const Wiring& wiring) {
   if (words.pair.empty())
     return wiring.usage(
         "'gwctl upgrade' needs one of install, status, rollback, or --pair FILE (see gwctl upgrade --help)");
-  if (words.hosts.empty() || words.hosts.size() > 2)
+  if (words.hosts.empty() || words.hosts.size() > 2 || std::ranges::contains(words.hosts, std::string()))
     return wiring.usage(
         "--pair needs --host DESTINATION of ssh: the other instance, or both from any machine (see gwctl upgrade "
         "--help)");

@@ -1,4 +1,5 @@
 // The gate: the I/O around judge.hpp's decision.
+#include <filesystem>
 #include <format>
 
 #include "cli/session.hpp"
@@ -91,7 +92,8 @@ int taken_back(const Tools& tools, const api::UpgradeBefore& before) {
   // The gate of the new slot may have said why already; a slot that hung or never got so far could not.
   if (!last || last->version() != before.to_version() || last->at_unix_ms() < before.taken_unix_ms()) {
     const std::string why =
-        std::format("slot {} did not come up (a hang, a panic, a damaged slot, or the power went)", before.to_slot());
+        std::format("slot {} did not come up (a hang, a panic, a damaged slot, no data partition, or the power went)",
+                    before.to_slot());
     if (const auto written = notes.write(outcome(tools, before, "taken back", why)); !written)
       say(tools, written.error().message);
   }
@@ -126,6 +128,13 @@ int take_back(const Tools& tools, const api::UpgradeBefore& before, const Judgem
   return kGateBroken;
 }
 
+// Those that operators copied there (images/README.md): each is as large as an image, and has done its work.
+void drop_bundles(const Tools& tools) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(tools.notes, error), end; !error && at != end; at.increment(error))
+    if (std::error_code ignored; at->path().extension() == ".raucb") std::filesystem::remove(at->path(), ignored);
+}
+
 int found_good(const Tools& tools, const api::UpgradeBefore& before) {
   if (const auto marked = mark_good(tools, before.to_slot()); !marked)
     return say(tools, marked.error().message), kGateBroken;
@@ -133,6 +142,7 @@ int found_good(const Tools& tools, const api::UpgradeBefore& before) {
   if (const auto written = notes.write(outcome(tools, before, "good", "")); !written)
     say(tools, written.error().message);
   if (const auto dropped = notes.drop_before(); !dropped) say(tools, dropped.error().message);
+  drop_bundles(tools);
   say(tools, std::format("{} is good: everything that was up is up again", before.to_version()));
   return kOk;
 }

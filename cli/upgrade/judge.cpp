@@ -43,7 +43,7 @@ void judge_tunnel(const api::UpgradeBefore& before, const api::UpgradeTunnel& wa
     return;
   }
   // Another instance's: it went there, and belongs there.
-  if (is->state() == kStandby && !before.endpoints().empty() && !belongs_here(before, was.local_address())) return;
+  if (is->state() == kStandby && now.ha && !belongs_here(before, was.local_address())) return;
   if (is->state() != kUp) {
     out.missing.push_back(
         std::format("tunnel {} is {}{}{}", was.name(), is->state(), is->reason().empty() ? "" : ": ", is->reason()));

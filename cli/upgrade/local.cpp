@@ -10,6 +10,8 @@
 namespace gw::cli::upgrade {
 namespace {
 
+constexpr const char* kRaucIsBusy = "lready processing a different method";
+
 std::uint64_t unix_ms(WallTime time) {
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count());
@@ -26,6 +28,8 @@ Result<Machine> machine_of(const Tools& tools) {
     return fail(
         Errc::kUnsupported,
         "this machine has no RAUC: updates are for the appliance's image; elsewhere apt installs newer packages");
+  if (!ran.ok() && ran.said().contains(kRaucIsBusy))
+    return fail(Errc::kRefused, "an update is being written just now: wait for it");
   if (!ran.ok()) return fail(Errc::kIo, std::format("rauc does not answer: {}", printable(ran.said())));
   return parse_machine(ran.out);
 }
@@ -177,7 +181,9 @@ int install(const Tools& tools, const InstallOptions& options) {
   tools.out.flush();
   const Ran ran = tools.run({.argv = {"rauc", "install", file}, .output = Output::kShown});
   if (!ran.ok()) {
-    // The slot is marked bad before its first byte is written: this one goes on to be started.
+    // The slot is marked bad before its first byte is written: this one goes on to be started. Another install, which
+    // was faster, goes on and needs its note.
+    if (ran.said().contains(kRaucIsBusy)) return report(tools, explain_refusal(file, ran.said()));
     if (const auto dropped = Notes(tools.notes).drop_before(); !dropped) report(tools, dropped.error());
     return report(tools, explain_refusal(file, ran.said()));
   }

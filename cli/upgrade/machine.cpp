@@ -113,6 +113,8 @@ Error explain_refusal(std::string_view file, std::string_view said) {
     return error(Errc::kPermission, "it is not signed: not an update bundle, or one without its end");
   if (has("exceeds bundle size") || has("Invalid bundle format") || has("Failed to decode") || has("not a squashfs"))
     return error(Errc::kMalformed, "it is not a whole update bundle; compare it with SHA256SUMS, and copy it again");
+  if (has("lready processing a different method"))
+    return error(Errc::kRefused, "another update is being written just now: wait for it (gwctl upgrade status)");
   if (has("Compatible mismatch")) return error(Errc::kUnsupported, "it is for another kind of machine");
   if (has("No space left") || has("too small") || has("larger than"))
     return error(Errc::kLimit, "an image does not fit into its partition");

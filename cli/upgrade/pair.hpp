@@ -1,4 +1,4 @@
-// `gwctl upgrade --pair FILE`: two instances, one after the other: look, copy, drain, install, restart, wait for the
+// `gwctl upgrade --pair FILE`: two instances, one after the other: look, copy, install, drain, restart, wait for the
 // gate's verdict and for the endpoints to be home, then the other one. Stops at the first thing that is not as it
 // should be, says what and where, and leaves the other instance alone. Each instance is a host that gwctl runs on: by
 // ssh, or this machine. Owner: one run of gwctl.

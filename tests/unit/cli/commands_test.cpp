@@ -308,6 +308,7 @@ TEST_F(Commands, UpgradeNamesWhatIsMissing) {
   EXPECT_THAT(err(), HasSubstr("install, status, rollback, or --pair FILE"));
   EXPECT_EQ(run({"upgrade", "--pair", "gw.raucb"}), kUsage);
   EXPECT_THAT(err(), HasSubstr("--host"));
+  EXPECT_EQ(run({"upgrade", "--pair", "gw.raucb", "--host", "", "--host", "root@gw-b"}), kUsage);
   EXPECT_EQ(run({"upgrade", "install", "gw.raucb", "--wait", "5s"}), kUsage);
   EXPECT_THAT(err(), HasSubstr("expected 30s to 1h"));
   EXPECT_EQ(run({"upgrade", "install"}), kUsage);

@@ -138,6 +138,24 @@ TEST(UpgradeJudge, ATunnelOfTheOtherInstanceMayGoBackToIt) {
   EXPECT_FALSE(judge(before, now).healthy());
 }
 
+// Active/standby: the standby had the endpoints for a while, none of which belongs to it; they go home when it
+// restarts.
+TEST(UpgradeJudge, AStandbyGivesBackAllItHad) {
+  Observation standby = healthy();
+  standby.ha->set_instance("gw-b");
+  api::HaEndpoint& endpoint = *standby.ha->mutable_endpoints(0);
+  endpoint.set_owner("gw-b");
+  const api::UpgradeBefore before = write_down(standby);
+  EXPECT_EQ(before.tunnels_size(), 1);
+  EXPECT_EQ(before.endpoints_size(), 0);
+  Observation now = standby;
+  now.ha->mutable_endpoints(0)->set_owner("gw-a");
+  tunnel(now).set_state("standby");
+  EXPECT_THAT(judge(before, now).missing, IsEmpty());
+  tunnel(now).set_state("connecting");
+  EXPECT_THAT(judge(before, now).missing, ElementsAre("tunnel paris/gw-a is connecting"));
+}
+
 // Active/standby: endpoints that are elsewhere at home are the preferred instance's, and those at home here are not the
 // standby's.
 TEST(UpgradeJudge, WhatBelongsToAnInstanceIsThePreferredOnes) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <format>
+#include <fstream>
 #include <map>
 #include <sstream>
 
@@ -75,6 +76,7 @@ class Upgrade : public testing::Test {
             .notes = folder_ + "/notes",
             .state = folder_};
   }
+  void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ + "/" + name) << text; }
 
   // The longest beginning that there is an answer for; what changes something is remembered.
   Ran answer(const Command& command) {
@@ -145,6 +147,21 @@ TEST_F(Upgrade, AnInstallThatFailsLeavesNoNote) {
   EXPECT_EQ(install(tools(), {.file = "/b.raucb", .restart = Restart::kNow}), kNo);
   EXPECT_THAT(did_, ElementsAre(kBIsNew, "rauc install /b.raucb"));
   EXPECT_FALSE(note());
+}
+
+TEST_F(Upgrade, AnInstallBesideAnotherOneLeavesThatOnesNote) {
+  said_["rauc install"] = {.status = 1, .out = "", .err = "Failed: Already processing a different method\n"};
+  EXPECT_EQ(install(tools(), {.file = "/b.raucb", .restart = Restart::kNow}), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("another update is being written just now"));
+  EXPECT_TRUE(note());
+  EXPECT_THAT(did_, Not(Contains("systemctl reboot")));
+  // The usual case: rauc does not even say which slots there are.
+  said_["rauc status --output-format=json"] = {
+      .status = 1, .out = "", .err = "error retrieving slot status via D-Bus: already processing a different method\n"};
+  did_.clear();
+  EXPECT_EQ(install(tools(), {.file = "/b.raucb"}), kNo);
+  EXPECT_TRUE(did_.empty());
+  EXPECT_EQ(status(tools()).error().message, "an update is being written just now: wait for it");
 }
 
 TEST_F(Upgrade, OfAPairOneMayRestartOnlyIfTheOtherCanTakeOver) {
@@ -240,6 +257,16 @@ TEST_F(Upgrade, TheGateAsksItsEndpointsBack) {
   EXPECT_THAT(did_, ElementsAre("POST /v1/ha/move", "rauc status mark-good booted", kBIsGood));
 }
 
+TEST_F(Upgrade, AGoodUpdateTakesItsBundleAway) {
+  note_update("B");
+  write("notes/gw-2.0.raucb", "large");
+  write("notes/other", "small");
+  said_["rauc status --output-format=json"].out = slots("B");
+  EXPECT_EQ(gate(tools()), kOk);
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/notes/gw-2.0.raucb"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/notes/other"));
+}
+
 TEST_F(Upgrade, AGateThatCannotMarkItsSlotSaysSo) {
   said_["rauc status mark-good"] = {.status = 1, .out = "", .err = "no grubenv\n"};
   EXPECT_EQ(gate(tools()), kGateBroken);
@@ -264,15 +291,20 @@ class UpgradePair : public Upgrade {
       said_[ssh(host, "'gwctl' '--json' 'ha' 'show'")] = {.status = 0, .out = ha(host), .err = ""};
       said_[ssh(host, "'gwctl' '--json' 'upgrade' 'status'")] = {.status = 0, .out = "{}", .err = ""};
     }
+    write("b.raucb", "a bundle");
   }
   static std::string ssh(const std::string& host, const std::string& words) {
-    return std::format("ssh -o BatchMode=yes -o ConnectTimeout=10 -- root@gw-{} {}", host, words);
+    return std::format(
+        "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=10 -o ServerAliveCountMax=3 -o "
+        "LogLevel=ERROR "
+        "-- root@gw-{} {}",
+        host, words);
   }
   static std::string ha(const std::string& host) {
     return std::format(R"({{"instance": "gw-{}", "ike": {{"charon": true}},
-      "peers": [{{"instance": "x", "sync": true, "data": true, "has_all_of_ours": true, "we_have_all_of_its": true}}],
+      "peers": [{{"instance": "gw-{}", "sync": true, "data": true, "has_all_of_ours": true, "we_have_all_of_its": true}}],
       "endpoints": [{{"address": "203.0.113.10", "home": "gw-{}", "owner": "gw-{}", "state": "owned"}}]}})",
-                       host, host, host);
+                       host, host == "a" ? "b" : "a", host, host);
   }
   /// Its gate's verdict, from the first pause on.
   void verdict(const std::string& host, const std::string& result, const std::string& reason = "") {
@@ -287,12 +319,13 @@ class UpgradePair : public Upgrade {
           said_[ssh(name, "'gwctl' '--json' 'upgrade' 'status'")].out = text;
     };
   }
-  int upgrade() { return upgrade_pair(tools(), {.file = "/b.raucb", .hosts = {"root@gw-a", "root@gw-b"}}); }
+  int upgrade() { return upgrade_pair(tools(), {.file = folder_ + "/b.raucb", .hosts = {"root@gw-a", "root@gw-b"}}); }
   std::vector<std::string> changes(const std::string& host) const {
     std::vector<std::string> out;
     const std::string begin = ssh(host, "");
     for (const std::string& line : did_)
-      if (line.starts_with(begin) && !line.contains("--json")) out.push_back(line.substr(begin.size()));
+      if (line.starts_with(begin) && !line.contains("--json") && !line.contains("'cat' "))
+        out.push_back(line.substr(begin.size()));
     return out;
   }
   std::map<std::string, std::string> verdicts_;
@@ -352,7 +385,9 @@ TEST_F(UpgradePair, NothingIsTouchedWhileSomethingIsWrong) {
       {"silent", R"("data": true)", R"("data": false)"},
       {"state is missing", R"("has_all_of_ours": true)", R"("has_all_of_ours": false)"},
       {"drained", R"("ike": )", R"("drained": true, "ike": )"},
-      {"the same machine", R"("instance": "gw-b")", R"("instance": "gw-a")"},
+      {"the same instance", R"("instance": "gw-b")", R"("instance": "gw-a")"},
+      {"another gateway's", R"("instance": "gw-b")", R"("instance": "gw-c")"},
+      {"its endpoint is elsewhere", R"("owner": "gw-b")", R"("owner": "gw-a")"},
   };
   for (const auto& row : rows) {
     std::string reply = ha("b");
@@ -364,14 +399,62 @@ TEST_F(UpgradePair, NothingIsTouchedWhileSomethingIsWrong) {
   }
 }
 
+TEST_F(UpgradePair, ThisMachineIsNotReachedBySsh) {
+  said_["cat /etc/machine-id"] = said_[ssh("a", "'cat' '/etc/machine-id'")] = {.status = 0, .out = "1234\n", .err = ""};
+  EXPECT_EQ(upgrade(), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("root@gw-a is this machine, whose restart ends this command: name the other one "
+                                    "alone, --host root@gw-b"));
+  EXPECT_TRUE(changes("a").empty());
+}
+
+TEST_F(UpgradePair, AFileThatIsNotThereIsNamedFirst) {
+  EXPECT_EQ(upgrade_pair(tools(), {.file = folder_ + "/none", .hosts = {"root@gw-a", "root@gw-b"}}), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("/none: there is no such file"));
+  EXPECT_TRUE(did_.empty());
+}
+
+TEST_F(UpgradePair, HalfABundleIsTakenAwayAgain) {
+  said_[ssh("a", "'sh' '-c'")] = {.status = 1, .out = "", .err = "cat: write error: No space left on device\n"};
+  EXPECT_EQ(upgrade(), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("the bundle cannot be copied: cat: write error: No space left on device"));
+  EXPECT_THAT(changes("a"), ElementsAre(StartsWith("'sh' '-c'"), "'rm' '-f' '/var/lib/gw-update/bundle.raucb'"));
+}
+
+TEST_F(UpgradePair, AConnectionThatIsLostIsNoRefusal) {
+  said_[ssh("a", "'gwctl' 'upgrade' 'install'")] = {
+      .status = 255, .out = "", .err = "Timeout, server gw-a not responding.\n"};
+  EXPECT_EQ(upgrade(), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("the connection was lost, the install may go on there"));
+  EXPECT_THAT(changes("a"), Not(Contains("'systemctl' 'reboot'")));
+}
+
+TEST_F(UpgradePair, OneThatRefusesToRestartIsUndrained) {
+  said_[ssh("a", "'systemctl' 'reboot'")] = {.status = 1, .out = "", .err = "Operation inhibited by x\n"};
+  EXPECT_EQ(upgrade(), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("it cannot be restarted: Operation inhibited by x; undrained again"));
+  EXPECT_EQ(changes("a").back(), "'gwctl' 'ha' 'undrain'");
+  EXPECT_TRUE(changes("b").empty());
+}
+
+TEST_F(UpgradePair, OneThatNeverHeardOfItsRestartIsUndrained) {
+  said_[ssh("a", "'systemctl' 'reboot'")] = {.status = 255, .out = "", .err = "connection timed out\n"};
+  on_pause_ = [this] {
+    said_[ssh("a", "'gwctl' '--json' 'upgrade' 'status'")].out = R"({"booted": "A", "waiting": {"to_slot": "B"}})";
+  };
+  EXPECT_EQ(upgrade(), kNo);
+  EXPECT_THAT(err_.str(), HasSubstr("no good end within 15m00s: it has not restarted; undrained again"));
+  EXPECT_EQ(changes("a").back(), "'gwctl' 'ha' 'undrain'");
+  EXPECT_TRUE(changes("b").empty());
+}
+
 TEST_F(UpgradePair, FromOneOfThemItsOwnTurnIsLast) {
   verdict("b", "good");
   said_["gwctl --json ha show"] = {.status = 0, .out = ha("a"), .err = ""};
   said_["gwctl --json upgrade status"] = {.status = 0, .out = "{}", .err = ""};
-  EXPECT_EQ(upgrade_pair(tools(), {.file = "/b.raucb", .hosts = {"root@gw-b"}}), kOk) << err_.str();
+  EXPECT_EQ(upgrade_pair(tools(), {.file = folder_ + "/b.raucb", .hosts = {"root@gw-b"}}), kOk) << err_.str();
   ASSERT_FALSE(did_.empty());
   EXPECT_EQ(did_.back(), "systemctl reboot");
-  EXPECT_THAT(did_, Contains("gwctl upgrade install /b.raucb --wait 300s"));
+  EXPECT_THAT(did_, Contains(std::format("gwctl upgrade install {}/b.raucb --wait 300s", folder_)));
 }
 
 }  // namespace
