@@ -149,6 +149,17 @@ def test_sockets_are_for_the_services_and_the_operators_group(machine):
         machine.container.run("runuser", "-u", "mallory", "--", "gwctl", "show", "tunnels")
 
 
+def test_state_that_another_user_wrote_is_taken_over(machine):
+    """Of an image whose users have other numbers, or put back from a backup."""
+    machine.container.run("systemctl", "stop", "gwd")
+    machine.container.run("chown", "-R", "4242:4242", "/var/lib/gw")
+    machine.container.run("systemctl", "start", "gwd")
+    machine.container.wait_active("gwd")
+    machine.wait_up()
+    assert machine.container.run("stat", "-c", "%U %a", "/var/lib/gw/gwd.db").strip() == "gw 600"
+    assert machine.container.run("stat", "-c", "%U:%G", "/var/lib/gw/frr", "/var/lib/gw/frr/bgpd.conf").split() == ["gw:frr", "gw:frr"]
+
+
 @pytest.mark.parametrize("unit", ["gwd", "gw-fastpath"])
 def test_a_process_that_hangs_is_started_anew(machine, unit):
     before = machine.pid(unit)
