@@ -67,8 +67,15 @@ void BgpController::stop() {
 
 void BgpController::set_intent(BgpIntentPtr intent) {
   wanted_ = std::move(intent);
-  if (const auto written = write_config_file(); !written) log::error("bgp", "{}", written.error().describe());
+  keep_config_file();
   wake_.wake();
+}
+
+void BgpController::keep_config_file() {
+  const auto written = write_config_file();
+  is_file_old_ = !written;
+  write_again_ = clock_.now() + kWriteAgain;
+  if (!written) log::error("bgp", "a bgpd that starts now has an old configuration: {}", written.error().describe());
 }
 
 // Atomically, so that a bgpd that starts in this moment reads the old or the new one, never half of it.
@@ -99,9 +106,10 @@ asio::awaitable<void> BgpController::run() {
       co_await wake_.sleep(kPollQuiet);
       continue;
     }
+    if (is_file_old_ && clock_.now() >= write_again_) keep_config_file();
     Status done;
     if (!connected_) done = co_await open_session();
-    if (done && applied_ != wanted_) done = co_await apply();
+    if (done && is_to_be_applied()) done = co_await apply();
     if (done) done = co_await ask_for_routes();
     if (done) done = co_await choose_again();
     if (done) done = co_await read_sessions();
@@ -158,7 +166,7 @@ void BgpController::choose_again_later() {
 }
 
 asio::awaitable<Status> BgpController::choose_again() {
-  if (choose_at_.empty() || clock_.now() < choose_at_.front()) co_return Status{};
+  if (!applied_ || choose_at_.empty() || clock_.now() < choose_at_.front()) co_return Status{};
   choose_at_.erase(choose_at_.begin());
   co_return co_await vty_.configure(bgp::choose_again(*applied_), kConfigureTimeout);
 }
@@ -168,10 +176,23 @@ asio::awaitable<Status> BgpController::open_session() {
   const auto version = co_await vty_.show("show version", kShowTimeout);
   version_ = version ? short_version(*version) : "FRRouting";
   applied_.reset();  // whatever it has, it gets the whole intent
+  refused_.reset();
   sessions_.clear();
   set_connected(Connected::kYes);
   log::info("bgp", "connected to {}", version_);
   co_return Status{};
+}
+
+bool BgpController::is_to_be_applied() const {
+  return applied_ != wanted_ && (refused_ != wanted_ || clock_.now() >= apply_again_);
+}
+
+// It has taken the rest. Meanwhile its sessions are attended to.
+void BgpController::note_refusal(const BgpIntentPtr& target, const Error& why) {
+  refused_ = target;
+  apply_again_ = clock_.now() + kApplyAgain;
+  const std::string before = std::exchange(problem_, "it refuses " + why.message);
+  if (problem_ != before) log::error("bgp", "bgpd: {}", problem_);
 }
 
 asio::awaitable<Status> BgpController::apply() {
@@ -192,7 +213,13 @@ asio::awaitable<Status> BgpController::apply() {
   std::ranges::move(left.after, std::back_inserter(commands));
   const std::size_t count = commands.size();
   const bool judges_anew = bgp::changes_import(commands);
-  if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) co_return done;
+  if (const auto done = co_await vty_.configure(std::move(commands), kConfigureTimeout); !done) {
+    if (done.error().code != Errc::kRefused) co_return done;
+    note_refusal(target, done.error());
+    co_return Status{};
+  }
+  refused_.reset();
+  problem_.clear();
   if (judges_anew) choose_again_later();
   if (!whole)
     for (const IpAddress& peer : bgp::raised_limits(*applied_, *target)) raised_.insert(peer);
@@ -220,7 +247,7 @@ asio::awaitable<Status> BgpController::read_sessions() {
   std::vector<IpAddress> changed;
   for (auto& [address, session] : *sessions) {
     const auto before = sessions_.find(address);
-    if (before != sessions_.end() && before->second.state == session.state)
+    if (before != sessions_.end() && bgp::is_same_session(before->second, session))
       keep_details(before->second, session);
     else
       changed.push_back(address);

@@ -39,6 +39,9 @@ class BgpController {
   static constexpr std::chrono::seconds kStartPause{10};  // between two attempts to start sessions that bgpd forgot
   static constexpr std::chrono::milliseconds kConfigureTimeout{30'000};  // 500 tunnels take about 1 s
   static constexpr std::chrono::milliseconds kReconnectPause{100};
+  /// After bgpd refused some of an intent: it is not asked all the time.
+  static constexpr std::chrono::seconds kApplyAgain{10};
+  static constexpr std::chrono::seconds kWriteAgain{10};  // a file that could not be written (a full disk)
   /// After another import policy, best paths are chosen again (bgp::choose_again): most tables are through by the first
   /// time, a full one by the last.
   static constexpr std::array<std::chrono::milliseconds, 3> kChooseAfter{
@@ -68,6 +71,8 @@ class BgpController {
   void refresh() { wake_.wake(); }
 
   bool connected() const { return connected_; }
+  /// What bgpd refuses of the intent, in its words; empty: nothing.
+  const std::string& problem() const { return problem_; }
   const std::string& version() const { return version_; }
   /// Of the connection, or since it was lost.
   std::optional<WallTime> since() const { return since_; }
@@ -93,7 +98,9 @@ class BgpController {
   void set_connected(Connected now);
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<Status> open_session();
+  bool is_to_be_applied() const;
   boost::asio::awaitable<Status> apply();
+  void note_refusal(const BgpIntentPtr& target, const Error& why);
   boost::asio::awaitable<Result<bgp::Leftovers>> read_leftovers(const bgp::BgpIntent& target);
   void choose_again_later();
   boost::asio::awaitable<Status> ask_for_routes();
@@ -106,6 +113,7 @@ class BgpController {
   boost::asio::awaitable<Status> start_freed();
   /// As an operator would; it is logged why.
   boost::asio::awaitable<Status> start(std::string neighbour, std::string_view why);
+  void keep_config_file();
   Status write_config_file() const;
 
   boost::asio::io_context& io_;
@@ -115,7 +123,12 @@ class BgpController {
   bgp::VtyClient vty_;
   LoopWake wake_;
   BgpIntentPtr wanted_;
-  BgpIntentPtr applied_;
+  BgpIntentPtr applied_;  // none: it is not known what bgpd has
+  BgpIntentPtr refused_;  // bgpd has taken some of this
+  MonoTime apply_again_{};
+  std::string problem_;
+  bool is_file_old_ = false;
+  MonoTime write_again_{};
   std::map<IpAddress, bgp::PeerStatus> sessions_;
   MonoTime next_details_{};
   MonoTime next_start_{};            // of sessions that bgpd has forgotten

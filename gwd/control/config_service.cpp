@@ -324,7 +324,8 @@ std::chrono::seconds ConfigService::confirm_left() const {
 void ConfigService::arm_confirm_timer() {
   confirm_timer_.cancel();
   const auto pending = store_.pending();
-  if (!pending || !*pending) return;
+  if (!pending) return look_again_later(pending.error());
+  if (!*pending) return;
   const std::uint32_t unconfirmed = (*pending)->revision;
   if (unconfirmed != running_number_)
     confirm_timer_.expires_after(kRecordAgain);
@@ -335,19 +336,26 @@ void ConfigService::arm_confirm_timer() {
   });
 }
 
+// Whether there is something to confirm, or what to go back to, could not be read: that must not cancel the way back.
+void ConfigService::look_again_later(const Error& error) {
+  log::error("config", "what is to be confirmed cannot be read: {}", error.describe());
+  confirm_timer_.expires_after(kRecordAgain);
+  confirm_timer_.async_wait([this](const boost::system::error_code& cancelled) {
+    if (!cancelled) arm_confirm_timer();
+  });
+}
+
 void ConfigService::roll_back_unconfirmed(std::uint32_t unconfirmed) {
   const auto pending = store_.pending();
+  if (!pending) return look_again_later(pending.error());
   // Another one may have been applied when the timer was due already: that has a timer of its own.
-  if (!pending || !*pending || (*pending)->revision != unconfirmed) return;
+  if (!*pending || (*pending)->revision != unconfirmed) return;
   const std::uint32_t previous = (*pending)->previous;
   const bool first = running_number_ == unconfirmed;
   if (first)
     log::warning("config", "revision {} was not confirmed in time, going back to revision {}", unconfirmed, previous);
   const auto target = store_.get(previous);
-  if (!target) {
-    log::error("config", "cannot go back: {}", target.error().describe());
-    return;
-  }
+  if (!target) return look_again_later(target.error());
   const auto done = apply(
       {target->document, target->file},
       {.comment = std::format("revision {} was not confirmed", unconfirmed), .origin = config::Origin::kAutoRollback});

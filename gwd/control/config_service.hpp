@@ -89,7 +89,7 @@ class ConfigService {
   const std::string& start_error() const { return start_error_; }
   /// Time left to confirm, 0 when nothing is pending.
   std::chrono::seconds confirm_left() const;
-  /// Between two attempts to write down that an unconfirmed revision was left (a full disk).
+  /// Between two attempts to read what is unconfirmed, and to write down that it was left (a full disk).
   static constexpr std::chrono::seconds kRecordAgain{10};
   void stop();
 
@@ -108,6 +108,7 @@ class ConfigService {
   std::vector<std::string> changes_to(const Valid& next) const;
   void activate(Valid next, std::uint32_t number);
   void arm_confirm_timer();
+  void look_again_later(const Error& error);
   void roll_back_unconfirmed(std::uint32_t unconfirmed);
   void go_back_unrecorded(const config::Revision& target);
   ConfigResult<ConfigOutcome> confirm_here();

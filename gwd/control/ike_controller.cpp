@@ -299,6 +299,7 @@ asio::awaitable<Status> IkeController::retire(const std::string& name) {
     if (is_stranger(name)) retired_.insert(name);       // all of it once more; a disabled one is load()'s
     co_return std::unexpected(reply->error());
   }
+  if (is_stranger(name)) recent_log_.clear(name);
   log::info("ike", "{}: taken out of charon", name);
   co_return Status{};
 }

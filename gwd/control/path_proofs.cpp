@@ -97,27 +97,34 @@ std::uint32_t PathProofs::next_full_bytes(Tunnel& tunnel, Kind& kind) const {
   return (tunnel.passes + tunnel.lost) / 2;
 }
 
+// Each time from where the last one ended: where more is due than may be sent, all of them wait a little, and none for
+// ever.
 std::vector<Echo> PathProofs::due(MonoTime now) {
   expire(now);
   std::vector<Echo> out;
-  for (auto& [id, tunnel] : tunnels_) {
-    if (tunnel.asked == Asked::kNo || !tunnel.proof.watched_since) continue;
-    if (out.size() >= kMostAtOnce) break;
-    if (now >= tunnel.next_small) {
-      tunnel.next_small = now + kSmallEvery;
-      out.push_back(send(id, Kind::kSmall, kSmallBytes, now));
-    }
-    if (now < tunnel.next_full || tunnel.proof.full_bytes <= kSmallBytes) continue;
-    tunnel.next_full = now + kFullEvery;
-    Kind kind = Kind::kFull;
-    const std::uint32_t bytes = next_full_bytes(tunnel, kind);
-    if (kind == Kind::kSearch) {
-      tunnel.next_full = now + kLost + std::chrono::seconds(1);
-      out.push_back(send(id, Kind::kFull, tunnel.proof.full_bytes, now));
-    }
-    out.push_back(send(id, kind, bytes, now));
+  auto at = tunnels_.upper_bound(last_looked_at_);
+  for (std::size_t left = tunnels_.size(); left > 0 && out.size() < kMostAtOnce; --left, ++at) {
+    if (at == tunnels_.end()) at = tunnels_.begin();
+    last_looked_at_ = at->first;
+    if (at->second.asked == Asked::kYes && at->second.proof.watched_since) ask(at->first, at->second, now, out);
   }
   return out;
+}
+
+void PathProofs::ask(std::uint32_t id, Tunnel& tunnel, MonoTime now, std::vector<Echo>& out) {
+  if (now >= tunnel.next_small) {
+    tunnel.next_small = now + kSmallEvery;
+    out.push_back(send(id, Kind::kSmall, kSmallBytes, now));
+  }
+  if (now < tunnel.next_full || tunnel.proof.full_bytes <= kSmallBytes) return;
+  tunnel.next_full = now + kFullEvery;
+  Kind kind = Kind::kFull;
+  const std::uint32_t bytes = next_full_bytes(tunnel, kind);
+  if (kind == Kind::kSearch) {
+    tunnel.next_full = now + kLost + std::chrono::seconds(1);
+    out.push_back(send(id, Kind::kFull, tunnel.proof.full_bytes, now));
+  }
+  out.push_back(send(id, kind, bytes, now));
 }
 
 Echo PathProofs::send(std::uint32_t id, Kind kind, std::uint32_t bytes, MonoTime now) {

@@ -111,12 +111,14 @@ class PathProofs {
   void start_full(Tunnel& tunnel);
   void outcome(Tunnel& tunnel, const Waiting& echo, bool answered);
   void search_outcome(Tunnel& tunnel, std::uint32_t bytes, bool answered);
+  void ask(std::uint32_t id, Tunnel& tunnel, MonoTime now, std::vector<Echo>& out);
   static bool is_black_hole(const Tunnel& tunnel);
   std::uint32_t next_full_bytes(Tunnel& tunnel, Kind& kind) const;
   Echo send(std::uint32_t id, Kind kind, std::uint32_t bytes, MonoTime now);
   void expire(MonoTime now);
 
   std::map<std::uint32_t, Tunnel> tunnels_;
+  std::uint32_t last_looked_at_ = 0;
   std::map<std::uint16_t, Waiting> waiting_;
   std::uint16_t next_sequence_ = 1;
 };

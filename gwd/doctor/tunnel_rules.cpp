@@ -10,8 +10,8 @@
 namespace gw::doctor {
 namespace {
 
-// BGP keeps a tunnel from being silent for longer than its keepalive (60 s by default), the gateway's own echoes for
-// longer than 5 s. Fewer packets than this may be the first ones after the tunnel came up.
+// Of a tunnel whose device answers the gateway's echoes, every 5 s, or BFD. Fewer packets than this may be the first
+// ones after the tunnel came up.
 constexpr std::uint64_t kSilentSeconds = 30;
 constexpr std::uint64_t kSilentPackets = 5;
 // An echo every 5 s: after this time a path that works has been proven many times.
@@ -26,6 +26,22 @@ std::string_view without(std::string_view program) {
   if (program == "bgpd") return "routes stay as they were for 120 s, then those learned by BGP are gone";
   if (program == "bfdd") return "dead paths are noticed after BGP's hold time only, not within a second";
   return "what it does is not done";
+}
+
+std::string remedy_for(const api::Component& component) {
+  if (!component.connected()) return component.detail();
+  if (component.name() == "bgpd")
+    return "change in gateway.yaml what bgpd refuses, or gwctl rollback; journalctl -u gwd has its words";
+  return "make gateway.yaml and the program's options name the same ports";
+}
+
+// A device that has never answered an echo or BFD is heard by BGP alone: two keepalives.
+std::uint64_t longest_silence(const api::Snapshot& snapshot, const api::SnapshotTunnel& tunnel) {
+  const api::SnapshotSession* session = session_of(snapshot, tunnel);
+  if (tunnel.proof().proven_unix_ms() != 0 || session == nullptr) return kSilentSeconds;
+  const std::uint64_t agreed = session->agreed_hold_seconds();
+  const std::uint64_t hold = agreed != 0 ? agreed : session->hold_seconds();
+  return std::max(kSilentSeconds, hold * 2 / 3);
 }
 
 std::string remedy_for(const api::Tunnel& tunnel) {
@@ -81,7 +97,7 @@ void service_not_running(const api::Snapshot& snapshot, Findings& findings) {
          .evidence = {away ? std::format("away for {}", duration_text(age_seconds(snapshot, component.since_unix_ms())))
                            : component.problem()},
          .consequence = away ? std::string(without(component.name())) : "it does not do what gateway.yaml says",
-         .remedy = {away ? component.detail() : "make gateway.yaml and the program's options name the same ports"}});
+         .remedy = {remedy_for(component)}});
   }
 }
 
@@ -109,7 +125,8 @@ void connections_not_connected(const api::Snapshot& snapshot, Findings& findings
 void tunnel_black_hole(const api::Snapshot& snapshot, Findings& findings) {
   for (const api::SnapshotTunnel& t : snapshot.tunnels()) {
     const api::TrafficWindow& window = t.window();
-    if (!is_up(t) || window.silent_seconds() < kSilentSeconds || window.out_since_in() < kSilentPackets) continue;
+    if (!is_up(t) || window.silent_seconds() < longest_silence(snapshot, t) || window.out_since_in() < kSilentPackets)
+      continue;
     const api::Tunnel& tunnel = t.tunnel();
     Finding finding{
         .name = "TunnelBlackHole",

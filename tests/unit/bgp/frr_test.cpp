@@ -1,242 +1,24 @@
-// The vty client, the rendering and the BMP reader against stock bgpd, zebra and BIRD:
-//
-//   this namespace: zebra, bgpd (AS 65515) 169.254.21.1 tun1 --veth-- 169.254.21.2 BIRD (AS 65021): namespace `paris`
-//                                          169.254.21.5 tun2 --veth-- 169.254.21.6 BIRD (AS 65022): namespace `berlin`
-//
-// The veths carry addresses as tunnel devices do: a /32 each with the other end as its peer. Root; about 30 s.
+// The vty client, the rendering and the BMP reader against stock bgpd, zebra and BIRD (frr_lab.hpp draws them).
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <csignal>
 #include <format>
-#include <memory>
 
-#include "bgp/bmp_server.hpp"
-#include "bgp/config_model.hpp"
 #include "bgp/endpoint_routes.hpp"
 #include "bgp/leftovers.hpp"
-#include "bgp/summary.hpp"
-#include "bgp/vty_client.hpp"
 #include "routes/policy.hpp"
-#include "tests/support/await.hpp"
-#include "tests/support/sandbox.hpp"
-#include "tests/unit/bgp/intent.hpp"
+#include "tests/unit/bgp/frr_lab.hpp"
 
 namespace gw::bgp {
 namespace {
 
-namespace asio = boost::asio;
-using namespace std::chrono_literals;
 using gw::test::await;
 using gw::test::Process;
 using gw::test::run_until;
 using test::berlin;
 using test::ip;
 using test::net;
-
-BgpIntent intent_for(std::uint16_t bmp_port) {
-  BgpIntent g = test::gateway();
-  g.bmp_port = bmp_port;
-  g.peers.push_back(berlin());
-  for (PeerIntent& p : g.peers) {
-    p.keepalive = 3s;
-    p.hold = 9s;
-  }
-  g.peers[0].md5 = Secret("correct-horse");
-  return g;
-}
-
-struct Site {
-  const char* name;
-  const char* local;
-  const char* gateway;
-  std::uint32_t asn;
-  const char* md5;  // line of bird.conf or ""
-  const char* routes4;
-  const char* routes6;
-};
-
-std::string bird_config(const Site& s) {
-  return std::format(R"(router id 198.51.100.{};
-protocol device {{ }}
-protocol static s4 {{ ipv4; {} }}
-protocol static s6 {{ ipv6; {} }}
-protocol bgp gw {{
-  local {} as {}; neighbor {} as 65515; {}
-  hold time 9; keepalive time 3; graceful restart on;
-  connect retry time 1; connect delay time 1; error wait time 1, 2;
-  ipv4 {{ import all; export all; }};
-  ipv6 {{ import all; export all; extended next hop on; }};
-}}
-)",
-                     s.asn % 100, s.routes4, s.routes6, s.local, s.asn, s.gateway, s.md5);
-}
-
-constexpr Site kParis{"paris",
-                      "169.254.21.2",
-                      "169.254.21.1",
-                      65021,
-                      "password \"correct-horse\";",
-                      "route 10.20.0.0/16 blackhole; route 0.0.0.0/0 blackhole; route 10.0.5.0/24 blackhole;"
-                      "route 169.254.99.0/24 blackhole;",
-                      "route 2001:db8:20::/48 blackhole; route ::/0 blackhole;"};
-constexpr Site kBerlin{"berlin",
-                       "169.254.21.6",
-                       "169.254.21.5",
-                       65022,
-                       "",
-                       "route 10.30.0.0/16 blackhole;",
-                       "route 2001:db8:30::/48 blackhole;"};
-
-class FrrTest : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    gw::test::enter_namespaces({"/run/netns", "/run/frr", "/var/tmp/frr"});
-    scratch_ = std::make_unique<gw::test::Scratch>();
-    gw::test::run("chown frr:frr /run/frr");
-    connect_site(kParis, "tun1");
-    connect_site(kBerlin, "tun2");
-  }
-  static void connect_site(const Site& s, const char* device) {
-    // A tunnel device has no duplicate address detection either. While it runs, bgpd has no link-local next hop and
-    // says
-    // "::", which BIRD takes for a withdrawal.
-    constexpr std::string_view kNoDad = "sysctl -qw net.ipv6.conf.default.accept_dad=0";
-    gw::test::run(std::format("ip netns add {0} && {1} && ip netns exec {0} {1}", s.name, kNoDad));
-    gw::test::run(std::format("ip link add {1} type veth peer name gw0 netns {0}", s.name, device));
-    gw::test::run(
-        std::format("ip addr add {} peer {} dev {} && ip link set {} up", s.gateway, s.local, device, device));
-    gw::test::run(
-        std::format("ip -n {0} link set lo up && ip -n {0} addr add {1} peer {2} dev gw0 && "
-                    "ip -n {0} link set gw0 up",
-                    s.name, s.local, s.gateway));
-  }
-  static void start_bird(const Site& s) {
-    const auto config = scratch_->path() / std::format("{}.conf", s.name);
-    gw::test::write_file(config, bird_config(s));
-    birds_.emplace_back(std::vector<std::string>{"ip", "netns", "exec", s.name, "bird", "-f", "-c", config.string(),
-                                                 "-s", control(s.name)},
-                        scratch_->path() / std::format("{}.log", s.name));
-  }
-  static void TearDownTestSuite() { scratch_.reset(); }
-  static std::string control(std::string_view site) {
-    return (scratch_->path() / std::format("{}.ctl", site)).string();
-  }
-
-  void SetUp() override {
-    std::filesystem::remove("/run/frr/zserv.api");
-    zebra_ = Process({"/usr/lib/frr/zebra", "-P", "0", "-K", "60"}, scratch_->path() / "zebra.log");
-    ASSERT_TRUE(gw::test::eventually([] { return std::filesystem::exists("/run/frr/zserv.api"); }, 10s));
-    for (const Site& site : {kParis, kBerlin}) start_bird(site);
-    ASSERT_TRUE(bmp_.listen(0));
-    intent_ = intent_for(bmp_.port());
-    ASSERT_TRUE(validate(intent_));
-  }
-  void TearDown() override {
-    if (HasFailure()) {
-      std::printf("%s\n%s\n", gw::test::read_file(scratch_->path() / "bgpd.log").c_str(),
-                  gw::test::run("ip route; ip -6 route").c_str());
-      for (const char* site : {"paris", "berlin"}) {
-        std::printf("%s\n", gw::test::run(std::format("birdc -r -s {} 'show route all protocol gw'; birdc -r -s {} "
-                                                      "show protocols all gw; cat {}/{}.log",
-                                                      control(site), control(site), scratch_->path().string(), site))
-                                .c_str());
-      }
-    }
-    vty_.close();
-    bgpd_.end(SIGKILL);
-    zebra_.end(SIGKILL);
-    birds_.clear();
-    // Graceful restart keeps routes: they are no business of the next test.
-    gw::test::run("ip nexthop flush");
-  }
-
-  /// With an empty file: an unconfigured bgpd, as after a first installation.
-  void start_bgpd(const Secret& file) {
-    const auto config = scratch_->path() / "bgpd.conf";
-    gw::test::write_file(config, file.text());
-    std::filesystem::remove("/run/frr/bgpd.vty");
-    bgpd_ = Process({"/usr/lib/frr/bgpd", "-P", "0", "-M", "bmp", "-f", config.string(), "--log",
-                     "file:" + (scratch_->path() / "bgpd.log").string()},
-                    scratch_->path() / "bgpd.out");
-    ASSERT_TRUE(run_until(io_, [&] { return await(io_, vty_.connect("/run/frr/bgpd.vty", 1s)).has_value(); }, 10s));
-  }
-  void configure(Commands commands) {
-    const Status done = await(io_, vty_.configure(std::move(commands), 10s));
-    ASSERT_TRUE(done) << done.error().describe();
-  }
-  std::map<IpAddress, PeerStatus> sessions() {
-    const auto text = await(io_, vty_.show(kShowSummary, 5s));
-    auto peers = text ? parse_summary(*text) : std::map<IpAddress, PeerStatus>{};
-    return peers ? std::move(*peers) : std::map<IpAddress, PeerStatus>{};
-  }
-  bool established(std::size_t count) {
-    const auto all = sessions();
-    return static_cast<std::size_t>(std::ranges::count_if(all, [](const auto& p) { return p.second.established(); })) ==
-           count;
-  }
-  /// Every peer's End-of-RIB, as bgpd counts them.
-  bool all_told() {
-    auto peers = sessions();
-    const auto text = await(io_, vty_.show(kShowNeighbors, 5s));
-    if (!text || !add_neighbors(*text, peers)) return false;
-    return !peers.empty() &&
-           std::ranges::all_of(peers, [](const auto& p) { return p.second.end_of_rib_v4 && p.second.end_of_rib_v6; });
-  }
-  bool site_has(std::string_view site, std::string_view prefix) {
-    const std::string table =
-        gw::test::run(std::format("birdc -r -s {} 'show route protocol gw' || true", control(site)));
-    return table.contains(std::format("{} ", prefix));
-  }
-  static bool kernel_has(std::string_view prefix) {
-    return gw::test::run("ip route show proto bgp; ip -6 route show proto bgp").contains(prefix);
-  }
-  void on_event(const BmpEvent& event) {
-    if (const auto* routes = std::get_if<BmpRoutes>(&event)) {
-      for (const Prefix& p : routes->withdrawn) learned_.erase({routes->peer.address, p});
-      for (const Prefix& p : routes->announced) learned_[{routes->peer.address, p}] = routes->attributes;
-      if (!routes->malformed.empty()) ADD_FAILURE() << routes->malformed;
-    }
-    if (std::holds_alternative<BmpPeerUp>(event)) ++peers_up_;
-    if (const auto* down = std::get_if<BmpPeerDown>(&event)) downs_.push_back(down->text);
-    if (const auto* end = std::get_if<BmpEndOfRib>(&event)) ends_.insert({end->peer.address, end->family});
-  }
-  bool knows(const char* peer, const char* prefix) const { return learned_.contains({ip(peer), net(prefix)}); }
-  bool wait(const std::function<bool()>& condition, std::chrono::milliseconds limit = 15s) {
-    return run_until(io_, condition, limit);
-  }
-  /// Both sites up, everything exchanged.
-  void bring_up() {
-    start_bgpd(render_file(intent_));
-    ASSERT_TRUE(wait([&] { return established(2); }));
-    ASSERT_TRUE(
-        wait([&] { return knows("169.254.21.2", "10.20.0.0/16") && knows("169.254.21.6", "2001:db8:30::/48"); }));
-    ASSERT_TRUE(wait([&] { return site_has("paris", "10.30.0.0/16") && site_has("berlin", "2001:db8:20::/48"); }));
-  }
-
-  static std::unique_ptr<gw::test::Scratch> scratch_;
-  static Process zebra_;
-  static Process bgpd_;
-  static std::vector<Process> birds_;
-  asio::io_context io_{1};
-  VtyClient vty_{io_.get_executor()};
-  BmpServer bmp_{io_.get_executor(),
-                 {.connected = [this](const BmpConnected&) { ++connects_; },
-                  .disconnected = [this](const BmpDisconnected&) { ++disconnects_; },
-                  .event = [this](const BmpEvent& e) { on_event(e); }}};
-  BgpIntent intent_;
-  int connects_ = 0;
-  int disconnects_ = 0;
-  int peers_up_ = 0;
-  std::vector<std::string> downs_;
-  std::map<std::pair<IpAddress, Prefix>, routes::AttributesPtr> learned_;
-  std::set<std::pair<IpAddress, Family>> ends_;
-};
-
-std::unique_ptr<gw::test::Scratch> FrrTest::scratch_;
-Process FrrTest::zebra_;
-Process FrrTest::bgpd_;
-std::vector<Process> FrrTest::birds_;
 
 TEST_F(FrrTest, RoutesOfBothFamiliesGoBothWays) {
   bring_up();
@@ -475,6 +257,26 @@ TEST_F(FrrTest, KilledBgpdLeavesTheRoutesAndComesBack) {
   EXPECT_LT(gap, 3s);
   EXPECT_TRUE(knows("169.254.21.2", "10.20.0.0/16"));
   EXPECT_TRUE(wait([&] { return connects_ == 2; }));
+}
+
+// Nobody says End-of-RIB of a family that the session has not: neither the BMP stream, at its end or before, nor bgpd.
+TEST_F(FrrTest, ASiteWithoutIpv6HasToldAllWithItsIpv4) {
+  birds_.pop_back();
+  Site berlin = kBerlin;
+  berlin.routes6 = "";
+  start_bird(berlin);
+  start_bgpd(render_file(intent_));
+  ASSERT_TRUE(wait([&] { return established(2) && knows("169.254.21.6", "10.30.0.0/16"); }));
+  EXPECT_EQ(families_[ip("169.254.21.2")], (std::set{Family::kV4, Family::kV6}));
+  EXPECT_EQ(families_[ip("169.254.21.6")], std::set{Family::kV4});
+  bmp_.reopen({Errc::kClosed, "test", {}, {}});
+  ASSERT_TRUE(wait([&] { return connects_ == 2 && ends_.contains({ip("169.254.21.2"), Family::kV6}); }));
+  ASSERT_TRUE(wait([&] { return ends_.contains({ip("169.254.21.6"), Family::kV4}); }));
+  auto peers = sessions();
+  ASSERT_TRUE(add_neighbors(await(io_, vty_.show(kShowNeighbors, 5s)).value(), peers));
+  EXPECT_TRUE(peers.at(ip("169.254.21.6")).end_of_rib_v4);
+  EXPECT_FALSE(peers.at(ip("169.254.21.6")).end_of_rib_v6);
+  EXPECT_FALSE(ends_.contains({ip("169.254.21.6"), Family::kV6}));
 }
 
 TEST_F(FrrTest, RefusalsComeWithFrrsWordsAndTheConnectionGoesOn) {

@@ -3,7 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <functional>
+#include <ranges>
 
 namespace gw::gwd {
 namespace {
@@ -50,6 +52,19 @@ TEST_F(PathProofsTest, AnAnswerProvesTheTunnel) {
   EXPECT_EQ(proof().method, ProofMethod::kEcho);
   EXPECT_EQ(proof().round_trip, milliseconds(30));
   EXPECT_LT(clock.wall() - *proof().proven, seconds(1));
+}
+
+TEST_F(PathProofsTest, OfMoreTunnelsThanTheRateAllowsEachIsAsked) {
+  std::map<std::uint32_t, Asked> many;
+  for (std::uint32_t id = 1; id <= 1000; ++id) many[id] = Asked::kYes;
+  proofs.set_tunnels(many);
+  for (const auto& [id, asked] : many) proofs.set_link(id, {LinkState::kUp, 1400}, now());
+  run(seconds(30), all);
+  std::map<std::uint32_t, int> asked;
+  for (const Echo& echo : sent) ++asked[echo.tunnel_id];
+  EXPECT_EQ(asked.size(), many.size());
+  const auto [least, most] = std::ranges::minmax(asked | std::views::values);
+  EXPECT_GE(least, most - 3) << "no tunnel waits for the others";
 }
 
 TEST_F(PathProofsTest, TheRateIsBounded) {
