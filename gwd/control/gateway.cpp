@@ -73,6 +73,7 @@ Gateway::Gateway(boost::asio::io_context& io, const Clock& clock, GatewayPaths p
       clock_(clock),
       paths_(std::move(paths)),
       kernel_(std::move(kernel)),
+      guard_(io),
       fastpath_(io, paths_.fastpath, *this),
       forwarding_(io, fastpath_),
       ike_(io, clock, paths_.vici),
@@ -132,6 +133,7 @@ void Gateway::stop() {
   if (ha_) ha_->stop();
   reconcile_.stop();
   prober_.stop();
+  guard_.stop();
   routes_.stop();
   wan_.stop();
   bgp_.stop();
@@ -166,13 +168,7 @@ void Gateway::apply(ModelPtr next) {
 void Gateway::apply_model(ModelPtr next) {
   const config::GatewayModel& model = *next;
   // Before anything can attract traffic.
-  const GuardPorts ports = guard_ports(model);
-  if (guarded_ != ports) {
-    if (const auto done = install_forward_guard(ports); done)
-      guarded_ = ports;
-    else
-      log::error("kernel", "{}", done.error().describe());
-  }
+  guard_.keep(guard_ports(model));
   apply_tunnels(model);
   apply_circuit(model);
   apply_vnet(model);
@@ -378,7 +374,8 @@ std::vector<ComponentStatus> Gateway::components() const {
        fastpath_.connected() ? "crypto " + crypto_backend_ : std::string(kFastpathAway),
        fastpath_.connected() ? port_problem_ : "", fastpath_since_},
       {"charon", ike_.connected(), ike_.connected() ? ike_.version() : std::string(kCharonAway), "", ike_.since()},
-      {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway), "", bgp_.since()}};
+      {"bgpd", bgp_.connected(), bgp_.connected() ? bgp_.version() : std::string(kBgpdAway),
+       bgp_.connected() ? bgp_.problem() : "", bgp_.since()}};
   if (bfd_.needed())
     all.push_back({"bfdd", bfd_.connected(), bfd_.connected() ? "" : std::string(kBfddAway), "", bfd_.since()});
   all.push_back({"zebra", reconcile_.connected(),

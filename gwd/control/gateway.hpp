@@ -16,8 +16,8 @@
 #include "gwd/control/bfd_controller.hpp"
 #include "gwd/control/bgp_controller.hpp"
 #include "gwd/control/fastpath_client.hpp"
-#include "gwd/control/forward_guard.hpp"
 #include "gwd/control/forwarding.hpp"
+#include "gwd/control/guard_keeper.hpp"
 #include "gwd/control/ha_controller.hpp"
 #include "gwd/control/ike_controller.hpp"
 #include "gwd/control/kernel_net.hpp"
@@ -127,6 +127,7 @@ class Gateway final : private FastpathListener {
   const Clock& clock_;
   GatewayPaths paths_;
   KernelNet kernel_;
+  GuardKeeper guard_;
   FastpathClient fastpath_;
   Forwarding forwarding_;
   IkeController ike_;
@@ -142,7 +143,6 @@ class Gateway final : private FastpathListener {
   BgpIntentPtr bgp_intent_;
   std::vector<DeviceAddress> circuit_addresses_;
   std::set<DeviceRoute> vnet_routes_;
-  std::optional<GuardPorts> guarded_;
   std::string crypto_backend_;
   fp::PortList served_ports_;
   std::string port_problem_;

@@ -104,3 +104,14 @@ def test_bgp_and_bfd_of_sites_are_not_taken_from_the_wan(world):
     grown = {comment: count - before[comment] for comment, count in after.items()}
     assert grown["BGP in the clear"] > said["sent"] / 8 and grown["BFD in the clear"] > said["sent"] / 8, f"{said}, {grown}"
     assert world.lab.ns["gw"].run("ss", "-Htn", "state", "syn-recv").strip() == ""
+
+
+@pytest.mark.parametrize("how", ["flush ruleset", "delete table inet gw_guard", "flush chain inet gw_guard forward"])
+def test_a_guard_that_another_program_flushes_comes_back(world, how):
+    """Whoever loads a firewall of his own flushes everything first, and the VNet's packets could leave in the clear."""
+    def guard():
+        return world.lab.ns["gw"].run("nft", "-s", "-t", "list", "table", "inet", "gw_guard", check=False)
+    before = guard()
+    assert "not in the clear" in before
+    world.lab.ns["gw"].run("nft", *how.split())
+    poll("the guard is as it was", lambda: guard() == before, 5, 0.02)
