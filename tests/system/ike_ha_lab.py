@@ -1,17 +1,20 @@
 """Two instances of a gateway and two sites, for IKE takeover: real charons everywhere, recorders for the fast paths.
 
-    namespace gwihA  [charon a, gw-ha]--- 10.9.0.1 (endpoint 1) --+
-    namespace gwihB  [charon b, gw-ha]--- 10.9.0.2 (endpoint 2) --+-- bridge (gwihN)
-    namespace gwihS  [charon s: a stock one's IKE] --- 10.9.0.9 --+
+    namespace A  [charon a, gw-ha]--- 10.9.0.1 (endpoint 1) --+
+    namespace B  [charon b, gw-ha]--- 10.9.0.2 (endpoint 2) --+-- bridge, namespace N
+    namespace S  [charon s: a stock one's IKE] --- 10.9.0.9 --+
 
 The gwds and the channel between them are gw-ha-links: two HaLinks joined by a pipe that can be cut. Tunnel n is between
 endpoint n's address and 10.9.0.9, connection "tN", child "cN", interface id N; both instances know both.
 Runs inside ./dev's root; removes what it makes.
 """
 import json
+import os
 import subprocess
 import threading
 from contextlib import suppress
+
+import pytest
 
 from plugin_lab import BUILD, LOAD, PLUGIN_DIR, Node, missing as plugin_missing, run
 
@@ -20,8 +23,9 @@ from pathlib import Path
 
 SITE = "10.9.0.9"
 HOME = {"a": "10.9.0.1", "b": "10.9.0.2"}
-NAMESPACES = {"a": "gwihA", "b": "gwihB", "s": "gwihS"}
-BRIDGE = "gwihN"
+PREFIX = f"gwih{os.getpid()}"  # another module may have a lab of its own at the same time
+NAMESPACES = {name: f"{PREFIX}{name.upper()}" for name in ("a", "b", "s")}
+BRIDGE = f"{PREFIX}N"
 INSTANCE_LOAD = LOAD.replace("kernel-gw!", "kernel-gw! gw-ha!")
 
 
@@ -57,7 +61,7 @@ class Instance(Node):
     """A gateway instance: its charon has gw-ha."""
 
     def __init__(self, lab, name):
-        super().__init__(lab, name, HOME[name], SITE, prefix="gwih")
+        super().__init__(lab, name, HOME[name], SITE, prefix=PREFIX)
         self._lab = lab
         self.sync = self.dir / "sync.sock"
 
@@ -86,7 +90,7 @@ class Instance(Node):
 
 class Site(Node):
     def __init__(self, lab):
-        super().__init__(lab, "s", SITE, "", prefix="gwih")
+        super().__init__(lab, "s", SITE, "", prefix=PREFIX)
 
     ikes = Instance.ikes
     children_of = Instance.children_of
@@ -212,3 +216,70 @@ class HaLab:
             self.links.close()
         finally:
             self._remove_network()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    lab = HaLab(tmp_path)
+    try:
+        lab.start()
+        yield lab
+    finally:
+        lab.close()
+
+
+def added(node, since=0):
+    """{(SPI, inbound): AddSa} of those that are still there."""
+    sas = {}
+    for frame in node.recorder.since(since):
+        if frame.kind == "add_sa":
+            sas[frame.body.id.spi, frame.body.inbound] = frame.body
+        elif frame.kind == "del_sa":
+            for inbound in (True, False):
+                sas.pop((frame.body.id.spi, inbound), None)
+    return sas
+
+
+def held(node, connection="t1"):
+    """The passive IKE SAs of that connection have their child."""
+    sas = node.ikes("PASSIVE").get(connection, [])
+    return len(sas) == 1 and len(sas[0]["child-sas"]) == 1
+
+
+def up(lab, number=1, by=None):
+    lab.initiate(by or lab.a, number)
+    Node.until(lambda: held(lab.b, f"t{number}") and lab.s.children_of(f"t{number}"), "the passive SAs on b")
+
+
+def other_than(node, spi, connection="t1"):
+    """Whether it has an IKE SA, and not the one of this SPI. In the middle of a rekeying it has none that is established."""
+    now = [sa["initiator-spi"] for sa in node.ikes("ESTABLISHED").get(connection, [])]
+    return now and spi not in now
+
+
+def same_keys(survivor, site, every=True):
+    """Every SA of the site's has its other half on the survivor, with the same key. Not `every`: one each way has."""
+    ours, ways = added(survivor), set()
+    for (spi, inbound), sa in added(site).items():
+        other = ours.get((spi, not inbound))
+        if other is None and every or other is not None and other.key != sa.key:
+            return False
+        if other is not None:
+            ways.add(inbound)
+    return len(ways) == 2
+
+
+def rekeyed(lab, gateway, by, connection="t1"):
+    """A CHILD_SA rekeying, begun by `by`, leaves both ends with a new pair that fits."""
+    before = set(gateway.children_of(connection))
+    old = next(iter(gateway.ikes().values()))[0]["version"] == "1"  # keeps a rekeyed CHILD_SA until its lifetime ends
+    by.vici.request("rekey", {"child": "c" + connection[1:]})
+    Node.until(lambda: len((now := set(gateway.children_of(connection))) - before) == 1 and (old or not now & before),
+               "the new CHILD_SA")
+    Node.until(lambda: same_keys(gateway, lab.s, every=not old), "the same keys at both ends")
+
+
+def snapshot(node):
+    """What a full sync has to bring about on the other one: {connection: SPIs of its IKE SAs and their children}."""
+    return {name: sorted((sa["initiator-spi"], *sorted(c["spi-in"] for c in sa["child-sas"].values())) for sa in sas)
+            for name, sas in node.ikes().items()}

@@ -35,16 +35,40 @@ linked_list_t* gw_ha_owned_list(struct gw_ha_owned* this) { return this->hosts; 
 
 /* --- moves -------------------------------------------------------------------------------------------------------- */
 
-static void destroy_listed(array_t* ids, const char* why) {
-  uint32_t id;
+/* Ids of the IKE_SAs of `host`, for checkout. What changes an IKE_SA locks the bus; the enumerator has a lock of the
+ * manager's that whoever holds the bus may want (gw_ha_end.c): nothing is changed while it runs. */
+static array_t* ids_of(host_t* host) {
+  ike_sa_t* ike_sa;
+  array_t* ids = array_create(0, 0);
+  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
+  while (enumerator->enumerate(enumerator, &ike_sa)) {
+    host_t* own = ike_sa->get_my_host(ike_sa);
+    if (!own->ip_equals(own, host)) continue;
+    ike_sa_id_t* id = ike_sa->get_id(ike_sa);
+    array_insert(ids, ARRAY_TAIL, id->clone(id));
+  }
+  enumerator->destroy(enumerator);
+  return ids;
+}
+
+/* The next one that is still there, checked out; NULL, and `ids` is gone, after the last. */
+static ike_sa_t* next_of(array_t* ids) {
+  ike_sa_id_t* id;
   while (array_remove(ids, ARRAY_HEAD, &id)) {
-    ike_sa_t* ike_sa = charon->ike_sa_manager->checkout_by_id(charon->ike_sa_manager, id);
-    if (!ike_sa) continue;
-    DBG1(DBG_IKE, "gw-ha: destroying IKE_SA %s[%d], incomplete when its address was %s", ike_sa->get_name(ike_sa), id,
-         why);
-    charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
+    ike_sa_t* ike_sa = charon->ike_sa_manager->checkout(charon->ike_sa_manager, id);
+    id->destroy(id);
+    if (ike_sa) return ike_sa;
   }
   array_destroy(ids);
+  return NULL;
+}
+
+static void check_in(ike_sa_t* ike_sa) { charon->ike_sa_manager->checkin(charon->ike_sa_manager, ike_sa); }
+
+static void destroy_incomplete(ike_sa_t* ike_sa, const char* why) {
+  DBG1(DBG_IKE, "gw-ha: destroying IKE_SA %s[%d], incomplete when its address was %s", ike_sa->get_name(ike_sa),
+       ike_sa->get_unique_id(ike_sa), why);
+  charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
 }
 
 static void rekey_soon(job_t* job) { lib->scheduler->schedule_job(lib->scheduler, job, OVERDUE_S); }
@@ -73,30 +97,22 @@ static void make_up_for_rekeyings(ike_sa_t* ike_sa) {
 uint32_t gw_ha_owned_take(struct gw_ha_owned* this, host_t* host) {
   ike_sa_t* ike_sa;
   uint32_t count = 0;
-  array_t* incomplete = array_create(sizeof(uint32_t), 0);
   const bool changes = !find(this, host);
   if (changes) this->hosts->insert_last(this->hosts, host->clone(host));
-  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
-  while (enumerator->enumerate(enumerator, &ike_sa)) {
-    host_t* own = ike_sa->get_my_host(ike_sa);
-    if (!own->ip_equals(own, host)) continue;
-    switch (ike_sa->get_state(ike_sa)) {
-      case IKE_PASSIVE:
-        make_up_for_rekeyings(ike_sa);
-        ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
-        count++;
-        break;
-      case IKE_CONNECTING:
-        if (changes && !ike_sa->get_peer_cfg(ike_sa)) { /* of the former owner's; an own one begins after this */
-          const uint32_t id = ike_sa->get_unique_id(ike_sa);
-          array_insert(incomplete, ARRAY_TAIL, (void*)&id);
-        }
-        break;
-      default: count++; break;
+  array_t* ids = ids_of(host);
+  while ((ike_sa = next_of(ids))) {
+    const ike_sa_state_t state = ike_sa->get_state(ike_sa);
+    if (state == IKE_CONNECTING && changes && !ike_sa->get_peer_cfg(ike_sa)) {
+      destroy_incomplete(ike_sa, "taken"); /* of the former owner's; an own one begins after this */
+      continue;
     }
+    if (state == IKE_PASSIVE) {
+      make_up_for_rekeyings(ike_sa);
+      ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
+    }
+    count += state != IKE_CONNECTING;
+    check_in(ike_sa);
   }
-  enumerator->destroy(enumerator);
-  destroy_listed(incomplete, "taken");
   return count;
 }
 
@@ -112,34 +128,24 @@ static bool is_busy(ike_sa_t* ike_sa) {
 static uint32_t make_passive(host_t* host, bool force, uint32_t* count) {
   ike_sa_t* ike_sa;
   uint32_t busy = 0;
-  array_t* incomplete = array_create(sizeof(uint32_t), 0);
   *count = 0;
-  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
-  while (enumerator->enumerate(enumerator, &ike_sa)) {
-    host_t* own = ike_sa->get_my_host(ike_sa);
-    if (!own->ip_equals(own, host)) continue;
-    switch (ike_sa->get_state(ike_sa)) {
-      case IKE_ESTABLISHED:
-      case IKE_REKEYING:
-        if (!force && is_busy(ike_sa)) {
-          busy++;
-          break;
-        }
-        ike_sa->set_state(ike_sa, IKE_PASSIVE);
-        (*count)++;
-        break;
-      case IKE_PASSIVE: (*count)++; break;
-      case IKE_CONNECTING: {
-        const uint32_t id = ike_sa->get_unique_id(ike_sa);
-        if (force) array_insert(incomplete, ARRAY_TAIL, (void*)&id);
-        busy += !force;
-        break;
-      }
-      default: break;
+  array_t* ids = ids_of(host);
+  while ((ike_sa = next_of(ids))) {
+    const ike_sa_state_t state = ike_sa->get_state(ike_sa);
+    const bool active = state == IKE_ESTABLISHED || state == IKE_REKEYING;
+    if (!force && (state == IKE_CONNECTING || (active && is_busy(ike_sa)))) {
+      busy++;
+    } else if (state == IKE_CONNECTING) {
+      destroy_incomplete(ike_sa, "released");
+      continue;
+    } else if (active) {
+      ike_sa->set_state(ike_sa, IKE_PASSIVE);
+      (*count)++;
+    } else {
+      *count += state == IKE_PASSIVE;
     }
+    check_in(ike_sa);
   }
-  enumerator->destroy(enumerator);
-  destroy_listed(incomplete, "released");
   return busy;
 }
 
@@ -174,29 +180,11 @@ static child_sa_t* older_twin(ike_sa_t* ike_sa) {
   return found;
 }
 
-/* Unique ids of the IKE_SAs of `host` that have some. */
-static array_t* with_leftovers(host_t* host) {
-  ike_sa_t* ike_sa;
-  array_t* ids = array_create(sizeof(uint32_t), 0);
-  enumerator_t* enumerator = charon->ike_sa_manager->create_enumerator(charon->ike_sa_manager, TRUE);
-  while (enumerator->enumerate(enumerator, &ike_sa)) {
-    host_t* own = ike_sa->get_my_host(ike_sa);
-    if (own->ip_equals(own, host) && ike_sa->get_state(ike_sa) == IKE_ESTABLISHED && older_twin(ike_sa)) {
-      const uint32_t id = ike_sa->get_unique_id(ike_sa);
-      array_insert(ids, ARRAY_TAIL, (void*)&id);
-    }
-  }
-  enumerator->destroy(enumerator);
-  return ids;
-}
-
 void gw_ha_owned_delete_leftovers(host_t* host) {
-  uint32_t id;
-  array_t* ids = with_leftovers(host);
-  while (array_remove(ids, ARRAY_HEAD, &id)) {
-    ike_sa_t* ike_sa = charon->ike_sa_manager->checkout_by_id(charon->ike_sa_manager, id);
-    if (!ike_sa) continue;
-    child_sa_t* child = older_twin(ike_sa);
+  ike_sa_t* ike_sa;
+  array_t* ids = ids_of(host);
+  while ((ike_sa = next_of(ids))) {
+    child_sa_t* child = ike_sa->get_state(ike_sa) == IKE_ESTABLISHED ? older_twin(ike_sa) : NULL;
     status_t status = SUCCESS;
     if (child) {
       DBG1(DBG_IKE, "gw-ha: deleting CHILD_SA %s{%d}, which a rekeying left when its owner stopped",
@@ -206,10 +194,9 @@ void gw_ha_owned_delete_leftovers(host_t* host) {
     if (status == DESTROY_ME) {
       charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
     } else {
-      charon->ike_sa_manager->checkin(charon->ike_sa_manager, ike_sa);
+      check_in(ike_sa);
     }
   }
-  array_destroy(ids);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
