@@ -199,22 +199,27 @@ RevisionStore& RevisionStore::operator=(RevisionStore&&) noexcept = default;
 RevisionStore::~RevisionStore() = default;
 
 Result<RevisionStore> RevisionStore::open(const std::string& path) {
-  auto store = open_file(path);
+  auto store = open_file(path, Readers::kShared);
   if (!store) return std::unexpected(std::move(store).error());
   auto format = store->format(path);
+  if (!format && store->had_no_room()) {  // what runs can be read without any
+    store = open_file(path, Readers::kAlone);
+    if (!store) return std::unexpected(std::move(store).error());
+    format = store->format(path);
+  }
   if (!format) return std::unexpected(std::move(format).error());
   if (*format > kStateFormat) {
     const std::int64_t newer = *format;
     store->db_.reset();  // what is in the WAL goes into the file
     if (auto back = take_kept(path, newer); !back) return std::unexpected(std::move(back).error());
-    store = open_file(path);
+    store = open_file(path, Readers::kShared);
     if (!store) return std::unexpected(std::move(store).error());
   }
   if (auto ready = store->prepare_schema(path); !ready) return std::unexpected(std::move(ready).error());
   return std::move(*store);
 }
 
-Result<RevisionStore> RevisionStore::open_file(const std::string& path) {
+Result<RevisionStore> RevisionStore::open_file(const std::string& path, Readers readers) {
   // SQLite would make the file with the umask's mode, and gives -wal and -shm that of the file.
   if (const Fd made(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)); !made)
     return fail_errno(std::format("cannot open the revision store {}", path));
@@ -224,7 +229,14 @@ Result<RevisionStore> RevisionStore::open_file(const std::string& path) {
   std::unique_ptr<sqlite3, Close> db(raw);
   if (rc != SQLITE_OK) return unusable(path, raw == nullptr ? "out of memory" : sqlite3_errmsg(raw));
   sqlite3_busy_timeout(raw, kBusyMs);
+  if (readers == Readers::kAlone && !execute(raw, "PRAGMA locking_mode = EXCLUSIVE"))
+    return unusable(path, sqlite3_errmsg(raw));
   return RevisionStore(std::move(db));
+}
+
+bool RevisionStore::had_no_room() const {
+  const int code = sqlite3_errcode(db_.get()) & 0xff;
+  return code == SQLITE_IOERR || code == SQLITE_FULL;  // a disk that fails altogether fails once more
 }
 
 Result<std::int64_t> RevisionStore::format(const std::string& path) {

@@ -87,7 +87,10 @@ class RevisionStore {
     void operator()(sqlite3* db) const;
   };
   explicit RevisionStore(std::unique_ptr<sqlite3, Close> db);
-  static Result<RevisionStore> open_file(const std::string& path);
+  /// Alone: the WAL's index, a file of 32 KiB that readers share, is in memory instead.
+  enum class Readers : std::uint8_t { kShared, kAlone };
+  static Result<RevisionStore> open_file(const std::string& path, Readers readers);
+  bool had_no_room() const;
   Status prepare_schema(const std::string& path);
   Status migrate(const std::string& path, std::int64_t from);
   /// The file's format; 0: none yet.

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -175,6 +176,26 @@ TEST_F(Revisions, CommittedSurvivesKill) {
   EXPECT_LE(running.number, acknowledged + 1);  // at most the one that was not acknowledged yet
   EXPECT_EQ(running.document, "from the child");
   EXPECT_EQ(store.commit(apply("next")).value(), running.number + 1);
+}
+
+// A gateway whose disk is full goes on with what it has, also after its restart. A limit in the disk's place: no file
+// may grow.
+TEST_F(Revisions, AFullDiskTakesNothingAwayAndNothingMore) {
+  ASSERT_TRUE(open().commit(apply("one")));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit full{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &full), 0);
+  auto store = RevisionStore::open(path_);
+  const std::string running = store ? store->running().value()->document : store.error().message;
+  const bool committed = store && store->commit(apply("two"));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_EQ(running, "one");
+  EXPECT_FALSE(committed);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store->commit(apply("two")).value(), 2U);  // room was made
 }
 
 TEST_F(Revisions, WhatIsNoDatabaseIsNamed) {
