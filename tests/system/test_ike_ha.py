@@ -64,6 +64,23 @@ def test_site_rekeys_the_ike_sa_and_deletes_after_a_takeover(lab):
     Node.until(lambda: not lab.b.ikes(), "the survivor hears the DELETE")
 
 
+@pytest.mark.parametrize("by", ["gateway", "site"])
+def test_an_ike_sa_that_was_rekeyed_is_taken_over(lab, by):
+    """Twice: the one that was rekeyed is rekeyed itself."""
+    lab.tunnel()
+    up(lab)
+    for _ in range(2):
+        before = lab.s.ikes("ESTABLISHED")["t1"][0]["initiator-spi"]
+        (lab.a if by == "gateway" else lab.s).vici.request("rekey", {"ike": "t1"})
+        Node.until(lambda: other_than(lab.s, before), "the IKE SA's rekeying")
+        Node.until(lambda: held(lab.b) and len(lab.b.ikes()["t1"]) == 1, "one IKE SA on b, passive, with its child")
+        Node.until(lambda: snapshot(lab.b) == snapshot(lab.a), "b as a")
+    lab.take_over()
+    rekeyed(lab, lab.b, by=lab.s)
+    rekeyed(lab, lab.b, by=lab.b)
+    assert not lab.b.logged("initiating IKE_SA")
+
+
 def test_endpoints_move_one_by_one(lab):
     lab.tunnel(1)
     lab.tunnel(2)
@@ -120,17 +137,17 @@ def test_charon_that_ends_alone_deletes_its_sas(lab):
 
 
 def test_release_waits_for_an_exchange_under_way(lab):
-    """Rekeyings back to back: each is whole on one side of the move, and the pair fits at the end."""
+    """A rekeying of the IKE SA is whole on one side of the move, and the pair fits at the end."""
     lab.tunnel()
     up(lab)
     for address_from, to in (("a", "b"), ("b", "a")):
-        lab.s.vici.request("rekey", {"child": "c1"})
-        owner = getattr(lab, address_from)
+        owner, survivor = getattr(lab, address_from), getattr(lab, to)
+        rekeyed(lab, owner, by=lab.s)
         owner.vici.request("rekey", {"ike": "t1"})
         lab.links("release", address_from, ONE)
+        Node.until(lambda: snapshot(survivor) == snapshot(owner), "the new owner has what the old one had")
         lab.move_address(ONE, address_from, to)
         lab.links("take", to, ONE)
-        survivor = getattr(lab, to)
         Node.until(lambda: len(survivor.children_of("t1", "ESTABLISHED")) == 1, "one CHILD_SA on the new owner")
         rekeyed(lab, survivor, by=lab.s)
 

@@ -4,6 +4,7 @@
 
 #include <collections/array.h>
 #include <collections/linked_list.h>
+#include <processing/jobs/delete_child_sa_job.h>
 #include <processing/jobs/rekey_child_sa_job.h>
 #include <processing/jobs/rekey_ike_sa_job.h>
 
@@ -71,25 +72,27 @@ static void destroy_incomplete(ike_sa_t* ike_sa, const char* why) {
   charon->ike_sa_manager->checkin_and_destroy(charon->ike_sa_manager, ike_sa);
 }
 
-static void rekey_soon(job_t* job) { lib->scheduler->schedule_job(lib->scheduler, job, OVERDUE_S); }
+static void do_soon(job_t* job) { lib->scheduler->schedule_job(lib->scheduler, job, OVERDUE_S); }
 
-/* A passive IKE_SA lets the time of its rekeying and of its CHILD_SAs' go by: charon schedules each once, also of an
+/* A passive IKE_SA lets the time of its rekeying and of its CHILD_SAs' rekeying and closing go by: charon schedules each once, also of an
  * SA that was ours before it was passive. To be made up for, or the SA lives until its hard lifetime cuts the tunnel,
  * or for ever. A time of 0 is scheduled anew when the IKE_SA is established. */
-static void make_up_for_rekeyings(ike_sa_t* ike_sa) {
+static void make_up_for_jobs(ike_sa_t* ike_sa) {
   child_sa_t* child_sa;
   const time_t now = time_monotonic(NULL);
   const time_t due = ike_sa->get_statistic(ike_sa, STAT_REKEY);
   if (due && due <= now) {
     ike_sa->set_statistic(ike_sa, STAT_REKEY, 0);
-    rekey_soon((job_t*)rekey_ike_sa_job_create(ike_sa->get_id(ike_sa), FALSE));
+    do_soon((job_t*)rekey_ike_sa_job_create(ike_sa->get_id(ike_sa), FALSE));
   }
   enumerator_t* enumerator = ike_sa->create_child_sa_enumerator(ike_sa);
   while (enumerator->enumerate(enumerator, &child_sa)) {
+    if (child_sa->get_state(child_sa) == CHILD_DELETED) /* kept for what was still on its way */
+      do_soon((job_t*)delete_child_sa_job_create_id(child_sa->get_unique_id(child_sa)));
     const time_t child_due = child_sa->get_lifetime(child_sa, FALSE);
     if (!child_due || child_due > now || child_sa->get_state(child_sa) != CHILD_INSTALLED) continue;
-    rekey_soon((job_t*)rekey_child_sa_job_create(child_sa->get_protocol(child_sa), child_sa->get_spi(child_sa, TRUE),
-                                                 ike_sa->get_my_host(ike_sa)));
+    do_soon((job_t*)rekey_child_sa_job_create(child_sa->get_protocol(child_sa), child_sa->get_spi(child_sa, TRUE),
+                                              ike_sa->get_my_host(ike_sa)));
   }
   enumerator->destroy(enumerator);
 }
@@ -107,7 +110,7 @@ uint32_t gw_ha_owned_take(struct gw_ha_owned* this, host_t* host) {
       continue;
     }
     if (state == IKE_PASSIVE) {
-      make_up_for_rekeyings(ike_sa);
+      make_up_for_jobs(ike_sa);
       ike_sa->set_state(ike_sa, IKE_ESTABLISHED);
     }
     count += state != IKE_CONNECTING;
@@ -157,7 +160,8 @@ uint32_t gw_ha_owned_release(struct gw_ha_owned* this, host_t* host) {
     known->destroy(known);
   }
   for (int i = 0; i < EXCHANGE_TRIES && make_passive(host, FALSE, &count) > 0; i++) usleep(EXCHANGE_WAIT_US);
-  make_passive(host, TRUE, &count);
+  /* An IKE_SA that a rekeying made while the first pass was under way is found by the second one. */
+  for (int i = 0; i < 2; i++) make_passive(host, TRUE, &count);
   return count;
 }
 
