@@ -82,7 +82,7 @@ class Scene:
         from lab import BIN, GW_WAN4
         mac = self.world.lab.ns["gw"].run("cat", "/sys/class/net/eth0/address").strip()
         out = self.world.lab.ns["wan"].run(BIN / "gw-flood", kind, "--interface", "gw", "--mac", mac, "--to", GW_WAN4,
-                                           "--inner", self.sites[0].inner_gw, "--seconds", self.seconds)
+                                           "--inner", self.sites[0].inner_gw, "--seconds", self.seconds, timeout=self.seconds + 30)
         return json.loads(out)["per_second"]
 
     def greedy(self):

@@ -20,14 +20,19 @@ def number(value):
     return f"{value:.1f} "
 
 
+def quantity(value, unit):
+    """No thousands of milliseconds."""
+    return f"{value / 1000:.2f} s" if unit == "ms" and abs(value) >= 1000 else f"{number(value)}{unit}"
+
+
 def bound(target, value):
     return f"{value:g}" if target.field == "ratio" else f"{number(value)}".strip()
 
 
 def row(r):
     target = TARGETS.get(r["name"])
-    measured = f"{number(r['value'])}{r['unit']}"
-    reference = f"{r['reference']}: {number(r['reference_value'])}{r['unit']}" if r["reference"] else ""
+    measured = quantity(r["value"], r["unit"])
+    reference = f"{r['reference']}: {quantity(r['reference_value'], r['unit'])}" if r["reference"] else ""
     ratio = f"{r['ratio']:.3f}" if r["ratio"] else ""
     least, aim = (bound(target, target.least), bound(target, target.aim)) if target else ("", "")
     if target and target.sense == "at most":
