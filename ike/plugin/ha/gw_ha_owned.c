@@ -74,9 +74,9 @@ static void destroy_incomplete(ike_sa_t* ike_sa, const char* why) {
 
 static void do_soon(job_t* job) { lib->scheduler->schedule_job(lib->scheduler, job, OVERDUE_S); }
 
-/* A passive IKE_SA lets the time of its rekeying go by, and of its CHILD_SAs' rekeying and closing: charon schedules each
- * once, also of an SA that was ours before it was passive. To be made up for, or the SA lives until its hard lifetime
- * cuts the tunnel, or for ever. A time of 0 is scheduled anew when the IKE_SA is established. */
+/* A passive IKE_SA lets the time of its rekeying go by, and of its CHILD_SAs' rekeying and closing: charon schedules
+ * each once, also of an SA that was ours before it was passive. To be made up for, or the SA lives until its hard
+ * lifetime cuts the tunnel, or for ever. A time of 0 is scheduled anew when the IKE_SA is established. */
 static void make_up_for_jobs(ike_sa_t* ike_sa) {
   child_sa_t* child_sa;
   const time_t now = time_monotonic(NULL);
