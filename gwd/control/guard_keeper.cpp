@@ -35,9 +35,8 @@ constexpr int kTableAttribute = NFTA_TABLE_NAME;
 static_assert(kTableAttribute == int{NFTA_CHAIN_TABLE} && kTableAttribute == int{NFTA_RULE_TABLE} &&
               kTableAttribute == int{NFTA_SET_TABLE});
 
-constexpr std::size_t aligned(std::size_t length) {
-  return (length + 3) & ~std::size_t{3};
-}  // of messages and attributes
+/// Messages and attributes begin at multiples of four bytes.
+constexpr std::size_t aligned(std::size_t length) { return (length + 3) & ~std::size_t{3}; }
 
 bool is_loss(std::uint16_t type) {
   if (type >> 8 != NFNL_SUBSYS_NFTABLES) return false;
