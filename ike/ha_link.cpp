@@ -40,6 +40,21 @@ struct HaLink::Waiting {
   std::optional<Result<Moved>> answer = std::nullopt;
 };
 
+/// One take() that waits for the other instance's last word.
+struct HaLink::LastWord {
+  IpAddress address;
+  asio::steady_timer wake;
+};
+
+/// Between two HaLinks: this byte, then what it says. gw-ha has its own version in each of its messages; an unknown
+/// frame is refused and skipped, so that a later release may have more.
+enum HaLink::Frame : char {
+  kSync = 1,       // a sync message of gw-ha's
+  kSendMeAll = 2,  // nothing
+  kReleased = 3,   // an address, 4 or 16 bytes: charon has let go of it, all that it said before has been sent
+  kTaken = 4,      // an address: it was taken; an earlier kReleased is no longer true
+};
+
 namespace {
 
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
@@ -51,10 +66,6 @@ constexpr std::size_t kMaxOutgoing = 64 << 20;
 constexpr int kQueueBytes = 4 << 20;
 // Messages handled before others get their turn on the thread.
 constexpr int kTurn = 256;
-
-// Frames between two HaLinks: this byte, then nothing or a sync message of gw-ha's. The plugin has its own version in
-// each message; an unknown frame is refused and skipped, so that a later release may have more.
-enum Frame : char { kSync = 1, kSendMeAll = 2 };
 
 Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un a{};
@@ -120,6 +131,7 @@ void HaLink::stop() {
     w->answer = fail(Errc::kClosed, "gwd ends");
     w->wake.cancel();
   }
+  stop_waiting_for_last_words();
   if (!listener_.is_open()) return;
   listener_.close(ignored);
   std::error_code gone;
@@ -166,6 +178,7 @@ void HaLink::lose_charon(std::string_view why) {
   outgoing_.clear();
   outgoing_bytes_ = 0;
   for (const auto& w : std::exchange(waiting_, {})) {
+    if (w->order == Order::kRelease) tell_peer(kReleased, w->address);  // nobody is left to say more
     w->answer = fail(Errc::kClosed, std::format("charon is gone ({}); it will be told when it is back", why));
     w->wake.cancel();
   }
@@ -215,6 +228,7 @@ void HaLink::control(const gw_ha_control& said) {
     case GW_HA_TAKE:
     case GW_HA_RELEASE: {
       const auto address = address_of(said);
+      if (said.kind == GW_HA_RELEASE && address) tell_peer(kReleased, *address);
       const auto done = std::ranges::find_if(waiting_, [&](const auto& w) {
         return static_cast<std::uint8_t>(w->order) == said.kind && w->address == address;
       });
@@ -311,6 +325,8 @@ void HaLink::channel_down() {
   asked_ = false;  // it will ask again
   if (loaded_) order(Order::kAlone, std::nullopt);
   claim_owned();  // nobody is left to wait for
+  last_words_.clear();
+  stop_waiting_for_last_words();
   tell_changed();
 }
 
@@ -323,6 +339,12 @@ void HaLink::to_peer(std::string frame) {
   }
   ++state_.sent;
   handlers_.send(std::move(frame));
+}
+
+void HaLink::tell_peer(Frame what, const IpAddress& address) {
+  if (!state_.channel) return;
+  std::string frame(1, what);
+  to_peer(frame += address.bytes_string());
 }
 
 Status HaLink::receive(std::string_view frame) {
@@ -346,21 +368,64 @@ Status HaLink::receive(std::string_view frame) {
         asked_ = true;
       return {};
     }
+    if (heard_last_word(frame)) {
+      ++state_.received;
+      return {};
+    }
   }
   ++state_.refused;
   return fail(Errc::kMalformed, std::format("an IKE sync frame of {} bytes and kind {}", frame.size(),
                                             frame.empty() ? 0 : static_cast<unsigned char>(frame[0])));
 }
 
+bool HaLink::heard_last_word(std::string_view frame) {
+  if (frame[0] != kReleased && frame[0] != kTaken) return false;
+  const auto address = IpAddress::from_bytes(frame.substr(1));
+  if (!address) return false;
+  if (frame[0] == kTaken) {
+    last_words_.erase(*address);
+    return true;
+  }
+  last_words_.insert(*address);
+  for (const auto& expected : expected_)
+    if (expected->address == *address) expected->wake.cancel();
+  return true;
+}
+
 // --- moves
 
-awaitable<Result<HaLink::Moved>> HaLink::take(IpAddress address, milliseconds timeout) {
+awaitable<Result<HaLink::Moved>> HaLink::take(IpAddress address, milliseconds timeout, milliseconds last_word) {
   owned_.insert(address);
-  return move(Order::kTake, address, timeout);
+  if (last_word > milliseconds(0) && state_.channel && !last_words_.contains(address)) {
+    const std::weak_ptr<bool> alive = alive_;
+    co_await wait_for_last_word(address, last_word);
+    if (alive.expired()) co_return fail(Errc::kClosed, "gwd ends");
+    if (!owned_.contains(address)) co_return fail(Errc::kClosed, "it was released meanwhile");
+  }
+  last_words_.erase(address);
+  tell_peer(kTaken, address);
+  co_return co_await move(Order::kTake, address, timeout);
+}
+
+awaitable<void> HaLink::wait_for_last_word(IpAddress address, milliseconds timeout) {
+  const auto expected = std::make_shared<LastWord>(LastWord{address, asio::steady_timer(executor_, timeout)});
+  expected_.push_back(expected);
+  const std::weak_ptr<bool> alive = alive_;
+  const auto [cancelled] = co_await expected->wake.async_wait(kToken);
+  if (alive.expired()) co_return;
+  expected_.remove(expected);
+  if (!cancelled)
+    log::warning("ike", "{}: the other instance's charon may have said more of its IKE SAs: {} ms were not enough",
+                 address, timeout.count());
+}
+
+void HaLink::stop_waiting_for_last_words() {
+  for (const auto& expected : expected_) expected->wake.cancel();
 }
 
 awaitable<Result<HaLink::Moved>> HaLink::release(IpAddress address, milliseconds timeout) {
   owned_.erase(address);
+  if (!loaded_) tell_peer(kReleased, address);  // nobody is there to say more
   return move(Order::kRelease, address, timeout);
 }
 

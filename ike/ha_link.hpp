@@ -81,7 +81,11 @@ class HaLink {
   /// The IKE SAs of `address` are this instance's (true at once for those that come later), or the other's: then no
   /// message is sent for them, not even a DELETE when charon ends. Idempotent; remembered when charon is away or has no
   /// connections yet, which kClosed says. kTimeout: charon has the order but has not answered.
-  boost::asio::awaitable<Result<Moved>> take(IpAddress address, std::chrono::milliseconds timeout);
+  /// `last_word`: how long take() waits for the end of what the other instance's charon has to say of `address`, which
+  /// follows its release() (frames may be on the way yet when the owner hears of that elsewhere). Not with 0, nor
+  /// longer than there is a channel.
+  boost::asio::awaitable<Result<Moved>> take(IpAddress address, std::chrono::milliseconds timeout,
+                                             std::chrono::milliseconds last_word = {});
   boost::asio::awaitable<Result<Moved>> release(IpAddress address, std::chrono::milliseconds timeout);
 
   const State& state() const { return state_; }
@@ -90,7 +94,9 @@ class HaLink {
 
  private:
   enum class Order : std::uint8_t;
+  enum Frame : char;
   struct Waiting;
+  struct LastWord;
   using Descriptor = boost::asio::posix::stream_descriptor;
 
   void accept();
@@ -107,6 +113,10 @@ class HaLink {
   void write_to_charon();
   void order(Order what, const std::optional<IpAddress>& address);
   void to_peer(std::string frame);
+  void tell_peer(Frame what, const IpAddress& address);
+  bool heard_last_word(std::string_view frame);
+  boost::asio::awaitable<void> wait_for_last_word(IpAddress address, std::chrono::milliseconds timeout);
+  void stop_waiting_for_last_words();
   void tell_changed();
   boost::asio::awaitable<Result<Moved>> move(Order what, IpAddress address, std::chrono::milliseconds timeout);
 
@@ -125,6 +135,8 @@ class HaLink {
   std::size_t outgoing_bytes_ = 0;
   boost::asio::steady_timer patience_;  // how long a charon that has restarted waits for the other instance's copies
   std::list<std::shared_ptr<Waiting>> waiting_;
+  std::set<IpAddress> last_words_;  // the other instance has released them, and everything said before that is here
+  std::list<std::shared_ptr<LastWord>> expected_;
   std::vector<std::uint8_t> buffer_;
   std::shared_ptr<bool> alive_;
 };

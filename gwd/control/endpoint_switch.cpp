@@ -365,7 +365,10 @@ asio::awaitable<void> EndpointSwitch::finish_owns(std::vector<Put> owns) {
   for (const Put& own : owns)
     if (still_wanted(own)) owner_.forwards(own.address, own.epoch);
   for (const auto& [address, epoch] : owns) {
-    const auto taken = co_await parts_.ike.take(address, kIkeTimeout);
+    const auto it = endpoints_.find(address);
+    const bool handed_over = it != endpoints_.end() && it->second.how == ha::Handover::kPlanned;
+    const auto taken =
+        co_await parts_.ike.take(address, kIkeTimeout, handed_over ? kLastWord : std::chrono::milliseconds(0));
     if (taken && taken->ike_sas > 0)
       log::info("ha", "{}: {} IKE SAs in {} us", address, taken->ike_sas, taken->took.count());
     if (!taken && taken.error().code != Errc::kClosed)

@@ -38,6 +38,9 @@ class EndpointSwitch {
  public:
   /// charon's part took 17 to 34 ms when tried; it goes on behind our back after this.
   static constexpr std::chrono::milliseconds kIkeTimeout{500};
+  /// Its hand-over may have overtaken what the former owner's charon said last (an older release does not say when that
+  /// is over). Packets do not wait for it.
+  static constexpr std::chrono::milliseconds kLastWord{200};
   static constexpr std::chrono::milliseconds kRetry{50};
   static constexpr std::chrono::milliseconds kAskAgain{500};
   /// How long packets may wait in gw-fastpath (kForEndpoints): until then the new owner should have said that it

@@ -22,6 +22,8 @@ using namespace std::chrono_literals;
 
 const IpAddress kOurs = IpAddress::parse("203.0.113.1").value();
 const std::string kSendMeAll(1, 2);
+const std::string kReleasedOurs = "\3" + kOurs.bytes_string();
+const std::string kTakenOurs = "\4" + kOurs.bytes_string();
 
 /// The plugin's end, and what the other instance gets.
 class HaLinkTest : public testing::Test {
@@ -85,6 +87,21 @@ class HaLinkTest : public testing::Test {
     link_.connections_loaded();
     run();
     if (!link_.state().channel) expect_alone();
+  }
+  /// With a channel, and the other instance has told everything.
+  void ready_and_synced() {
+    link_.channel_up();
+    ready();
+    synced(0);
+  }
+  void synced(std::uint32_t held) {
+    say({.what = GW_HA_CONTROL,
+         .kind = GW_HA_SYNCED,
+         .family = 0,
+         .reserved = 0,
+         .count = held,
+         .microseconds = 0,
+         .address = {}});
   }
   void expect_alone() {
     const auto said = order();
@@ -170,13 +187,14 @@ TEST_F(HaLinkTest, WithoutAChannelMessagesAreCountedAndGone) {
 
 TEST_F(HaLinkTest, FramesThatNobodySendsAreRefused) {
   ready();
-  for (const std::string& frame : {std::string(), std::string(1, '\0'), std::string("\1"), std::string("\2x"),
-                                   std::string("\3xx"), std::string("\1") + std::string(GW_HA_MAX_MESSAGE, 'x')}) {
+  for (const std::string& frame :
+       {std::string(), std::string(1, '\0'), std::string("\1"), std::string("\2x"), std::string("\3xx"),
+        std::string("\5xxxx"), std::string("\1") + std::string(GW_HA_MAX_MESSAGE, 'x')}) {
     const auto status = link_.receive(frame);
     ASSERT_FALSE(status) << frame.size();
     EXPECT_EQ(status.error().code, Errc::kMalformed);
   }
-  EXPECT_EQ(link_.state().refused, 6U);
+  EXPECT_EQ(link_.state().refused, 7U);
   run();
   EXPECT_EQ(heard(), "");
 }
@@ -211,6 +229,90 @@ TEST_F(HaLinkTest, TakeIsAnsweredByCharon) {
   EXPECT_EQ((*moved_)->ike_sas, 1000U);
   EXPECT_EQ((*moved_)->took, 17ms);
   EXPECT_TRUE(link_.owned().contains(kOurs));
+}
+
+TEST_F(HaLinkTest, LastWordOfAReleaseFollowsEverythingThatCharonSaidBefore) {
+  link_.channel_up();
+  ready();
+  start(link_.release(kOurs, 5s));
+  const auto said = order();
+  ASSERT_TRUE(said);
+  sent_.clear();
+  say_raw(std::string(1, GW_HA_SYNC) + "message numbers");
+  say(*said);
+  EXPECT_EQ(sent_, (std::vector{std::string("\1message numbers"), kReleasedOurs}));
+  ASSERT_TRUE(moved_ && *moved_);
+}
+
+TEST_F(HaLinkTest, WithoutACharonTheLastWordIsSaidAtOnce) {
+  link_.channel_up();
+  start(link_.release(kOurs, 5s));
+  EXPECT_EQ(sent_, std::vector{kReleasedOurs});
+  ready();
+  start(link_.release(kOurs, 5s));
+  sent_.clear();
+  charon_.reset();
+  run();
+  EXPECT_EQ(sent_, std::vector{kReleasedOurs});
+}
+
+TEST_F(HaLinkTest, TakeWaitsForTheLastWord) {
+  ready_and_synced();
+  start(link_.take(kOurs, 5s, 5s));
+  EXPECT_FALSE(order());
+  EXPECT_TRUE(link_.receive(std::string("\1message numbers")));
+  EXPECT_TRUE(link_.receive(kReleasedOurs));
+  run();
+  EXPECT_EQ(heard(), std::string(1, GW_HA_SYNC) + "message numbers");
+  const auto said = order();
+  ASSERT_TRUE(said);
+  EXPECT_EQ(said->kind, GW_HA_TAKE);
+}
+
+TEST_F(HaLinkTest, TakeDoesNotWaitForALastWordThatIsHere) {
+  ready_and_synced();
+  EXPECT_TRUE(link_.receive(kReleasedOurs));
+  start(link_.take(kOurs, 5s, 5s));
+  EXPECT_TRUE(order());
+  EXPECT_EQ(sent_.back(), kTakenOurs);
+}
+
+TEST_F(HaLinkTest, LastWordCountsOnce) {
+  ready_and_synced();
+  EXPECT_TRUE(link_.receive(kReleasedOurs));
+  EXPECT_TRUE(link_.receive(kTakenOurs));  // the other instance has taken it back
+  start(link_.take(kOurs, 5s, 5s));
+  EXPECT_FALSE(order());
+  EXPECT_TRUE(link_.receive(kReleasedOurs));
+  run();
+  EXPECT_TRUE(order());
+  start(link_.release(kOurs, 5s));
+  EXPECT_TRUE(order());
+  start(link_.take(kOurs, 5s, 5s));
+  EXPECT_FALSE(order());
+}
+
+TEST_F(HaLinkTest, TakeGoesOnWithoutALastWordThatDoesNotCome) {
+  ready_and_synced();
+  start(link_.take(kOurs, 5s, 5ms));
+  EXPECT_TRUE(order());
+  start(link_.release(kOurs, 5s));
+  EXPECT_TRUE(order());
+  start(link_.take(kOurs, 5s, 5s));
+  EXPECT_FALSE(order());
+  link_.channel_down();
+  run();
+  expect_alone();
+  EXPECT_TRUE(order());
+}
+
+TEST_F(HaLinkTest, TakeThatWaitsEndsWithTheLink) {
+  ready_and_synced();
+  start(link_.take(kOurs, 5s, 5s));
+  link_.stop();
+  run();
+  ASSERT_TRUE(moved_);
+  EXPECT_EQ(moved_->error().code, Errc::kClosed);
 }
 
 TEST_F(HaLinkTest, AnswerForAnotherAddressIsNotTaken) {
@@ -257,13 +359,7 @@ TEST_F(HaLinkTest, CharonThatRestartsGetsItsOwnBackBeforeItOwnsThemAgain) {
   EXPECT_TRUE(link_.receive(std::string("\1an IKE SA of ours")));
   run();
   EXPECT_NE(heard(), "");
-  say({.what = GW_HA_CONTROL,
-       .kind = GW_HA_SYNCED,
-       .family = 0,
-       .reserved = 0,
-       .count = 1,
-       .microseconds = 0,
-       .address = {}});
+  synced(1);
   EXPECT_TRUE(link_.state().synced);
   EXPECT_EQ(link_.state().held, 1U);
   const auto said = order();
