@@ -117,7 +117,8 @@ Result<Foundation> Foundation::open(const FastpathOptions& o, const Clock& clock
   GW_TRY(check_ports_differ(o));
   GW_TRY_ASSIGN(xdp::Maps maps, xdp::Maps::create({.max_sas = o.max_sas,
                                                    .fib = fib_size(o),
-                                                   .max_local_addresses = xdp::local_addresses_for(o.max_tunnels)}));
+                                                   .max_local_addresses = xdp::local_addresses_for(o.max_tunnels),
+                                                   .max_peers = o.max_tunnels}));
   GW_TRY_ASSIGN(xdp::WanProgram wan, xdp::WanProgram::load(maps));
   GW_TRY_ASSIGN(xdp::VnetProgram vnet, xdp::VnetProgram::load(maps));
   PortPlan plan{.wan = {wan_link, "wan", choose_port_kind(o.wan_port, wan_link)},

@@ -13,7 +13,7 @@ constexpr auto kInfo = std::to_array<DropInfo>({
     {"malformed_outer", "The outer IP or UDP header contradicts itself or the SA's addresses."},
     {"outer_fragment", "A fragment of an encrypted packet arrived where fragments are not reassembled."},
     {"unknown_spi", "No inbound SA is installed for this SPI and destination."},
-    {"ike_flood", "The source sent more IKE packets than the rate limit allows."},
+    {"ike_flood", "More IKE packets than the rate limit allows: of the source, or of all that are no tunnel's peer."},
     {"no_tunnel", "The route or device names a tunnel that is not configured."},
     {"no_outbound_sa", "The tunnel has no outbound SA to send with."},
     {"redirect_failed", "XDP could not hand the packet to a worker's socket or another port."},

@@ -117,12 +117,17 @@ enum gw_xdp_counter {
   GW_XDP_COUNTERS = 16,
 };
 
-// New IKE SAs that one source may ask for (an IPv6 source is a /64): so many at once, and then one every interval.
+// New IKE SAs that one source may ask for (an IPv6 source is a /64): so many at once, and then one every interval. Of
+// a source that is no tunnel's peer every IKE message counts.
 // Sites ask once in hours, and a rekey is no new IKE SA; behind a NAT with many of them, 100 that lost their power
 // together are let in at once, and the others with their retransmissions (RFC 7296 2.1).
 #define GW_IKE_BURST 100
 #define GW_IKE_INTERVAL_NS 50000000ull
 #define GW_IKE_SOURCES 16384  // the least recently seen are forgotten
+// All sources together that are no tunnel's peer: who forges a new source for each message is limited by this alone.
+// charon takes thousands a second, so what peers say finds room beside it.
+#define GW_IKE_STRANGERS_BURST 500
+#define GW_IKE_STRANGERS_INTERVAL_NS 2000000ull
 
 // Through the ring buffer, at most one every GW_XDP_EVENT_INTERVAL_NS.
 #define GW_XDP_EVENT_INTERVAL_NS 100000000ull

@@ -126,6 +126,7 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
                                   "(give the ports a larger MTU for jumbo packets, and start anew)",
                                   settings.mtu, max_mtu_));
   GW_TRY_ASSIGN(Tunnel* const t, hold(settings.id));
+  const std::optional<IpAddress> peer_before = t->settings ? t->settings->peer : std::nullopt;
   if (t->device && t->device->name() == settings.device && t->device->exists()) {
     GW_TRY(t->device->bring_up(device_mtu(settings, t->room)));
     t->settings = settings;
@@ -134,6 +135,10 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
     forget_if_unused(settings.id);
     return replaced;
   }
+  if (settings.peer != peer_before) {
+    if (settings.peer) add_peer(*settings.peer);
+    if (peer_before) remove_peer(*peer_before);
+  }
   t->generation = generation;
   const std::optional<bool> before = t->carrier;
   apply_carrier(settings.id, *t);
@@ -141,6 +146,19 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
   if (on_carrier_ && before && t->carrier == before)
     on_carrier_(settings.id, *before ? tun::Carrier::kUp : tun::Carrier::kDown);
   return {};
+}
+
+// Without it the peer has to share a limit with the rest of the world, which is no reason to refuse its tunnel.
+void Tunnels::add_peer(const IpAddress& peer) {
+  if (++peers_[peer] > 1) return;
+  if (auto done = maps_.add_peer(peer); !done) log::warning("tun", "{}", done.error().describe());
+}
+
+void Tunnels::remove_peer(const IpAddress& peer) {
+  const auto it = peers_.find(peer);
+  if (it == peers_.end() || --it->second > 0) return;
+  peers_.erase(it);
+  maps_.remove_peer(peer);
 }
 
 std::uint16_t Tunnels::inner_mtu(const Tunnel& t) {
@@ -171,6 +189,7 @@ bool Tunnels::remove(std::uint32_t id) {
   if (it == tunnels_.end() || !it->second.settings) return false;
   Tunnel& t = it->second;
   by_device_.erase(t.settings->device);
+  if (t.settings->peer) remove_peer(*t.settings->peer);
   t.settings.reset();
   t.hold_until.reset();
   auto device = std::exchange(t.device, std::nullopt);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "base/ip.hpp"
 #include "base/result.hpp"
 #include "ebpf/esp/outer_policy.hpp"
 #include "ebpf/fib/next_hops.hpp"
@@ -34,6 +35,7 @@ struct TunnelSettings {
   CarrierPolicy carrier = CarrierPolicy::kFollowsSa;
   esp::OuterPolicy outer;
   worker::Rates rates;
+  std::optional<IpAddress> peer;
 };
 
 /// What the way to the peer has room for, bytes.
@@ -120,6 +122,8 @@ class Tunnels {
   static std::uint32_t device_mtu(const TunnelSettings& settings, const PathRoom& room);
   Status replace_device(Tunnel& tunnel, const TunnelSettings& settings);
   Status check_names(const TunnelSettings& settings) const;
+  void add_peer(const IpAddress& peer);
+  void remove_peer(const IpAddress& peer);
   void discard_device(std::uint32_t id, tun::TunDevice device);
   void apply_carrier(std::uint32_t id, Tunnel& tunnel);
   void end_hold(std::uint32_t id, Tunnel& tunnel);
@@ -134,6 +138,7 @@ class Tunnels {
   std::map<std::uint32_t, Tunnel> tunnels_;
   std::map<std::string, Fd> kept_;  // from an earlier process, not yet claimed
   std::map<std::string, std::uint32_t> by_device_;
+  std::map<IpAddress, std::size_t> peers_;  // how many tunnels have it
   /// The longest free one is next: what is between workers for the tunnel that had it has left by then.
   std::deque<worker::TunnelSlot> free_slots_;
   std::vector<std::uint32_t> ids_;  // by slot; 0: free

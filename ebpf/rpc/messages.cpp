@@ -318,6 +318,9 @@ Result<control::TunnelSettings> parse_put_tunnel(const fp::PutTunnel& m) {
   t.mss_clamp = static_cast<std::uint16_t>(m.mss_clamp());
   t.fragmentation = m.fragment() ? worker::InnerFragmentation::kCut : worker::InnerFragmentation::kRefuse;
   GW_TRY_ASSIGN(t.rates, parse_rates(m.rate_in_bps(), m.rate_out_bps()));
+  if (!m.peer().empty()) {
+    GW_TRY_ASSIGN(t.peer, parse_address(m.peer(), "peer"));
+  }
   t.carrier = m.carrier() == fp::CARRIER_ALWAYS ? control::CarrierPolicy::kAlways : control::CarrierPolicy::kFollowsSa;
   return t;
 }

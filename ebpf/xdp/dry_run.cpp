@@ -17,7 +17,7 @@ namespace {
 /// What programs write.
 constexpr auto kOwn =
     std::to_array<std::string_view>({"wan_counters", "vnet_counters", "circuit_counters", "decrypted_counters",
-                                     "neighbours_used", "events", "ike_sources", "spi_sources"});
+                                     "neighbours_used", "events", "ike_sources", "ike_strangers", "spi_sources"});
 
 /// To the loopback device, whose address is all zero: a packet for us.
 std::vector<std::uint8_t> framed(std::span<const std::uint8_t> packet) {
@@ -51,7 +51,12 @@ Result<gw_xdp_counter> run(const Program& program, std::span<const std::uint8_t>
   return fail(Errc::kIo, "a port's program counted nothing for a packet");
 }
 
-/// Else the limit would be one of traces: their packets never came.
+/// Else the limits would be some of traces: their packets never came.
+void forget_strangers(const bpf_map* map) {
+  const std::uint32_t all = 0;
+  const std::uint64_t nothing = 0;
+  (void)bpf_map__update_elem(map, &all, sizeof all, &nothing, sizeof nothing, BPF_ANY);
+}
 void forget_sources(const bpf_map* map) {
   gw_address_key source{};
   while (bpf_map__get_next_key(map, nullptr, &source, sizeof source) == 0)
@@ -104,6 +109,7 @@ Result<gw_xdp_counter> DryRun::guard(std::span<const std::uint8_t> packet) {
     wan_ = std::move(made);
   }
   forget_sources(wan_->skeleton->maps.ike_sources);
+  forget_strangers(wan_->skeleton->maps.ike_strangers);
   return run({bpf_program__fd(wan_->skeleton->progs.gw_wan_tc), wan_->skeleton->maps.wan_counters}, packet);
 }
 

@@ -2,7 +2,8 @@
 // The guard of the wan port, the same on both kinds of port: what a packet from outside is. ESP (protocol
 // 50, and UDP 4500 without the non-ESP marker, RFC 3948) for an installed (SPI, destination) is gw-fastpath's;
 // an SPI that is not installed, for an address of ours, is nobody's. All else is the kernel's: IKE, ARP, ND,
-// ICMP, traffic that is not for us. A source that asks for new IKE SAs faster than any site has to wait.
+// ICMP, traffic that is not for us. A source that asks for new IKE SAs faster than any site has to wait, and so have
+// all together that are no tunnel's peer.
 #pragma once
 
 #include "ebpf/xdp/arp_gate.bpf.h"
@@ -69,33 +70,58 @@ static __always_inline int gw_is_local(const struct gw_esp_flow* flow) {
   return bpf_map_lookup_elem(&local_addresses, &key) != 0;
 }
 
-// A virtual clock for each source (GCRA, ITU-T I.371): every request moves it on by an interval, and it may be ahead of
-// the real one by a burst. Two CPUs may move it at once and one move be lost: a request more, then.
-static __always_inline int gw_ike_allowed(const struct gw_esp_flow* flow) {
-  const struct gw_address_key source = gw_source_of(flow);
-  const __u64 now = bpf_ktime_get_boot_ns();
-  const __u64 cost = GW_IKE_INTERVAL_NS * (flow->packets ? flow->packets : 1);
-  __u64* used_up = bpf_map_lookup_elem(&ike_sources, &source);
-  if (!used_up) {
-    const __u64 first = now + cost;
-    bpf_map_update_elem(&ike_sources, &source, &first, BPF_ANY);
-    return 1;
-  }
+// A virtual clock (GCRA, ITU-T I.371): every message moves it on by an interval, and it may be ahead of the real one by
+// a burst. Two CPUs may move it at once and one move be lost: a message more, then.
+static __always_inline int gw_take(__u64* used_up, __u64 now, __u64 cost, __u64 ahead) {
   const __u64 before = *(volatile __u64*)used_up;
   const __u64 after = (before > now ? before : now) + cost;
-  if (after > now + GW_IKE_BURST * GW_IKE_INTERVAL_NS) return 0;
+  if (after > now + ahead) return 0;
   *(volatile __u64*)used_up = after;
   return 1;
 }
 
-// `cursor` is at the IKE header. A request without the responder's SPI asks for a new IKE SA and costs charon work;
-// all others belong to one that exists, or answer a request of ours.
-static __always_inline enum gw_xdp_counter gw_guard_ike(struct gw_cursor* cursor, const struct gw_esp_flow* flow) {
-  if (!gw_has(cursor, sizeof(struct gw_ike_header))) return GW_XDP_PASSED;
+static __always_inline int gw_source_may_ask(const struct gw_esp_flow* flow, __u64 now, __u32 messages) {
+  const struct gw_address_key source = gw_source_of(flow);
+  const __u64 cost = GW_IKE_INTERVAL_NS * messages;
+  __u64* used_up = bpf_map_lookup_elem(&ike_sources, &source);
+  if (used_up) return gw_take(used_up, now, cost, GW_IKE_BURST * GW_IKE_INTERVAL_NS);
+  const __u64 first = now + cost;
+  bpf_map_update_elem(&ike_sources, &source, &first, BPF_ANY);
+  return 1;
+}
+
+static __always_inline int gw_is_peer(const struct gw_esp_flow* flow) {
+  struct gw_address_key key = {.family = flow->key.family};
+  __builtin_memcpy(key.address, flow->src, 16);
+  return bpf_map_lookup_elem(&ike_peers, &key) != 0;
+}
+
+static __always_inline int gw_strangers_may_ask(__u64 now, __u32 messages) {
+  const __u32 all = 0;
+  __u64* used_up = bpf_map_lookup_elem(&ike_strangers, &all);
+  return used_up && gw_take(used_up, now, GW_IKE_STRANGERS_INTERVAL_NS * messages,
+                            GW_IKE_STRANGERS_BURST * GW_IKE_STRANGERS_INTERVAL_NS);
+}
+
+// A request without the responder's SPI asks for a new IKE SA and costs charon work; all others belong to one that
+// exists, or answer a request of ours.
+static __always_inline int gw_asks_for_sa(const struct gw_cursor* cursor) {
+  if (!gw_has(cursor, sizeof(struct gw_ike_header))) return 0;
   const struct gw_ike_header* ike = cursor->pos;
-  if (ike->responder_spi[0] | ike->responder_spi[1] || ike->flags & GW_IKE_RESPONSE) return GW_XDP_PASSED;
-  if (!gw_is_local(flow) || gw_ike_allowed(flow)) return GW_XDP_PASSED;
-  return GW_XDP_DROP_IKE_FLOOD;
+  return !(ike->responder_spi[0] | ike->responder_spi[1] || ike->flags & GW_IKE_RESPONSE);
+}
+
+// `cursor` is at the IKE header. Who is no tunnel's peer can only say that some IKE SA exists: all of it counts. A site
+// whose NAT has another address than its connection says is a stranger, too, and needs no more than that.
+static __always_inline enum gw_xdp_counter gw_guard_ike(const struct gw_cursor* cursor,
+                                                        const struct gw_esp_flow* flow) {
+  if (!gw_is_local(flow)) return GW_XDP_PASSED;
+  const int stranger = !gw_is_peer(flow);
+  if (!stranger && !gw_asks_for_sa(cursor)) return GW_XDP_PASSED;
+  const __u64 now = bpf_ktime_get_boot_ns();
+  const __u32 messages = flow->packets ? flow->packets : 1;
+  if (!gw_source_may_ask(flow, now, messages)) return GW_XDP_DROP_IKE_FLOOD;
+  return stranger && !gw_strangers_may_ask(now, messages) ? GW_XDP_DROP_IKE_FLOOD : GW_XDP_PASSED;
 }
 
 // `cursor` is at the ESP header, of which `length` bytes follow.

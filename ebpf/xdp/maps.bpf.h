@@ -36,6 +36,23 @@ struct {
   __type(value, __u64);
 } ike_sources SEC(".maps");
 
+// The peers of tunnels, whole addresses.
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);  // set at load
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct gw_address_key);
+  __type(value, __u32);
+} ike_peers SEC(".maps");
+
+// Of all other sources together: when they have used up what they said, by which GW_IKE_STRANGERS_INTERVAL_NS each.
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, __u64);
+} ike_strangers SEC(".maps");
+
 // Until when nothing more is told of a source's unknown SPIs, on the boot clock.
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);

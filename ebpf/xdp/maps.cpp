@@ -171,6 +171,7 @@ Result<Maps> Maps::create(const MapSizes& sizes) {
   constexpr std::uint32_t kBlocksPerGroup = GW_FIB_NODE_ENTRIES / GW_FIB_V4_BLOCK_ENTRIES;
   bpf_map__set_max_entries(maps.spis, static_cast<std::uint32_t>(sizes.max_sas));
   bpf_map__set_max_entries(maps.local_addresses, static_cast<std::uint32_t>(sizes.max_local_addresses));
+  bpf_map__set_max_entries(maps.ike_peers, static_cast<std::uint32_t>(sizes.max_peers));
   bpf_map__set_max_entries(maps.fib_v4_groups, sizes.fib.v4_groups * kBlocksPerGroup);
   bpf_map__set_max_entries(maps.fib_v6_lines, sizes.fib.v6_lines);
   bpf_map__set_max_entries(maps.next_hops, sizes.fib.next_hops);
@@ -234,6 +235,20 @@ Status Maps::set_local(std::span<const IpAddress> addresses) {
       all = not_local(a, errno);
   }
   return all;
+}
+
+Status Maps::add_peer(const IpAddress& address) {
+  const gw_address_key key = address_key(address);
+  const std::uint32_t one = 1;
+  if (bpf_map__update_elem(impl_->skeleton->maps.ike_peers, &key, sizeof key, &one, sizeof one, BPF_ANY) == 0)
+    return {};
+  if (errno == E2BIG) return fail(Errc::kLimit, "the map of the tunnels' peers is full");
+  return fail_errno(std::format("adding the peer {}", address));
+}
+
+void Maps::remove_peer(const IpAddress& address) {
+  const gw_address_key key = address_key(address);
+  (void)bpf_map__delete_elem(impl_->skeleton->maps.ike_peers, &key, sizeof key, 0);
 }
 
 Status Maps::set_slot_owner(std::uint16_t slot, std::uint32_t worker) {

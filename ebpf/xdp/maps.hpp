@@ -73,6 +73,7 @@ struct MapSizes {
   FibSize fib;
   /// Of this machine's addresses: those of tunnels' devices are most of them (local_addresses_for()).
   std::size_t max_local_addresses = 4096;
+  std::size_t max_peers = 4096;
 };
 /// A tunnel's device has a link-local address and one for BGP in each family, and may have another; and there is room
 /// for a machine's own. An address beyond it would not be known as ours: its unknown SPIs nobody would hear of.
@@ -91,6 +92,9 @@ class Maps {
   void remove_spi(std::uint32_t spi, const IpAddress& dst);
   /// The addresses that are ours, as a whole. kLimit: those that fit are in, and the first that does not is named.
   Status set_local(std::span<const IpAddress> addresses);
+  /// The address is a tunnel's peer's: its IKE is not limited with everybody else's. kLimit: the map is full.
+  Status add_peer(const IpAddress& address);
+  void remove_peer(const IpAddress& address);
   /// Packets for the tunnel of this slot go to this worker. 0 before the first call.
   Status set_slot_owner(std::uint16_t slot, std::uint32_t worker);
 

@@ -39,6 +39,7 @@ fp::PutTunnel to_put_tunnel(const config::TunnelModel& tunnel) {
   put.set_rate_in_bps(tunnel.rates.in_bps);
   put.set_rate_out_bps(tunnel.rates.out_bps);
   fill(tunnel.outer, *put.mutable_outer());
+  put.set_peer(tunnel.remote.bytes_string());
   return put;
 }
 

@@ -1,8 +1,10 @@
-// How many new IKE SAs a source may ask for: the same limit in the XDP and the tcx program, over the same map.
+// How many new IKE SAs a source may ask for, and what may be said by all together that are no tunnel's peer: the same
+// limits in the XDP and the tcx program, over the same maps.
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 
 #include <chrono>
+#include <format>
 #include <thread>
 
 #include "ebpf/xdp/dry_run.hpp"
@@ -42,6 +44,17 @@ class IkeFloodTest : public WanTest {
     EXPECT_EQ(delta[GW_XDP_DROP_IKE_FLOOD], static_cast<std::uint64_t>(n - count));
     return count;
   }
+  /// From so many sources, that nobody knows, one message each.
+  int passed_of_strangers(const Bytes& payload, int n) {
+    const Counters before = maps_->wan_counters();
+    int count = 0;
+    for (int i = 0; i < n; ++i) {
+      const auto source = ip(std::format("100.64.{}.{}", i / 256, i % 256).c_str());
+      count += run(program_->program_fd(), wan_v4(payload, 17, {.src = source})) == XDP_PASS ? 1 : 0;
+    }
+    EXPECT_EQ(counted_since(before)[GW_XDP_DROP_IKE_FLOOD], static_cast<std::uint64_t>(n - count));
+    return count;
+  }
   void exhaust(const Bytes& frame) { EXPECT_LT(passed(frame, 3 * GW_IKE_BURST), 2 * GW_IKE_BURST); }
 };
 
@@ -59,7 +72,7 @@ TEST_F(IkeFloodTest, ABurstThenOneEveryInterval) {
 TEST_F(IkeFloodTest, OtherSourcesAndOtherMessagesGoOn) {
   exhaust(wan_v4(on_500(ike()), 17));
   EXPECT_LT(passed(wan_v4(on_4500(ike()), 17), 10), 10) << "a source is a source on both ports";
-  EXPECT_EQ(passed(wan_v4(on_500(ike()), 17, {.src = ip("203.0.113.10")}), 20), 20) << "its neighbour";
+  EXPECT_EQ(passed(wan_v4(on_500(ike()), 17, {.src = ip("203.0.113.10")}), 20), 20) << "its neighbour, a stranger";
   EXPECT_EQ(passed(wan_v4(on_500(ike({.responder_spi = 1})), 17), 300), 300) << "an IKE SA that exists: DPD, rekeys";
   EXPECT_EQ(passed(wan_v4(on_500(ike({.flags = kResponse})), 17), 300), 300) << "a cookie for our own request";
   EXPECT_EQ(passed(wan_v4(on_500(ike()), 17, {.dst = ip("198.51.100.7")}), 300), 300) << "for somebody else";
@@ -73,14 +86,45 @@ TEST_F(IkeFloodTest, AnIpv6SourceIsItsNetwork) {
   EXPECT_EQ(passed(from("2001:db8:9:2::1"), 20), 20) << "another one";
 }
 
+TEST_F(IkeFloodTest, OfAStrangerEveryMessageCounts) {
+  const auto from = ip("203.0.113.66");
+  const Bytes exists = wan_v4(on_4500(ike({.responder_spi = 1})), 17, {.src = from});
+  exhaust(exists);
+  EXPECT_LT(passed(wan_v4(on_500(ike()), 17, {.src = from}), 10), 10);
+  EXPECT_LT(passed(wan_v4(on_500(Bytes(4, 1)), 17, {.src = from}), 10), 10) << "what is no IKE message, too";
+  ASSERT_TRUE(maps_->add_peer(from));
+  EXPECT_EQ(passed(exists, 300), 300) << "a tunnel's peer now";
+  maps_->remove_peer(from);
+  EXPECT_LT(passed(exists, 10), 10);
+}
+
+TEST_F(IkeFloodTest, StrangersHaveOneLimitTogetherAndPeersDoNotShareIt) {
+  for (const Bytes& message : {on_500(ike()), on_4500(ike({.responder_spi = 1}))}) {
+    const auto start = std::chrono::steady_clock::now();
+    const int count = passed_of_strangers(message, 5 * GW_IKE_STRANGERS_BURST);
+    const auto intervals =
+        (std::chrono::steady_clock::now() - start) / std::chrono::nanoseconds(GW_IKE_STRANGERS_INTERVAL_NS);
+    EXPECT_LE(count, GW_IKE_STRANGERS_BURST + intervals + 1);
+  }
+  EXPECT_LT(passed_of_strangers(on_500(ike()), 100), 100) << "nothing is left";
+  EXPECT_EQ(passed(wan_v4(on_500(ike()), 17), GW_IKE_BURST), GW_IKE_BURST) << "a peer's new IKE SAs";
+  EXPECT_EQ(passed(wan_v6(on_4500(ike({.responder_spi = 1})), 17), 300), 300) << "a peer's IKE SA that exists";
+}
+
+TEST_F(IkeFloodTest, OneStrangerDoesNotUseUpWhatAllHave) {
+  exhaust(wan_v4(on_500(ike()), 17, {.src = ip("203.0.113.66")}));
+  EXPECT_GE(passed_of_strangers(on_500(ike()), GW_IKE_STRANGERS_BURST), GW_IKE_STRANGERS_BURST - 2 * GW_IKE_BURST);
+}
+
 TEST_F(IkeFloodTest, ADryRunIsAlwaysTheFirst) {
   const Bytes frame = wan_v4(on_500(ike()), 17);
   exhaust(frame);
   constexpr std::uint32_t kMaxPacket = 1500;
   DryRun dry(*maps_, kMaxPacket);
+  const Bytes stranger = wan_v4(on_500(ike()), 17, {.src = ip("203.0.113.66")});
   const Counters before = maps_->wan_counters();
-  for (int i = 0; i < 3 * GW_IKE_BURST; ++i) {
-    const auto outcome = dry.guard(std::span(frame).subspan(ETH_HLEN));
+  for (int i = 0; i < 3 * GW_IKE_STRANGERS_BURST; ++i) {
+    const auto outcome = dry.guard(std::span(i % 2 == 0 ? frame : stranger).subspan(ETH_HLEN));
     ASSERT_TRUE(outcome) << outcome.error().describe();
     ASSERT_EQ(*outcome, GW_XDP_PASSED) << "trace " << i;
   }

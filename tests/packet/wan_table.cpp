@@ -147,6 +147,7 @@ void WanTest::SetUp() {
   ASSERT_TRUE(loaded) << loaded.error().describe();
   program_.emplace(std::move(*loaded));
   ASSERT_TRUE(maps_->set_local(std::vector{ip("192.0.2.1"), ip("192.0.2.2"), ip("2001:db8::1")}));
+  for (const IpAddress& peer : {Ipv4{}.src, Ipv6{}.src}) ASSERT_TRUE(maps_->add_peer(peer));
   ASSERT_TRUE(maps_->add_spi(kKnown, ip("192.0.2.1"), {}));
   ASSERT_TRUE(maps_->add_spi(kKnown, ip("2001:db8::1"), {}));
   ASSERT_TRUE(program_->set_socket(0, socket_.get()));

@@ -35,7 +35,8 @@ Bytes wan_v6(const Bytes& payload, std::uint8_t protocol, Ipv6 h = {});
 inline const auto kTagStacks = std::to_array<std::vector<std::uint16_t>>(
     {{}, {kVlanType}, {kVlanProviderType}, {kVlanProviderType, kVlanType}, {kVlanType, kVlanType}});
 
-/// kKnown is installed for two addresses of ours, the XDP program has a socket on queue 0.
+/// kKnown is installed for two addresses of ours, the usual sources are tunnels' peers, the XDP program has a socket on
+/// queue 0.
 class WanTest : public testing::Test {
  protected:
   void SetUp() override;

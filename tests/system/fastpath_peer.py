@@ -89,7 +89,7 @@ class Tunnel:
 
     def configure(self):
         self.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=self.number, name=f"site{self.number}", device=f"tun{self.number}",
-                                                mtu=1400, mss_clamp=1360))
+                                                mtu=1400, mss_clamp=1360, peer=packed(self.peer)))
         tunnel = dict(kind=pb.NEXT_HOP_TUNNELS, tunnel_ids=[self.number])
         self.control.ok(update_routes=pb.UpdateRoutes(add=[
             pb.Route(prefix=packed("10.9.0.0"), prefix_length=16, **tunnel), pb.Route(prefix=packed("fd00:9::"), prefix_length=32, **tunnel),

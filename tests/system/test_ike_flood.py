@@ -1,18 +1,19 @@
-"""gw-fastpath alone, black box: one source that asks for new IKE SAs without end, on both kinds of port. Charon gets what a
-site could mean; other sources, and what belongs to an IKE SA that exists, are not kept waiting. The limit in detail is in
-tests/packet/ike_flood_test.cpp."""
+"""gw-fastpath alone, black box, on both kinds of port: one source that asks for new IKE SAs without end, and a new source for each
+message. Charon gets what a site could mean; other sites, and what belongs to an IKE SA that exists, are not kept waiting. The limits
+in detail are in tests/packet/ike_flood_test.cpp."""
 import os
+import time
 
 import pytest
 from scapy.all import IP, UDP, Ether, Raw
 
 from fastpath_lab import PEER_MAC, WAN_MAC
-from fastpath_peer import GW4, lab  # noqa: F401 (a fixture)
+from fastpath_peer import GW4, Tunnel, lab  # noqa: F401 (a fixture)
 from ike_end import IkeEnd, message
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-BURST = 100  # ebpf/abi/xdp.h
+BURST, STRANGERS_BURST, STRANGERS_A_SECOND = 100, 500, 500  # ebpf/abi/xdp.h
 FLOOD, SITE = "203.0.113.66", "203.0.113.7"
 
 
@@ -31,6 +32,8 @@ def new_sa(port):
 @pytest.mark.parametrize("port", [500, 4500])
 def test_a_flood_of_new_ike_sas_is_one_sources_own_problem(lab, port):
     ike = IkeEnd(lab)
+    site = Tunnel(lab, peer=SITE)
+    Tunnel(lab, number=2, like=site, peer=FLOOD)  # somebody speaks in the name of a site
     flood = frame(FLOOD, new_sa(port), port)
     for _ in range(5 * BURST):
         lab.wan.send(flood)
@@ -44,4 +47,28 @@ def test_a_flood_of_new_ike_sas_is_one_sources_own_problem(lab, port):
     assert (port, SITE, new_sa(port)) in got, "another site"
     assert (port, FLOOD, message(300, port=port)) in got, "of an IKE SA that exists"
     assert lab.counters()["ike_flood"] == 5 * BURST - asked
+    ike.close()
+
+
+@pytest.mark.parametrize("port", [500, 4500])
+@pytest.mark.parametrize("claims", ["a new IKE SA", "an IKE SA that exists"])
+def test_forged_sources_leave_charon_to_the_sites(lab, port, claims):
+    ike = IkeEnd(lab)
+    Tunnel(lab, peer=SITE)
+    payload = new_sa(port) if claims == "a new IKE SA" else message(400, port=port)
+    frames = [frame(f"100.64.{i >> 8}.{i & 255}", payload, port) for i in range(4 * STRANGERS_BURST)]
+    begin = time.monotonic()
+    for forged in frames:
+        lab.wan.send(forged)
+    took = time.monotonic() - begin
+    from_site = message(300, port=port)
+    lab.wan.send(frame(SITE, from_site, port))
+    lab.wan.send(frame(SITE, new_sa(port), port))
+    got = []
+    while (datagram := ike.receive(1.0)) is not None:
+        got.append(datagram)
+    strangers = sum(source.startswith("100.64.") for _, source, _ in got)
+    assert STRANGERS_BURST <= strangers <= STRANGERS_BURST + STRANGERS_A_SECOND * took + 20
+    assert (port, SITE, from_site) in got and (port, SITE, new_sa(port)) in got
+    assert lab.counters()["ike_flood"] == len(frames) - strangers
     ike.close()
