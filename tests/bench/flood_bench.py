@@ -6,6 +6,7 @@ The value is the worst loss of good traffic of all kinds of flood, the reference
 probes share this machine's CPUs: the note has, for each flood, packets a second, the loss, the share of CPU time that gw-fastpath
 got, how much its memory grew, and what the counters say. A session that goes down makes the benchmark fail.
 """
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -41,6 +42,9 @@ class Scene:
         self.world.__enter__()
         from lab import poll
         poll("BFD with all sites", lambda: all(p.get("bfd", "").startswith("up") for p in self.peers()), 60, 0.5)
+        routers = [self.world.offices[site.name].router for site in self.sites]
+        with concurrent.futures.ThreadPoolExecutor(len(routers)) as pool:
+            list(pool.map(lambda router: router.lasting_session(), routers))
         return self
 
     def __exit__(self, *exception):
