@@ -62,6 +62,7 @@ class VirtualMachine:
     def start(self, timeout: float = 180, until: str = "login: "):
         """Until the console shows a login prompt, or something else; the seconds that took. "" does not wait."""
         started = time.monotonic()
+        self.read = self.log.stat().st_size  # what was said before, a panic perhaps, is no word of this start's
         self.process = self.lab.spawn(self.role, f"qemu-{self.role}", self.argv, restart=self.restarts)
         if until:
             self.expect(until, timeout)
