@@ -15,9 +15,9 @@ namespace gw::xdp {
 namespace {
 
 /// What programs write.
-constexpr auto kOwn =
-    std::to_array<std::string_view>({"wan_counters", "vnet_counters", "circuit_counters", "decrypted_counters",
-                                     "neighbours_used", "events", "ike_sources", "ike_strangers", "spi_sources"});
+constexpr auto kOwn = std::to_array<std::string_view>({"wan_counters", "vnet_counters", "circuit_counters",
+                                                       "decrypted_counters", "neighbours_used", "events", "ike_peers",
+                                                       "ike_sources", "ike_strangers", "spi_sources"});
 
 /// To the loopback device, whose address is all zero: a packet for us.
 std::vector<std::uint8_t> framed(std::span<const std::uint8_t> packet) {

@@ -90,10 +90,15 @@ static __always_inline int gw_source_may_ask(const struct gw_esp_flow* flow, __u
   return 1;
 }
 
-static __always_inline int gw_is_peer(const struct gw_esp_flow* flow) {
+// Its clock; null: a stranger.
+static __always_inline __u64* gw_peer_of(const struct gw_esp_flow* flow) {
   struct gw_address_key key = {.family = flow->key.family};
   __builtin_memcpy(key.address, flow->src, 16);
-  return bpf_map_lookup_elem(&ike_peers, &key) != 0;
+  return bpf_map_lookup_elem(&ike_peers, &key);
+}
+
+static __always_inline int gw_peer_may_go_on(__u64* used_up, __u64 now, __u32 messages) {
+  return gw_take(used_up, now, GW_IKE_PEER_INTERVAL_NS * messages, GW_IKE_PEER_BURST * GW_IKE_PEER_INTERVAL_NS);
 }
 
 static __always_inline int gw_strangers_may_ask(__u64 now, __u32 messages) {
@@ -116,12 +121,17 @@ static __always_inline int gw_asks_for_sa(const struct gw_cursor* cursor) {
 static __always_inline enum gw_xdp_counter gw_guard_ike(const struct gw_cursor* cursor,
                                                         const struct gw_esp_flow* flow) {
   if (!gw_is_local(flow)) return GW_XDP_PASSED;
-  const int stranger = !gw_is_peer(flow);
-  if (!stranger && !gw_asks_for_sa(cursor)) return GW_XDP_PASSED;
   const __u64 now = bpf_ktime_get_boot_ns();
   const __u32 messages = flow->packets ? flow->packets : 1;
-  if (!gw_source_may_ask(flow, now, messages)) return GW_XDP_DROP_IKE_FLOOD;
-  return stranger && !gw_strangers_may_ask(now, messages) ? GW_XDP_DROP_IKE_FLOOD : GW_XDP_PASSED;
+  __u64* peer = gw_peer_of(flow);
+  int allowed;
+  if (!peer)
+    allowed = gw_source_may_ask(flow, now, messages) && gw_strangers_may_ask(now, messages);
+  else if (gw_asks_for_sa(cursor))
+    allowed = gw_source_may_ask(flow, now, messages);
+  else
+    allowed = gw_peer_may_go_on(peer, now, messages);
+  return allowed ? GW_XDP_PASSED : GW_XDP_DROP_IKE_FLOOD;
 }
 
 // `cursor` is at the ESP header, of which `length` bytes follow.

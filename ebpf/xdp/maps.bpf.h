@@ -36,13 +36,13 @@ struct {
   __type(value, __u64);
 } ike_sources SEC(".maps");
 
-// The peers of tunnels, whole addresses.
+// The peers of tunnels, whole addresses: when what they said is used up, by GW_IKE_PEER_INTERVAL_NS each.
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 4096);  // set at load
   __uint(map_flags, BPF_F_NO_PREALLOC);
   __type(key, struct gw_address_key);
-  __type(value, __u32);
+  __type(value, __u64);
 } ike_peers SEC(".maps");
 
 // Of all other sources together: when they have used up what they said, by which GW_IKE_STRANGERS_INTERVAL_NS each.

@@ -239,8 +239,9 @@ Status Maps::set_local(std::span<const IpAddress> addresses) {
 
 Status Maps::add_peer(const IpAddress& address) {
   const gw_address_key key = address_key(address);
-  const std::uint32_t one = 1;
-  if (bpf_map__update_elem(impl_->skeleton->maps.ike_peers, &key, sizeof key, &one, sizeof one, BPF_ANY) == 0)
+  const std::uint64_t nothing_said = 0;
+  if (bpf_map__update_elem(impl_->skeleton->maps.ike_peers, &key, sizeof key, &nothing_said, sizeof nothing_said,
+                           BPF_ANY) == 0)
     return {};
   if (errno == E2BIG) return fail(Errc::kLimit, "the map of the tunnels' peers is full");
   return fail_errno(std::format("adding the peer {}", address));

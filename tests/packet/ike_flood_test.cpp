@@ -111,6 +111,17 @@ TEST_F(IkeFloodTest, StrangersHaveOneLimitTogetherAndPeersDoNotShareIt) {
   EXPECT_EQ(passed(wan_v6(on_4500(ike({.responder_spi = 1})), 17), 300), 300) << "a peer's IKE SA that exists";
 }
 
+TEST_F(IkeFloodTest, WhatAPeerSaysOfItsSasHasALimitOfItsOwn) {
+  const Bytes exists = wan_v4(on_4500(ike({.responder_spi = 1})), 17);
+  const auto start = std::chrono::steady_clock::now();
+  const int count = passed(exists, 2 * GW_IKE_PEER_BURST);
+  const auto intervals = (std::chrono::steady_clock::now() - start) / std::chrono::nanoseconds(GW_IKE_PEER_INTERVAL_NS);
+  EXPECT_GE(count, GW_IKE_PEER_BURST);
+  EXPECT_LE(count, GW_IKE_PEER_BURST + intervals + 1);
+  EXPECT_EQ(passed(wan_v6(on_4500(ike({.responder_spi = 1})), 17), 300), 300) << "another peer";
+  EXPECT_EQ(passed(wan_v4(on_4500(ike()), 17), GW_IKE_BURST), GW_IKE_BURST) << "its new IKE SAs";
+}
+
 TEST_F(IkeFloodTest, OneStrangerDoesNotUseUpWhatAllHave) {
   exhaust(wan_v4(on_500(ike()), 17, {.src = ip("203.0.113.66")}));
   EXPECT_GE(passed_of_strangers(on_500(ike()), GW_IKE_STRANGERS_BURST), GW_IKE_STRANGERS_BURST - 2 * GW_IKE_BURST);

@@ -13,7 +13,7 @@ from ike_end import IkeEnd, message
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
-BURST, STRANGERS_BURST, STRANGERS_A_SECOND = 100, 500, 500  # ebpf/abi/xdp.h
+BURST, STRANGERS_BURST, STRANGERS_A_SECOND, PEER_BURST, PEER_A_SECOND = 100, 500, 500, 2000, 500  # ebpf/abi/xdp.h
 FLOOD, SITE = "203.0.113.66", "203.0.113.7"
 
 
@@ -47,6 +47,29 @@ def test_a_flood_of_new_ike_sas_is_one_sources_own_problem(lab, port):
     assert (port, SITE, new_sa(port)) in got, "another site"
     assert (port, FLOOD, message(300, port=port)) in got, "of an IKE SA that exists"
     assert lab.counters()["ike_flood"] == 5 * BURST - asked
+    ike.close()
+
+
+def test_who_forges_a_sites_address_gets_no_more_than_a_site(lab):
+    ike = IkeEnd(lab)
+    site = Tunnel(lab, peer=SITE)
+    Tunnel(lab, number=2, like=site, peer=FLOOD)
+    forged, sent = frame(FLOOD, message(300), 4500), 2 * PEER_BURST
+    begin, passed = time.monotonic(), 0
+    for number in range(sent):
+        lab.wan.send(forged)
+        if number % 50 == 0:  # charon's queue is none of this test's
+            while ike.receive(0) is not None:
+                passed += 1
+    took = time.monotonic() - begin
+    lab.wan.send(frame(SITE, message(300), 4500))
+    got = []
+    while (datagram := ike.receive(1.0)) is not None:
+        got.append(datagram)
+    passed += sum(source == FLOOD for _, source, _ in got)
+    assert PEER_BURST <= passed <= PEER_BURST + PEER_A_SECOND * took + 20
+    assert (4500, SITE, message(300)) in got
+    assert lab.counters()["ike_flood"] == sent - passed
     ike.close()
 
 
