@@ -98,6 +98,7 @@ class EtcdLease::Worker : public std::enable_shared_from_this<EtcdLease::Worker>
   asio::awaitable<Result<Records>> read();
   Status add(const json::object& kv, Records& records) const;
   void compare_and_tell(const Records& records);
+  void tell_down(const std::string& why);
   asio::awaitable<Result<Held>> grant(ha::AskLease question, Record record);
   json::object transaction(const IpAddress& address, const Record& record, const Held& held) const;
   asio::awaitable<bool> renew(IpAddress address, Held held);
@@ -112,6 +113,8 @@ class EtcdLease::Worker : public std::enable_shared_from_this<EtcdLease::Worker>
   std::map<IpAddress, Held> held_;
   std::map<IpAddress, std::pair<std::optional<ha::Instance>, ha::Epoch>> told_;
   std::optional<ha::Link> service_;
+  std::string said_;  // of why it is down
+  MonoTime said_at_{};
   bool stopped_ = false;
 };
 
@@ -168,15 +171,22 @@ void EtcdLease::Worker::compare_and_tell(const Records& records) {
   }
 }
 
+// The first words (a connection that breaks off) are seldom what is wrong ten seconds later. Several etcds fail by turns.
+void EtcdLease::Worker::tell_down(const std::string& why) {
+  const bool news = service_ != ha::Link::kDown || (why != said_ && clock_.now() - said_at_ >= kSayAgain);
+  if (!news) return;
+  service_ = ha::Link::kDown;
+  said_ = why;
+  said_at_ = clock_.now();
+  tell(ha::LeaseService{ha::Link::kDown, why});
+}
+
 asio::awaitable<void> EtcdLease::Worker::poll_loop(std::shared_ptr<Worker> self) {
   while (!self->stopped_) {
     const auto records = co_await self->read();
     if (self->stopped_) co_return;
     if (records) self->compare_and_tell(*records);
-    if (!records && self->service_ != ha::Link::kDown) {
-      self->service_ = ha::Link::kDown;
-      self->tell(ha::LeaseService{ha::Link::kDown, records.error().describe()});
-    }
+    if (!records) self->tell_down(records.error().describe());
     self->poll_timer_.expires_after(kPoll);
     co_await self->poll_timer_.async_wait(asio::as_tuple(asio::use_awaitable));
   }

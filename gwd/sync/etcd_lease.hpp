@@ -25,6 +25,8 @@ class EtcdLease {
  public:
   /// How often the leases are read: adds to the TTL at a failover, and is nothing for etcd.
   static constexpr std::chrono::milliseconds kPoll{200};
+  /// Another reason why etcd does not answer is told so much later.
+  static constexpr std::chrono::seconds kSayAgain{5};
   /// A lease is believed in for a tenth less than its time: clocks of different speed.
   static constexpr std::chrono::milliseconds believed(std::chrono::seconds ttl) {
     return std::chrono::milliseconds(ttl) * 9 / 10;
