@@ -18,6 +18,7 @@ RATE = 125
 BFD_MS, MOST = 150, 1.5  # s: a bound for a busy machine; `bench ha` has the real ones
 BOTH = {GW_A.wan4, GW_B.wan4}
 CONTROL_GRACE = 30  # s
+SITE_DPD, NEGOTIATION = 11, 8  # s, the first at least, the second at most (the site asks again every 3 s or so)
 
 
 @pytest.fixture(scope="module", params=PORT_KINDS)
@@ -116,12 +117,12 @@ def test_control_dies_and_the_data_path_lives(world, site):
 @pytest.mark.parametrize(**IDS)
 def test_control_that_stays_dead_is_replaced(world, site):
     """After control_grace: nobody would see what else fails there. Its charon is dead as well, so a site whose DPD has given up by then
-    negotiates anew, with gw-b, and has no way until then."""
+    (the lab's: 2 + 11 s) negotiates anew, with gw-b, and has no way until then."""
     with world.load(site, rate=RATE) as load:
         world.of(GW_A).lose_control()
         time.sleep(CONTROL_GRACE - 5)
         assert world.of(GW_B).owned() == {GW_B.wan4}, "nothing moves before"
         poll("gw-b has both endpoints", lambda: world.of(GW_B).owned() == BOTH, 15, 0.2)
         time.sleep(10)
-    assert outage(load) < 12, "\n".join(map(str, load.results))
+    assert outage(load) < CONTROL_GRACE - SITE_DPD + NEGOTIATION, "\n".join(map(str, load.results))
     world.settle_of(GW_B)
