@@ -124,8 +124,8 @@ enum gw_xdp_counter {
 #define GW_IKE_BURST 100
 #define GW_IKE_INTERVAL_NS 50000000ull
 #define GW_IKE_SOURCES 16384  // the least recently seen are forgotten
-// What one peer says of IKE SAs that exist: hundreds of sites behind one NAT say less, all at once after a takeover. Who
-// forges a peer's address gets no more of charon than this.
+// What one peer says of IKE SAs that exist: hundreds of sites behind one NAT say less, all at once after a takeover.
+// Who forges a peer's address gets no more of charon than this.
 #define GW_IKE_PEER_BURST 2000
 #define GW_IKE_PEER_INTERVAL_NS 2000000ull
 // All sources together that are no tunnel's peer: who forges a new source for each message is limited by this alone.

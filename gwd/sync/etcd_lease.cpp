@@ -171,7 +171,8 @@ void EtcdLease::Worker::compare_and_tell(const Records& records) {
   }
 }
 
-// The first words (a connection that breaks off) are seldom what is wrong ten seconds later. Several etcds fail by turns.
+// The first words (a connection that breaks off) are seldom what is wrong ten seconds later. Several etcds fail by
+// turns.
 void EtcdLease::Worker::tell_down(const std::string& why) {
   const bool news = service_ != ha::Link::kDown || (why != said_ && clock_.now() - said_at_ >= kSayAgain);
   if (!news) return;
