@@ -59,4 +59,11 @@ void pin_to(std::size_t cpu) {
   (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
 }
 
+void keep_off(std::size_t cpu) {
+  cpu_set_t set;
+  if (::pthread_getaffinity_np(::pthread_self(), sizeof set, &set) != 0 || CPU_COUNT(&set) < 2) return;
+  CPU_CLR(cpu, &set);
+  (void)::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+}
+
 }  // namespace gw::bench

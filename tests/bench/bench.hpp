@@ -48,6 +48,8 @@ std::string to_json(const Benchmark& b, const Comparison& c, const Outcome& o);
 
 /// The calling thread runs there only.
 void pin_to(std::size_t cpu);
+/// It, and what it starts from now on, runs on the others, if there are any.
+void keep_off(std::size_t cpu);
 
 // Every file of benchmarks adds its own here; main.cpp calls them.
 void add_esp(std::vector<Benchmark>& all);

@@ -347,6 +347,7 @@ Window window(Lab& lab, Worker& worker, bool telling) {
 }
 
 Status sync_cost(const std::string&) {
+  keep_off(kWorkerCpu);
   GW_TRY_ASSIGN(const auto lab, Lab::create());
   GW_TRY(lab->wait_in_sync());
   GW_TRY_ASSIGN(const auto worker, Worker::create(lab->owner()));

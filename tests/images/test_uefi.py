@@ -96,5 +96,6 @@ def test_a_lost_grubenv_does_not_start_the_wrong_slot(appliance):
     appliance.ssh.run("systemctl reboot", check=False)
     appliance.restarted()
     assert appliance.slot() == "B"
-    assert {"A_OK=0", "B_OK=1"} <= set(appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list").split()), "its spare again"
+    poll("it is its spare again", lambda: {"A_OK=0", "B_OK=1"} <= set(
+        appliance.ssh.run("grub-editenv /boot/efi/grub/grubenv list", check=False).split()), 120, 2)
     poll("slot B is good", lambda: appliance.is_good("B"), 120, 2)

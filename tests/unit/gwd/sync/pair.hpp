@@ -170,12 +170,24 @@ struct Heard final : LinkListener {
 /// gw-a answers on 127.77.p.1, gw-b calls from 127.77.p.2, by a wire on 127.77.p.9; p is the path.
 struct Pair {
   explicit Pair(std::size_t path_count) : paths(path_count) {
+    constexpr int kTries =
+        10;  // a port that is free there may be in use on a wire, by a test that runs beside this one
+    for (int tries = 1; !make_wires(); ++tries)
+      if (tries == kTries) throw std::runtime_error("no port is free on all addresses of the wires");
+    a = make("gw-a");
+    b = make("gw-b");
+  }
+  bool make_wires() {
     Tcp::acceptor probe(io, Tcp::endpoint(loopback("127.77.0.1"), 0));
     port = probe.local_endpoint().port();
     probe.close();
-    for (std::size_t p = 0; p < paths; ++p) wires.push_back(std::make_unique<Wire>(io, end(p, 9), end(p, 1), port));
-    a = make("gw-a");
-    b = make("gw-b");
+    wires.clear();
+    try {
+      for (std::size_t p = 0; p < paths; ++p) wires.push_back(std::make_unique<Wire>(io, end(p, 9), end(p, 1), port));
+    } catch (const boost::system::system_error&) {
+      return false;
+    }
+    return true;
   }
   ~Pair() {
     if (a) a->stop();
