@@ -136,8 +136,8 @@ Status Tunnels::put(const TunnelSettings& settings, std::uint64_t generation) {
     return replaced;
   }
   if (settings.peer != peer_before) {
+    if (peer_before) remove_peer(*peer_before);  // first: the map has room for one of each tunnel
     if (settings.peer) add_peer(*settings.peer);
-    if (peer_before) remove_peer(*peer_before);
   }
   t->generation = generation;
   const std::optional<bool> before = t->carrier;

@@ -7,7 +7,7 @@ import time
 import pytest
 from scapy.all import IP, UDP, Ether, Raw
 
-from fastpath_lab import PEER_MAC, WAN_MAC
+from fastpath_lab import PEER_MAC, WAN_MAC, packed, pb
 from fastpath_peer import GW4, Tunnel, lab  # noqa: F401 (a fixture)
 from ike_end import IkeEnd, message
 
@@ -70,6 +70,25 @@ def test_who_forges_a_sites_address_gets_no_more_than_a_site(lab):
     assert PEER_BURST <= passed <= PEER_BURST + PEER_A_SECOND * took + 20
     assert (4500, SITE, message(300)) in got
     assert lab.counters()["ike_flood"] == sent - passed
+    ike.close()
+
+
+def test_a_peer_is_one_for_as_long_as_a_tunnel_has_it(lab):
+    def heard():
+        for _ in range(3 * BURST):
+            lab.wan.send(frame(SITE, message(300), 4500))
+        count = 0
+        while ike.receive(0.5) is not None:
+            count += 1
+        return count
+    ike = IkeEnd(lab)
+    first = Tunnel(lab, peer=SITE)
+    Tunnel(lab, number=2, like=first, peer=SITE)
+    assert heard() == 3 * BURST
+    first.control.ok(del_tunnel=pb.DelTunnel(tunnel_id=1))
+    assert heard() == 3 * BURST, "the other tunnel has it yet"
+    first.control.ok(put_tunnel=pb.PutTunnel(tunnel_id=2, name="site2", device="tun2", mtu=1400, mss_clamp=1360, peer=packed(FLOOD)))
+    assert BURST <= heard() < 2 * BURST, "a stranger now"
     ike.close()
 
 

@@ -146,6 +146,7 @@ REFUSED = [
     *((f"MTU {n}", CONTROL, lambda w, n=n: tunnel(mtu=n), INVALID, "mtu") for n in (0, 575, 65536 + 1400, (1 << 32) - 1)),
     ("an MSS above the MTU", CONTROL, lambda w: tunnel(mss_clamp=1401), INVALID, "mss_clamp"),
     ("a carrier policy of the future", CONTROL, lambda w: tunnel(carrier=7), INVALID, "carrier"),
+    *((f"a peer of {n} bytes", CONTROL, lambda w, n=n: tunnel(peer=bytes(n)), INVALID, "peer") for n in (1, 5, 17)),
     ("a change of a tunnel that is refused", CONTROL, lambda w: tunnel(w.number, device=f"tun{w.number}", mtu=100), INVALID, "mtu"),
     ("an end of a tunnel that is not there", CONTROL, lambda w: {"del_tunnel": pb.DelTunnel(tunnel_id=901)}, MISSING, "tunnel_id"),
     ("a prefix of 3 bytes", CONTROL, lambda w: route(bytes(3)), INVALID, "add[1].prefix"),

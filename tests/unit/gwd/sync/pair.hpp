@@ -170,8 +170,8 @@ struct Heard final : LinkListener {
 /// gw-a answers on 127.77.p.1, gw-b calls from 127.77.p.2, by a wire on 127.77.p.9; p is the path.
 struct Pair {
   explicit Pair(std::size_t path_count) : paths(path_count) {
-    constexpr int kTries =
-        10;  // a port that is free there may be in use on a wire, by a test that runs beside this one
+    // A port that is free there may be in use on a wire, by a test that runs beside this one.
+    constexpr int kTries = 10;
     for (int tries = 1; !make_wires(); ++tries)
       if (tries == kTries) throw std::runtime_error("no port is free on all addresses of the wires");
     a = make("gw-a");
