@@ -30,6 +30,13 @@ constexpr std::uint64_t kVnetData = std::uint64_t{2} << 32;
 constexpr std::uint64_t kCircuitData = std::uint64_t{3} << 32;
 constexpr std::uint64_t kBellData = std::uint64_t{4} << 32;
 
+/// In nanoseconds; 0 for a thread that has ended.
+std::uint64_t cpu_time(clockid_t clock) {
+  timespec t{};
+  if (::clock_gettime(clock, &t) != 0) return 0;
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
 }  // namespace
 
 Worker::Worker(WorkerIndex index, Parts parts, const Common& common)
@@ -148,9 +155,8 @@ void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL
 
 std::uint64_t Worker::cpu_ns() const {
   const std::uint64_t before = counters_.cpu_ns_before.get();
-  timespec t{};
-  if (::clock_gettime(cpu_clock_, &t) != 0) return before;  // the thread has ended
-  return before + static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_nsec);
+  // Joined, it has no clock of its own: the kernel may still know it for a moment, or give its number to another thread.
+  return before + (thread_.joinable() ? cpu_time(cpu_clock_) : cpu_ns_at_end_);
 }
 
 std::size_t Worker::poll_port(Port& port, void (DataPath::*handle)(Burst&)) {
@@ -265,6 +271,7 @@ void Worker::run() {
     end_round(packets);
   }
   run_commands();
+  cpu_ns_at_end_ = cpu_time(CLOCK_THREAD_CPUTIME_ID);
 }
 
 }  // namespace gw::worker

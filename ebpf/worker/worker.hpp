@@ -82,7 +82,8 @@ class Worker {
   /// Null: none.
   Port* circuit() const { return circuit_.get(); }
   const WorkerCounters& counters() const { return counters_; }
-  /// CPU time of the thread, as the kernel counts it: work, polling, its system calls. Control thread.
+  /// CPU time of the thread, as the kernel counts it: work, polling, its system calls. After join(): what it had used.
+  /// Control thread.
   std::uint64_t cpu_ns() const;
   /// That it is bound to; none: wherever the scheduler likes.
   std::optional<int> cpu() const { return cpu_; }
@@ -136,7 +137,8 @@ class Worker {
   std::atomic<Activity> activity_{Activity::kForwarding};
   std::atomic<bool> stop_{false};
   std::thread thread_;
-  clockid_t cpu_clock_ = 0;  // of the thread
+  clockid_t cpu_clock_ = 0;          // of the thread
+  std::uint64_t cpu_ns_at_end_ = 0;  // the thread's last word; read after join()
 };
 
 }  // namespace gw::worker
