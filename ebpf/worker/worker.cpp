@@ -155,7 +155,8 @@ void Worker::unwatch_tun(int fd) { (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL
 
 std::uint64_t Worker::cpu_ns() const {
   const std::uint64_t before = counters_.cpu_ns_before.get();
-  // Joined, it has no clock of its own: the kernel may still know it for a moment, or give its number to another thread.
+  // Joined, it has no clock of its own: the kernel may still know it for a moment, or give its number to another
+  // thread.
   return before + (thread_.joinable() ? cpu_time(cpu_clock_) : cpu_ns_at_end_);
 }
 
