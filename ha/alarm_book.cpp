@@ -19,7 +19,9 @@ void AlarmBook::of_peer(const View& view, const PeerView& peer, Texts& wanted) {
   }
   if (!sync && view.due(view.sync_silent_since(peer) + view.timing().start_wait))
     raise(AlarmKind::kSyncPathDown,
-          std::format("{} forwards, but its gwd is not heard: nothing is synced. Its gwd, or the sync network?", name));
+          std::format("{} forwards, but its gwd is not heard: nothing is synced. {}", name,
+                      peer.control == Link::kDown ? "Its gw-fastpath says that gwd is away"
+                                                  : "Its gw-fastpath says that gwd is there: the sync network?"));
   const MonoTime listening_since = std::max(view.fastpath_since(), view.started());
   if (!data && listening && view.due(std::max(peer.data_heard, listening_since) + view.timing().start_wait))
     raise(AlarmKind::kDataPathDown,

@@ -41,9 +41,9 @@ struct Timing {
   ms frozen{100};
   /// A fast path or a carrier that is back after this was never away: a supervised restart takes about 60 ms.
   ms fault_grace{100};
-  /// An instance without gwd but with a living data path forwards, and IKE and BGP go on: no hurry. But nobody would
-  /// know if more of it failed.
-  ms control_grace{30'000};
+  /// An instance without gwd forwards, and what else of it lives goes on. Where gwd is started again, it is back in a
+  /// second or two; where charon and bgpd are gone with it, sites wait for this.
+  ms control_grace{5'000};
   /// After start: the others get the time of a TLS handshake over two paths to say what they own.
   ms start_wait{1'000};
   /// After start, for endpoints that are at home elsewhere: machines powered on together differ by seconds.

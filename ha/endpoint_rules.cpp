@@ -56,8 +56,9 @@ std::optional<std::string> EndpointFsm::takeover_cause(const PeerView& owner) co
   if (owner.forwarding == Link::kDown &&
       view_.due(std::max(silent, owner.forwarding_since) + view_.timing().fault_grace))
     return std::format("{} does not forward, and its gwd is {}", name(owner.id), age(owner.sync_heard));
-  if (view_.due(silent + view_.timing().control_grace))
-    return std::format("gwd of {} is {}", name(owner.id), age(owner.sync_heard));
+  // Its fast path says so: a sync network that is cut is no reason to take from each other what both have.
+  if (owner.control == Link::kDown && view_.due(std::max(silent, owner.control_since) + view_.timing().control_grace))
+    return std::format("gwd of {} is away, {}", name(owner.id), age(owner.sync_heard));
   return std::nullopt;
 }
 

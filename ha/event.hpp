@@ -38,6 +38,7 @@ struct DataPath {
   Instance peer{};
   Link link = Link::kDown;
   Link forwarding = Link::kDown;  // its workers advance
+  Link control = Link::kUp;       // its gwd is there
   MonoTime last_heard{};          // zero: never
   std::vector<Claim> claims;      // as its fast path holds them
 };

@@ -164,8 +164,10 @@ void Machine::Impl::on(const DataPath& e) {
   PeerView* peer = view_.peer(e.peer);
   if (peer == nullptr) return;
   if (peer->forwarding != e.forwarding) peer->forwarding_since = view_.now();
+  if (peer->control != e.control) peer->control_since = view_.now();
   peer->data = e.link;
   peer->forwarding = e.forwarding;
+  peer->control = e.control;
   // A fast path that was restarted has heard less than we know.
   peer->data_heard = std::max(peer->data_heard, e.last_heard);
   if (e.link == Link::kDown) return;

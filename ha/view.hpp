@@ -26,6 +26,8 @@ struct PeerView {
   Link data = Link::kDown;
   Link forwarding = Link::kDown;
   MonoTime forwarding_since{};  // since when it is as it is
+  Link control = Link::kUp;     // its gwd is there, as its gw-fastpath says
+  MonoTime control_since{};
   MonoTime data_heard{};
   std::vector<Claim> data_claims;
   // State that we hold for it.

@@ -103,6 +103,15 @@ void Liveness::set_claims(const Endpoints& endpoints) {
   });
 }
 
+void Liveness::tell_peer() {
+  if (!peer_ || !handlers_.peer) return;
+  liveness::PartnerStatus status;
+  thread_->call([&](liveness::Thread::Core& core, MonoTime) {
+    if (core.peer) status = core.peer->partner().status();
+  });
+  handlers_.peer(status);
+}
+
 void Liveness::on(const liveness::PartnerStatus& status) {
   if (std::exchange(peer_alive_, status.alive) != status.alive) {
     if (status.alive)

@@ -47,6 +47,10 @@ class Liveness {
 
   /// After a change of endpoints: what heartbeats say.
   void set_claims(const Endpoints& endpoints);
+  /// gwd has asked something.
+  void note_control() { thread_->note_control(); }
+  /// A gwd that has just come knows nothing of the other instance yet.
+  void tell_peer();
 
   liveness::Thread& thread() { return *thread_; }
   int event_fd() const { return thread_->event_fd(); }

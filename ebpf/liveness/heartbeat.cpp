@@ -16,6 +16,7 @@ constexpr std::array<std::uint8_t, 4> kMagic = {'G', 'W', 'H', 'B'};
 constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kForwarding = 1;
 constexpr std::uint8_t kAsking = 2;
+constexpr std::uint8_t kControlAway = 4;
 
 std::array<std::uint8_t, kTagBytes> tag_of(std::span<const std::uint8_t> bytes, const Secret& key) {
   std::array<std::uint8_t, kTagBytes> tag{};
@@ -71,7 +72,8 @@ Result<std::vector<std::uint8_t>> serialize(const Heartbeat& h, const Secret& ke
   std::ranges::copy(kMagic, out.begin());
   out[4] = kVersion;
   out[5] = h.instance;
-  out[6] = static_cast<std::uint8_t>((h.forwarding ? kForwarding : 0) | (h.asking ? kAsking : 0));
+  out[6] = static_cast<std::uint8_t>((h.forwarding ? kForwarding : 0) | (h.asking ? kAsking : 0) |
+                                     (h.control_away ? kControlAway : 0));
   out[7] = static_cast<std::uint8_t>(h.claims.size());
   std::ranges::copy(h.nonce, &out[8]);
   store_be(&out[24], h.sequence);
@@ -97,6 +99,7 @@ std::expected<Heartbeat, Disbelief> parse(std::span<const std::uint8_t> bytes, c
   Heartbeat h{.instance = b[5],
               .forwarding = (b[6] & kForwarding) != 0,
               .asking = (b[6] & kAsking) != 0,
+              .control_away = (b[6] & kControlAway) != 0,
               .sequence = load_be<std::uint64_t>(b + 24)};
   std::copy_n(b + 8, h.nonce.size(), h.nonce.begin());
   std::copy_n(b + 32, h.peer_nonce.size(), h.peer_nonce.begin());

@@ -2,7 +2,7 @@
 // gwd made for this pair of processes, safe against replay by the senders' boot nonces and sequence numbers.
 // Codec and replay rules; pure, one thread. docs/adr/0017 has the reasons.
 //
-//   0 magic "GWHB"    4 version 1    5 instance    6 flags (1: forwarding, 2: asking)    7 claims
+//   0 magic "GWHB"    4 version 1    5 instance    6 flags (1: forwarding, 2: asking, 4: control away)    7 claims
 //   8 sender's nonce (16)           24 its sequence (8)
 //  32 peer's nonce as heard (16)    48 the highest sequence heard of it (8)
 //  56 claims: family 4 or 6, ownership, address (16, an IPv4 one in the first 4), lease epoch (8)
@@ -37,8 +37,9 @@ struct Claim {
 
 struct Heartbeat {
   std::uint8_t instance = 0;
-  bool forwarding = false;  // the sender's workers advance
-  bool asking = false;      // it stood still, and sends nothing until it has an answer
+  bool forwarding = false;    // the sender's workers advance
+  bool asking = false;        // it stood still, and sends nothing until it has an answer
+  bool control_away = false;  // its gwd is not there; an earlier version never says so
   BootNonce nonce{};
   std::uint64_t sequence = 0;
   BootNonce peer_nonce{};            // zero: none heard

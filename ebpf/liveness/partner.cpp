@@ -79,6 +79,7 @@ std::vector<std::uint8_t> Partner::datagram() const {
   return serialize({.instance = settings_.own_instance,
                     .forwarding = forwarding_ == Forwarding::kYes,
                     .asking = lease_.standing() == Lease::Standing::kAsking,
+                    .control_away = control_ == Control::kAway,
                     .nonce = own_,
                     .sequence = sequence_,
                     .peer_nonce = echo.nonce,
@@ -115,8 +116,10 @@ std::expected<Heartbeat, Disbelief> Partner::parse_with_any_key(std::span<const 
 
 void Partner::take(const Heartbeat& h, MonoTime now) {
   const auto forwarding = h.forwarding ? Forwarding::kYes : Forwarding::kNo;
-  changed_ = changed_ || !status_.alive || status_.forwarding != forwarding || status_.claims != h.claims;
-  status_ = {true, forwarding, now, h.claims};
+  const auto control = h.control_away ? Control::kAway : Control::kThere;
+  changed_ = changed_ || !status_.alive || status_.forwarding != forwarding || status_.control != control ||
+             status_.claims != h.claims;
+  status_ = {true, forwarding, control, now, h.claims};
   // What it claims is obeyed before its answer lets us send.
   find_losses();
   if (h.peer_nonce == own_) lease_.on_answer(h.heard_sequence, now);

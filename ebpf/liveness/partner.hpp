@@ -23,10 +23,13 @@ struct PartnerSettings {
 };
 
 enum class Forwarding : std::uint8_t { kNo, kYes };
+/// Whether an instance's gwd is there.
+enum class Control : std::uint8_t { kAway, kThere };
 
 struct PartnerStatus {
   bool alive = false;
   Forwarding forwarding = Forwarding::kNo;
+  Control control = Control::kThere;
   std::optional<MonoTime> last_heard;
   std::vector<Claim> claims;
 };
@@ -62,6 +65,7 @@ class Partner {
   /// Ours, as gwd has set them. An endpoint that was lost stays so until it is claimed with a higher epoch.
   void set_claims(std::vector<Claim> claims);
   void set_forwarding(Forwarding forwarding) { forwarding_ = forwarding; }
+  void set_control(Control control) { control_ = control; }
 
   /// First in every turn, before what waits in the socket is read. True: datagram() is to be sent.
   bool advance(MonoTime now);
@@ -99,6 +103,7 @@ class Partner {
   std::vector<Loss> lost_;    // known
   std::vector<Loss> losses_;  // not told yet
   Forwarding forwarding_ = Forwarding::kYes;
+  Control control_ = Control::kThere;
   PartnerStatus status_;
   bool changed_ = false;
   bool answer_due_ = false;

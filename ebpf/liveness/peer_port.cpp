@@ -98,9 +98,10 @@ void PeerPort::keep_lease_of(const PeerPort& before) {
   apply_lease();
 }
 
-void PeerPort::advance(MonoTime now) {
+void PeerPort::advance(MonoTime now, Control control) {
   if (!partner_.advance(now)) return;
   partner_.set_forwarding(workers_.look());
+  partner_.set_control(control);
   const auto bytes = partner_.datagram();
   apply_lease();
   // What does not leave is a heartbeat lost: the next one follows.

@@ -64,8 +64,8 @@ class PeerPort {
   /// It goes, and no other follows: without a peer there is no embedded lease.
   void end_lease() { gates_.set_lease_until(GW_GATE_FOREVER); }
 
-  /// First in every turn, before the socket is read: sends what is due.
-  void advance(MonoTime now);
+  /// First in every turn, before the socket is read: sends what is due. `control`: of this instance.
+  void advance(MonoTime now, Control control);
   void read(MonoTime now);
   /// Last in every turn.
   PeerFindings judge(MonoTime now);

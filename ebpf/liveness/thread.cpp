@@ -33,7 +33,8 @@ Thread::Thread(const Parts& parts, Fd epoll, Fd bell, Fd event_fd)
       event_fd_(std::move(event_fd)),
       changes_(kChanges),
       events_(kEvents),
-      core_(bfd::open_link) {
+      core_(bfd::open_link),
+      control_heard_(parts.clock.now()) {
   core_.bfd.on_change([this](const bfd::Engine::Entry& entry) {
     report(entry);
     tell(BfdChanged{{entry.key, entry.session.settings(), entry.min_ttl, entry.session.snapshot()},
@@ -194,6 +195,10 @@ MonoTime Thread::due() const {
   return std::min({core_.bfd.due(), next_refresh_, core_.peer ? core_.peer->due() : MonoTime::max()});
 }
 
+Control Thread::control() const {
+  return now_ - control_heard_.load(std::memory_order_relaxed) < kControlPatience ? Control::kThere : Control::kAway;
+}
+
 void Thread::attend_peer() {
   PeerFindings found = core_.peer->judge(now_);
   if (found.status) tell(std::move(*found.status));
@@ -213,7 +218,7 @@ void Thread::wait() {
                                at == MonoTime::max() ? nullptr : &timeout, nullptr);
   now_ = clock_.now();
   // Before anything that waited is read: it may have waited while we did not run.
-  if (core_.peer) core_.peer->advance(now_);
+  if (core_.peer) core_.peer->advance(now_, control());
   for (int i = 0; i < n; ++i)
     turn(ready[static_cast<std::size_t>(i)].data.fd, ready[static_cast<std::size_t>(i)].events);
 }

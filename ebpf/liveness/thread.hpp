@@ -88,6 +88,11 @@ class Thread {
   /// Instead of the one before; null: none. Control thread.
   void set_peer(std::unique_ptr<PeerPort> peer);
 
+  /// gwd has asked something. It does every 50 ms, even if only whether we are there; while it has not for
+  /// kControlPatience, heartbeats say that it is away. Any thread.
+  static constexpr std::chrono::seconds kControlPatience{1};
+  void note_control() { control_heard_.store(clock_.now(), std::memory_order_relaxed); }
+
   /// Readable when events wait. Control thread.
   int event_fd() const { return event_fd_.get(); }
   void clear_event();
@@ -110,6 +115,7 @@ class Thread {
   void attend_peer();
   void open_receivers();
   MonoTime due() const;
+  Control control() const;
   void tell(Event event);
 
   struct Pending {
@@ -132,6 +138,7 @@ class Thread {
   bool told_ = false;
   std::uint64_t events_lost_ = 0;
   std::string scheduling_error_;
+  std::atomic<MonoTime> control_heard_;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -243,6 +243,7 @@ Result<std::optional<liveness::PeerSettings>> parse_put_peer(const fp::PutPeer& 
 void fill(const liveness::PartnerStatus& status, fp::PeerState& out) {
   out.set_alive(status.alive);
   out.set_forwarding(status.forwarding == liveness::Forwarding::kYes);
+  out.set_control_away(status.control == liveness::Control::kAway);
   if (status.last_heard) out.set_last_heard_ns(worker::boot_ns(*status.last_heard));
   for (const liveness::Claim& claim : status.claims) {
     fp::EndpointClaim& c = *out.add_claims();

@@ -65,6 +65,7 @@ Status Service::dispatch(Client& client, const fp::ClientFrame& request, fp::Res
   if (owner != fp::ROLE_UNSPECIFIED && owner != client.role)
     return fail_field("hello.role", std::format("this request is for role '{}'; this client is '{}'", role_name(owner),
                                                 role_name(client.role)));
+  if (client.role == fp::ROLE_CONTROL) parts_.liveness.note_control();
   switch (request.body_case()) {
     case fp::ClientFrame::kHello: return hello(client, request.hello(), out);
     case fp::ClientFrame::kPing: return {};
@@ -259,6 +260,7 @@ Status Service::sync_done(const Client& client) {
       GW_TRY(parts_.forwarding.sweep(client.generation));
       for (const std::uint32_t id : parts_.tunnels.older_than(client.generation)) GW_TRY(del_tunnel(id));
       parts_.tunnels.drop_unclaimed();
+      parts_.liveness.tell_peer();
       return {};
     default: return fail_field("hello.role", "an observer has nothing to sync");
   }

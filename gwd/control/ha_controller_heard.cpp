@@ -58,6 +58,7 @@ void HaController::on_fastpath_event(const fp::Event& event) {
     feed(ha::DataPath{.peer = peer(),
                       .link = ha::link(state.alive()),
                       .forwarding = ha::link(state.forwarding()),
+                      .control = ha::link(!state.control_away()),
                       .last_heard = MonoTime(std::chrono::nanoseconds(state.last_heard_ns())),
                       .claims = read_claims(state.claims())});
   } else if (event.has_endpoint_lost()) {

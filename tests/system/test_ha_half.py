@@ -17,8 +17,7 @@ IDS = {"argnames": "site", "argvalues": SITES, "ids": ["dual", "graceful", "stat
 RATE = 125
 BFD_MS, MOST = 150, 1.5  # s: a bound for a busy machine; `bench ha` has the real ones
 BOTH = {GW_A.wan4, GW_B.wan4}
-CONTROL_GRACE = 30  # s
-SITE_DPD, NEGOTIATION = 11, 14  # s, the first at least, the second at most: IKE, which the site asks for every few seconds, and BGP
+CONTROL_GRACE = 5  # s
 
 
 @pytest.fixture(scope="module", params=PORT_KINDS)
@@ -99,12 +98,12 @@ def test_the_data_path_hangs_and_gwd_lives(world, site):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(**IDS)
 def test_control_dies_and_the_data_path_lives(world, site):
-    """Nothing is lost by that, and nothing moves: the other instance takes the endpoint only after half a minute (control_grace)."""
+    """Nothing is lost by that, and nothing moves: gwd may be back in a moment, so the other instance waits (control_grace)."""
     before = ike_sas(world, site)
     with world.load(site, rate=RATE) as load:
         time.sleep(0.5)
         world.of(GW_A).lose_control()
-        time.sleep(5)
+        time.sleep(4)
         assert world.of(GW_B).owned() == {GW_B.wan4}
     if site is not DUAL:  # its router and the VNet's turn to gw-b, each when it hears of it
         load.assert_no_loss()
@@ -116,13 +115,15 @@ def test_control_dies_and_the_data_path_lives(world, site):
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(**IDS)
 def test_control_that_stays_dead_is_replaced(world, site):
-    """After control_grace: nobody would see what else fails there. Its charon is dead as well, so a site whose DPD has given up by then
-    (the lab's: 2 + 11 s) negotiates anew, with gw-b, and has no way until then."""
+    """After control_grace, and before the DPD of the site has sent its last question (the lab's: 7.1 s after the first), for charon is dead
+    as well."""
+    before = ike_sas(world, site)
     with world.load(site, rate=RATE) as load:
         world.of(GW_A).lose_control()
-        time.sleep(CONTROL_GRACE - 5)
+        time.sleep(CONTROL_GRACE - 3)
         assert world.of(GW_B).owned() == {GW_B.wan4}, "nothing moves before"
-        poll("gw-b has both endpoints", lambda: world.of(GW_B).owned() == BOTH, 15, 0.2)
+        poll("gw-b has both endpoints", lambda: world.of(GW_B).owned() == BOTH, 6, 0.1)
         time.sleep(10)
-    assert outage(load) < CONTROL_GRACE - SITE_DPD + NEGOTIATION, "\n".join(map(str, load.results))
+    assert outage(load) < MOST, "\n".join(map(str, load.results))
     world.settle_of(GW_B)
+    assert ike_sas(world, site) == before, "IKE was negotiated anew"

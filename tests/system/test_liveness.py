@@ -207,6 +207,32 @@ def test_a_stopped_instance_is_noticed_within_three_intervals(pair):
     assert sorted(times)[2] < DEAD + 0.1, times
 
 
+def test_a_gwd_that_asks_nothing_any_more_is_said_to_be_away(pair):
+    """Its socket is open: it hangs. The other instance's gwd hears it of gw-fastpath."""
+    a, b = pair
+    a.rpc.ok(ping=pb.Ping())
+    poll("it is there", lambda: b.peer().alive and not b.peer().control_away)
+    asked = time.monotonic()
+    poll("it is away", lambda: b.peer().control_away)
+    assert 0.9 < time.monotonic() - asked < 3
+    assert b.peer().alive and b.peer().forwarding
+    a.rpc.ok(ping=pb.Ping())
+    poll("it is there again", lambda: not b.peer().control_away)
+
+
+def test_a_gwd_that_has_just_come_hears_of_the_other_instance(pair):
+    """It has not put the peer: with the sync networks cut it does not have the key."""
+    a, b = pair
+    rpc = Rpc(a.dir / "fastpath.sock", pb.ROLE_CONTROL)
+    rpc.ok(sync_done=pb.SyncDone())
+    rpc.ok(ping=pb.Ping())
+    states = [e.peer_state for e in rpc.events if e.WhichOneof("body") == "peer_state"]
+    assert states and states[-1].alive and states[-1].forwarding
+    rpc.socket.close()
+    a.rpc = Rpc(a.dir / "fastpath.sock", pb.ROLE_CONTROL)
+    a.rpc.ok(sync_done=pb.SyncDone())
+
+
 def test_one_that_was_replaced_while_it_stood_still_sends_nothing_when_it_wakes(pair):
     """Not one packet: what waited in its sockets is answered neither by its BPF programs nor by its workers, and it says
     itself that the endpoint is gone."""

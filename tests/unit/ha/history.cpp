@@ -87,6 +87,15 @@ bool quiet(World& w) {
          std::ranges::all_of(owners, [](const auto& o) { return o.second == 1; });
 }
 
+/// Whatever is broken and stays so: those that are left come to an arrangement.
+bool rests(World& w) {
+  w.faults = {};
+  w.run(ms(25'000));  // longer than every delay and grace, one after the other
+  const auto moves = w.moves();
+  w.run(ms(10'000));
+  return w.moves() == moves;
+}
+
 }  // namespace
 
 std::string live(World& w, const Choose& choose) {
@@ -101,6 +110,7 @@ std::string live(World& w, const Choose& choose) {
     if (chance(60)) repair_some(w, choose);
     w.run(ms(choose(300)));
   }
+  if (chance(30) && !rests(w)) return "endpoints keep moving while nothing changes";
   repair_all(w);
   if (!w.violations().empty()) return w.violations().front();
   // TTL, and those who come last wait for what is not theirs.

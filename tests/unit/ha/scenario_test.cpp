@@ -45,6 +45,38 @@ TEST_F(Pair, ADeadInstanceIsReplacedWithin200ms) {
   EXPECT_GT(*took, ms(90)) << "before a frozen fast path has stopped";
 }
 
+TEST_F(Pair, CutSyncNetworksMoveNothingHoweverLong) {
+  begin();
+  const auto moves = w.moves();
+  w.cut_sync(true);
+  w.run(ms(60'000));
+  EXPECT_TRUE(owns(kA, a) && owns(kB, b));
+  EXPECT_EQ(w.moves(), moves) << w.history();
+  w.cut_sync(false);
+  w.run(ms(5'000));
+  EXPECT_EQ(w.moves(), moves) << w.history();
+}
+
+TEST_F(Pair, WithoutItsGwdItsEndpointIsTakenAfterAWhileThatCutSyncNetworksDoNotShorten) {
+  begin();
+  w.cut_sync(true);
+  w.run(ms(60'000));
+  w.kill_gwd(kA);
+  const auto took = w.run_until([&] { return owns(kB, a); }, ms(10'000));
+  ASSERT_TRUE(took) << w.history();
+  EXPECT_GT(*took, w.config().timing.control_grace) << w.history();
+  EXPECT_LT(*took, w.config().timing.control_grace + ms(1300)) << w.history();
+
+  // It is back, and hears nobody's gwd: what it lost stays where it is until they can speak.
+  w.start(kA);
+  const auto moves = w.moves();
+  w.run(ms(30'000));
+  EXPECT_TRUE(owns(kB, a) && owns(kB, b)) << w.history();
+  EXPECT_EQ(w.moves(), moves) << w.history();
+  w.cut_sync(false);
+  EXPECT_TRUE(w.run_until([&] { return owns(kA, a); }, ms(8000))) << w.history();
+}
+
 TEST_F(Pair, AfterItsReturnItGetsItsEndpointBack) {
   begin();
   w.kill(kA);

@@ -78,16 +78,18 @@ class Rig {
     report.incarnation = 3;
     report.in_sync = Link::kUp;
     said_ = report;
-    put(DataPath{kA, Link::kUp, Link::kUp, now_, report.claims});
+    put(DataPath{kA, Link::kUp, Link::kUp, Link::kUp, now_, report.claims});
     put(ReportHeard{kA, report});
   }
-  enum class Heard { kBoth, kData, kNothing };
+  /// kData: and that gw-a's gwd is there; kOrphan: that it is not.
+  enum class Heard { kBoth, kData, kOrphan, kNothing };
   void pass(ms duration, Heard heard) {
     for (const MonoTime end = now_ + duration; now_ < end;) {
       now_ += ms(25);
       put(Tick{});
       if (heard == Heard::kBoth) put(ReportHeard{kA, said_});
-      if (heard == Heard::kNothing) put(DataPath{kA, Link::kDown, Link::kDown, now_ - ms(200), {}});
+      if (heard == Heard::kOrphan) put(DataPath{kA, Link::kUp, Link::kUp, Link::kDown, now_, said_.claims});
+      if (heard == Heard::kNothing) put(DataPath{kA, Link::kDown, Link::kDown, Link::kUp, now_ - ms(200), {}});
       if (etcd_) put(LeaseRenewed{kE, kOfB, now_ + ms(9000)});
     }
   }
@@ -161,10 +163,14 @@ std::vector<Row> rows() {
       {"Cancel", message(Cancel{kE, kOfA})},
       {"Refuse", message(Refuse{kE, kOfB, Reason::kNotInSync})},
       {"Request", message(Request{kE, kOfB, Stay::kUntilMoved})},
-      {"data path down", event(DataPath{kA, Link::kDown, Link::kDown, MonoTime(std::chrono::seconds(100)), {}})},
-      {"data path: owns, higher",
-       event(
-           DataPath{kA, Link::kUp, Link::kUp, MonoTime(std::chrono::seconds(100)), {{kE, kHigh, Ownership::kOwned}}})},
+      {"data path down",
+       event(DataPath{kA, Link::kDown, Link::kDown, Link::kUp, MonoTime(std::chrono::seconds(100)), {}})},
+      {"data path: owns, higher", event(DataPath{kA,
+                                                 Link::kUp,
+                                                 Link::kUp,
+                                                 Link::kUp,
+                                                 MonoTime(std::chrono::seconds(100)),
+                                                 {{kE, kHigh, Ownership::kOwned}}})},
       {"EndpointLost", event(EndpointLost{kE, kHigh})},
       {"EndpointLost, old", event(EndpointLost{kE, kOld})},
       {"wan down 50 ms", health({Link::kUp, Link::kUp, Link::kDown, Link::kUp}, ms(50))},
@@ -206,6 +212,8 @@ std::vector<Row> rows() {
       {"2.5 s pass", [](Rig& r) { r.pass(ms(2500), Rig::Heard::kBoth); }},
       {"7 s pass", [](Rig& r) { r.pass(ms(7000), Rig::Heard::kBoth); }},
       {"sync silent 40 s", [](Rig& r) { r.pass(ms(40'000), Rig::Heard::kData); }},
+      {"gwd away 4 s", [](Rig& r) { r.pass(ms(4'000), Rig::Heard::kOrphan); }},
+      {"gwd away 6 s", [](Rig& r) { r.pass(ms(6'000), Rig::Heard::kOrphan); }},
   };
 }
 
@@ -333,7 +341,9 @@ sync silent 300 ms         S S S T O O L H
 both silent 300 ms         T T T T O O L T
 2.5 s pass                 S W R T O P H H
 7 s pass                   S W S T O O T T
-sync silent 40 s           T T T T O O T T
+sync silent 40 s           S T S T O O T T
+gwd away 4 s               S T S T O O T T
+gwd away 6 s               T T T T O O T T
 )";
 constexpr const char* kEtcd = R"(
 Tick                       S W R T O P L H
@@ -395,6 +405,8 @@ both silent 300 ms         S W S T O O L W
 2.5 s pass                 S W R T O P L H
 7 s pass                   S W S T O O L W
 sync silent 40 s           S W S T O O S S
+gwd away 4 s               S W S T O O L S
+gwd away 6 s               S W S T O O L S
 )";
 // clang-format on
 

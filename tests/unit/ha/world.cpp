@@ -80,6 +80,7 @@ std::optional<std::chrono::nanoseconds> World::run_until(const std::function<boo
     if (condition()) return now_ - start;
   }
   now_ = end;
+  check();  // where everything stands still nothing has happened since long
   return std::nullopt;
 }
 
@@ -130,6 +131,7 @@ void World::kill_gwd(unsigned i) {
   if (!n.gwd_up) return;
   note(std::format("{}: gwd dies", config_.name_of(n.id)));
   n.gwd_up = false;
+  n.gwd_died = now_;
   ++n.gwd_life;
   n.machine.reset();
   for (unsigned other = 0; other < nodes_.size(); ++other)
@@ -170,12 +172,23 @@ void World::carry_out(Node& n, const std::vector<Action>& actions) {
   for (const Action& action : actions) carry_out_one(n, action);
 }
 
+/// Whatever happens, instances do not take an endpoint from each other again and again.
+void World::note_taken(const IpAddress& address) {
+  constexpr std::size_t kMost = 10;
+  std::deque<MonoTime>& times = taken_[address];
+  times.push_back(now_);
+  if (times.size() > kMost) times.pop_front();
+  if (times.size() == kMost && now_ - times.front() < ms(1000))
+    violate(std::format("{} was taken {} times within a second", address, kMost));
+}
+
 void World::carry_out_one(Node& n, const Action& action) {
   if (const auto* own = std::get_if<Own>(&action)) {
     Epoch& last = n.last_own[own->address];
     if (own->epoch < last) violate(std::format("{} owns with a lower epoch than before", config_.name_of(n.id)));
     last = own->epoch;
     ++moves_;
+    note_taken(own->address);
     gwd_at(n, controller_step(n, 0, 3), [this, &n, own = *own] {
       fastpath_at(n, now_, [&n, own] { n.fastpath.gates[own.address] = {true, own.epoch, own.until}; });
     });

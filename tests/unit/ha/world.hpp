@@ -41,6 +41,7 @@ struct Fastpath {
     MonoTime at{};
     MonoTime sent{};  // of the last one heard
     bool alive = false;
+    Link control = Link::kUp;
     std::vector<Claim> claims;
   };
   std::map<Instance, Heard> heard;
@@ -50,12 +51,14 @@ struct Heartbeat {
   Instance from{};
   MonoTime sent;
   MonoTime echo;  // when the last one that it heard of the receiver was sent
+  Link control;
   std::vector<Claim> claims;
 };
 
 struct Node {
   Instance id{};
   bool gwd_up = false;
+  MonoTime gwd_died{};
   bool frozen = false;
   unsigned gwd_life = 0;
   std::unique_ptr<Machine> machine;
@@ -151,6 +154,7 @@ class World {
 
   void handle(Node& n, const Event& event);
   void carry_out(Node& n, const std::vector<Action>& actions);
+  void note_taken(const IpAddress& address);
   void carry_out_one(Node& n, const Action& action);
   MonoTime controller_step(Node& n, unsigned low, unsigned high);
   void arm(Node& n);
@@ -197,6 +201,7 @@ class World {
   std::map<IpAddress, MonoTime> overlap_since_;
   std::vector<std::string> violations_;
   std::deque<std::string> history_;
+  std::map<IpAddress, std::deque<MonoTime>> taken_;  // when, the newest
   std::uint64_t moves_ = 0;
 };
 

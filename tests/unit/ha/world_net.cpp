@@ -12,6 +12,7 @@ constexpr ms kTick{10};
 constexpr unsigned kTicksPerHeartbeat = 5;
 constexpr ms kHold{120};
 constexpr ms kSilent{150};
+constexpr ms kControlPatience{1000};
 
 }  // namespace
 
@@ -52,7 +53,8 @@ void World::fastpath_tick(Node& n) {
 void World::send_heartbeats(Node& n) {
   for (Node& other : nodes_) {
     if (other.id == n.id || data_cut_ || n.links.vnet == Link::kDown || other.links.vnet == Link::kDown) continue;
-    const Heartbeat h{n.id, now_, n.fastpath.heard[other.id].sent, claims_of(n.fastpath)};
+    const Link control = link(n.gwd_up || now_ - n.gwd_died < kControlPatience);
+    const Heartbeat h{n.id, now_, n.fastpath.heard[other.id].sent, control, claims_of(n.fastpath)};
     const unsigned copies = chance(faults.loss) ? 0 : chance(faults.duplicate) ? 2 : 1;
     for (unsigned i = 0; i < copies; ++i) {
       const auto way = us(100 + random(1000)) + ms(random(static_cast<std::uint64_t>(faults.jitter.count()) + 1));
@@ -75,8 +77,8 @@ void World::fastpath_hears(Node& n, const Heartbeat& h) {
     if (n.gwd_up) gwd_at(n, now_ + between(0, 3), [this, &n, c] { handle(n, EndpointLost{c.address, c.epoch}); });
   }
   if (f.woke && h.echo >= *f.woke) f.woke.reset();
-  const bool news = !heard.alive || heard.claims != h.claims;
-  heard = {now_, h.sent, true, h.claims};
+  const bool news = !heard.alive || heard.control != h.control || heard.claims != h.claims;
+  heard = {now_, h.sent, true, h.control, h.claims};
   if (news) tell_path(n, h.from);
 }
 
@@ -85,7 +87,7 @@ void World::tell_path(Node& n, Instance peer) {
   const Link link = heard.alive ? Link::kUp : Link::kDown;
   if (!n.gwd_up) return;
   const unsigned life = n.fastpath.life;
-  gwd_at(n, now_ + ms(1), [this, &n, life, e = DataPath{peer, link, link, heard.at, heard.claims}] {
+  gwd_at(n, now_ + ms(1), [this, &n, life, e = DataPath{peer, link, link, heard.control, heard.at, heard.claims}] {
     if (n.fastpath.life == life) handle(n, e);
   });
 }

@@ -20,6 +20,7 @@ Heartbeat sample() {
       .instance = 1,
       .forwarding = true,
       .asking = true,
+      .control_away = true,
       .nonce = nonce(1),
       .sequence = 77,
       .peer_nonce = nonce(2),

@@ -123,6 +123,23 @@ TEST_F(Pair, SilenceIsNoticedAfterThreeIntervals) {
   EXPECT_TRUE(may_send(0)) << "who is left goes on";
 }
 
+TEST_F(Pair, ThatItsGwdIsAwayIsToldOnceAndChangesNothingElse) {
+  Partner& a = (*this)[0];
+  run(1s);
+  EXPECT_EQ(a.status().control, Control::kThere);
+  EXPECT_TRUE(a.take_changed());
+  (*this)[1].set_control(Control::kAway);
+  run(100ms);
+  EXPECT_EQ(a.status().control, Control::kAway);
+  EXPECT_TRUE(a.status().alive && may_send(0) && may_send(1));
+  EXPECT_TRUE(a.take_changed());
+  EXPECT_FALSE(a.take_changed());
+  (*this)[1].set_control(Control::kThere);
+  run(100ms);
+  EXPECT_EQ(a.status().control, Control::kThere);
+  EXPECT_TRUE(a.take_changed());
+}
+
 TEST_F(Pair, AWokenOneSendsNothingBeforeItHasAsked) {
   run(1s);
   frozen_[1] = true;
