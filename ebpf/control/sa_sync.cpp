@@ -190,12 +190,16 @@ void SaSync::on_announcements(const fp::SaAnnouncements& m) {
       remote = {};
       if (a.gone()) continue;
     }
+    if (const auto other = remote_by_key_.find(*key); other != remote_by_key_.end() && other->second != a.index())
+      remote_[other->second] = {};
     remote.key = *key;
     remote.there = true;
     remote.blocks_end = a.blocks_end();
     remote.wants_grant = a.wants_grant();
     remote_by_key_[*key] = a.index();
-    if (Local* local = find(*key)) consider(remote, *local);
+    const auto local = local_by_key_.find(*key);
+    remote.local = local == local_by_key_.end() ? kNowhere : local->second;
+    if (remote.local != kNowhere) consider(remote, local_[remote.local]);
   }
   flush_grants();
 }
@@ -254,10 +258,11 @@ void SaSync::on_positions(const fp::SaPositions& m) {
     Remote& remote = remote_[index];
     remote.position += m.advances(i);
     remote.at = now;
-    Local* const local = remote.there ? find(remote.key) : nullptr;
-    if (!local || local->owned) continue;
-    local->exact = false;
-    esp::note_report(*local->sa.record, remote.position, now);
+    if (remote.local == kNowhere) continue;
+    Local& local = local_[remote.local];
+    if (local.owned) continue;
+    local.exact = false;
+    esp::note_report(*local.sa.record, remote.position, now);
   }
   if (!m.final_for().empty())
     if (const auto endpoint = IpAddress::from_bytes(m.final_for())) on_final(*endpoint);
@@ -382,10 +387,12 @@ void SaSync::add(const SyncKey& key, const Sa& sa) {
   free_.pop_back();
   local_[index] = {.key = key, .sa = sa, .used = true, .owned = host_.owned(sa.endpoint)};
   local_by_key_[key] = index;
+  const auto remote = remote_by_key_.find(key);
+  if (remote != remote_by_key_.end()) remote_[remote->second].local = index;
   if (state_ != State::kInSync) return;
   changed_.insert(index);
-  if (const auto it = remote_by_key_.find(key); it != remote_by_key_.end()) {
-    consider(remote_[it->second], local_[index]);
+  if (remote != remote_by_key_.end()) {
+    consider(remote_[remote->second], local_[index]);
     flush_grants();
   }
 }
@@ -395,6 +402,8 @@ void SaSync::remove(const SyncKey& key) {
   if (it == local_by_key_.end()) return;
   const std::uint32_t index = it->second;
   local_by_key_.erase(it);
+  if (const auto remote = remote_by_key_.find(key); remote != remote_by_key_.end())
+    remote_[remote->second].local = kNowhere;
   local_[index] = {};
   changed_.erase(index);
   free_.push_back(index);

@@ -121,7 +121,9 @@ class SaSync {
     std::uint32_t blocks_end = 0;
     std::uint64_t position = 0;
     MonoTime at{};
+    std::uint32_t local = kNowhere;  // of local_, the same key: there are more than a million positions a second
   };
+  static constexpr std::uint32_t kNowhere = UINT32_MAX;
   fp::SaSync frame() const;
   void refuse(std::string why);
   void begin_telling();

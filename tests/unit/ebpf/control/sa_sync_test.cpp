@@ -94,6 +94,80 @@ TEST_F(SaSyncTest, PositionsArriveWithinATick) {
   EXPECT_FALSE(b_->sync().awaits_final(kEndpoint));
 }
 
+// Places are used again: what is reported of a key is noted with that key's SA, whichever of the two halves comes and
+// goes.
+TEST_F(SaSyncTest, PositionsFollowTheirKeys) {
+  make();
+  a_->owner = true;
+  for (const int key : {1, 2, 3}) {
+    ASSERT_TRUE(a_->install(key, KeyOrigin::kFresh));
+    ASSERT_TRUE(b_->install(key, KeyOrigin::kSynced));
+  }
+  a_->sync().ownership_changed();
+  connect();
+  deliver_all();
+  const auto send = [&](int key, int packets) {
+    for (int i = 0; i < packets; ++i) ASSERT_TRUE(a_->send_packet(key, wire_));
+    deliver_all();
+  };
+  b_->remove(1);
+  send(1, 10);                                      // nobody's, there
+  ASSERT_TRUE(b_->install(4, KeyOrigin::kSynced));  // in its place
+  send(1, 10);
+  EXPECT_EQ(b_->records[4]->synced_position, 0U);
+  ASSERT_TRUE(a_->install(4, KeyOrigin::kFresh));
+  send(4, 5);
+  EXPECT_EQ(b_->records[4]->synced_position, 6U);
+  ASSERT_TRUE(b_->install(1, KeyOrigin::kSynced));
+  EXPECT_EQ(b_->records[1]->synced_position, 21U) << "what was told before it came counts";
+  a_->remove(2);
+  deliver_all();
+  ASSERT_TRUE(a_->install(5, KeyOrigin::kFresh));  // in the place of 2
+  send(5, 7);
+  send(3, 3);
+  EXPECT_EQ(b_->records[2]->synced_position, 1U);
+  EXPECT_EQ(b_->records[3]->synced_position, 4U);
+  EXPECT_EQ(b_->records[1]->synced_position, 21U);
+}
+
+// No gw-fastpath says so; what it leads to must not be another key's position, or a place that is gone.
+TEST_F(SaSyncTest, AKeyUnderTwoIndexesIsTheLaterOne) {
+  make();
+  ASSERT_TRUE(b_->install(1, KeyOrigin::kSynced));
+  connect();
+  fp::SaSync from_a, from_b;
+  ASSERT_TRUE(from_a.ParseFromString(a_->sent.front()) && from_b.ParseFromString(b_->sent.front()));
+  deliver_all();
+  const auto say = [&](fp::SaSync m) {
+    *m.mutable_from() = from_a.from();
+    *m.mutable_to() = from_b.from();
+    b_->sync().receive(m.SerializeAsString());
+  };
+  const SyncKey key = name_of(1);
+  const auto announce = [&](std::uint32_t index) {
+    fp::SaSync m;
+    m.mutable_announcements()->add_sas()->set_index(index);
+    m.mutable_announcements()->mutable_sas(0)->set_key(key.data(), key.size());
+    say(m);
+  };
+  const auto report = [&](std::uint32_t index, std::uint64_t advance) {
+    fp::SaSync m;
+    m.mutable_positions()->add_steps(index);
+    m.mutable_positions()->add_advances(advance);
+    say(m);
+  };
+  announce(3);
+  announce(7);
+  report(3, 100);
+  EXPECT_EQ(b_->records[1]->synced_position, 0U);
+  report(7, 50);
+  EXPECT_EQ(b_->records[1]->synced_position, 50U);
+  b_->remove(1);
+  report(3, 100);
+  report(7, 50);
+  EXPECT_EQ(b_->sync().state(), SaSync::State::kInSync);
+}
+
 // A split brain that heals: both own, both send, both report. An owner's record is its own; who gives up begins there
 // where the other one is, also when that sends nothing any more.
 TEST_F(SaSyncTest, WhatIsToldWhileBothOwnCountsForWhoGivesUp) {
