@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import queue
 import re
 import subprocess
 import sys
@@ -25,8 +24,12 @@ HERE = Path(__file__).resolve().parent
 LOGS = HERE.parents[1] / "build" / "logs"
 
 # The long ones first, or the last of them runs alone in the end.
-LONG = ("test_doctor_coexistence", "test_doctor", "test_coexistence", "test_failures", "test_plugin", "test_esp_replay", "test_rekey",
-        "test_esp_inbound", "test_tunnel", "test_config", "test_fastpath_control", "test_interop_kernel")
+LONG = ("test_coexistence", "test_failures", "test_doctor_coexistence", "test_handover", "test_esp_inbound", "test_doctor", "test_plugin",
+        "test_bfd", "test_hostile_bgp", "test_rekey", "test_fastpath", "test_config", "test_esp_replay", "test_interop_kernel")
+# Two instances with their routers and sites, who notice each other's silence after 150 ms; and floods. Never more than
+# MOST_HEAVY at a time; and as long as there are any, something else runs beside them.
+HEAVY = re.compile(r"test_(ha_|two_pairs|flood|many_neighbours)")
+MOST_HEAVY = 2
 
 OWN_NAMESPACE = """
 set -e
@@ -61,24 +64,47 @@ def run_module(name: str, arguments: list[str], tests: list[str] | None = None) 
         return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode, log
 
 
+class Waiting:
+    """Modules that wait for their turn: heavy ones as soon as they may, then the others."""
+
+    def __init__(self, names: list[str]):
+        self.heavy = [name for name in names if HEAVY.match(name)]
+        self.light = [name for name in names if not HEAVY.match(name)]
+        self.heavy_running = 0
+        self.changed = threading.Condition()
+
+    def take(self) -> str | None:
+        with self.changed:
+            while True:
+                if self.heavy and self.heavy_running < MOST_HEAVY:
+                    self.heavy_running += 1
+                    return self.heavy.pop(0)
+                if self.light:
+                    return self.light.pop(0)
+                if not self.heavy:
+                    return None
+                self.changed.wait()
+
+    def done(self, name: str):
+        with self.changed:
+            if HEAVY.match(name):
+                self.heavy_running -= 1
+            self.changed.notify_all()
+
+
 class Run:
     def __init__(self, names: list[str], arguments: list[str]):
         self.arguments = arguments
-        self.waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.waiting = Waiting(names)
         self.lock = threading.Lock()
         self.counts: dict[str, int] = {}
         self.failed: dict[str, list[str]] = {}  # module -> its tests that failed, as pytest names them
-        for name in names:
-            self.waiting.put(name)
 
     def work(self):
-        while True:
-            try:
-                name = self.waiting.get_nowait()
-            except queue.Empty:
-                return
+        while (name := self.waiting.take()) is not None:
             start = time.monotonic()
             status, log = run_module(name, self.arguments)
+            self.waiting.done(name)
             with self.lock:
                 self.finished(name, status, log.read_text(errors="replace"), time.monotonic() - start)
 
@@ -116,7 +142,7 @@ class Run:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     cores = os.cpu_count() or 1
-    parser.add_argument("--jobs", type=int, default=3 if cores >= 4 else min(cores, 2), help="modules at a time")
+    parser.add_argument("--jobs", type=int, default=min(cores, 4), help="modules at a time")
     parser.add_argument("--modules", default="", help="only these, with commas between them")
     options, arguments = parser.parse_known_args()
     LOGS.mkdir(parents=True, exist_ok=True)
