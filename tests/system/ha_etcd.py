@@ -164,7 +164,7 @@ class Senders(NonceChecker):
         super().see(frame, place)
         if found := esp_of(frame):
             destination, esp = found
-            self.sent.append((time.monotonic(), socket.inet_ntoa(destination), INSTANCES[esp[8] >> 4].name))
+            self.sent.append((self.at, socket.inet_ntoa(destination), INSTANCES[esp[8] >> 4].name))
 
     def turns(self, site: Site) -> list[Turn]:
         found: list[Turn] = []

@@ -11,11 +11,13 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 
 from fastpath_lab import SO_RCVBUFFORCE
 
 UDP_NAT_T = 4500
+SO_TIMESTAMPNS = 35  # and the kind of the message that comes of it
 
 
 def esp_of(frame: bytes):
@@ -41,6 +43,12 @@ def esp_of(frame: bytes):
     return (dst, frame[end:end + 16]) if len(frame) >= end + 16 else None
 
 
+def kernel_time(extra):
+    (_, _, data), = (message for message in extra if message[:2] == (socket.SOL_SOCKET, SO_TIMESTAMPNS))
+    seconds, nanoseconds = struct.unpack("qq", data)
+    return time.monotonic() - (time.time() - seconds - nanoseconds / 1e9)
+
+
 class NonceChecker:
     def __init__(self, places):
         """`places`: (namespace, interface) of the outer network behind each gateway."""
@@ -51,10 +59,12 @@ class NonceChecker:
                 try:
                     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
                     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+                    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                     sock.bind((interface, 0))
                 finally:
                     os.setns(own.fileno(), os.CLONE_NEWNET)
             self.sockets.append(sock)
+        self.at = 0.0          # time.monotonic() when the kernel had the packet that see() is about: this thread may be late
         self.ivs = {}          # (SPI, destination, IV) -> where it was seen
         self.sequences = set()
         self.packets = Counter()  # by instance, as the IV says
@@ -83,8 +93,9 @@ class NonceChecker:
                 return
             for sock in ready:
                 if sock != self._end[0]:
-                    frame, address = sock.recvfrom(65535)
+                    frame, extra, _, address = sock.recvmsg(65535, 128)
                     if address[2] != socket.PACKET_OUTGOING:
+                        self.at = kernel_time(extra)
                         self.see(frame, self.sockets.index(sock))
 
     def see(self, frame, place):
