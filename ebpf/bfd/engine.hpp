@@ -59,7 +59,7 @@ struct SharedSession {
 class Engine {
  public:
   struct Entry {
-    Entry(const SessionKey& k, Session s) : key(k), session(std::move(s)) {}
+    Entry(const SessionKey& k, const Session& s) : key(k), session(s) {}
     SessionKey key;
     Session session;
     /// Its numbers at bfdd; none: bfdd does not know it (any more). Two: what bgpd asked bfdd for names no device.
